@@ -1,0 +1,153 @@
+"""Every failure a user can meet: one class each, with its exit code and a hint.
+
+The exit codes are declared here and nowhere else; the help text and the README are checked
+against `EXIT_CODES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class PodbuildError(Exception):
+    """A failure with one clear line, a hint for the next step and an exit code.
+
+    `details` are further lines (the last lines of a tool's output, what is live where) that
+    only the user interface lays out.
+    """
+
+    exit_code = 1
+    meaning = "unexpected"
+
+    def __init__(self, message: str, *, hint: str = "", details: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.details = tuple(details)
+
+
+class ConfigError(PodbuildError):
+    """The configuration or the command line is wrong."""
+
+    exit_code = 2
+    meaning = "usage or configuration"
+
+
+class VersionError(PodbuildError):
+    """A version or tag is not valid."""
+
+    exit_code = 3
+    meaning = "invalid version or tag"
+
+
+class CredentialError(PodbuildError):
+    """Credentials are missing or refused, a right is lacking, or a build secret is missing."""
+
+    exit_code = 4
+    meaning = "credentials or permission"
+
+
+class BuildError(PodbuildError):
+    """An image could not be built. `run_code` is the failing RUN's own exit code, if known."""
+
+    exit_code = 5
+    meaning = "build failed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        details: Sequence[str] = (),
+        run_code: int | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, details=details)
+        self.run_code = run_code
+
+
+class ImmutableTagError(PodbuildError):
+    """A version tag already names something else."""
+
+    exit_code = 6
+    meaning = "immutable tag conflict"
+
+
+class PublishError(PodbuildError):
+    """Publishing failed before any tag moved."""
+
+    exit_code = 7
+    meaning = "publish failed, no tag moved"
+
+
+class PartialReleaseError(PodbuildError):
+    """Some tags are live, some are not; the same command finishes the release."""
+
+    exit_code = 8
+    meaning = "partly published, resumable"
+
+
+class VerificationError(PodbuildError):
+    """What a registry holds is not what was released."""
+
+    exit_code = 9
+    meaning = "verification mismatch"
+
+
+class PolicyError(PodbuildError):
+    """A policy (budget, required guard) refused the release."""
+
+    exit_code = 10
+    meaning = "policy"
+
+
+class ToolError(PodbuildError):
+    """A tool is missing, too old or can't work on this machine."""
+
+    exit_code = 11
+    meaning = "tool missing or too old"
+
+
+class CleanupError(PodbuildError):
+    """Cleanup is incomplete; the release itself stands."""
+
+    exit_code = 12
+    meaning = "cleanup incomplete, the release itself stands"
+
+
+class DeadlineError(PodbuildError):
+    """The time given with --timeout has passed."""
+
+    exit_code = 124
+    meaning = "timeout"
+
+
+class InterruptedBySignal(PodbuildError):  # noqa: N818  # a signal is no error of anyone's
+    """SIGINT or SIGTERM; the journal is saved."""
+
+    exit_code = 130
+    meaning = "signal, journal saved (130 SIGINT, 143 SIGTERM)"
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__("interrupted; the same command continues")
+        self.exit_code = 128 + signal_number
+
+
+EXIT_CODES: dict[int, str] = {0: "done, also when there was nothing to do"} | {
+    kind.exit_code: kind.meaning
+    for kind in (
+        PodbuildError,
+        ConfigError,
+        VersionError,
+        CredentialError,
+        BuildError,
+        ImmutableTagError,
+        PublishError,
+        PartialReleaseError,
+        VerificationError,
+        PolicyError,
+        ToolError,
+        CleanupError,
+        DeadlineError,
+        InterruptedBySignal,
+    )
+}

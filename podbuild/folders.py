@@ -1,0 +1,81 @@
+"""Where podbuild may write: XDG, else HOME, else `dist/.podbuild` (design, "Folders")."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from podbuild.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folders:
+    """podbuild's own folders; each exists, is writable and has mode 0700."""
+
+    cache: Path  # blobs, layer caches, engine storage; may be deleted at any time
+    state: Path  # the private toolchain, locks
+    runtime: Path  # sockets, auth files and secrets of runs; tmpfs where there is one
+
+
+def find_folders(environment: Mapping[str, str], output: Path) -> Folders:
+    """Give the folders for this environment; `output` is the project's `dist`.
+
+    Raises ConfigError when nothing at all is writable.
+    """
+    home = environment.get("HOME", "")
+    cache = _first_writable(
+        _under(environment.get("XDG_CACHE_HOME"), "podbuild"),
+        _under(home, ".cache/podbuild"),
+        output / ".podbuild" / "cache",
+    )
+    state = _first_writable(
+        _under(environment.get("XDG_STATE_HOME"), "podbuild"),
+        _under(home, ".local/state/podbuild"),
+        output / ".podbuild" / "state",
+    )
+    runtime = _first_writable(
+        _under(environment.get("XDG_RUNTIME_DIR"), "podbuild"),
+        Path(f"/dev/shm/podbuild-{os.getuid()}"),  # noqa: S108  # ownership is checked below
+        cache / "runtime",
+    )
+    return Folders(cache=cache, state=state, runtime=runtime)
+
+
+def _under(root: str | None, name: str) -> Path | None:
+    """XDG says that a relative path must be ignored; so is an empty one."""
+    if not root or not os.path.isabs(root):
+        return None
+    return Path(root) / name
+
+
+def _first_writable(*candidates: Path | None) -> Path:
+    tried = []
+    for folder in candidates:
+        if folder is None:
+            continue
+        tried.append(str(folder))
+        if _usable(folder):
+            return folder.resolve()
+    raise ConfigError(
+        f"no writable folder for podbuild's own files (tried {', '.join(tried)})",
+        hint="make one of them writable, or set HOME to a writable folder",
+    )
+
+
+def _usable(folder: Path) -> bool:
+    """Make the folder private to this user; another user's folder is not used."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        facts = folder.stat()
+        if facts.st_uid != os.geteuid() or folder.is_symlink():
+            return False
+        if facts.st_mode & 0o077:
+            folder.chmod(0o700)
+        probe = folder / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,327 @@
+"""The values that everything else speaks of: platforms, digests, tags, repositories, manifests.
+
+Text is parsed at the border, once; after that a wrong value can't exist.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+
+from podbuild.errors import ConfigError, VerificationError, VersionError
+
+JSONValue = None | bool | int | float | str | list["JSONValue"] | dict[str, "JSONValue"]
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+# Distribution spec 1.1, "Pulling manifests": the grammar of <name>.
+_NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
+_PLATFORM_PART = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_MAX_NAME = 255
+
+
+class MediaType(StrEnum):
+    """Media types of the OCI image spec and of Docker's schema 2 that podbuild handles."""
+
+    OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+    OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+    OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+    OCI_EMPTY = "application/vnd.oci.empty.v1+json"
+    DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+    DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+    DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+
+    @property
+    def is_index(self) -> bool:
+        """Tell whether manifests of this type list other manifests."""
+        return self in (MediaType.OCI_INDEX, MediaType.DOCKER_LIST)
+
+
+MANIFEST_TYPES = (
+    MediaType.OCI_INDEX,
+    MediaType.DOCKER_LIST,
+    MediaType.OCI_MANIFEST,
+    MediaType.DOCKER_MANIFEST,
+)
+
+
+@dataclass(frozen=True, order=True)
+class Digest:
+    """A content digest, `sha256:<hex>` (OCI image spec, "Digests")."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        """Refuse anything that is not a digest."""
+        if not _DIGEST.fullmatch(self.text):
+            raise VerificationError(f"not a digest: {self.text[:100]!r}")
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def algorithm(self) -> str:
+        """Give the part before the colon."""
+        return self.text.partition(":")[0]
+
+    @property
+    def hex(self) -> str:
+        """Give the part after the colon."""
+        return self.text.partition(":")[2]
+
+    @property
+    def short(self) -> str:
+        """Give the first 12 hex digits, for people."""
+        return self.hex[:12]
+
+    @classmethod
+    def of(cls, data: bytes) -> Digest:
+        """Give the sha256 digest of some bytes."""
+        return cls(f"sha256:{hashlib.sha256(data).hexdigest()}")
+
+    def matches(self, data: bytes) -> bool:
+        """Tell whether these bytes have this digest."""
+        return hashlib.new(self.algorithm, data).hexdigest() == self.hex
+
+
+@dataclass(frozen=True, order=True)
+class Tag:
+    """A tag by the grammar of the distribution spec."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        """Refuse what registries refuse."""
+        if not _TAG.fullmatch(self.text):
+            raise VersionError(
+                f"not a valid tag: {self.text[:140]!r}",
+                hint="a tag has 1 to 128 letters, digits, '_', '.' or '-', "
+                "and starts with no '.' or '-'",
+            )
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, order=True)
+class Platform:
+    """An operating system, architecture and variant, such as linux/arm64 or linux/arm/v7."""
+
+    os: str
+    architecture: str
+    variant: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Platform:
+        """Read `os/arch[/variant]`; `linux/arm64/v8` is linux/arm64.
+
+        >>> Platform.parse("linux/arm/v7")
+        Platform(os='linux', architecture='arm', variant='v7')
+        >>> str(Platform.parse("linux/arm64/v8"))
+        'linux/arm64'
+        """
+        parts = text.split("/")
+        if not all(_PLATFORM_PART.fullmatch(part) for part in parts):
+            parts = []
+        match parts:
+            case ["linux", "arm64", "v8"]:
+                return cls("linux", "arm64")
+            case ["linux", arch]:
+                return cls("linux", arch)
+            case ["linux", arch, variant]:
+                return cls("linux", arch, variant)
+            case _:
+                raise ConfigError(
+                    f"bad platform {text!r}", hint="write it as linux/arch[/variant], such as linux/arm64"
+                )
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+    @property
+    def slug(self) -> str:
+        """Give a form for file names: linux-arm-v7."""
+        return str(self).replace("/", "-")
+
+    def to_json(self) -> dict[str, JSONValue]:
+        """Give the platform object of an OCI index."""
+        found: dict[str, JSONValue] = {"architecture": self.architecture, "os": self.os}
+        if self.variant:
+            found["variant"] = self.variant
+        return found
+
+    @classmethod
+    def from_json(cls, value: JSONValue) -> Platform | None:
+        """Read the platform object of an index; None where there is none."""
+        match value:
+            case {"architecture": str(arch), "os": str(system), **rest}:
+                variant = rest.get("variant")
+                plain = variant if isinstance(variant, str) else ""
+                if (system, arch, plain) == ("linux", "arm64", "v8"):
+                    plain = ""
+                return cls(system, arch, plain)
+            case _:
+                return None
+
+
+@dataclass(frozen=True, order=True)
+class Repository:
+    """A repository on a registry: host (with port) and path."""
+
+    host: str
+    path: str
+
+    @classmethod
+    def parse(cls, text: str) -> Repository:
+        """Read `host[:port]/path`; Docker Hub's short forms are spelled out.
+
+        >>> str(Repository.parse("docker.io/debian"))
+        'docker.io/library/debian'
+        """
+        host, slash, path = text.partition("/")
+        if not slash or not ("." in host or ":" in host or host == "localhost"):
+            raise ConfigError(
+                f"bad repository {text!r}", hint="write it with its registry, such as ghcr.io/acme/web"
+            )
+        if host in ("index.docker.io", "registry-1.docker.io"):
+            host = "docker.io"
+        if host == "docker.io" and "/" not in path:
+            path = f"library/{path}"
+        if not _NAME.fullmatch(path) or len(host) + 1 + len(path) > _MAX_NAME:
+            raise ConfigError(
+                f"bad repository name {text!r}",
+                hint="lower-case letters and digits, separated by '/', '.', '_' or '-'",
+            )
+        return cls(host, path)
+
+    def __str__(self) -> str:
+        return f"{self.host}/{self.path}"
+
+    def at(self, target: Tag | Digest) -> str:
+        """Give the reference of a tag (`:`) or a digest (`@`) in this repository."""
+        return f"{self}@{target}" if isinstance(target, Digest) else f"{self}:{target}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descriptor:
+    """What an index or manifest says of one of its parts (OCI image spec, "Descriptor")."""
+
+    media_type: str
+    digest: Digest
+    size: int  # bytes
+    platform: Platform | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @classmethod
+    def from_json(cls, value: JSONValue) -> Descriptor:
+        """Read a descriptor object; raises VerificationError when it is none."""
+        match value:
+            case {"mediaType": str(kind), "digest": str(digest), "size": int(size), **rest}:
+                return cls(
+                    media_type=kind,
+                    digest=Digest(digest),
+                    size=size,
+                    platform=Platform.from_json(rest.get("platform")),
+                    annotations=string_map(rest.get("annotations")),
+                )
+            case _:
+                raise VerificationError(f"not a descriptor: {str(value)[:200]}")
+
+    def to_json(self) -> dict[str, JSONValue]:
+        """Give the descriptor object."""
+        found: dict[str, JSONValue] = {
+            "mediaType": self.media_type,
+            "digest": str(self.digest),
+            "size": self.size,
+        }
+        if self.platform:
+            found["platform"] = self.platform.to_json()
+        if self.annotations:
+            found["annotations"] = dict(self.annotations)
+        return found
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The exact bytes of a manifest or index, and what they say.
+
+    The digest is computed from the bytes, so it can't be wrong.
+    """
+
+    media_type: str
+    data: bytes = field(repr=False)
+
+    @cached_property
+    def digest(self) -> Digest:
+        """Give the digest of the bytes."""
+        return Digest.of(self.data)
+
+    @cached_property
+    def content(self) -> dict[str, JSONValue]:
+        """Give the parsed JSON object; raises VerificationError when it is none."""
+        try:
+            value: JSONValue = json.loads(self.data)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise VerificationError(f"{self.digest} is not a manifest: not a JSON object")
+        return value
+
+    @property
+    def is_index(self) -> bool:
+        """Tell whether this lists other manifests."""
+        return self.media_type in (MediaType.OCI_INDEX, MediaType.DOCKER_LIST)
+
+    @cached_property
+    def children(self) -> tuple[Descriptor, ...]:
+        """Give the manifests that an index lists; empty for an image."""
+        return self._descriptors("manifests") if self.is_index else ()
+
+    @cached_property
+    def config(self) -> Descriptor | None:
+        """Give an image's config; None for an index."""
+        value = self.content.get("config")
+        return None if self.is_index or value is None else Descriptor.from_json(value)
+
+    @cached_property
+    def layers(self) -> tuple[Descriptor, ...]:
+        """Give an image's layers; empty for an index."""
+        return () if self.is_index else self._descriptors("layers")
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """Give config and layers, each digest once; empty for an index."""
+        every = ((self.config,) if self.config else ()) + self.layers
+        return tuple({blob.digest: blob for blob in every}.values())
+
+    @cached_property
+    def subject(self) -> Descriptor | None:
+        """Give the manifest that this one refers to, if any."""
+        value = self.content.get("subject")
+        return None if value is None else Descriptor.from_json(value)
+
+    @cached_property
+    def annotations(self) -> Mapping[str, str]:
+        """Give the manifest's own annotations."""
+        return string_map(self.content.get("annotations"))
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """Give the descriptor by which others name this manifest."""
+        return Descriptor(media_type=self.media_type, digest=self.digest, size=len(self.data))
+
+    def _descriptors(self, key: str) -> tuple[Descriptor, ...]:
+        value = self.content.get(key)
+        return tuple(map(Descriptor.from_json, value)) if isinstance(value, list) else ()
+
+
+def string_map(value: JSONValue) -> Mapping[str, str]:
+    """Give an object's entries whose values are text; empty for anything else."""
+    if not isinstance(value, dict):
+        return {}
+    return {key: text for key, text in value.items() if isinstance(text, str)}

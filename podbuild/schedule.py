@@ -1,0 +1,62 @@
+"""Run a graph of jobs on N workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[K, T]):
+    """What became of each job: a result, an error, or not started because of another's error."""
+
+    done: Mapping[K, T]
+    failed: Mapping[K, Exception]
+    skipped: frozenset[K]
+
+
+def run_all(
+    needs: Mapping[K, Collection[K]],
+    work: Callable[[K], T],
+    *,
+    workers: int,
+    first: Callable[[K], float] = lambda _job: 0.0,
+    go_on: Callable[[], bool] = lambda: True,
+) -> Outcome[K, T]:
+    """Run each job when all it needs is done; of the ready ones, the highest `first` first.
+
+    A failure keeps what depends on it from starting; the others go on while `go_on` says so.
+    Raises graphlib.CycleError when the jobs need each other in a circle.
+    """
+    graph = TopologicalSorter(needs)
+    graph.prepare()
+    done: dict[K, T] = {}
+    failed: dict[K, Exception] = {}
+    ready: list[K] = []
+    running: dict[Future[T], K] = {}
+    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="job") as pool:
+        while True:
+            ready.extend(graph.get_ready())
+            ready.sort(key=first)
+            while ready and len(running) < workers and go_on():
+                job = ready.pop()
+                running[pool.submit(work, job)] = job
+            if not running:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                job = running.pop(future)
+                error = future.exception()
+                if error is None:
+                    done[job] = future.result()
+                    graph.done(job)
+                elif isinstance(error, Exception):
+                    failed[job] = error
+                else:
+                    raise error
+    return Outcome(done, failed, frozenset(needs) - done.keys() - failed.keys())
