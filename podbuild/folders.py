@@ -45,9 +45,7 @@ def find_folders(environment: Mapping[str, str], output: Path) -> Folders:
 
 def _under(root: str | None, name: str) -> Path | None:
     """XDG says that a relative path must be ignored; so is an empty one."""
-    if not root or not os.path.isabs(root):
-        return None
-    return Path(root) / name
+    return Path(root) / name if root and Path(root).is_absolute() else None
 
 
 def _first_writable(*candidates: Path | None) -> Path:

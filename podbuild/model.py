@@ -20,7 +20,9 @@ JSONValue = None | bool | int | float | str | list["JSONValue"] | dict[str, "JSO
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 # Distribution spec 1.1, "Pulling manifests": the grammar of <name>.
-_NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
+_NAME = re.compile(
+    r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
+)
 _PLATFORM_PART = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _MAX_NAME = 255
 
@@ -137,7 +139,8 @@ class Platform:
                 return cls("linux", arch, variant)
             case _:
                 raise ConfigError(
-                    f"bad platform {text!r}", hint="write it as linux/arch[/variant], such as linux/arm64"
+                    f"bad platform {text!r}",
+                    hint="write it as linux/arch[/variant], such as linux/arm64",
                 )
 
     def __str__(self) -> str:
@@ -186,7 +189,8 @@ class Repository:
         host, slash, path = text.partition("/")
         if not slash or not ("." in host or ":" in host or host == "localhost"):
             raise ConfigError(
-                f"bad repository {text!r}", hint="write it with its registry, such as ghcr.io/acme/web"
+                f"bad repository {text!r}",
+                hint="write it with its registry, such as ghcr.io/acme/web",
             )
         if host in ("index.docker.io", "registry-1.docker.io"):
             host = "docker.io"

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import IO
 
 import sh
 
@@ -152,16 +153,18 @@ class Runner:
     ) -> Iterator[Process]:
         program = self.which(argv[0])
         if program is None:
-            raise ToolError(f"{argv[0]}: no such program", hint="`podbuild doctor` says what is missing")
+            raise ToolError(
+                f"{argv[0]}: no such program", hint="`podbuild doctor` says what is missing"
+            )
         done = threading.Event()
-        with open(os.devnull, "rb") as nothing:  # noqa: PTH123  # a device, not a path of ours
-            command = sh.Command(str(program))(
+        with _readable(stdin) as source:
+            command: object = sh.Command(str(program))(
                 *argv[1:],
                 _bg=True,
                 _bg_exc=False,
                 _new_group=True,
                 _tty_out=False,
-                _in=nothing if stdin is None else stdin,
+                _in=source,
                 _out=collector.stdout,
                 _err=collector.stderr,
                 _env=dict(self.env),
@@ -170,6 +173,7 @@ class Runner:
                 _done=lambda *_: done.set(),
                 _return_cmd=True,
             )
+            assert isinstance(command, sh.RunningCommand)  # noqa: S101  # _return_cmd says so
             process = Process(command, done)
             with self.cancel.telling(process.terminate):
                 yield process
@@ -179,6 +183,18 @@ class Runner:
         left = self.cancel.remaining
         limits = [limit for limit in (timeout, left) if limit is not None]
         return process.done.wait(min(limits) if limits else None)
+
+
+@contextmanager
+def _readable(stdin: bytes | int | None) -> Iterator[bytes | IO[bytes]]:
+    """Give what `sh` can feed to a child: bytes, a descriptor's file, or nothing at all."""
+    if isinstance(stdin, bytes):
+        yield stdin
+    else:
+        with open(
+            os.devnull if stdin is None else stdin, "rb", closefd=stdin is None
+        ) as file:  # a device or a descriptor, not a path
+            yield file
 
 
 class Process:

@@ -41,7 +41,8 @@ class Version:
         found = _SEMVER.fullmatch(text)
         if not found:
             raise VersionError(
-                f"{text[:100]!r} is not a version", hint="expected vMAJOR.MINOR.PATCH, such as v1.2.3"
+                f"{text[:100]!r} is not a version",
+                hint="expected vMAJOR.MINOR.PATCH, such as v1.2.3",
             )
         prerelease, build = found["prerelease"], found["build"]
         return cls(
@@ -74,7 +75,11 @@ class Version:
     def _key(self) -> tuple[int, int, int, bool, tuple[tuple[bool, int, str], ...]]:
         """Numbers sort as numbers and before words; a prerelease before its release (§11)."""
         identifiers = tuple(
-            (not part.isdigit(), int(part) if part.isdigit() else 0, part if not part.isdigit() else "")
+            (
+                not part.isdigit(),
+                int(part) if part.isdigit() else 0,
+                part if not part.isdigit() else "",
+            )
             for part in self.prerelease
         )
         return (self.major, self.minor, self.patch, self.is_stable, identifiers)

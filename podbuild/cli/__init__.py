@@ -1,0 +1,121 @@
+"""The command line: one small file per command, imported only when it is called.
+
+Nothing here may import more than click: `podbuild --version` is asked often.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from podbuild import __version__
+from podbuild.errors import EXIT_CODES, PodbuildError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# Each command's module is podbuild.cli.<name> and holds `command`; the text is its one-line help.
+COMMANDS = {
+    "init": "Write a first podbuild.toml and Containerfile.",
+    "check": "Validate the configuration and the Containerfiles it names.",
+    "doctor": "Try this machine for real and say how to fix what fails.",
+    "toolchain": "Install or show the private toolchain.",
+    "plan": "Print what a release would build, push and tag where.",
+    "build": "Build images into the staging registry.",
+    "push": "Publish by digest what is staged; no tag moves.",
+    "manifest": "Assemble the manifest lists from what is staged.",
+    "release": "Take a version to every registry, all or nothing.",
+    "snapshot": "Release a branch push, tagged by [tags] branches.",
+    "verify": "Read a release back from every registry and compare.",
+    "prune": "Delete what retention lets go; shows the plan first.",
+    "promote": "Point a tag at the image of another one, everywhere.",
+    "rollback": "Put the moving tags back to the previous stable release.",
+    "clean": "Delete bounded caches and what dead runs left.",
+    "completion": "Print the completion script for a shell.",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module only when that command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Give the names in the order in which a user meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"podbuild.cli.{cmd_name}")
+        command = module.command
+        assert isinstance(command, click.Command)  # noqa: S101  # our own module
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the nearest command when there is no such one."""
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and name not in COMMANDS:
+            import difflib  # noqa: PLC0415  # rarely needed
+
+            close = difflib.get_close_matches(name, COMMANDS, n=1)
+            meant = f"; did you mean {close[0]!r}?" if close else ""
+            raise click.UsageError(f"no such command {name!r}{meant}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def exit_code_help(codes: Iterable[tuple[int, str]]) -> str:
+    """Give the table of exit codes for the help text."""
+    return "\n".join(f"  {code:>3}  {meaning}" for code, meaning in codes)
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="\b\nExamples:\n"
+    "  podbuild init && podbuild check\n"
+    "  podbuild plan v1.2.3\n"
+    "  podbuild release v1.2.3\n\n"
+    "\b\nExit codes:\n" + exit_code_help(EXIT_CODES.items()),
+)
+@click.version_option(__version__, prog_name="podbuild")
+def cli() -> None:
+    """Take a git tag to verified multi-architecture images on every registry, rootless."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code; the only place that turns errors into codes."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        result = cli.main(arguments, prog_name="podbuild", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return 130
+    except PodbuildError as error:
+        _fail(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def _fail(error: PodbuildError) -> None:
+    """Print an error through the user interface that the command chose, or a plain one."""
+    from podbuild.cli.session import current_ui  # noqa: PLC0415  # only when something failed
+
+    current_ui().fail(error)

@@ -1,0 +1,270 @@
+"""What a release has done already: `dist/state.json`, saved after every step.
+
+The journal binds to configuration, commit, version and toolchain, never to what registries
+hold. A killed release reads it and goes on; a finished one leaves it for the reports.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from podbuild.errors import ConfigError, PodbuildError
+from podbuild.model import Digest, JSONValue, Manifest
+
+SCHEMA = 1
+NAME = "state.json"
+
+# The kinds of things a journal remembers, in the order in which a release does them.
+PINS, BUILT, ASSEMBLED, PUBLISHED, BEFORE, MOVED, SUPERSEDED = (
+    "pins",
+    "built",
+    "assembled",
+    "published",
+    "before",
+    "moved",
+    "superseded",
+)
+SECTIONS = (PINS, BUILT, ASSEMBLED, PUBLISHED, BEFORE, MOVED, SUPERSEDED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Binding:
+    """What must be the same for a journal to be continued."""
+
+    release: str  # the version, or the branch of a snapshot
+    commit: str
+    configuration: str  # digest of the configuration as resolved
+    toolchain: str  # engine and its version
+
+    def differences(self, other: Binding) -> tuple[str, ...]:
+        """Name the fields that differ, for people."""
+        return tuple(
+            f"{name} {old or 'unknown'} -> {new or 'unknown'}"
+            for (name, old), new in zip(asdict(self).items(), asdict(other).values(), strict=True)
+            if old != new
+        )
+
+
+class Journal:
+    """The record of one release; each change is on disk before the call returns.
+
+    Safe to use from several threads.
+    """
+
+    def __init__(
+        self, path: Path, binding: Binding, sections: Mapping[str, dict[str, JSONValue]]
+    ) -> None:
+        self.path = path
+        self.binding = binding
+        self._sections = {name: dict(sections.get(name, {})) for name in SECTIONS}
+        self._lock = threading.Lock()
+        self._finished = False
+
+    def get(self, section: str, key: str) -> JSONValue:
+        """Give what was recorded; None where nothing was."""
+        with self._lock:
+            return self._sections[section].get(key)
+
+    def items(self, section: str) -> Iterator[tuple[str, JSONValue]]:
+        """Give all of one section, as it stands now."""
+        with self._lock:
+            found = tuple(self._sections[section].items())
+        return iter(found)
+
+    def record(self, section: str, key: str, value: JSONValue) -> None:
+        """Remember one thing, for good."""
+        with self._lock:
+            if self._sections[section].get(key) == value:
+                return
+            self._sections[section][key] = value
+            self._save()
+
+    def forget(self, section: str, key: str) -> None:
+        """Take one thing back (a tag that was undone)."""
+        with self._lock:
+            if self._sections[section].pop(key, None) is not None:
+                self._save()
+
+    def finish(self) -> None:
+        """Mark the release as complete."""
+        with self._lock:
+            self._finished = True
+            self._save()
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether nothing has been done yet."""
+        with self._lock:
+            return not any(self._sections.values())
+
+    # What the sections hold, typed.
+
+    def digest(self, section: str, key: str) -> Digest | None:
+        """Give a recorded digest; None where there is none."""
+        value = self.get(section, key)
+        return Digest(value) if isinstance(value, str) else None
+
+    def keep_manifest(self, section: str, key: str, manifest: Manifest | None) -> None:
+        """Remember a manifest's exact bytes, or that there was none."""
+        self.record(
+            section,
+            key,
+            {}
+            if manifest is None
+            else {
+                "mediaType": manifest.media_type,
+                "data": base64.b64encode(manifest.data).decode("ascii"),
+            },
+        )
+
+    def manifest(self, section: str, key: str) -> Manifest | None:
+        """Give the manifest that was kept; None where none was, or nothing was recorded."""
+        match self.get(section, key):
+            case {"mediaType": str(kind), "data": str(data)}:
+                try:
+                    return Manifest(kind, base64.b64decode(data, validate=True))
+                except binascii.Error as error:
+                    raise _damaged(self.path) from error
+            case _:
+                return None
+
+    def once(self, section: str, key: str, action: Callable[[], Digest]) -> Digest:
+        """Give the recorded digest, or do the action and record what it gives."""
+        known = self.digest(section, key)
+        if known is not None:
+            return known
+        made = action()
+        self.record(section, key, str(made))
+        return made
+
+    def _save(self) -> None:
+        content = {
+            "schema": SCHEMA,
+            "binding": asdict(self.binding),
+            "finished": self._finished,
+            **self._sections,
+        }
+        write_atomically(self.path, json.dumps(content, indent=1, sort_keys=True).encode())
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A journal, and why it does not continue the one found (empty: it does, or none was)."""
+
+    journal: Journal
+    started_anew: str = ""
+
+
+def open_journal(folder: Path, binding: Binding) -> Opened:
+    """Continue the journal of this release, or begin one; another release's is put aside.
+
+    A journal of the same release with another commit, configuration or toolchain is not
+    continued: what it built is another image. If it has moved tags already, that is an error
+    (ConfigError), as the release it began would stay half done.
+    """
+    path = folder / NAME
+    found = _load(path)
+    if found is not None and found.binding.release != binding.release:
+        if not found.finished:
+            path.replace(_aside(folder, found.binding.release))
+        found = None
+    if found is None:
+        aside = _aside(folder, binding.release)
+        found = _load(aside)
+        if found is not None:
+            aside.replace(path)
+    if found is None:
+        return Opened(Journal(path, binding, {}))
+    changed = found.binding.differences(binding)
+    if not changed:
+        return Opened(Journal(path, binding, found.sections))
+    if found.sections.get(MOVED) and not found.finished:
+        raise ConfigError(
+            f"{path}: an unfinished release of {binding.release} has moved tags already, "
+            f"and this one differs ({'; '.join(changed)})",
+            hint="go back to what it was built from to finish it, or pass --restart to forget it",
+        )
+    return Opened(Journal(path, binding, {}), started_anew="; ".join(changed))
+
+
+def restart(folder: Path, binding: Binding) -> Journal:
+    """Forget what was done for this release."""
+    _aside(folder, binding.release).unlink(missing_ok=True)
+    return Journal(folder / NAME, binding, {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    binding: Binding
+    sections: Mapping[str, dict[str, JSONValue]]
+    finished: bool
+
+
+def _load(path: Path) -> _Found | None:
+    try:
+        value: JSONValue = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise _damaged(path) from error
+    match value:
+        case {
+            "schema": int(schema),
+            "binding": {
+                "release": str(release),
+                "commit": str(commit),
+                "configuration": str(configuration),
+                "toolchain": str(toolchain),
+            },
+            "finished": bool(finished),
+            **rest,
+        } if schema == SCHEMA:
+            sections = {
+                name: section for name in SECTIONS if isinstance(section := rest.get(name), dict)
+            }
+            binding = Binding(
+                release=release, commit=commit, configuration=configuration, toolchain=toolchain
+            )
+            return _Found(binding=binding, sections=sections, finished=finished)
+        case _:
+            raise _damaged(path)
+
+
+def _damaged(path: Path) -> PodbuildError:
+    return ConfigError(
+        f"{path}: not a journal that this podbuild can read",
+        hint="pass --restart to forget it; what registries hold already is found again",
+    )
+
+
+def _aside(folder: Path, release: str) -> Path:
+    safe = "".join(sign if sign.isalnum() or sign in ".-_+" else "-" for sign in release)
+    return folder / f"state-{safe}.json"
+
+
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Replace a file: readers see the old or the new content, also after a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
