@@ -1,0 +1,175 @@
+"""Publish by digest: the same bytes to every registry at once, then read back. Moves no tag.
+
+An image may be offered as soon as it is staged, while others still build; what is offered twice
+goes out once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from typing import Self
+
+from podbuild.cancel import Cancel
+from podbuild.errors import PodbuildError, PublishError, VerificationError
+from podbuild.journal import PUBLISHED, Journal
+from podbuild.model import Descriptor, Digest, Manifest
+from podbuild.retry import Retry
+from podbuild.steps import Destination
+from podbuild.store import Store
+
+UPLOADS = 6  # blobs on their way at a time, all registries together
+DELIVERIES = 16  # images on their way at a time; they wait for blobs most of the time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What every destination holds now, by digest, read back."""
+
+    images: Mapping[str, Manifest]
+    at: tuple[Destination, ...]
+    failed: Mapping[Destination, PodbuildError]  # optional registries only
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Hears of every transfer: destination, blob, and how many bytes more (negative: again)."""
+
+    began: Callable[[Destination, Descriptor], None] = lambda _destination, _blob: None
+    moved: Callable[[Destination, Descriptor, int], None] = lambda _destination, _blob, _count: None
+    present: Callable[[Destination, Descriptor], None] = lambda _destination, _blob: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Publisher:
+    """Copies staged images to all their destinations; use as a context manager."""
+
+    destinations: tuple[Destination, ...]
+    source: Callable[[str], Store]  # the staging store of an image
+    journal: Journal
+    retry: Retry
+    cancel: Cancel
+    progress: Progress = field(default_factory=Progress)
+    _offered: dict[tuple[Destination, Digest], Future[None]] = field(default_factory=dict)
+    _blobs: dict[tuple[Destination, Digest], Future[None]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _deliveries: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(DELIVERIES, thread_name_prefix="deliver")
+    )
+    _uploads: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload")
+    )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._deliveries.shutdown(cancel_futures=True)
+        self._uploads.shutdown(cancel_futures=True)
+
+    def offer(self, image: str, manifest: Manifest) -> None:
+        """Begin to copy a staged image (or index) to all its destinations, by digest."""
+        for destination in self.destinations:
+            if destination.image == image:
+                self._offer(destination, manifest)
+
+    def finish(self, images: Mapping[str, Manifest]) -> Published:
+        """Copy these images completely, read them back, and give what is where.
+
+        Raises PublishError, CredentialError or VerificationError of a required registry; those
+        of optional ones are in `Published.failed`.
+        """
+        wanted = {
+            self._offer(destination, images[destination.image]): destination
+            for destination in self.destinations
+            if destination.image in images
+        }
+        failed: dict[Destination, PodbuildError] = {}
+        for future in as_completed(wanted):
+            destination = wanted[future]
+            try:
+                future.result()
+            except PodbuildError as error:
+                self.cancel.check()
+                if destination.required:
+                    raise
+                failed[destination] = error
+        return Published(
+            images=images,
+            at=tuple(found for found in wanted.values() if found not in failed),
+            failed=failed,
+        )
+
+    def _offer(self, destination: Destination, manifest: Manifest) -> Future[None]:
+        """Queue children before their parent: a parent that runs never waits for a place."""
+        children = [
+            self._offer(destination, child) for child in self._children(destination, manifest)
+        ]
+        key = (destination, manifest.digest)
+        with self._lock:
+            if key not in self._offered:
+                self._offered[key] = self._deliveries.submit(
+                    self._deliver, destination, manifest, children
+                )
+            return self._offered[key]
+
+    def _children(self, destination: Destination, manifest: Manifest) -> list[Manifest]:
+        source = self.source(destination.image)
+        found = [(child, source.manifest(child.digest)) for child in manifest.children]
+        for child, content in found:
+            if content is None:
+                raise PublishError(f"{source.reference(child.digest)} is not staged")
+        return [content for _, content in found if content is not None]
+
+    def _deliver(
+        self, destination: Destination, manifest: Manifest, children: list[Future[None]]
+    ) -> None:
+        """Children before parents, blobs before manifests; then read back."""
+        known = f"{destination.key}@{manifest.digest}"
+        sink = destination.store
+        for child in children:
+            child.result()
+        if self.journal.get(PUBLISHED, known) and _holds(sink, manifest):
+            return
+        self.retry(lambda: self._put(destination, manifest))
+        if not _holds(sink, manifest):
+            raise VerificationError(
+                f"{sink.reference(manifest.digest)} can't be read back after the push",
+                hint="run the same command again; no tag has moved",
+            )
+        self.journal.record(PUBLISHED, known, True)
+
+    def _put(self, destination: Destination, manifest: Manifest) -> None:
+        self.cancel.check()
+        uploads = [self._upload(destination, blob) for blob in manifest.blobs]
+        for upload in uploads:
+            upload.result()
+        destination.store.put_manifest(manifest)
+
+    def _upload(self, destination: Destination, blob: Descriptor) -> Future[None]:
+        """Send a blob once, also when several images of this destination hold it."""
+        key = (destination, blob.digest)
+        with self._lock:
+            running = self._blobs.get(key)
+            if running is None or (running.done() and running.exception() is not None):
+                self._blobs[key] = self._uploads.submit(self._send, destination, blob)
+            return self._blobs[key]
+
+    def _send(self, destination: Destination, blob: Descriptor) -> None:
+        self.cancel.check()
+        sink = destination.store
+        if sink.has_blob(blob):
+            self.progress.present(destination, blob)
+            return
+        self.progress.began(destination, blob)
+        with self.source(destination.image).blob(blob) as content:
+            sink.put_blob(
+                blob, content, lambda count: self.progress.moved(destination, blob, count)
+            )
+
+
+def _holds(store: Store, manifest: Manifest) -> bool:
+    found = store.head(manifest.digest)
+    return found is not None and found.digest == manifest.digest

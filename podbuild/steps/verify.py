@@ -1,0 +1,148 @@
+"""Read back what was released: every tag on every registry, its platforms, all its parts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+
+from podbuild.errors import PodbuildError, VerificationError
+from podbuild.model import Descriptor, Digest, JSONValue, Manifest, Platform, Tag
+from podbuild.steps import Destination
+from podbuild.store import Store
+
+READERS = 8  # requests at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expectation:
+    """What one tag must name. Without a digest or platforms, any complete image will do."""
+
+    destination: Destination
+    tag: Tag
+    digest: Digest | None = None
+    platforms: frozenset[Platform] | None = None
+
+    def __str__(self) -> str:
+        return self.destination.store.reference(self.tag)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What one tag really names, and what is wrong with it (nothing: it is as expected)."""
+
+    expectation: Expectation
+    digest: Digest | None
+    platforms: frozenset[Platform]
+    problems: tuple[str, ...]
+
+
+def verify(expectations: Iterable[Expectation]) -> tuple[Checked, ...]:
+    """Check each expectation against its registry; differences are values, not errors.
+
+    Raises what the registries raise when they can't be asked.
+    """
+    with ThreadPoolExecutor(READERS, thread_name_prefix="verify") as pool:
+        return tuple(pool.map(check, expectations))
+
+
+def verify_or_raise(expectations: Iterable[Expectation]) -> tuple[Checked, ...]:
+    """Give what was checked; raises VerificationError that lists every difference."""
+    checked = verify(expectations)
+    problems = tuple(
+        f"{found.expectation}: {problem}" for found in checked for problem in found.problems
+    )
+    if problems:
+        count = f"{len(problems)} difference{'s' if len(problems) > 1 else ''}"
+        raise VerificationError(
+            f"what the registries hold is not what was released: {count}",
+            hint="run the release again: it puts right what differs, or says why it may not",
+            details=problems,
+        )
+    return checked
+
+
+def check(expected: Expectation) -> Checked:
+    """Fetch what a tag names with all its children, and compare."""
+    store = expected.destination.store
+    manifest = store.manifest(expected.tag)
+    if manifest is None:
+        return Checked(
+            expectation=expected, digest=None, platforms=frozenset(), problems=("does not exist",)
+        )
+    platforms, parts = _read(store, manifest)
+    problems = tuple(chain(_difference(expected, manifest, platforms), parts))
+    return Checked(
+        expectation=expected, digest=manifest.digest, platforms=platforms, problems=problems
+    )
+
+
+def _difference(
+    expected: Expectation, manifest: Manifest, platforms: frozenset[Platform]
+) -> Iterable[str]:
+    if expected.digest is not None and manifest.digest != expected.digest:
+        yield f"names {manifest.digest}, expected {expected.digest}"
+    if expected.platforms is not None and platforms != expected.platforms:
+        yield f"has {_names(platforms)}, expected {_names(expected.platforms)}"
+
+
+def _names(platforms: frozenset[Platform]) -> str:
+    return ", ".join(sorted(map(str, platforms))) or "no platform"
+
+
+def _read(store: Store, manifest: Manifest) -> tuple[frozenset[Platform], tuple[str, ...]]:
+    """Give the platforms of an image or index and what is missing of it."""
+    if not manifest.is_index:
+        missing = tuple(f"layer {blob.digest} is missing" for blob in _missing(store, manifest))
+        found = _platform(store, manifest.config)
+        return frozenset((found,) if found else ()), missing
+    platforms: set[Platform] = set()
+    problems: list[str] = []
+    for child in manifest.children:
+        content = store.manifest(child.digest)
+        if content is None:
+            problems.append(f"{child.platform or child.media_type} {child.digest} is missing")
+            continue
+        inner, parts = _read(store, content)
+        named = frozenset((child.platform,)) if child.platform else inner
+        problems.extend(parts)
+        if _is_runnable(child) and inner != named:
+            problems.append(f"{child.digest} is {_names(inner)}, its index says {_names(named)}")
+        platforms |= named if _is_runnable(child) else set()
+    return frozenset(platforms), tuple(problems)
+
+
+def _is_runnable(child: Descriptor) -> bool:
+    """Attestations stand in an index as unknown/unknown; they are no platform of the image."""
+    return child.platform is None or child.platform.os != "unknown"
+
+
+def _missing(store: Store, manifest: Manifest) -> Iterable[Descriptor]:
+    return (blob for blob in manifest.blobs if not store.has_blob(blob))
+
+
+def _platform(store: Store, config: Descriptor | None) -> Platform | None:
+    """Read an image's platform from its config; None where the config is not one."""
+    if config is None:
+        return None
+    try:
+        with store.blob(config) as content:
+            value: JSONValue = json.loads(b"".join(content.chunks()))
+    except (PodbuildError, ValueError):
+        return None
+    return Platform.from_json(value)
+
+
+def agree(checked: Iterable[Checked], key: Callable[[Checked], str]) -> tuple[str, ...]:
+    """Name the groups (such as image and tag) whose members are not all one digest."""
+    groups: dict[str, dict[Digest | None, list[str]]] = {}
+    for found in checked:
+        members = groups.setdefault(key(found), {})
+        members.setdefault(found.digest, []).append(found.expectation.destination.registry)
+    return tuple(
+        f"{name}: " + "; ".join(f"{', '.join(where)} {digest}" for digest, where in members.items())
+        for name, members in groups.items()
+        if len(members) > 1
+    )
