@@ -1,0 +1,57 @@
+"""podbuild.toml -> frozen types."""
+
+from podbuild.config.choices import (
+    Compression,
+    Format,
+    IndexPolicy,
+    Isolation,
+    Network,
+    Pull,
+    RegistryKind,
+    Timestamp,
+)
+from podbuild.config.image import Image
+from podbuild.config.model import (
+    CacheSettings,
+    Config,
+    Project,
+    PruneRule,
+    Registry,
+    Retention,
+    TagRules,
+    unknown_name,
+)
+from podbuild.config.sources import (
+    Context,
+    FolderContext,
+    ImageContext,
+    ImageTags,
+    ReferenceContext,
+    Secret,
+)
+
+__all__ = [
+    "CacheSettings",
+    "Compression",
+    "Config",
+    "Context",
+    "FolderContext",
+    "Format",
+    "Image",
+    "ImageContext",
+    "ImageTags",
+    "IndexPolicy",
+    "Isolation",
+    "Network",
+    "Project",
+    "PruneRule",
+    "Pull",
+    "ReferenceContext",
+    "Registry",
+    "RegistryKind",
+    "Retention",
+    "Secret",
+    "TagRules",
+    "Timestamp",
+    "unknown_name",
+]

@@ -1,0 +1,257 @@
+"""What podbuild.toml says of the project as a whole, as frozen types that declare their keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from podbuild.config.choices import (
+    NAME,
+    PREFIX,
+    TAGS,
+    URL,
+    RegistryKind,
+)
+from podbuild.config.image import Image
+from podbuild.config.keys import (
+    COUNT,
+    DURATION,
+    FLAG,
+    PATH,
+    REGEX,
+    TEMPLATE,
+    TEXT,
+    choice,
+    declared,
+    key,
+    list_of,
+    map_of,
+    parsed,
+    table_of,
+)
+from podbuild.errors import ConfigError
+from podbuild.template import Template
+from podbuild.versions import Version
+
+DAY = 86400.0  # seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """What all images of a project share; the texts become labels and annotations."""
+
+    name: str = field(metadata=key(NAME, "the project's name, {project} in templates"))
+    description: str = field(default="", metadata=key(TEXT, "one line about the project"))
+    source: str = field(
+        default="", metadata=key(URL, "where the source is; GHCR links the package to it")
+    )
+    url: str = field(default="", metadata=key(URL, "where to find more about the project"))
+    documentation: str = field(default="", metadata=key(URL, "where its documentation is"))
+    licenses: str = field(
+        default="", metadata=key(TEXT, "an SPDX licence expression", example='"Apache-2.0"')
+    )
+    vendor: str = field(default="", metadata=key(TEXT, "who distributes the images"))
+    output: Path = field(
+        default=Path("dist"), metadata=key(PATH, "the folder for everything that podbuild writes")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TagRules:
+    """Which tags a release and a push to a branch write."""
+
+    release: tuple[Template, ...] = field(
+        default=tuple(map(Template, ("{version}", "{major}.{minor}", "{major}", "latest"))),
+        metadata=key(
+            TAGS,
+            "tags of a release; {major} is left out for 0.x, and a prerelease gets only those "
+            "that hold the full version",
+        ),
+    )
+    branches: Mapping[str, tuple[Template, ...]] = field(
+        default_factory=dict,
+        hash=False,
+        metadata=key(
+            map_of(TAGS),
+            "tags of `podbuild snapshot`, by branch (or pattern such as feature/*)",
+            example='{ main = ["edge", "sha-{sha}"] }',
+        ),
+    )
+    yanked: tuple[Version, ...] = field(
+        default=(),
+        metadata=key(
+            list_of(parsed(Version.parse, "version")),
+            "versions that no guard counts any more",
+            example='["2.0.0"]',
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registry:
+    """One place that images are published to."""
+
+    name: str
+    kind: RegistryKind = field(
+        default=RegistryKind.OCI,
+        metadata=key(choice(RegistryKind), "what it is; layout is a folder", example='"ghcr"'),
+    )
+    repository: Template | None = field(
+        default=None,
+        metadata=key(TEMPLATE, "where an image goes", example='"ghcr.io/acme/{image}"'),
+    )
+    path: Template | None = field(
+        default=None,
+        metadata=key(
+            TEMPLATE,
+            "the folder of a layout, instead of repository",
+            example='"dist/registry/{image}"',
+        ),
+    )
+    required: bool = field(
+        default=True, metadata=key(FLAG, "false: its failure is reported and not fatal")
+    )
+    insecure: bool = field(default=False, metadata=key(FLAG, "true: plain HTTP"))
+    ca: Path | None = field(
+        default=None,
+        metadata=key(PATH, "certificates to trust besides the system's", example='"ca.pem"'),
+    )
+    api: str | None = field(
+        default=None,
+        metadata=key(
+            URL,
+            "the API for deletions where it is not the usual one",
+            example='"https://api.example.com"',
+        ),
+    )
+    untag: bool = field(
+        default=False,
+        metadata=key(FLAG, "ghcr: free one tag of several by moving it to a placeholder first"),
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse a registry without a place, or with the wrong kind of place."""
+        if self.kind is RegistryKind.LAYOUT:
+            if self.path is None or self.repository is not None:
+                raise ConfigError(
+                    "a layout needs path and no repository",
+                    hint='such as path = "dist/registry/{image}"',
+                )
+        elif self.repository is None or self.path is not None:
+            raise ConfigError(
+                "a registry needs repository and no path",
+                hint='such as repository = "ghcr.io/acme/{image}", or kind = "layout" with a path',
+            )
+
+    @property
+    def template(self) -> Template:
+        """Give the template of the place, a repository or a folder."""
+        place = self.repository or self.path
+        if place is None:  # pragma: no cover  # __post_init__ refuses it
+            raise ConfigError(f"registry {self.name} has no place")
+        return place
+
+    @property
+    def variable(self) -> str:
+        """Give the stem of its credential variables: PODBUILD_<this>_TOKEN."""
+        return re.sub(r"[^A-Z0-9]", "_", self.name.upper())
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneRule:
+    """Tags to delete: those that match, outside the newest `keep` and older than `older_than`."""
+
+    match: re.Pattern[str] = field(
+        metadata=key(REGEX, "the whole tag must match", example="'sha-[0-9a-f]{7}'")
+    )
+    keep: int = field(default=0, metadata=key(COUNT, "how many of the newest stay"))
+    older_than: float = field(  # seconds
+        default=0.0, metadata=key(DURATION, "only what is older than this", example='"30d"')
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """What cleanup may delete. Nothing unless written."""
+
+    superseded: bool = field(
+        default=False,
+        metadata=key(FLAG, "true: after a release, delete what its moving tags left"),
+    )
+    grace: float = field(  # seconds
+        default=DAY, metadata=key(DURATION, "only what was left longer ago than this")
+    )
+    protect: tuple[re.Pattern[str], ...] = field(
+        default=(),
+        metadata=key(list_of(REGEX), "tags that are never deleted", example=r"['\d+\.\d+\.\d+']"),
+    )
+    prune: tuple[PruneRule, ...] = field(
+        default=(),
+        metadata=key(
+            list_of(table_of(PruneRule, declared(PruneRule), "{ match, keep, older-than }")),
+            "tags that `podbuild prune` deletes: outside keep and older than",
+            example="[{ match = 'sha-[0-9a-f]{7}', keep = 10, older-than = \"30d\" }]",
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheSettings:
+    """The layer cache between runners."""
+
+    registry: Template | None = field(
+        default=None,
+        metadata=key(
+            TEMPLATE, "a repository for cached layers", example='"ghcr.io/acme/cache/{image}"'
+        ),
+    )
+    mounts: bool = field(
+        default=False, metadata=key(FLAG, "true: carry cache mounts between runners too")
+    )
+
+
+MIRRORS = map_of(list_of(PREFIX, least=1), names=PREFIX)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A whole podbuild.toml. Paths are absolute."""
+
+    path: Path
+    root: Path  # the folder of podbuild.toml
+    project: Project
+    images: tuple[Image, ...]
+    registries: tuple[Registry, ...]
+    mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    tags: TagRules = TagRules()
+    retention: Retention = Retention()
+    cache: CacheSettings = CacheSettings()
+    env: Mapping[str, str] = field(default_factory=dict, hash=False)  # what {env.NAME} may give
+
+    @property
+    def output(self) -> Path:
+        """Give the folder that podbuild writes to."""
+        return self.root / self.project.output
+
+    def image(self, name: str) -> Image:
+        """Give one image; raises ConfigError naming those there are."""
+        for image in self.images:
+            if image.name == name:
+                return image
+        raise unknown_name(name, "image", tuple(image.name for image in self.images))
+
+    def registry(self, name: str) -> Registry:
+        """Give one registry; raises ConfigError naming those there are."""
+        for registry in self.registries:
+            if registry.name == name:
+                return registry
+        raise unknown_name(name, "registry", tuple(each.name for each in self.registries))
+
+
+def unknown_name(name: str, what: str, known: tuple[str, ...]) -> ConfigError:
+    """Give the error for an image or registry that the configuration does not have."""
+    return ConfigError(
+        f"unknown {what} {name!r}", hint=f"the configuration has: {', '.join(known)}"
+    )
