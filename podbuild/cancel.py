@@ -38,6 +38,11 @@ class Cancel:
         return self._event.is_set() or self.remaining == 0
 
     @property
+    def signalled(self) -> bool:
+        """Tell whether a signal asked to stop."""
+        return self._signal is not None
+
+    @property
     def remaining(self) -> float | None:
         """Give the seconds left until the deadline, never negative; None where there is none."""
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from podbuild import __version__
-from podbuild.errors import EXIT_CODES, PodbuildError
+from podbuild.errors import EXIT_CODES, ConfigError, PodbuildError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         result = cli.main(arguments, prog_name="podbuild", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        _fail(_usage_error(error))
         return error.exit_code
     except click.Abort:
         return 130
@@ -112,6 +112,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _usage_error(error: click.ClickException) -> PodbuildError:
+    """Give click's complaint in the form of all others: one line, and where help is."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    asked = context.command_path if context else "podbuild"
+    text = error.format_message().rstrip(".")
+    return ConfigError(text[:1].lower() + text[1:], hint=f"see `{asked} --help`")
 
 
 def _fail(error: PodbuildError) -> None:

@@ -1,0 +1,112 @@
+"""The options of the command line, each declared once, with its environment variable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """The options that every command has."""
+
+    file: Path | None = None
+    directory: Path | None = None
+    quiet: bool = False
+    verbose: bool = False
+    json: bool = False
+    progress: bool = True
+
+
+def option(*names: str, **settings: Any) -> Callable[[F], F]:
+    """Give a click option that is also PODBUILD_<NAME>, the same for every command."""
+    long = next(name for name in names if name.startswith("--")).split("/")[0]
+    variable = "PODBUILD_" + long.removeprefix("--").replace("-", "_").upper()
+    return click.option(*names, envvar=variable, show_envvar=True, **settings)
+
+
+def common_options(function: F) -> F:
+    """Add the options of every command; the function gets them as its first argument."""
+
+    @wraps(function)
+    def command(**options: Any) -> Any:
+        common = Common(
+            file=options.pop("file"),
+            directory=options.pop("directory"),
+            quiet=options.pop("quiet"),
+            verbose=options.pop("verbose"),
+            json=options.pop("json"),
+            progress=not options.pop("no_progress"),
+        )
+        return function(common, **options)
+
+    for add in reversed(_COMMON):
+        command = add(command)
+    return command  # type: ignore[return-value]  # click's decorators keep no signature
+
+
+_COMMON: tuple[Callable[[Any], Any], ...] = (
+    option(
+        "-f",
+        "--file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="The configuration; default: podbuild.toml here or above.",
+    ),
+    option(
+        "-C",
+        "--directory",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Run as if started in this folder.",
+    ),
+    option("-q", "--quiet", is_flag=True, help="Only answers, warnings and failures."),
+    option("-v", "--verbose", is_flag=True, help="Say more; show all output of the engine."),
+    option("--json", is_flag=True, help="Give the answer as JSON."),
+    option("--no-progress", is_flag=True, help="Show no live progress on a terminal."),
+)
+
+only_image = option(
+    "--image", "images", multiple=True, metavar="NAME", help="Only this image; repeatable."
+)
+only_registry = option(
+    "--registry", "registries", multiple=True, metavar="NAME", help="Only there; repeatable."
+)
+only_platform = option(
+    "--platform",
+    "platforms",
+    multiple=True,
+    metavar="OS/ARCH",
+    help="Only this platform; repeatable. Fewer than configured moves no tag.",
+)
+jobs = option(
+    "--jobs", type=click.IntRange(1), metavar="N", help="Builds at a time; default: one per CPU."
+)
+no_cache = option("--no-cache", is_flag=True, help="Use no layer cache of the engine.")
+no_reuse = option("--no-reuse", is_flag=True, help="Build also what has not changed.")
+build_args = option(
+    "--build-arg", "build_args", multiple=True, metavar="NAME=VALUE", help="Set an ARG; repeatable."
+)
+secrets = option(
+    "--secret",
+    "secrets",
+    multiple=True,
+    metavar="id=ID,env=NAME|src=FILE",
+    help="Give a build secret; repeatable.",
+)
+target = option("--target", metavar="STAGE", help="Build this stage instead of the configured one.")
+timeout = option("--timeout", metavar="DURATION", help="Stop after this long, such as 45m.")
+yes = option("--yes", is_flag=True, help="Do it without asking.")
+hand_over = option(
+    "--from",
+    "handed_over",
+    multiple=True,
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    metavar="DIR",
+    help="Join what other machines built: their dist folders; repeatable.",
+)

@@ -1,0 +1,126 @@
+"""What a command works with: configuration, user interface, folders, how to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from podbuild.cancel import Cancel
+from podbuild.cli.options import Common
+from podbuild.errors import ConfigError
+from podbuild.folders import Folders, find_folders
+from podbuild.redact import Redactor
+from podbuild.run import Runner
+from podbuild.ui import Answers, Streams, Ui, Verbosity, choose_ui
+
+_SECRET_NAMES = ("TOKEN", "PASSWORD", "SECRET", "CREDENTIAL", "API_KEY", "PRIVATE_KEY")
+_chosen: list[Ui] = []  # the interface of the command that runs, for `main`
+
+
+def current_ui() -> Ui:
+    """Give the interface of the running command, or a plain one before there is one."""
+    return _chosen[-1] if _chosen else make_ui(Common(), os.environ)
+
+
+def make_ui(common: Common, environment: Mapping[str, str]) -> Ui:
+    """Choose the interface for this terminal or CI; secrets of the environment are cut."""
+    if common.quiet and common.verbose:
+        raise ConfigError("--quiet and --verbose exclude each other", hint="pass one of them")
+    verbosity = Verbosity.NORMAL
+    if common.quiet:
+        verbosity = Verbosity.QUIET
+    elif common.verbose:
+        verbosity = Verbosity.VERBOSE
+    redactor = Redactor()
+    for name, value in environment.items():
+        if any(part in name.upper() for part in _SECRET_NAMES):
+            redactor.add(value)
+    ui = choose_ui(
+        environment,
+        Streams(sys.stdout, sys.stderr),
+        redactor=redactor,
+        verbosity=verbosity,
+        answers=Answers.JSON if common.json else Answers.TEXT,
+        progress=common.progress,
+    )
+    _chosen.append(ui)
+    return ui
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """The collaborators of one command."""
+
+    ui: Ui
+    environment: Mapping[str, str]
+    directory: Path  # where the command works
+    file: Path | None
+    cancel: Cancel
+    runner: Runner
+
+    def folders(self, output: Path) -> Folders:
+        """Give podbuild's own folders, made if need be."""
+        return find_folders(self.environment, output)
+
+
+@contextmanager
+def open_session(common: Common, *, timeout: float | None = None) -> Iterator[Session]:
+    """Give the session of a command; while it is open, one signal stops all work.
+
+    `timeout` is in seconds. A second signal leaves at once: children end with us, as the
+    namespace and the kernel see to it, and the journal is always as of the last step.
+    """
+    environment = dict(os.environ)
+    ui = make_ui(common, environment)
+    directory = (common.directory or Path()).absolute()
+    if not directory.is_dir():
+        raise ConfigError(f"{directory}: no such folder", hint="-C names an existing folder")
+    cancel = Cancel(timeout)
+    runner = Runner(env=tool_environment(environment), cwd=directory, cancel=cancel)
+    with _stopping(cancel, ui):
+        yield Session(
+            ui=ui,
+            environment=environment,
+            directory=directory,
+            file=None if common.file is None else directory / common.file,
+            cancel=cancel,
+            runner=runner,
+        )
+
+
+def tool_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Give the environment for git and apt: the user's own, in plain English, no registry tokens.
+
+    Engines get less: an allow-list (see `engine`).
+    """
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if not (name.startswith("PODBUILD_") or name in ("DOCKERHUB_TOKEN", "GITHUB_TOKEN"))
+    }
+    return {**kept, "LC_ALL": "C.UTF-8", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
+
+
+@contextmanager
+def _stopping(cancel: Cancel, ui: Ui) -> Iterator[None]:
+    """Let the first SIGINT or SIGTERM ask for a stop, and a second one leave at once."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if cancel.signalled:
+            os._exit(128 + number)
+        cancel.request(number)
+        name = signal.Signals(number).name
+        ui.info(f"{name}: stopping; once more leaves at once")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
