@@ -1,0 +1,183 @@
+"""What engines have delivered: manifests and tags of every repository, over one pool of blobs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from podbuild.errors import PodbuildError, VerificationError
+from podbuild.model import (
+    MANIFEST_TYPES,
+    Descriptor,
+    Digest,
+    JSONValue,
+    Manifest,
+    MediaType,
+    Tag,
+)
+from podbuild.store import BlobSource, PushRight
+from podbuild.store.pool import Pool, PooledBlob
+
+MAX_MANIFEST = 4 << 20  # bytes; distribution spec, "Pushing Manifests"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listener:
+    """Hears what arrives, in the server's threads: it must be quick and must not raise.
+
+    A blob is told as often as an engine delivers it or finds it here; a manifest's blobs come
+    before it.
+    """
+
+    on_blob: Callable[[str, Digest, int], None] = lambda _repository, _digest, _size: None
+    on_manifest: Callable[[str, Manifest], None] = lambda _repository, _manifest: None
+
+
+class Staging:
+    """The staging area itself. Blobs and manifests last in the pool, tags as long as the run.
+
+    `failure` is why the pool could not take an upload (the disk is full).
+    """
+
+    def __init__(self, pool: Pool, listener: Listener | None = None) -> None:
+        self.pool = pool
+        self.listener = listener or Listener()
+        self.failure: PodbuildError | None = None
+        self._manifests: dict[Digest, Manifest] = {}
+        self._tags: dict[str, dict[Tag, Digest]] = {}
+        self._lock = threading.Lock()
+
+    def repository(self, name: str) -> StagedRepository:
+        """Give one repository as a Store, in this process, without HTTP."""
+        return StagedRepository(self, name)
+
+    @property
+    def repositories(self) -> tuple[str, ...]:
+        """Give the names of the repositories that have a tag."""
+        with self._lock:
+            return tuple(sorted(self._tags))
+
+    def resolve(self, name: str, target: Tag | Digest) -> Digest | None:
+        """Give the digest that a tag names here."""
+        if isinstance(target, Digest):
+            return target
+        with self._lock:
+            return self._tags.get(name, {}).get(target)
+
+    def manifest(self, digest: Digest) -> Manifest | None:
+        """Give a manifest of this run, or of an earlier one that left it in the pool."""
+        with self._lock:
+            found = self._manifests.get(digest)
+        return found or self._from_pool(digest)
+
+    def accept(self, name: str, manifest: Manifest, tag: Tag | None) -> None:
+        """Store a manifest and tell the listener."""
+        self.pool.add(manifest.data)
+        with self._lock:
+            self._manifests[manifest.digest] = manifest
+            if tag:
+                self._tags.setdefault(name, {})[tag] = manifest.digest
+        self.listener.on_manifest(name, manifest)
+
+    def missing(self, manifest: Manifest) -> Descriptor | None:
+        """Give the first part of a manifest that is not here."""
+        for child in manifest.children:
+            if self.manifest(child.digest) is None:
+                return child
+        return next((b for b in manifest.blobs if self.pool.size(b.digest) != b.size), None)
+
+    def tags(self, name: str) -> tuple[Tag, ...]:
+        """Give a repository's tags, sorted."""
+        with self._lock:
+            return tuple(sorted(self._tags.get(name, {})))
+
+    def _from_pool(self, digest: Digest) -> Manifest | None:
+        size = self.pool.size(digest)
+        if size is None or size > MAX_MANIFEST:
+            return None
+        data = self.pool.path(digest).read_bytes()
+        if not digest.matches(data):
+            return None
+        try:
+            return Manifest(_media_type(Manifest("", data).content), data)
+        except VerificationError:
+            return None
+
+
+@dataclass(frozen=True)
+class StagedRepository:
+    """One repository of the staging area; a Store."""
+
+    staging: Staging
+    name: str
+
+    def reference(self, target: Tag | Digest) -> str:
+        """Give the reference for people; engines use `StagingRegistry.reference`."""
+        return f"{self.name}{'@' if isinstance(target, Digest) else ':'}{target}"
+
+    def head(self, target: Tag | Digest) -> Descriptor | None:
+        """Give what a tag or digest names; None when it is not here."""
+        found = self.manifest(target)
+        return found.descriptor if found else None
+
+    def manifest(self, target: Tag | Digest) -> Manifest | None:
+        """Give a manifest; by digest it may be one of an earlier run."""
+        digest = self.staging.resolve(self.name, target)
+        return self.staging.manifest(digest) if digest else None
+
+    def put_manifest(self, manifest: Manifest, tag: Tag | None = None) -> None:
+        """Store a manifest. Its layers may be elsewhere: a re-used image brings its config only."""
+        self.staging.accept(self.name, manifest, tag)
+
+    def has_blob(self, blob: Descriptor) -> bool:
+        """Tell whether the blob is here, in full length."""
+        return self.staging.pool.size(blob.digest) == blob.size
+
+    def put_blob(
+        self,
+        blob: Descriptor,
+        source: BlobSource,
+        on_bytes: Callable[[int], None] = lambda _count: None,
+    ) -> None:
+        """Store a blob; raises VerificationError when its bytes are others."""
+        upload = self.staging.pool.receive()
+        try:
+            for chunk in source.chunks():
+                upload.write(chunk)
+                on_bytes(len(chunk))
+            upload.finish(blob.digest)
+        finally:
+            upload.discard()
+
+    @contextmanager
+    def blob(self, blob: Descriptor) -> Iterator[BlobSource]:
+        """Give a blob's bytes; raises VerificationError when it is not here."""
+        if self.staging.pool.size(blob.digest) is None:
+            raise VerificationError(
+                f"{blob.digest} is not staged", hint="build again: its file is gone from the cache"
+            )
+        self.staging.pool.touch(blob.digest)
+        yield PooledBlob(self.staging.pool, blob)
+
+    def tags(self) -> tuple[Tag, ...]:
+        """Give the tags of this run."""
+        return self.staging.tags(self.name)
+
+    def check_push(self) -> PushRight:
+        """Staging belongs to this run."""
+        return PushRight.ALLOWED
+
+
+def _media_type(content: dict[str, JSONValue]) -> str:
+    """Say what kind of manifest this is; older OCI manifests do not say so themselves."""
+    match content:
+        case {"mediaType": str(kind)} if kind in MANIFEST_TYPES:
+            return kind
+        case {"manifests": list()}:
+            return MediaType.OCI_INDEX
+        case {"config": dict(), "layers": list()}:
+            return MediaType.OCI_MANIFEST
+        case _:
+            raise VerificationError("not a manifest")
