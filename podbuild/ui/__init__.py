@@ -1,0 +1,239 @@
+"""The user interface: the only part of podbuild that prints.
+
+Answers go to stdout, all else to stderr, and everything passes the redactor.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from enum import Enum, IntEnum
+
+from podbuild.errors import PodbuildError
+from podbuild.model import JSONValue
+from podbuild.redact import Redactor
+from podbuild.ui.amounts import duration, size, speed
+from podbuild.ui.ci import GitHubLook, GitLabLook
+from podbuild.ui.escape import flat
+from podbuild.ui.look import Look, Paint, Place, PlainLook, TerminalLook
+from podbuild.ui.screen import Activity, Kind, Screen, Streams, StreamScreen, shown
+
+__all__ = ["Activity", "Answers", "Redactor", "Streams", "Ui", "Verbosity", "choose_ui"]
+
+
+class Verbosity(IntEnum):
+    """How much is said: QUIET leaves answers, warnings and failures."""
+
+    QUIET = 0
+    NORMAL = 1
+    VERBOSE = 2
+
+
+class Answers(Enum):
+    """What `Ui.give` prints."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Ui:
+    """Says what happens. Safe to use from any thread; one call's lines are never torn apart."""
+
+    def __init__(
+        self,
+        screen: Screen,
+        look: Look,
+        *,
+        redactor: Redactor | None = None,
+        verbosity: Verbosity = Verbosity.NORMAL,
+        answers: Answers = Answers.TEXT,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.redactor = redactor or Redactor()
+        self.verbosity = verbosity
+        self._screen = screen
+        self._look = look
+        self._answers = answers
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._depth = 0
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[None]:
+        """Say that a step begins, and how it ended and when; what is said inside is indented."""
+        text = self._one_line(title)
+        activity = Activity(Kind.STEP, text, clock=self._clock)
+        self._tell(self._look.opened(text))
+        self._indent(1)
+        failed = True
+        try:
+            with shown(self._screen, activity):
+                yield
+            failed = False
+        finally:
+            self._indent(-1)
+            self._tell(self._look.closed(text, activity.seconds, failed=failed))
+
+    @contextmanager
+    def job(self, title: str) -> Iterator[None]:
+        """Show a running job with its seconds; where nothing moves, say that it began."""
+        text = self._one_line(title)
+        if not self._screen.is_live:
+            self._tell(self._look.told(f"{text}: started"))
+        with shown(self._screen, Activity(Kind.JOB, text, clock=self._clock)):
+            yield
+
+    @contextmanager
+    def transfer(self, title: str, total: int = 0) -> Iterator[Activity]:
+        """Count bytes: live on a terminal, one line at the end everywhere.
+
+        `total` (bytes, 0: not known) can grow with `expect`; `advance` counts what went out.
+        """
+        activity = Activity(Kind.TRANSFER, self._one_line(title), total=total, clock=self._clock)
+        ended = "stopped after"
+        try:
+            with shown(self._screen, activity):
+                yield activity
+            ended = "in"
+        finally:
+            self._transferred(activity, ended)
+
+    def info(self, text: str) -> None:
+        """Say what everyone wants to know."""
+        for line in self._clean(text):
+            self._tell(self._look.told(line))
+
+    def detail(self, text: str) -> None:
+        """Say what only -v wants to know."""
+        if self.verbosity >= Verbosity.VERBOSE:
+            self.info(text)
+
+    def note(self, text: str) -> None:
+        """Say what should stand in the overview of a CI run; it is nothing bad."""
+        if self.verbosity > Verbosity.QUIET:
+            self._screen.say(self._look.noted(self._one_line(text)))
+
+    def warn(self, text: str, file: str | None = None, line: int | None = None) -> None:
+        """Warn, with the place where something is to be changed if there is one."""
+        place = Place(self._one_line(file), line or 0) if file else None
+        self._screen.say(self._look.warned(self._one_line(text), place))
+
+    def fail(self, error: PodbuildError) -> None:
+        """Say why the command fails: one line, then indented details, then the hint."""
+        shown_error = PodbuildError(
+            self._one_line(error.message),
+            hint=self._one_line(error.hint),
+            details=self._clean(*error.details),
+        )
+        self._screen.say(self._look.failed(shown_error))
+
+    def block(self, title: str, content: Iterable[str], *, failed: bool = False) -> None:
+        """Print a job's output as one piece, folded where the CI can."""
+        if self.verbosity == Verbosity.QUIET and not failed:
+            return
+        lines = self._clean(*content)
+        self._screen.say(self._look.block(self._one_line(title), lines, failed=failed))
+
+    def answer(self, text: str) -> None:
+        """Print what was asked for on stdout."""
+        self._screen.answer(self.redactor.cut(text))
+
+    def answer_json(self, value: JSONValue) -> None:
+        """Print what was asked for on stdout, as JSON."""
+        clean = self.redactor.cut_json(value)
+        self._screen.answer(json.dumps(clean, indent=2, ensure_ascii=False))
+
+    def give(self, text: str, value: JSONValue) -> None:
+        """Print the answer in the form that the user chose (--json)."""
+        if self._answers is Answers.JSON:
+            self.answer_json(value)
+        else:
+            self.answer(text)
+
+    def mask(self, secret: str) -> None:
+        """Cut a secret, and have a CI's runner cut it from what other steps print.
+
+        The runner is told in its log, so only for values made during the run (a session's
+        token) that it does not know yet.
+        """
+        self.redactor.add(secret)
+        self._screen.say(self._look.masked(secret))
+
+    def _transferred(self, activity: Activity, ended: str) -> None:
+        if not activity.moved and ended == "in":
+            return
+        seconds = activity.seconds
+        rate = speed(activity.moved, seconds)
+        shown_rate = f" ({rate})" if rate else ""
+        line = f"{activity.title}: {size(activity.moved)} {ended} {duration(seconds)}{shown_rate}"
+        self._tell(self._look.told(line))
+
+    def _tell(self, lines: Iterable[str]) -> None:
+        if self.verbosity > Verbosity.QUIET:
+            indent = "  " * self._depth
+            self._screen.say(f"{indent}{line}" for line in lines)
+
+    def _indent(self, by: int) -> None:
+        with self._lock:
+            self._depth += by
+
+    def _clean(self, *texts: str) -> tuple[str, ...]:
+        """Cut secrets before and after lines are split: one may have several lines."""
+        return tuple(map(self.redactor.cut, flat(map(self.redactor.cut, texts))))
+
+    def _one_line(self, text: str) -> str:
+        return " ".join(line for line in self._clean(text) if line)
+
+
+def choose_ui(
+    environment: Mapping[str, str],
+    streams: Streams,
+    *,
+    redactor: Redactor | None = None,
+    verbosity: Verbosity = Verbosity.NORMAL,
+    answers: Answers = Answers.TEXT,
+    progress: bool = True,
+) -> Ui:
+    """Give the user interface for this terminal or CI system.
+
+    GitHub, Forgejo and Gitea read workflow commands, GitLab folds sections, other CI systems
+    and files get plain lines, a terminal shows what is under way (unless `progress` is off).
+    """
+    colours = _wants_colours(environment, streams)
+    screen: Screen = StreamScreen(streams)
+    look: Look = PlainLook(Paint(colours))
+    if environment.get("GITHUB_ACTIONS") == "true":  # act, Forgejo and Gitea set it as well
+        look = GitHubLook()
+    elif environment.get("GITLAB_CI") == "true":
+        look = GitLabLook(Paint(active=not environment.get("NO_COLOR")))
+    elif _is_terminal(environment, streams):
+        look = TerminalLook(Paint(colours), whole_blocks=verbosity >= Verbosity.VERBOSE)
+        if progress and verbosity > Verbosity.QUIET:
+            from podbuild.ui.live import LiveScreen  # noqa: PLC0415  # rich takes its time
+
+            screen = LiveScreen(streams, colours=colours)
+    return Ui(screen, look, redactor=redactor, verbosity=verbosity, answers=answers)
+
+
+def _is_terminal(environment: Mapping[str, str], streams: Streams) -> bool:
+    watched = not environment.get("CI") and environment.get("TERM", "dumb") != "dumb"
+    return watched and _isatty(streams)
+
+
+def _isatty(streams: Streams) -> bool:
+    try:
+        return streams.err.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def _wants_colours(environment: Mapping[str, str], streams: Streams) -> bool:
+    """Colour terminals only, unless asked for; NO_COLOR stands above all (no-color.org)."""
+    if environment.get("NO_COLOR"):
+        return False
+    if environment.get("FORCE_COLOR") or environment.get("CLICOLOR_FORCE"):
+        return True
+    return _is_terminal(environment, streams)
