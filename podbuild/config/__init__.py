@@ -11,6 +11,7 @@ from podbuild.config.choices import (
     Timestamp,
 )
 from podbuild.config.image import Image
+from podbuild.config.load import FILE_NAME, find_config, load_config, parse_config
 from podbuild.config.model import (
     CacheSettings,
     Config,
@@ -31,6 +32,7 @@ from podbuild.config.sources import (
 )
 
 __all__ = [
+    "FILE_NAME",
     "CacheSettings",
     "Compression",
     "Config",
@@ -53,5 +55,8 @@ __all__ = [
     "Secret",
     "TagRules",
     "Timestamp",
+    "find_config",
+    "load_config",
+    "parse_config",
     "unknown_name",
 ]

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from podbuild.config.choices import (
     NAME,
-    PREFIX,
     TAGS,
     URL,
     RegistryKind,
@@ -166,7 +165,7 @@ class PruneRule:
     match: re.Pattern[str] = field(
         metadata=key(REGEX, "the whole tag must match", example="'sha-[0-9a-f]{7}'")
     )
-    keep: int = field(default=0, metadata=key(COUNT, "how many of the newest stay"))
+    keep: int = field(metadata=key(COUNT, "how many of the newest stay"))
     older_than: float = field(  # seconds
         default=0.0, metadata=key(DURATION, "only what is older than this", example='"30d"')
     )
@@ -210,9 +209,6 @@ class CacheSettings:
     mounts: bool = field(
         default=False, metadata=key(FLAG, "true: carry cache mounts between runners too")
     )
-
-
-MIRRORS = map_of(list_of(PREFIX, least=1), names=PREFIX)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,184 @@
+"""What only the whole configuration can show to be wrong."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+
+from podbuild.config.choices import Compression, Format, RegistryKind
+from podbuild.config.image import Image
+from podbuild.config.keys import Invalid
+from podbuild.config.model import Config, Registry
+from podbuild.errors import PodbuildError
+from podbuild.model import Repository
+from podbuild.template import VERSION_NAMES, Placeholders, Template
+
+Way = tuple[str | int, ...]
+Branches = Mapping[str, tuple[Template, ...]]
+
+
+def check(config: Config, document: Mapping[str, object]) -> None:
+    """Raise Invalid for the first thing that is wrong; `document` is the TOML it came from."""
+    for image in config.images:
+        _check_names(config, image)
+        _check_settings(image, document)
+    _check_cycles(config)
+    _check_platforms(config)
+    for registry in config.registries:
+        _check_registry(registry)
+    _check_variables(config)
+    _check_output(config)
+    _check_tags(("tags",), config.tags.release, config.tags.branches)
+    for image in config.images:
+        way: Way = ("images", image.name, "tags")
+        release = config.tags.release if image.tags.release is None else image.tags.release
+        branches = config.tags.branches if image.tags.branches is None else image.tags.branches
+        _check_tags(way, release, branches)
+
+
+def _check_names(config: Config, image: Image) -> None:
+    """Images and registries that are named must exist."""
+    images = [each.name for each in config.images]
+    for context, name in image.inner.items():
+        if name not in images:
+            raise _no_such(name, images, "image", ("images", image.name, "contexts", context))
+    registries = [each.name for each in config.registries]
+    for place, name in enumerate(image.registries or ()):
+        if name not in registries:
+            raise _no_such(
+                name, registries, "registry", ("images", image.name, "registries", place)
+            )
+
+
+def _no_such(name: str, known: list[str], what: str, way: Way) -> Invalid:
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"the configuration has: {', '.join(known)}"
+    return Invalid(f"unknown {what} {name!r}", hint=hint, path=way)
+
+
+def _check_settings(image: Image, document: Mapping[str, object]) -> None:
+    way: Way = ("images", image.name)
+    if (image.format, image.compression) == (Format.DOCKER, Compression.ZSTD):
+        raise Invalid(
+            "zstd layers do not exist in docker format",
+            hint='compression = "gzip", or format = "oci"',
+            path=_written(document, image.name, "compression", "format"),
+        )
+    ids = Counter(secret.id for secret in image.secrets)
+    for place, secret in enumerate(image.secrets):
+        if ids[secret.id] > 1:
+            raise Invalid(
+                f"secret {secret.id!r} is there twice", path=(*way, "secrets", place, "id")
+            )
+
+
+def _written(document: Mapping[str, object], image: str, *keys: str) -> Way:
+    """Give where the first of these keys of an image stands, which may be [defaults]."""
+    match document:
+        case {"images": {**images}} if isinstance(own := images.get(image), dict):
+            for key in keys:
+                if key in own:
+                    return ("images", image, key)
+    return ("defaults", keys[0])
+
+
+def _check_cycles(config: Config) -> None:
+    graph = {image.name: tuple(image.inner.values()) for image in config.images}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        circle = [str(name) for name in reversed(error.args[1])]
+        raise Invalid(
+            f"images need each other in a circle: {' -> '.join(circle)}",
+            hint="take one of the contexts out",
+            path=("images", circle[0], "contexts"),
+        ) from None
+
+
+def _check_platforms(config: Config) -> None:
+    """Refuse a platform that something the image builds on does not have."""
+    for image in config.images:
+        for context, name in image.inner.items():
+            missing = [each for each in image.platforms if each not in config.image(name).platforms]
+            if missing:
+                raise Invalid(
+                    f"image {name!r} is not built for {missing[0]}",
+                    hint=f"add the platform to {name!r}, or take it from {image.name!r}",
+                    path=("images", image.name, "contexts", context),
+                )
+
+
+def _check_registry(registry: Registry) -> None:
+    way: Way = ("registries", registry.name)
+    if registry.insecure and registry.ca:
+        raise Invalid("insecure means plain HTTP, which needs no ca", path=(*way, "insecure"))
+    if registry.kind is RegistryKind.LAYOUT:
+        given = {"insecure": registry.insecure, "ca": registry.ca, "api": registry.api}
+        for name in (name for name, value in given.items() if value):
+            raise Invalid("a layout is a folder and has no such key", path=(*way, name))
+        return
+    if registry.untag and registry.kind is not RegistryKind.GHCR:
+        raise Invalid("only ghcr needs untag", path=(*way, "untag"))
+    if registry.template.variables:
+        return  # known only where it runs
+    sample = Placeholders(project="p", image="i", sha="0123456", branch="b")
+    try:
+        Repository.parse(registry.template.expand(sample).lower())
+    except PodbuildError as wrong:
+        raise Invalid(wrong.message, hint=wrong.hint, path=(*way, "repository")) from None
+
+
+def _check_variables(config: Config) -> None:
+    """Two registries must not share the name of their credential variables."""
+    seen: dict[str, str] = {}
+    for registry in config.registries:
+        other = seen.setdefault(registry.variable, registry.name)
+        if other != registry.name:
+            raise Invalid(
+                f"its credentials would have the same variable as those of {other!r}: "
+                f"PODBUILD_{registry.variable}_TOKEN",
+                hint="rename one of them",
+                path=("registries", registry.name),
+            )
+
+
+def _check_output(config: Config) -> None:
+    if config.root.is_relative_to(config.output.resolve()):
+        raise Invalid(
+            "must be a folder of its own", hint='such as "dist"', path=("project", "output")
+        )
+
+
+def _check_tags(way: Way, release: tuple[Template, ...], branches: Branches) -> None:
+    """Refuse a moving tag of both releases and a branch, or of two branches."""
+    owners: dict[str, str] = {}
+    for place, template in enumerate(release):
+        if "branch" in template.names:
+            raise Invalid("a release has no branch", path=(*way, "release", place))
+        owners[template.text] = "releases"
+    for branch, place, template in _branch_templates(branches):
+        here: Way = (*way, "branches", branch, place)
+        if template.names & VERSION_NAMES:
+            raise Invalid(
+                f"{template}: a branch has no version",
+                hint="use {sha}, {branch} or a fixed word",
+                path=here,
+            )
+        if template.names & {"sha", "branch"}:
+            continue
+        owner = owners.setdefault(template.text, f"the branch {branch}")
+        if owner != f"the branch {branch}" or any(char in branch for char in "*?["):
+            raise Invalid(
+                f"{template}: a moving tag belongs to releases or to one branch, and this one "
+                f"belongs to {owner if owner != f'the branch {branch}' else 'several'}",
+                hint="give each a tag of its own, such as edge or {branch}",
+                path=here,
+            )
+
+
+def _branch_templates(branches: Branches) -> Iterator[tuple[str, int, Template]]:
+    for branch, templates in branches.items():
+        for place, template in enumerate(templates):
+            yield branch, place, template

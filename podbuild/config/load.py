@@ -1,0 +1,221 @@
+"""Read podbuild.toml: find it, parse it, say what is wrong with it and in which line."""
+
+from __future__ import annotations
+
+import functools
+import os
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from podbuild.config.checks import check
+from podbuild.config.choices import NAME, RegistryKind
+from podbuild.config.image import Image
+from podbuild.config.keys import Invalid, as_table, read_keys, read_table, unknown
+from podbuild.config.locate import line_of
+from podbuild.config.model import (
+    CacheSettings,
+    Config,
+    Project,
+    Registry,
+    Retention,
+    TagRules,
+)
+from podbuild.config.sections import IMAGE_KEYS, MIRRORS, SECTIONS, section
+from podbuild.errors import ConfigError
+from podbuild.template import Template
+
+T = TypeVar("T")
+
+FILE_NAME = "podbuild.toml"
+HERE = Registry(name="here", kind=RegistryKind.LAYOUT, path=Template("dist/registry/{image}"))
+
+
+def find_config(start: Path) -> Path:
+    """Give the podbuild.toml in this folder or the nearest one above it; raises ConfigError."""
+    for folder in (start.absolute(), *start.absolute().parents):
+        if (folder / FILE_NAME).is_file():
+            return folder / FILE_NAME
+    raise ConfigError(
+        f"no {FILE_NAME} in {start.absolute()} or above it", hint="`podbuild init` writes one"
+    )
+
+
+def load_config(path: Path, environment: Mapping[str, str]) -> Config:
+    """Read and check a configuration file.
+
+    Raises ConfigError that names file, line and key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{shown(path)}: not UTF-8 text") from None
+    except OSError as error:
+        raise ConfigError(
+            f"can't read {shown(path)}: {error.strerror}", hint="`podbuild init` writes one"
+        ) from None
+    return parse_config(text, path, environment)
+
+
+def parse_config(text: str, path: Path, environment: Mapping[str, str]) -> Config:
+    """Read and check a configuration's text; `path` is where it stands.
+
+    Raises ConfigError that names file, line and key.
+    """
+    try:
+        document = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise _syntax_error(path, text, str(error)) from None
+    try:
+        config = _read(document, path.absolute())
+        check(config, document)
+    except Invalid as wrong:
+        raise ConfigError(
+            f"{shown(path)}:{line_of(text, wrong.path)}: {dotted(wrong.path)}{wrong.message}",
+            hint=wrong.hint,
+        ) from None
+    return _with_variables(config, environment)
+
+
+def shown(path: Path) -> str:
+    """Give a path as people in the present folder would write it."""
+    near = os.path.relpath(path)
+    return str(path) if near.startswith("..") else near
+
+
+def dotted(path: tuple[str | int, ...]) -> str:
+    """Give the way to a key in front of a message, as TOML writes it.
+
+    >>> dotted(("images", "a.b", "secrets", 0))
+    'images."a.b".secrets[0]: '
+    """
+    parts = [
+        f"[{step}]" if isinstance(step, int) else f".{step}" if _is_bare(step) else f'."{step}"'
+        for step in path
+    ]
+    return "".join(parts).removeprefix(".") + (": " if path else "")
+
+
+def _is_bare(name: str) -> bool:
+    return name.isascii() and name.replace("-", "").replace("_", "").isalnum()
+
+
+def _syntax_error(path: Path, text: str, message: str) -> ConfigError:
+    """Tomllib says `Expected ... (at line 3, column 7)`, or `(at end of document)`."""
+    what, _, where = message.rpartition(" (at ")
+    line = where.removeprefix("line ").partition(",")[0]
+    number = line if line.isdigit() else str(max(1, len(text.splitlines())))
+    what = what or message
+    return ConfigError(f"{shown(path)}:{number}: not valid TOML: {what[:1].lower()}{what[1:]}")
+
+
+def _read(document: dict[str, object], path: Path) -> Config:
+    root = path.parent
+    for name in document:
+        if name not in {each.name for each in SECTIONS}:
+            raise unknown(name, (each.name for each in SECTIONS), "table")
+    for each in SECTIONS:
+        if each.required and not document.get(each.name):
+            raise Invalid(f"[{each.name}] is missing or empty", hint=each.help)
+    project = _table(document, "project", Project, root)
+    return Config(
+        path=path,
+        root=root,
+        project=project,
+        images=_images(document, root),
+        registries=_registries(document, root),
+        mirrors=MIRRORS.read(document.get("mirrors", {}), root, "mirrors"),
+        tags=_table(document, "tags", TagRules, root),
+        retention=_table(document, "retention", Retention, root),
+        cache=_table(document, "cache", CacheSettings, root),
+    )
+
+
+def _table(document: dict[str, object], name: str, make: Callable[..., T], root: Path) -> T:
+    try:
+        return read_table(make, section(name).keys, document.get(name, {}), root)
+    except Invalid as wrong:
+        raise wrong.under(name) from None
+
+
+def _images(document: dict[str, object], root: Path) -> tuple[Image, ...]:
+    try:
+        common = read_keys(section("defaults").keys, document.get("defaults", {}), root)
+    except Invalid as wrong:
+        raise wrong.under("defaults") from None
+    return tuple(
+        _image(name, _cascade(common, own), root)
+        for name, own in _named(document, "images", functools.partial(read_keys, IMAGE_KEYS), root)
+    )
+
+
+def _cascade(common: dict[str, object], own: dict[str, object]) -> dict[str, object]:
+    """Merge tables entry by entry; anything else of an image's own replaces the default."""
+    merged = {**common, **own}
+    for field in common.keys() & own.keys():
+        ours, theirs = own[field], common[field]
+        if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+            merged[field] = {**theirs, **ours}
+    return merged
+
+
+def _image(name: str, values: dict[str, object], root: Path) -> Image:
+    make: Callable[..., Image] = functools.partial(Image, name=name)
+    context = values.get("context", root)
+    given = values.get("containerfile")
+    folder = context if isinstance(context, Path) else root
+    containerfile = given if isinstance(given, Path) else _first_containerfile(folder)
+    return make(**{**values, "context": context, "containerfile": containerfile})
+
+
+def _first_containerfile(folder: Path) -> Path:
+    dockerfile = folder / "Dockerfile"
+    containerfile = folder / "Containerfile"
+    return dockerfile if dockerfile.is_file() and not containerfile.is_file() else containerfile
+
+
+def _registries(document: dict[str, object], root: Path) -> tuple[Registry, ...]:
+    keys = section("registries").keys
+    found = _named(document, "registries", functools.partial(read_keys, keys), root)
+    return tuple(_registry(name, values) for name, values in found) or (HERE,)
+
+
+def _registry(name: str, values: dict[str, object]) -> Registry:
+    make: Callable[..., Registry] = functools.partial(Registry, name=name)
+    try:
+        return make(**values)
+    except ConfigError as wrong:
+        raise Invalid(wrong.message, hint=wrong.hint, path=("registries", name)) from None
+
+
+def _named(
+    document: dict[str, object], table: str, read: Callable[[object, Path], T], root: Path
+) -> Iterator[tuple[str, T]]:
+    """Give name and content of each table in a table of tables."""
+    try:
+        for name, value in as_table(document.get(table, {})).items():
+            try:
+                yield NAME.parse(name, root), read(value, root)
+            except Invalid as wrong:
+                raise wrong.under(name) from None
+    except Invalid as wrong:
+        raise wrong.under(table) from None
+
+
+def _with_variables(config: Config, environment: Mapping[str, str]) -> Config:
+    """Keep what {env.NAME} may need, and nothing else of the environment."""
+    templates = [*config.tags.release, *_flat(config.tags.branches)]
+    for image in config.images:
+        templates += [*image.build_args.values(), *image.labels.values()]
+        templates += [*image.annotations.values(), *(image.tags.release or ())]
+        templates += _flat(image.tags.branches or {})
+    templates += [registry.template for registry in config.registries]
+    templates += [config.cache.registry] if config.cache.registry else []
+    names = frozenset[str]().union(*(template.variables for template in templates))
+    return replace(config, env={name: environment[name] for name in names & environment.keys()})
+
+
+def _flat(branches: Mapping[str, tuple[Template, ...]]) -> list[Template]:
+    return [template for templates in branches.values() for template in templates]

@@ -1,0 +1,80 @@
+"""The tables of podbuild.toml, in the order in which people read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from podbuild.config.choices import PREFIX
+from podbuild.config.image import Image
+from podbuild.config.keys import Declared, Schema, declared, list_of, map_of, table_schema
+from podbuild.config.model import CacheSettings, Project, Registry, Retention, TagRules
+
+MIRRORS = map_of(list_of(PREFIX, least=1), names=PREFIX)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One table: its keys, and whether there is one of them or one by each name."""
+
+    name: str
+    help: str
+    keys: tuple[Declared, ...] = ()
+    named: bool = False
+    required: bool = False
+
+    @property
+    def schema(self) -> Schema:
+        """Give its JSON schema."""
+        if not self.keys:
+            return {**MIRRORS.schema, "description": self.help}
+        table = table_schema(self.keys)
+        if self.named:
+            table = {"type": "object", "additionalProperties": table}
+        return {**table, "description": self.help}
+
+
+IMAGE_KEYS = declared(Image)
+
+SECTIONS = (
+    Section(
+        name="project",
+        help="what all images share; its texts become labels and annotations",
+        keys=declared(Project),
+        required=True,
+    ),
+    Section(
+        name="defaults",
+        help="keys of images, for all of them; tables are merged, the image's own entries win",
+        keys=tuple(each for each in IMAGE_KEYS if each.key.cascades),
+    ),
+    Section(
+        name="images",
+        help="one table for each image, [images.NAME]",
+        keys=IMAGE_KEYS,
+        named=True,
+        required=True,
+    ),
+    Section(
+        name="registries",
+        help="one table for each place to publish to, [registries.NAME]; without any, OCI layouts "
+        "under dist/registry",
+        keys=declared(Registry),
+        named=True,
+    ),
+    Section(
+        name="mirrors",
+        help="where bases come from first, by registry; the Containerfile stays as it is",
+    ),
+    Section(name="tags", help="which tags are written", keys=declared(TagRules)),
+    Section(
+        name="retention",
+        help="what may be deleted; nothing unless written",
+        keys=declared(Retention),
+    ),
+    Section(name="cache", help="layers kept between runners", keys=declared(CacheSettings)),
+)
+
+
+def section(name: str) -> Section:
+    """Give one of the tables."""
+    return next(each for each in SECTIONS if each.name == name)
