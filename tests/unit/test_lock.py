@@ -55,7 +55,7 @@ def test_a_second_release_hears_who_holds_the_lock_and_goes_on_when_it_is_free(
 
 
 def test_two_projects_do_not_wait_for_each_other(folders: Folders, tmp_path: Path) -> None:
-    entered = []
+    entered: list[Holder | None] = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     with (
