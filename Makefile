@@ -1,0 +1,27 @@
+# For users: five lines that any project with a podbuild.toml can copy.
+PODBUILD ?= .venv/bin/podbuild
+
+build:    ; $(PODBUILD) build
+push:     ; $(PODBUILD) push
+manifest: ; $(PODBUILD) manifest
+release:  ; $(PODBUILD) release $(VERSION)
+doctor:   ; $(PODBUILD) doctor
+
+# For work on podbuild itself. `make demo` and `make test` set up what they need.
+build push manifest release doctor: | .venv/bin/podbuild
+.venv/bin/podbuild: ; scripts/setup run
+
+setup: ; scripts/setup dev
+demo:  ; scripts/demo
+test:  ; scripts/test
+soak:  ; scripts/test -m soak
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/shellcheck scripts/* .ci/run
+type: setup
+	.venv/bin/mypy
+clean: ; rm -rf dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.DEFAULT_GOAL := demo
+.PHONY: build push manifest release doctor setup demo test soak lint type clean
