@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import pytest
+
+from podbuild.containerfile import Use, platform_arguments, read_containerfile
+from podbuild.containerfile.words import split_words, substitute, unquote
+from podbuild.errors import ConfigError
+from podbuild.model import Platform
+
+
+def words_of(text: str) -> list[str]:
+    return [found.word for found in read_containerfile(text).instructions]
+
+
+def test_continuation_comments_and_blank_lines_belong_to_one_instruction() -> None:
+    text = "FROM a\n# comment\nRUN one \\\n# inside\n\n   two\\\n three\nCMD x\n"
+    run, cmd = read_containerfile(text).instructions
+    assert (run.line, run.text) == (3, "one    two three")
+    assert (cmd.line, cmd.word) == (8, "CMD")
+
+
+def test_an_escaped_escape_continues_nothing() -> None:
+    run, user = read_containerfile("FROM a\nRUN echo \\\\\nUSER x\n").instructions
+    assert (run.word, user.word) == ("RUN", "USER")
+
+
+def test_the_escape_directive_changes_the_continuation_character() -> None:
+    text = "# escape=`\nFROM a\nRUN one `\n two\nRUN c:\\\nUSER x\n"
+    assert words_of(text) == ["RUN", "RUN", "USER"]
+
+
+def test_a_directive_after_another_comment_is_a_comment() -> None:
+    assert words_of("# hello\n# escape=`\nFROM a\nRUN one \\\n two\n") == ["RUN"]
+
+
+@pytest.mark.parametrize(
+    ("opening", "end"),
+    [
+        ("<<EOF", "EOF"),
+        ('<<"EOF"', "EOF"),
+        ("<<'E F'", "E F"),
+        ("<<-EOF", "\t\tEOF"),
+        ("3<<EOF", "EOF"),
+    ],
+)
+def test_heredoc_bodies_hold_no_instructions(opening: str, end: str) -> None:
+    text = f"FROM a\nRUN cat {opening} > /x\nFROM b\n# not a comment\n\n{end}\nUSER x\n"
+    found = read_containerfile(text)
+    run, user = found.instructions
+    assert len(found.stages) == 1
+    assert run.heredocs[0].body == "FROM b\n# not a comment\n\n"
+    assert (user.word, user.line) == ("USER", 7)
+
+
+def test_two_heredocs_of_one_instruction_follow_each_other() -> None:
+    text = "FROM a\nCOPY <<A <<B /dir/\none\nA\ntwo\nB\nUSER x\n"
+    copy, _ = read_containerfile(text).instructions
+    assert [(doc.name, doc.body) for doc in copy.heredocs] == [("A", "one\n"), ("B", "two\n")]
+
+
+@pytest.mark.parametrize("text", ["RUN cat <<<EOF", "RUN a<<EOF", "ENV X=<<EOF", 'RUN ["<<EOF"]'])
+def test_what_is_no_heredoc(text: str) -> None:
+    assert words_of(f"FROM a\n{text}\nUSER x\n")[-1] == "USER"
+
+
+def test_a_heredoc_without_end_names_its_line() -> None:
+    with pytest.raises(ConfigError, match=r"web/Containerfile:2: the heredoc EOF has no end"):
+        read_containerfile("FROM a\nRUN <<EOF\nx\n", where="web/Containerfile")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no FROM"),
+        ("ARG X=1\n", "no FROM"),
+        ("RUN x\nFROM a\n", ":1: RUN before the first FROM"),
+        ("FROM\n", ":1: bad FROM"),
+        ("FROM a b\n", ":1: bad FROM"),
+    ],
+)
+def test_what_is_no_containerfile(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_containerfile(text)
+
+
+def outside(text: str, target: str | None = None, **arguments: str) -> list[tuple[str, str]]:
+    found = read_containerfile(text).outside(arguments, target=target)
+    return [(reference.text, reference.value) for reference in found]
+
+
+def test_images_from_outside_are_those_that_are_no_stage() -> None:
+    text = """\
+FROM golang:1.25 AS build
+COPY --from=docker.io/library/busybox /bin/sh /sh
+FROM build AS test
+FROM scratch
+COPY --from=build /a /a
+COPY --from=0 /b /b
+RUN --mount=type=bind,from=alpine,target=/x --mount=type=cache,target=/y true
+"""
+    assert outside(text) == [
+        ("golang:1.25", "golang:1.25"),
+        ("docker.io/library/busybox", "docker.io/library/busybox"),
+        ("alpine", "alpine"),
+    ]
+
+
+def test_a_stage_that_the_target_does_not_need_asks_for_nothing() -> None:
+    text = "FROM a AS one\nFROM b AS two\nFROM c AS three\nCOPY --from=one / /\n"
+    assert outside(text) == [("a", "a"), ("c", "c")]
+    assert outside(text, target="two") == [("b", "b")]
+
+
+def test_a_later_stage_is_no_base() -> None:
+    assert outside("FROM b AS a\nFROM a AS b\n") == [("b", "b")]
+
+
+def test_arguments_before_from_are_put_in() -> None:
+    text = (
+        'ARG SUITE="trixie"\nARG BASE=debian:${SUITE}-slim\nFROM ${BASE}\nCOPY --from=x$SUITE / /\n'
+    )
+    assert outside(text) == [("${BASE}", "debian:trixie-slim"), ("x$SUITE", "x")]
+    assert outside(text, SUITE="sid")[0] == ("${BASE}", "debian:sid-slim")
+    assert outside(text, BASE="alpine")[0] == ("${BASE}", "alpine")
+
+
+def test_arguments_of_a_stage_take_the_outer_default() -> None:
+    text = "ARG V=1\nFROM a\nARG V\nCOPY --from=tool:$V / /\n"
+    assert outside(text)[1] == ("tool:$V", "tool:1")
+    assert outside(text, V="2")[1] == ("tool:$V", "tool:2")
+
+
+def test_the_platform_of_from_is_told_with_its_value() -> None:
+    text = "FROM --platform=$BUILDPLATFORM golang AS build\nFROM debian\nCOPY --from=build / /\n"
+    amd64, arm64 = Platform("linux", "amd64"), Platform("linux", "arm64")
+    found = read_containerfile(text).outside(platform_arguments(arm64, amd64))
+    assert [(reference.platform, reference.use) for reference in found] == [
+        ("linux/amd64", Use.FROM),
+        (None, Use.FROM),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "changes"),
+    [
+        ("ADD https://example.com/x.tar /x", True),
+        ("ADD --checksum=sha256:00 https://example.com/x.tar /x", False),
+        ("ADD https://github.com/a/b.git /src", True),
+        ("ADD https://github.com/a/b.git#v1.0 /src", True),
+        ("ADD https://github.com/a/b.git#" + "0a" * 20 + " /src", False),
+        ("ADD git@github.com:a/b.git /src", True),
+        ("ADD ./local.tar /x", False),
+        ('ADD ["https://example.com/x y", "/x"]', True),
+        ("COPY https://example.com/x /x", False),
+        ("ARG U=https://example.com\nADD $U/x /x", True),
+    ],
+)
+def test_add_that_may_change_from_day_to_day(line: str, changes: bool) -> None:
+    assert bool(read_containerfile(f"FROM a\n{line}\n").unpinned({})) is changes
+
+
+def test_an_unknown_target_names_the_stages() -> None:
+    with pytest.raises(ConfigError, match="no stage 'prod'") as raised:
+        read_containerfile("FROM a AS dev\n").needed("prod", {})
+    assert raised.value.hint == "stages: dev"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("$A", "1"),
+        ("${A}x", "1x"),
+        ("${B:-two}", "two"),
+        ("${E:-two}", "two"),
+        ("${E-two}", ""),
+        ("${A:+yes}", "yes"),
+        ("${B:+yes}", ""),
+        ("${B:-${A}}", "1"),
+        (r"\$A", "$A"),
+        ("'$A'", "$A"),
+        ('"$A b"', "1 b"),
+    ],
+)
+def test_substitution(text: str, value: str) -> None:
+    assert substitute(text, {"A": "1", "E": ""}) == value
+
+
+def test_words_and_quotes() -> None:
+    assert split_words("a 'b c'\"d e\" f\\ g") == ("a", "'b c'\"d e\"", "f\\ g")
+    assert unquote("'b c'\"d $e\"f\\ g") == "b cd $ef g"
+
+
+def test_tabs_separate_the_word_from_its_text() -> None:
+    assert next(iter(read_containerfile("FROM\ta\nrun\ttrue x\n").instructions)).text == "true x"
+
+
+def test_healthcheck_and_flags_are_told() -> None:
+    (check,) = read_containerfile("FROM a\nHEALTHCHECK --interval=1s CMD true\n").instructions
+    assert (check.word, check.flag("interval"), check.text) == ("HEALTHCHECK", "1s", "CMD true")
