@@ -23,5 +23,4 @@ type: setup
 	.venv/bin/mypy
 clean: ; rm -rf dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.DEFAULT_GOAL := demo
 .PHONY: build push manifest release doctor setup demo test soak lint type clean
