@@ -1,0 +1,209 @@
+"""Answering a registry's challenge: Basic, Bearer tokens, or nobody at all.
+
+A login goes to the registry's own host, or to the token server that the registry named over
+TLS. Over plain HTTP (configured as insecure) only the registry itself and loopback get it.
+Source: distribution, docs/content/spec/auth.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from podbuild.errors import CredentialError, PublishError
+from podbuild.retry import Transient
+from podbuild.store.challenge import Challenge, Scope, covers, joined, parse_challenges
+from podbuild.store.http import Call, Http, is_loopback
+from podbuild.store.problem import Recovery, RegistryError, Response, read_problem
+from podbuild.store.secret import Credential, CredentialKind
+
+_DEFAULT_LIFE = 60.0  # seconds (token spec)
+_TOKEN_CAP = 256 * 1024  # bytes
+_CLIENT = "podbuild"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Token:
+    text: str = field(repr=False)
+    scopes: tuple[Scope, ...]
+    until: float  # by the authorizer's clock
+
+
+class Authorizer:
+    """Gives the Authorization header for one registry and one login. Safe between threads."""
+
+    def __init__(
+        self,
+        http: Http,
+        origin: str,
+        credential: Credential | None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._http = http
+        self._origin = origin  # https://ghcr.io
+        self._credential = credential
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._challenge: Challenge | None = None
+        self._tokens: list[_Token] = []
+        self._widened: dict[tuple[Scope, ...], tuple[Scope, ...]] = {}
+
+    @property
+    def credential(self) -> Credential | None:
+        """Give the login that is used; None for nobody."""
+        return self._credential
+
+    def header(self, scopes: tuple[Scope, ...]) -> str:
+        """Give the header for these rights; empty while the registry has not asked for one.
+
+        Raises CredentialError (refused), PublishError or Transient (token server).
+        """
+        with self._lock:
+            if self._challenge is None:
+                return ""
+            if self._challenge.scheme == "basic":
+                return f"Basic {self._need_password().basic}"
+            return f"Bearer {self._token(self._challenge, scopes)}"
+
+    def learn(self, refused: Response, scopes: tuple[Scope, ...], used: str) -> None:
+        """Take in a 401 so that the next `header` may do better; `used` is the refused header.
+
+        Raises CredentialError when there is nothing left to try.
+        """
+        challenge = _choose(parse_challenges(refused.header("www-authenticate")))
+        if challenge is None:
+            raise self._refused(refused)
+        with self._lock:
+            self._challenge = challenge
+            if challenge.scheme == "basic":
+                self._need_password()
+                if used.startswith("Basic "):
+                    raise self._refused(refused)
+                return
+            self._tokens = [token for token in self._tokens if f"Bearer {token.text}" != used]
+            asked = Scope.parse_all(challenge.parameters.get("scope", ""))
+            if refused.method == "DELETE" and asked:
+                self._widened[scopes] = joined(asked)  # some registries know other words for it
+            elif challenge.parameters.get("error") == "insufficient_scope" or not scopes:
+                self._widened[scopes] = joined((*scopes, *asked))
+
+    def refused(self, response: Response) -> CredentialError:
+        """Give the error for a final 401 or 403."""
+        return self._refused(response)
+
+    def _token(self, challenge: Challenge, scopes: tuple[Scope, ...]) -> str:
+        wanted = joined(self._widened.get(scopes, scopes))
+        now = self._clock()
+        self._tokens = [token for token in self._tokens if token.until > now]
+        for token in self._tokens:
+            if covers(token.scopes, wanted):
+                return token.text
+        fresh = self._exchange(challenge, wanted)
+        self._tokens.append(fresh)
+        return fresh.text
+
+    def _exchange(self, challenge: Challenge, scopes: tuple[Scope, ...]) -> _Token:
+        began = self._clock()
+        realm = self._realm(challenge)
+        service = challenge.parameters.get("service", "")
+        response = self._http.send(_token_call(realm, service, scopes, self._credential))
+        if response.status in (401, 403):
+            raise self._refused(response)
+        if response.status != 200:
+            raise _failed(response)
+        match response.json():
+            case {"token": str(text), **rest} | {"access_token": str(text), **rest} if text:
+                given = rest.get("expires_in")
+            case _:
+                raise PublishError(
+                    f"{_host(realm)}: the token server's answer holds no token",
+                    hint="check that the registry's name is right",
+                )
+        life = float(given) if isinstance(given, int | float) and given > 0 else _DEFAULT_LIFE
+        # A little early, so that a request that is under way does not see its token end.
+        return _Token(text=text, scopes=scopes, until=began + life - min(10.0, life / 5))
+
+    def _realm(self, challenge: Challenge) -> str:
+        realm = challenge.parameters.get("realm", "")
+        there, here = urlsplit(realm), urlsplit(self._origin)
+        if there.scheme not in ("http", "https") or not there.hostname:
+            raise PublishError(f"{here.netloc}: names no token server (realm {realm[:100]!r})")
+        near = there.hostname == here.hostname or is_loopback(there.hostname)
+        by_tls = here.scheme == there.scheme == "https"
+        if self._credential and not by_tls and not (here.scheme == "http" and near):
+            raise CredentialError(
+                f"{here.netloc} sends logins to {there.scheme}://{there.netloc}, "
+                "which it may not do without TLS; nothing was sent",
+                hint="use the registry over https",
+            )
+        return realm
+
+    def _need_password(self) -> Credential:
+        if self._credential is None or self._credential.kind is not CredentialKind.PASSWORD:
+            raise self._nobody()
+        return self._credential
+
+    def _nobody(self) -> CredentialError:
+        host = _host(self._origin)
+        return CredentialError(
+            f"{host} wants a login, and there is none for it",
+            hint=f"podman login {host}, or set PODBUILD_<NAME>_USERNAME and PODBUILD_<NAME>_TOKEN",
+        )
+
+    def _refused(self, response: Response) -> CredentialError:
+        host = _host(self._origin)
+        if self._credential is None and response.status == 401:
+            return self._nobody()
+        who = f"the login from {self._credential.source}" if self._credential else "anonymous use"
+        return CredentialError(
+            f"{host}: {who} is refused for {response.method} {urlsplit(response.url).path}: "
+            f"{read_problem(response)}",
+            hint="check user, token and its rights on this repository",
+        )
+
+
+def _choose(challenges: tuple[Challenge, ...]) -> Challenge | None:
+    """Prefer tokens: a password then travels once, to the token server."""
+    for scheme in ("bearer", "basic"):
+        for challenge in challenges:
+            if challenge.scheme == scheme:
+                return challenge
+    return None
+
+
+def _token_call(
+    realm: str, service: str, scopes: tuple[Scope, ...], credential: Credential | None
+) -> Call:
+    if credential and credential.kind is CredentialKind.IDENTITY_TOKEN:
+        form = {
+            "grant_type": "refresh_token",
+            "refresh_token": credential.secret,
+            "service": service,
+            "client_id": _CLIENT,
+            "scope": " ".join(map(str, scopes)),
+        }
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        body = urlencode(form).encode()
+        return Call(method="POST", url=realm, headers=kind, body=body, cap=_TOKEN_CAP)
+    parts = urlsplit(realm)
+    query = parse_qsl(parts.query) + ([("service", service)] if service else [])
+    query += [("scope", str(scope)) for scope in scopes]
+    headers = {"Authorization": f"Basic {credential.basic}"} if credential else {}
+    url = urlunsplit(parts._replace(query=urlencode(query), fragment=""))
+    return Call(method="GET", url=url, headers=headers, cap=_TOKEN_CAP)
+
+
+def _failed(response: Response) -> Exception:
+    problem = read_problem(response)
+    error = RegistryError(f"{_host(response.url)}: the token server answers {problem}", problem)
+    if problem.recovery is Recovery.REQUEST:
+        return Transient(error, wait=problem.wait)
+    return error
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc

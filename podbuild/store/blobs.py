@@ -1,0 +1,76 @@
+"""Blobs that can be read again: files and bytes, checked while they are read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from podbuild.errors import VerificationError
+from podbuild.model import Descriptor
+
+CHUNK = 256 * 1024  # bytes read and sent at a time; small enough for slow lines' timeouts
+
+
+@dataclass(frozen=True)
+class FileBlob:
+    """A file's bytes."""
+
+    path: Path
+
+    def chunks(self, start: int = 0) -> Iterator[bytes]:
+        """Give the bytes from `start` on."""
+        with self.path.open("rb") as file:
+            file.seek(start)
+            while piece := file.read(CHUNK):
+                yield piece
+
+
+@dataclass(frozen=True)
+class BytesBlob:
+    """Bytes in memory."""
+
+    data: bytes = field(repr=False)
+
+    @property
+    def path(self) -> None:
+        """Say that no file holds the bytes."""
+        return
+
+    def chunks(self, start: int = 0) -> Iterator[bytes]:
+        """Give the bytes from `start` on."""
+        for position in range(start, len(self.data), CHUNK):
+            yield self.data[position : position + CHUNK]
+
+
+@dataclass(frozen=True)
+class CheckedFileBlob:
+    """A file that must hold a certain blob: reading it from its start to its end proves it."""
+
+    path: Path
+    blob: Descriptor
+
+    def chunks(self, start: int = 0) -> Iterator[bytes]:
+        """Give the bytes from `start` on; raises VerificationError when they are not the blob."""
+        pieces = FileBlob(self.path).chunks(start)
+        return pieces if start else checked(self.blob, pieces, str(self.path))
+
+
+def checked(blob: Descriptor, pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
+    """Pass all pieces of a blob on; raises VerificationError when size or digest is wrong."""
+    hasher = hashlib.new(blob.digest.algorithm)
+    count = 0
+    for piece in pieces:
+        hasher.update(piece)
+        count += len(piece)
+        if count > blob.size:
+            break
+        yield piece
+    if count != blob.size:
+        raise VerificationError(
+            f"{where}: {blob.digest} has {'more than ' if count > blob.size else ''}"
+            f"{min(count, blob.size)} bytes instead of {blob.size}"
+        )
+    if hasher.hexdigest() != blob.digest.hex:
+        raise VerificationError(f"{where}: the bytes do not have the digest {blob.digest}")

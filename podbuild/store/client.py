@@ -1,0 +1,389 @@
+"""One registry host: requests with login, retries, a breaker and counts.
+
+`RegistryStore` and the removal of manifests stand on this. A path is given as `/v2/...`, or as
+the absolute URL of a Location; a login only ever goes to the registry's own origin.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+from podbuild.cancel import Cancel
+from podbuild.errors import PodbuildError, PublishError
+from podbuild.model import Digest
+from podbuild.retry import Retry, Transient
+from podbuild.store.auth import Authorizer
+from podbuild.store.breaker import Breaker
+from podbuild.store.challenge import Scope
+from podbuild.store.http import Call, Http, Network, Payload
+from podbuild.store.problem import Recovery, RegistryError, Response, read_problem
+from podbuild.store.secret import Credential
+
+T = TypeVar("T")
+
+_WIRE_HOSTS = {"docker.io": "registry-1.docker.io"}
+_MAX_REDIRECTS = 5
+_MAX_PAGES = 100_000
+_PAGE_CAP = 64 * 1024 * 1024  # bytes; some registries ignore n and list all tags at once
+_LINK = re.compile(r'<([^<>]*)>\s*((?:;[^,;"]*(?:"[^"]*")?)*)')
+_IS_NEXT = re.compile(r';\s*rel\s*=\s*"?(?:[^"]*\s)?next(?=[\s";]|$)', re.IGNORECASE)
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """Where a registry is: its name as in references, plain HTTP if configured, its CA file."""
+
+    host: str
+    insecure: bool = False
+    ca: Path | None = None
+
+    @property
+    def origin(self) -> str:
+        """Give scheme and host as they are on the wire."""
+        scheme = "http" if self.insecure else "https"
+        return f"{scheme}://{_WIRE_HOSTS.get(self.host, self.host)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What went over the wire to one registry (bytes of blobs and manifests)."""
+
+    requests: int = 0
+    retries: int = 0
+    sent: int = 0
+    received: int = 0
+    mounted: int = 0  # blobs that another repository lent
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            requests=self.requests + other.requests,
+            retries=self.retries + other.retries,
+            sent=self.sent + other.sent,
+            received=self.received + other.received,
+            mounted=self.mounted + other.mounted,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conduct:
+    """How a client behaves: how it tries again, hears of a stop, and tells of retries."""
+
+    retry: Retry = field(default_factory=Retry)
+    cancel: Cancel = field(default_factory=Cancel)
+    observe: Callable[[str], None] = lambda _line: None
+
+
+class RegistryClient:
+    """Talks to one registry with one login. Safe to share between threads."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        credential: Credential | None = None,
+        *,
+        conduct: Conduct | None = None,
+        network: Network | None = None,
+        connections: int = 16,
+    ) -> None:
+        conduct = conduct or Conduct()
+        network = network or Network()
+        if endpoint.ca:
+            network = replace(network, ca_files=(*network.ca_files, endpoint.ca))
+        self.endpoint = endpoint
+        self.cancel = conduct.cancel
+        self.holders: Holders = Holders()
+        self._observe = conduct.observe
+        self._retry = replace(
+            conduct.retry, sleep=self._waiting(conduct), on_retry=self._retried(conduct)
+        )
+        self._http = Http(network, connections=connections)
+        self._auth = Authorizer(self._http, endpoint.origin, credential)
+        self._breaker = Breaker(endpoint.host)
+        self._lock = threading.Lock()
+        self._counts = Counts()
+
+    @property
+    def counts(self) -> Counts:
+        """Give what went over the wire so far."""
+        return self._counts
+
+    @property
+    def anonymous(self) -> bool:
+        """Tell whether there is no login."""
+        return self._auth.credential is None
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        scopes: tuple[Scope, ...] = (),
+        ok: tuple[int, ...] = (200,),
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        cap: int = _PAGE_CAP,
+    ) -> Response:
+        """Give the answer if its status is in `ok`; failures that may pass are retried.
+
+        Raises RegistryError (`problem` says what the registry said; also unreachable, as
+        PublishError) and CredentialError (401, 403), both only for a status not in `ok`.
+        """
+        call = Call(method=method, url=self.url(path), headers=headers or {}, body=body, cap=cap)
+        return self.guarded(lambda: self.once(call, scopes=scopes, ok=ok))
+
+    def pages(self, path: str, *, scopes: tuple[Scope, ...] = ()) -> Iterator[Response]:
+        """Give each page of a listing, by its Link header; a page that names itself ends it.
+
+        A 404 on the first page gives nothing. Raises as `request` does.
+        """
+        seen = {self.url(path)}
+        response = self.request("GET", path, scopes=scopes, ok=(200, 404))
+        while response.status == 200:
+            yield response
+            following = next_page(response)
+            if not following or following in seen:
+                return
+            if not self.is_own(following) or len(seen) >= _MAX_PAGES:
+                raise PublishError(f"{self.endpoint.host}: bad next page {following[:200]!r}")
+            seen.add(following)
+            response = self.request("GET", following, scopes=scopes, ok=(200,))
+
+    def url(self, path: str) -> str:
+        """Give the absolute URL of a path."""
+        return urljoin(self.endpoint.origin, path)
+
+    def location(self, response: Response) -> str:
+        """Give the absolute URL of a Location header; raises PublishError where it is bad.
+
+        A proxy that ends TLS often makes registries name their own host with http.
+        """
+        target = urljoin(response.url, response.header("location"))
+        here, there = urlsplit(self.endpoint.origin), urlsplit(target)
+        if not response.header("location") or there.scheme not in ("http", "https"):
+            raise PublishError(f"{self.endpoint.host}: an answer without a usable Location")
+        if (here.scheme, there.scheme) == ("https", "http"):
+            if there.hostname != here.hostname:
+                raise PublishError(f"{self.endpoint.host}: sends us to {there.netloc} without TLS")
+            return urlunsplit(there._replace(scheme="https", netloc=here.netloc))
+        return target
+
+    def is_own(self, url: str) -> bool:
+        """Tell whether a URL is on the registry's own origin, the one a login may go to."""
+        return _origin(url) == _origin(self.endpoint.origin)
+
+    def guarded(self, action: Callable[[], T]) -> T:
+        """Run an action with retries behind the breaker."""
+        self._breaker.check()
+        passing: list[Exception] = []
+
+        def watched() -> T:
+            self.cancel.check()
+            try:
+                return action()
+            except Transient as failure:
+                passing.append(failure.cause)
+                raise
+
+        try:
+            result = self._retry(watched)
+        except PodbuildError as error:
+            if passing and passing[-1] is error:
+                self._breaker.failed(error)
+            else:
+                self._breaker.answered()
+            raise
+        self._breaker.answered()
+        return result
+
+    def once(self, call: Call, *, scopes: tuple[Scope, ...], ok: tuple[int, ...]) -> Response:
+        """Send one request, again only after a 401, and follow redirects of reads.
+
+        Raises Transient where another try may help; otherwise as `request` does.
+        """
+        answer = self._http_once(call, scopes)
+        for _ in range(_MAX_REDIRECTS):
+            if answer.status not in _REDIRECTS or call.method not in ("GET", "HEAD"):
+                break
+            call = replace(call, url=self.location(answer))
+            answer = self._http_once(call, scopes)
+        if answer.status in ok and not (answer.is_html and self.is_own(answer.url)):
+            return answer
+        raise self.failure(answer)
+
+    @contextmanager
+    def stream(
+        self, call: Call, *, scopes: tuple[Scope, ...], ok: tuple[int, ...]
+    ) -> Iterator[tuple[Response, Iterator[bytes]]]:
+        """Give the head and the pieces of one GET, redirects followed; raises as `once` does."""
+        with ExitStack() as stack:
+            head, pieces = stack.enter_context(self._opened(call, scopes))
+            for _ in range(_MAX_REDIRECTS):
+                if head.status == 401 and self.is_own(call.url):
+                    self._auth.learn(head, scopes, call.headers.get("Authorization", ""))
+                elif head.status in _REDIRECTS:
+                    call = replace(call, url=self.location(head))
+                else:
+                    break
+                stack.pop_all().close()
+                head, pieces = stack.enter_context(self._opened(call, scopes))
+            if head.status not in ok:
+                raise self.failure(replace(head, body=next(pieces, b"")))
+            yield head, self._received(pieces)
+
+    def failure(self, answer: Response) -> Exception:
+        """Give the error for an answer; Transient where another try may help."""
+        host = self.endpoint.host
+        problem = read_problem(answer)
+        where = f"{host}: {answer.method} {urlsplit(answer.url).path}"
+        if answer.status in (401, 403) and problem.recovery is Recovery.NONE and not answer.is_html:
+            return self._auth.refused(answer)
+        if answer.status in _REDIRECTS:
+            return RegistryError(
+                f"{where}: sends us to {answer.header('location')[:200]}",
+                problem,
+                hint="name that registry in the configuration",
+            )
+        if answer.is_html and problem.recovery is Recovery.NONE:
+            return RegistryError(
+                f"{host} answers with a web page ({answer.status}) where a registry should be",
+                problem,
+                hint="check the host in `repository`; a proxy or a login page may be in the way",
+            )
+        error = RegistryError(f"{where}: {problem}", problem)
+        if problem.recovery is Recovery.REQUEST:
+            return Transient(error, wait=problem.wait)
+        return error
+
+    def wait(self, attempt: int, failure: Transient) -> None:
+        """Wait before another try of something that is not one request (a broken download)."""
+        pause = self._retry.delay(attempt, failure.wait)
+        if pause > self._retry.longest:
+            raise failure.cause from failure
+        self._retry.on_retry(failure.cause, pause)
+        self._retry.sleep(pause)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._http.close()
+
+    def count_sent(self, count: int) -> None:
+        """Add bytes that went out."""
+        self._count(Counts(sent=count))
+
+    def count_mounted(self) -> None:
+        """Add a blob that another repository lent."""
+        self._count(Counts(mounted=1))
+
+    def _http_once(self, call: Call, scopes: tuple[Scope, ...]) -> Response:
+        used = self._authorization(call.url, scopes)
+        answer = self._send(_with(call, used))
+        for _ in range(2):  # first to learn how to log in, then for an expired or too small token
+            if answer.status != 401 or not self.is_own(call.url):
+                break
+            self._auth.learn(answer, scopes, used)
+            used = self._authorization(call.url, scopes)
+            answer = self._send(_with(call, used))
+        return answer
+
+    def _authorization(self, url: str, scopes: tuple[Scope, ...]) -> str:
+        return self._auth.header(scopes) if self.is_own(url) else ""
+
+    def _opened(
+        self, call: Call, scopes: tuple[Scope, ...]
+    ) -> AbstractContextManager[tuple[Response, Iterator[bytes]]]:
+        self._count(Counts(requests=1))
+        return self._http.stream(_with(call, self._authorization(call.url, scopes)))
+
+    def _send(self, call: Call) -> Response:
+        self._count(Counts(requests=1))
+        answer = self._http.send(call)
+        self._count(Counts(received=len(answer.body)))
+        return answer
+
+    def _received(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self.cancel.check()
+            self._count(Counts(received=len(piece)))
+            yield piece
+
+    def _count(self, more: Counts) -> None:
+        with self._lock:
+            self._counts += more
+
+    def _waiting(self, conduct: Conduct) -> Callable[[float], None]:
+        """Wait in a way that a stop ends, unless the caller brought a clock of its own."""
+        import time  # noqa: PLC0415
+
+        own = conduct.retry.sleep
+        return conduct.cancel.sleep if own is time.sleep else own
+
+    def _retried(self, conduct: Conduct) -> Callable[[Exception, float], None]:
+        def told(error: Exception, wait: float) -> None:
+            self._count(Counts(retries=1))
+            conduct.retry.on_retry(error, wait)
+            self._observe(f"{error}; again in {wait:.1f} s")
+
+        return told
+
+
+class Holders:
+    """Remembers which repositories of one registry hold a blob, so that others can mount it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._paths: dict[Digest, set[str]] = {}
+
+    def add(self, digest: Digest, path: str) -> None:
+        """Note that a repository holds a blob."""
+        with self._lock:
+            self._paths.setdefault(digest, set()).add(path)
+
+    def forget(self, digest: Digest, path: str) -> None:
+        """Note that it does not, whatever was said before."""
+        with self._lock:
+            self._paths.get(digest, set()).discard(path)
+
+    def other(self, digest: Digest, path: str) -> str:
+        """Give another repository that holds a blob; empty where none is known."""
+        with self._lock:
+            return min(self._paths.get(digest, set()) - {path}, default="")
+
+
+def next_page(response: Response) -> str:
+    """Give the URL of the next page (RFC 8288, rel="next"); empty on the last one."""
+    for link in _LINK.finditer(response.header("link")):
+        if _IS_NEXT.search(link[2]):
+            return urljoin(response.url, str(link[1]))
+    return ""
+
+
+def _with(call: Call, authorization: str) -> Call:
+    if not authorization:
+        return call
+    return replace(call, headers={**call.headers, "Authorization": authorization})
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname or "", port
+
+
+__all__ = [
+    "Conduct",
+    "Counts",
+    "Endpoint",
+    "Network",
+    "Payload",
+    "RegistryClient",
+    "Response",
+    "Scope",
+]

@@ -1,0 +1,147 @@
+"""Which login belongs to which repository.
+
+The order: this registry's own variables, those of Docker Hub and GHCR for their own hosts, then
+the files and helpers that podman, buildah and docker use (containers/image's order).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from podbuild.errors import CredentialError
+from podbuild.model import JSONValue, Repository
+from podbuild.run import Runner
+from podbuild.store.authfiles import DOCKER_HUB, AuthFile, find_auth_files, repository_keys
+from podbuild.store.helpers import ask_helper
+from podbuild.store.secret import Credential, CredentialKind
+
+DOCKER_HUB_HOSTS = frozenset(
+    {DOCKER_HUB, "index.docker.io", "registry-1.docker.io", "hub.docker.com"}
+)
+GITHUB_HOSTS = frozenset({"ghcr.io", "api.github.com"})
+_ANY_USER = "podbuild"  # GHCR and api.github.com look at the token alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keyring:
+    """Finds logins in this environment, and with this runner's helper programs."""
+
+    environment: Mapping[str, str] = field(repr=False)
+    runner: Runner = field(repr=False)
+
+    def find(self, repository: Repository, registry: str = "") -> Credential | None:
+        """Give the login for a repository of the registry configured under that name.
+
+        None means that nobody is logged in. Raises CredentialError for a variable that is set
+        but empty or lacks its partner, and for files and helpers that can't be read.
+        """
+        from_variables = self.find_token(repository.host, registry)
+        if from_variables:
+            return from_variables
+        found = self._from_files(repository)
+        empty = self._empty_variable(repository.host, registry)
+        if found is None and empty:
+            raise CredentialError(
+                f"{empty} is set but empty, and {repository.host} has no other login here",
+                hint="give the secret to this CI job (jobs for pull requests from forks get none), "
+                f"or run: podman login {repository.host}",
+            )
+        return found
+
+    def find_token(self, host: str, registry: str = "") -> Credential | None:
+        """Give the login that the environment's variables hold for a host, an API's included."""
+        for user_name, token_name, default in _variables(host, registry):
+            token = self.environment.get(token_name, "").strip()
+            user = self.environment.get(user_name, "").strip() or default
+            if token and not user:
+                raise CredentialError(
+                    f"{token_name} is set, but {user_name} is not", hint=f"set {user_name} too"
+                )
+            if user and not token and token_name in self.environment and user != default:
+                raise CredentialError(
+                    f"{token_name} is set but empty",
+                    hint="the secret is not given to this job "
+                    "(jobs for pull requests from forks get none)",
+                )
+            if token:
+                return Credential(username=user, secret=token, source=token_name)
+        return None
+
+    def entries(self, repositories: Iterable[Repository]) -> Mapping[str, JSONValue]:
+        """Give an auth file's content with the logins of these repositories, for an engine.
+
+        A helper program stays a helper program. Nothing else of the user's files is in it.
+        """
+        auths: dict[str, JSONValue] = {}
+        helpers: dict[str, JSONValue] = {}
+        for repository in sorted(set(repositories)):
+            variables = self.find_token(repository.host)
+            helper = "" if variables else self._helper(repository.host)
+            found = variables or (None if helper else self._from_files(repository))
+            if helper:
+                helpers[repository.host] = helper
+            elif found:
+                auths[str(repository)] = _entry(found)
+        return {"auths": auths, **({"credHelpers": helpers} if helpers else {})}
+
+    def _empty_variable(self, host: str, registry: str) -> str:
+        for _user, token, _default in _variables(host, registry):
+            if token in self.environment and not self.environment[token].strip():
+                return token
+        return ""
+
+    def _from_files(self, repository: Repository) -> Credential | None:
+        for file in find_auth_files(self.environment):
+            if found := self._from_file(file, repository):
+                return found
+        return None
+
+    def _from_file(self, file: AuthFile, repository: Repository) -> Credential | None:
+        if helper := file.helper_for(repository.host):
+            return ask_helper(self.runner, helper, repository.host)
+        if found := file.find(repository):
+            return found
+        if file.default_helper:
+            return ask_helper(self.runner, file.default_helper, repository.host)
+        return None
+
+    def _helper(self, host: str) -> str:
+        """Give the helper that would be asked first; a login in an earlier file wins over it."""
+        for file in find_auth_files(self.environment):
+            if name := file.helper_for(host):
+                return name
+            if file.find(Repository(host, "any")):
+                return ""
+            if file.default_helper and ask_helper(self.runner, file.default_helper, host):
+                return file.default_helper
+        return ""
+
+
+def _variables(host: str, registry: str) -> tuple[tuple[str, str, str], ...]:
+    """Give the names (user, token, user where none is set) that count for a host, in order.
+
+    GITHUB_TOKEN goes to GitHub's hosts alone and DOCKERHUB_TOKEN to Docker Hub's, whatever a
+    registry is called and whatever its kind.
+    """
+    default = _ANY_USER if host in GITHUB_HOSTS else ""
+    found = []
+    if registry:
+        name = re.sub(r"[^A-Z0-9]", "_", registry.upper())
+        found.append((f"PODBUILD_{name}_USERNAME", f"PODBUILD_{name}_TOKEN", default))
+    if host in DOCKER_HUB_HOSTS:
+        found.append(("DOCKERHUB_USERNAME", "DOCKERHUB_TOKEN", ""))
+    if host in GITHUB_HOSTS:
+        found.append(("GITHUB_ACTOR", "GITHUB_TOKEN", default))
+    return tuple(found)
+
+
+def _entry(found: Credential) -> JSONValue:
+    if found.kind is CredentialKind.IDENTITY_TOKEN:
+        return {"auth": Credential(username=found.username, secret="", source="").basic,
+                "identitytoken": found.secret}  # fmt: skip
+    return {"auth": found.basic}
+
+
+__all__ = ["Credential", "CredentialKind", "Keyring", "repository_keys"]

@@ -1,0 +1,256 @@
+"""One blob on its way to a registry: mounted, in one piece, or in chunks; resumed when it breaks.
+
+Source: distribution spec, "Pushing blobs".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+from podbuild.cancel import Cancel
+from podbuild.errors import PublishError
+from podbuild.model import Descriptor
+from podbuild.retry import Transient
+from podbuild.store import BlobSource
+from podbuild.store.challenge import Scope
+from podbuild.store.client import RegistryClient
+from podbuild.store.http import Call
+from podbuild.store.problem import Recovery, RegistryError, Response
+
+_MIB = 1024 * 1024
+_OCTETS = {"Content-Type": "application/octet-stream"}
+_SMALLEST = 64 * 1024  # bytes; a registry that refuses chunks of this size refuses the blob
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadPolicy:
+    """In how many pieces blobs go out (sizes in bytes).
+
+    One piece is fastest and understood everywhere; chunks are for registries or proxies that
+    limit a request's size.
+    """
+
+    whole_up_to: int | None = None  # None: every blob in one piece first
+    chunk: int = 16 * _MIB
+
+
+class Upload:
+    """Uploads one blob; `attempt` may be called until it returns."""
+
+    def __init__(
+        self,
+        client: RegistryClient,
+        path: str,
+        blob: Descriptor,
+        source: BlobSource,
+        *,
+        policy: UploadPolicy,
+        on_bytes: Callable[[int], None],
+    ) -> None:
+        self._client = client
+        self._path = path
+        self._blob = blob
+        self._source = source
+        self._on_bytes = on_bytes
+        self._chunk = policy.chunk
+        limit = policy.whole_up_to
+        self._chunked = limit is not None and blob.size > limit
+        self._location = ""  # of the open session; empty: none
+        self._done = 0  # bytes that the session holds
+        self._told = 0  # bytes that on_bytes has heard of
+
+    def attempt(self) -> None:
+        """Go on from where the last attempt stopped; raises Transient where one more may help."""
+        try:
+            self._go_on()
+        except Transient:
+            self._tell(self._done)
+            raise
+        except RegistryError as error:
+            self._recover(error)
+
+    def withdraw(self) -> None:
+        """Take back what on_bytes has heard, after the last failure."""
+        self._tell(0)
+
+    def _go_on(self) -> None:
+        if self._location:
+            self._resume()
+        if not self._location:
+            self._tell(0)
+            self._open()
+        if not self._location:
+            self._tell(self._blob.size)  # mounted, nothing to send
+        elif self._chunked:
+            self._send_chunks()
+        else:
+            self._send_whole()
+
+    def _recover(self, error: RegistryError) -> None:
+        """Turn what a new session or smaller pieces help with into Transient."""
+        if error.problem.status == 413 and self._blob.size > _SMALLEST:
+            self._chunk = min(self._chunk, self._blob.size) // (2 if self._chunked else 1)
+            if self._chunk < _SMALLEST:
+                raise error
+            self._chunked = True
+        elif error.problem.recovery is not Recovery.PUSH:
+            raise error
+        self._location = ""
+        self._done = 0
+        self._tell(0)
+        raise Transient(error, wait=error.problem.wait) from error
+
+    def _open(self) -> None:
+        """Start a session, or find the blob mounted from a repository that has it."""
+        uploads = f"/v2/{self._path}/blobs/uploads/"
+        lender = self._client.holders.other(self._blob.digest, self._path)
+        if lender:
+            answer = self._mount(uploads, lender)
+            if answer and answer.status == 201:
+                self._client.count_mounted()
+                return
+        else:
+            answer = None
+        if answer is None:
+            answer = self._call("POST", uploads, ok=(201, 202))
+        self._location = self._client.location(answer)
+        self._done = 0
+        least = answer.header("oci-chunk-min-length")
+        if least.isdecimal():
+            self._chunk = max(self._chunk, int(least))
+
+    def _mount(self, uploads: str, lender: str) -> Response | None:
+        """Ask for the blob of another repository; None where the registry does not want to."""
+        query = f"{uploads}?mount={quote(str(self._blob.digest), safe=':')}&from={quote(lender)}"
+        answer = self._client.once(
+            Call(method="POST", url=self._client.url(query)),
+            scopes=(
+                Scope.repository(self._path, "pull", "push"),
+                Scope.repository(lender, "pull"),
+            ),
+            ok=(201, 202, 400, 401, 403, 404, 405),
+        )
+        if answer.status in (201, 202):
+            return answer
+        self._client.holders.forget(self._blob.digest, lender)
+        return None
+
+    def _resume(self) -> None:
+        """Ask how much of a broken upload arrived; without an answer a new session is made."""
+        answer = self._call("GET", self._location, ok=(204, 200, 202, 400, 404, 405, 416))
+        held = _held(answer)
+        if answer.status >= 400 or held is None or held > self._blob.size:
+            self._location = ""
+            self._done = 0
+            return
+        self._location = (
+            self._client.location(answer) if answer.header("location") else self._location
+        )
+        self._done = held
+        self._chunked = self._chunked or held > 0
+        self._tell(held)
+
+    def _send_whole(self) -> None:
+        body = Piece(self._source, 0, self._blob.size, self._moved, self._client.cancel)
+        self._call("PUT", self._closing(), ok=(201, 204), body=body)
+
+    def _send_chunks(self) -> None:
+        while self._done < self._blob.size:
+            length = min(self._chunk, self._blob.size - self._done)
+            end = self._done + length
+            body = Piece(self._source, self._done, length, self._moved, self._client.cancel)
+            span = {"Content-Range": f"{self._done}-{end - 1}"}
+            answer = self._call("PATCH", self._location, ok=(202, 204), body=body, headers=span)
+            self._location = self._client.location(answer)
+            held = _held(answer)
+            self._done = end if held is None else min(held, end)
+            self._tell(self._done)
+        self._call("PUT", self._closing(), ok=(201, 204))
+
+    def _closing(self) -> str:
+        joint = "&" if urlsplit(self._location).query else "?"
+        return f"{self._location}{joint}digest={quote(str(self._blob.digest), safe=':')}"
+
+    def _call(
+        self,
+        method: str,
+        url: str,
+        *,
+        ok: tuple[int, ...],
+        body: bytes | Piece = b"",
+        headers: dict[str, str] | None = None,
+    ) -> Response:
+        lead = {**(headers or {}), **(_OCTETS if method in ("PUT", "PATCH") else {})}
+        if not len(body) and method != "GET":
+            lead["Content-Length"] = "0"
+        return self._client.once(
+            Call(method=method, url=self._client.url(url), headers=lead, body=body),
+            scopes=(Scope.repository(self._path, "pull", "push"),),
+            ok=ok,
+        )
+
+    def _moved(self, count: int) -> None:
+        self._told += count
+        self._on_bytes(count)
+        if count > 0:
+            self._client.count_sent(count)
+
+    def _tell(self, total: int) -> None:
+        """Bring what on_bytes has heard to a total."""
+        if total != self._told:
+            self._on_bytes(total - self._told)
+            self._told = total
+
+
+class Piece:
+    """Some bytes of a source as a request's body, from their start each time it is sent."""
+
+    def __init__(
+        self,
+        source: BlobSource,
+        start: int,
+        length: int,
+        on_bytes: Callable[[int], None],
+        cancel: Cancel,
+    ) -> None:
+        self._source = source
+        self._start = start
+        self._length = length
+        self._on_bytes = on_bytes
+        self._cancel = cancel
+        self._sent = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._sent:
+            self._on_bytes(-self._sent)
+            self._sent = 0
+        for whole in self._source.chunks(self._start):
+            piece = whole[: self._length - self._sent]
+            self._cancel.check()
+            yield piece
+            self._sent += len(piece)
+            self._on_bytes(len(piece))
+            if self._sent == self._length:
+                return
+        raise PublishError(
+            f"a blob has {self._start + self._sent} bytes where "
+            f"{self._start + self._length} were expected"
+        )
+
+
+def _held(answer: Response) -> int | None:
+    """Give how many bytes a session holds: `Range: 0-<last>`; None where it does not say.
+
+    `0-0` is what servers say of an empty session, though it also means one byte.
+    """
+    found = re.fullmatch(r"(?:bytes=)?0-(\d+)", answer.header("range").strip())
+    if not found:
+        return None
+    last = int(found[1])
+    return last + 1 if last else 0
