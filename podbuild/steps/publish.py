@@ -16,9 +16,10 @@ from podbuild.cancel import Cancel
 from podbuild.errors import PodbuildError, PublishError, VerificationError
 from podbuild.journal import PUBLISHED, Journal
 from podbuild.model import Descriptor, Digest, Manifest
-from podbuild.retry import Retry
+from podbuild.retry import Retry, Transient
 from podbuild.steps import Destination
 from podbuild.store import Store
+from podbuild.store.registry import BlobsMissingError
 
 UPLOADS = 6  # blobs on their way at a time, all registries together
 DELIVERIES = 16  # images on their way at a time; they wait for blobs most of the time
@@ -146,7 +147,16 @@ class Publisher:
         uploads = [self._upload(destination, blob) for blob in manifest.blobs]
         for upload in uploads:
             upload.result()
-        destination.store.put_manifest(manifest)
+        try:
+            destination.store.put_manifest(manifest)
+        except BlobsMissingError as error:  # registries lose blobs; they go out once more
+            self._forget_uploads(destination, manifest)
+            raise Transient(error) from error
+
+    def _forget_uploads(self, destination: Destination, manifest: Manifest) -> None:
+        with self._lock:
+            for blob in manifest.blobs:
+                self._blobs.pop((destination, blob.digest), None)
 
     def _upload(self, destination: Destination, blob: Descriptor) -> Future[None]:
         """Send a blob once, also when several images of this destination hold it."""

@@ -26,17 +26,10 @@ from podbuild.journal import BEFORE, MOVED, SUPERSEDED, Journal
 from podbuild.model import Digest, Manifest, Tag
 from podbuild.retry import Retry, Transient
 from podbuild.steps import Destination
+from podbuild.tags import NamedTag, TagKind
 
 READ_BACKS = 3  # reads after a move before it counts as lost
 ROUNDS = 5  # how often a competing release is answered before a person must look
-
-
-class TagKind(Enum):
-    """What a tag promises: always this image, this commit's image, or the newest of a range."""
-
-    VERSION = "version"
-    COMMIT = "commit"
-    MOVING = "moving"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +37,18 @@ class Order:
     """One tag that shall name an image at one destination."""
 
     destination: Destination
-    tag: Tag
-    kind: TagKind
+    named: NamedTag
     manifest: Manifest = field(repr=False)
+
+    @property
+    def tag(self) -> Tag:
+        """Give the tag itself."""
+        return self.named.tag
+
+    @property
+    def kind(self) -> TagKind:
+        """Give what the tag promises."""
+        return self.named.kind
 
     @property
     def key(self) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 
-from podbuild.errors import PodbuildError, VerificationError
-from podbuild.model import Descriptor, Digest, JSONValue, Manifest, Platform, Tag
+from podbuild.errors import VerificationError
+from podbuild.model import Descriptor, Digest, Manifest, Platform, Tag
 from podbuild.steps import Destination
+from podbuild.steps.remote import read_config
 from podbuild.store import Store
 
 READERS = 8  # requests at a time
@@ -96,7 +96,7 @@ def _read(store: Store, manifest: Manifest) -> tuple[frozenset[Platform], tuple[
     """Give the platforms of an image or index and what is missing of it."""
     if not manifest.is_index:
         missing = tuple(f"layer {blob.digest} is missing" for blob in _missing(store, manifest))
-        found = _platform(store, manifest.config)
+        found = Platform.from_json(read_config(store, manifest.config))
         return frozenset((found,) if found else ()), missing
     platforms: set[Platform] = set()
     problems: list[str] = []
@@ -121,18 +121,6 @@ def _is_runnable(child: Descriptor) -> bool:
 
 def _missing(store: Store, manifest: Manifest) -> Iterable[Descriptor]:
     return (blob for blob in manifest.blobs if not store.has_blob(blob))
-
-
-def _platform(store: Store, config: Descriptor | None) -> Platform | None:
-    """Read an image's platform from its config; None where the config is not one."""
-    if config is None:
-        return None
-    try:
-        with store.blob(config) as content:
-            value: JSONValue = json.loads(b"".join(content.chunks()))
-    except (PodbuildError, ValueError):
-        return None
-    return Platform.from_json(value)
 
 
 def agree(checked: Iterable[Checked], key: Callable[[Checked], str]) -> tuple[str, ...]:

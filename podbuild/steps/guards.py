@@ -1,0 +1,151 @@
+"""The guards of a release and of a branch, on facts that are read anew right before tags move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from podbuild import labels
+from podbuild.model import Digest, Manifest, Tag
+from podbuild.steps import Destination
+from podbuild.steps.remote import read_remote, said_of
+from podbuild.steps.tag import Order, Ruling, Verdict
+from podbuild.tags import (
+    Ancestry,
+    Decision,
+    Published,
+    Range,
+    Reader,
+    Result,
+    TagKind,
+    branch_guard,
+    owned_versions,
+    sha_guard,
+    version_guard,
+)
+from podbuild.tags import Verdict as Decided
+from podbuild.versions import Version
+
+
+@dataclass(frozen=True)
+class Readers:
+    """How one image's tags are read back, and those of images that share its repository."""
+
+    mine: tuple[Reader, ...]
+    others: tuple[Reader, ...] = ()
+
+    def versions(self, tags: Iterable[Tag]) -> Mapping[Tag, Version]:
+        """Give the version of each tag that a release of this image wrote."""
+        return owned_versions(tags, self.mine, self.others)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """What a user allows explicitly."""
+
+    overwrite: bool = False
+    backwards: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseGuard:
+    """Guards a release by the versions that all required registries hold together."""
+
+    version: Version
+    commit: str
+    results: Mapping[str, Result]  # by image
+    destinations: tuple[Destination, ...]
+    readers: Mapping[str, Readers]  # by image
+    yanked: frozenset[Version] = frozenset()
+    overrides: Overrides = field(default_factory=Overrides)
+    replaced: Mapping[str, Digest] = field(default_factory=dict)  # as planned, by Order.key
+    _held: dict[Destination, Mapping[Tag, Version]] = field(default_factory=dict)
+
+    def refresh(self) -> None:
+        """List every repository's tags anew."""
+        if not self.destinations:
+            return
+        with ThreadPoolExecutor(len(self.destinations), thread_name_prefix="tags") as pool:
+            tags = pool.map(lambda each: each.store.tags(), self.destinations)
+            for destination, found in zip(self.destinations, tags, strict=True):
+                self._held[destination] = self.readers[destination.image].versions(found)
+
+    def rule(self, order: Order, current: Manifest | None) -> Ruling:
+        """Say whether an order may be carried out, given what its tag names now."""
+        match order.kind:
+            case TagKind.VERSION:
+                return self._version_tag(order, current)
+            case TagKind.SHA:
+                return _sha_tag(order, current, self.commit)
+            case TagKind.MOVING:
+                return self._moving_tag(order)
+
+    def _version_tag(self, order: Order, current: Manifest | None) -> Ruling:
+        if current is None or self.overrides.overwrite:
+            return Ruling(verdict=Verdict.MOVE)
+        if self.replaced.get(order.key) == current.digest:
+            return Ruling(verdict=Verdict.MOVE, reason="another registry's result is used")
+        remote = read_remote(order.destination.store, order.tag, current)
+        difference = self.results[order.destination.image].difference(remote)
+        return Ruling(
+            verdict=Verdict.REFUSE,
+            reason=f"names {current.digest} since this release began"
+            + (f": {difference}" if difference else ", another build of the same commit"),
+        )
+
+    def _moving_tag(self, order: Order) -> Ruling:
+        if self.overrides.backwards:
+            return Ruling(verdict=Verdict.MOVE)
+        published = self.published(order.destination.image)
+        decided = version_guard(order.named, self.version, published)
+        if decided.decision is not Decision.SKIP:
+            return Ruling(verdict=Verdict.MOVE, reason=decided.reason)
+        highest = published.highest(Range.of(order.named.template, self.version))
+        held = self._held.get(order.destination, {})
+        rightful = next((tag for tag, version in held.items() if version == highest), None)
+        return Ruling(verdict=Verdict.SKIP, reason=decided.reason, rightful=rightful)
+
+    def published(self, image: str) -> Published:
+        """Give the versions of an image that required registries hold together.
+
+        Where all its registries are optional, they count.
+        """
+        mine = [each for each in self._held if each.image == image]
+        counted = [each for each in mine if each.required] or mine
+        versions = (version for each in counted for version in self._held[each].values())
+        return Published(versions=frozenset(versions), yanked=self.yanked)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BranchGuard:
+    """Guards a branch's tags by the history of commits."""
+
+    commit: str
+    ancestry: Callable[[str], Ancestry]  # of a revision, to this commit
+    overrides: Overrides = field(default_factory=Overrides)
+
+    def refresh(self) -> None:
+        """Do nothing: what a tag names is read right before it is asked for."""
+
+    def rule(self, order: Order, current: Manifest | None) -> Ruling:
+        """Say whether an order may be carried out, given what its tag names now."""
+        if current is None or self.overrides.backwards:
+            return Ruling(verdict=Verdict.MOVE)
+        if order.kind is TagKind.SHA:
+            return _sha_tag(order, current, self.commit)
+        revision = said_of(order.destination.store, current).get(labels.REVISION, "")
+        known = self.ancestry(revision) if revision else Ancestry.UNKNOWN
+        return _ruling(branch_guard(revision, self.commit, known))
+
+
+def _sha_tag(order: Order, current: Manifest | None, commit: str) -> Ruling:
+    if current is None:
+        return Ruling(verdict=Verdict.MOVE)
+    revision = said_of(order.destination.store, current).get(labels.REVISION, "")
+    return _ruling(sha_guard(revision, commit))
+
+
+def _ruling(decided: Decided) -> Ruling:
+    verdict = Verdict.SKIP if decided.decision is Decision.SKIP else Verdict.MOVE
+    return Ruling(verdict=verdict, reason=decided.reason)

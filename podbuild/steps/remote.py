@@ -1,0 +1,88 @@
+"""Read what a registry's tag stands for: its commit, version, configuration and platforms."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from podbuild import labels
+from podbuild.errors import PodbuildError, VersionError
+from podbuild.model import Descriptor, JSONValue, Manifest, Platform, Tag, string_map
+from podbuild.store import Store
+from podbuild.tags import RemoteTag
+from podbuild.versions import Version
+
+
+def remote_tag(store: Store, tag: Tag) -> RemoteTag | None:
+    """Give what a tag names now and what that says of itself; None where there is no such tag.
+
+    Raises what the store raises.
+    """
+    manifest = store.manifest(tag)
+    return None if manifest is None else read_remote(store, tag, manifest)
+
+
+def read_remote(store: Store, tag: Tag, manifest: Manifest) -> RemoteTag:
+    """Give what a manifest says of itself: on the index, else in a child's config."""
+    said = said_of(store, manifest)
+    return RemoteTag(
+        tag=tag,
+        digest=manifest.digest,
+        revision=said.get(labels.REVISION, ""),
+        version=_version(said.get(labels.VERSION, "")),
+        config=said.get(labels.CONFIGURATION, ""),
+        platforms=_platforms(store, manifest),
+    )
+
+
+def said_of(store: Store, manifest: Manifest) -> Mapping[str, str]:
+    """Give the annotations of an index or image, completed by the labels of an image's config."""
+    if labels.REVISION in manifest.annotations:
+        return manifest.annotations
+    image = manifest
+    if manifest.is_index:
+        first = next((child for child in manifest.children if _is_runnable(child)), None)
+        found = store.manifest(first.digest) if first else None
+        if found is None or found.is_index:
+            return manifest.annotations
+        image = found
+    return {**_config_labels(store, image.config), **image.annotations, **manifest.annotations}
+
+
+def _is_runnable(child: Descriptor) -> bool:
+    return child.platform is None or child.platform.os != "unknown"
+
+
+def _config_labels(store: Store, config: Descriptor | None) -> Mapping[str, str]:
+    match read_config(store, config):
+        case {"config": {"Labels": found}}:
+            return string_map(found)
+        case _:
+            return {}
+
+
+def read_config(store: Store, config: Descriptor | None) -> JSONValue:
+    """Give an image's config as JSON; None where it is none or can't be read."""
+    if config is None:
+        return None
+    try:
+        with store.blob(config) as content:
+            value: JSONValue = json.loads(b"".join(content.chunks()))
+    except (PodbuildError, ValueError):
+        return None
+    return value
+
+
+def _platforms(store: Store, manifest: Manifest) -> frozenset[Platform]:
+    if manifest.is_index:
+        named = (child.platform for child in manifest.children if _is_runnable(child))
+        return frozenset(platform for platform in named if platform)
+    only = Platform.from_json(read_config(store, manifest.config))
+    return frozenset((only,)) if only else frozenset()
+
+
+def _version(text: str) -> Version | None:
+    try:
+        return Version.parse(text)
+    except VersionError:
+        return None
