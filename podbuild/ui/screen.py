@@ -108,6 +108,8 @@ class StreamScreen:
                 _write(self._streams.err, text)
             except (OSError, ValueError):
                 _silence(self._streams.err)
+            except RuntimeError:  # a signal handler speaks in the middle of a write
+                return
 
     def answer(self, text: str) -> None:
         """Print an answer on stdout; a closed pipe is the reader's good right."""

@@ -1,0 +1,177 @@
+"""The summary of a release as GitHub-flavoured Markdown: summary.md and the step summary."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+
+from podbuild.report import ImageReport, Origin, Report
+from podbuild.report.text import run_line
+from podbuild.ui.amounts import duration, size
+from podbuild.ui.table import one_line
+
+LIMIT = 1024 * 1024  # bytes of a step's summary; GitHub refuses longer ones whole
+
+_FENCE = "```"
+_CUT = "\n\nThe rest is left out here: this summary has reached its limit of 1 MiB.\n"
+_ACTIVE = re.compile(r"([\\`*_\[\]<>#|~&@$])")
+
+
+def summary_markdown(report: Report) -> str:
+    """Give the summary, at most LIMIT bytes, ending with a whole line."""
+    sections = (
+        (f"## {text(report.project)} {text(report.name)}: {report.result}",),
+        _failure(report),
+        (_facts(report),),
+        _images(report),
+        _targets(report),
+        _left_out(report),
+        _removed(report),
+        _bullets("Warnings", [text(warning) for warning in report.warnings]),
+        _run(report),
+    )
+    blocks = ("\n".join(section) for section in sections)
+    return cut("\n\n".join(block for block in blocks if block) + "\n")
+
+
+def cut(markdown: str, limit: int = LIMIT) -> str:
+    r"""Give the whole lines that fit into `limit` bytes, and say so when some are left out.
+
+    >>> cut("short\n")
+    'short\n'
+    """
+    data = markdown.encode("utf-8", "replace")
+    if len(data) <= limit:
+        return markdown
+    room = limit - len(_CUT) - len(_FENCE) - 1
+    if room < 0:
+        return ""
+    whole = data[: data.rfind(b"\n", 0, room) + 1].decode().rstrip("\n")
+    is_open = sum(line.startswith(_FENCE) for line in whole.splitlines()) % 2
+    return f"{whole}\n{_FENCE}{_CUT}" if is_open else whole + _CUT
+
+
+def text(value: str) -> str:
+    r"""Give text that Markdown shows as it is, on one line.
+
+    >>> text("a|b <c>\n*d*")
+    'a\\|b \\<c\\> \\*d\\*'
+    """
+    return _ACTIVE.sub(r"\\\1", one_line(value))
+
+
+def code(value: str) -> str:
+    """Give text as code, also inside a table.
+
+    >>> code("a`b|c")
+    "`a'b¦c`"
+    """
+    plain = one_line(value).replace("`", "'").replace("|", "¦")
+    return f"`{plain}`" if plain else ""
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Give the lines of a table; cells are Markdown already. No row, no lines."""
+    if not rows:
+        return
+    yield f"| {' | '.join(header)} |"
+    yield f"|{'---|' * len(header)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+def _facts(report: Report) -> str:
+    found = [
+        f"commit {code(report.commit[:12])}",
+        f"{duration(report.seconds)}",
+        f"{size(report.bytes_sent)} sent",
+        f"requests: {report.requests}" if report.requests else "",
+        f"retries: {report.retries}" if report.retries else "",
+        f"previous {code(report.previous_tag)}" if report.previous_tag else "",
+        "work tree not clean" if report.dirty else "",
+        text(report.engine),
+    ]
+    return " · ".join(part for part in found if part)
+
+
+def _failure(report: Report) -> tuple[str, ...]:
+    failure = report.failure
+    if failure is None:
+        return ()
+    first = f"**{text(failure.message)}** (exit code {failure.exit_code})"
+    return (first, "", f"hint: {text(failure.hint)}") if failure.hint else (first,)
+
+
+def _images(report: Report) -> tuple[str, ...]:
+    metrics = {(job.image, job.platform): job for job in report.metrics}
+    rows = []
+    for image in report.images:
+        for part in image.platforms:
+            job = metrics.get((image.name, part.platform))
+            cached = f"{job.cached_steps or 0}/{job.steps}" if job and job.steps else ""
+            change = "" if part.size_before is None else _change(part.size - part.size_before)
+            rows.append(
+                (
+                    text(image.name),
+                    text(str(part.platform)),
+                    code(str(part.digest)),
+                    size(part.size),
+                    change,
+                    duration(part.seconds) if part.origin is Origin.BUILT else "",
+                    cached,
+                    text(f"{part.origin}{': ' if part.reason else ''}{part.reason}"),
+                )
+            )
+    header = ("image", "platform", "digest", "size", "Δ", "time", "cached", "origin")
+    lists = [_index(image) for image in report.images if image.is_index and image.digest]
+    return (*table(header, rows), *(("", *lists) if lists else ()))
+
+
+def _index(image: ImageReport) -> str:
+    return f"- {text(image.name)}: index {code(str(image.digest))}"
+
+
+def _change(difference: int) -> str:
+    return f"+{size(difference)}" if difference > 0 else size(difference)
+
+
+def _targets(report: Report) -> tuple[str, ...]:
+    rows = [
+        (
+            text(target.registry),
+            code(target.repository),
+            ", ".join(code(str(tag.tag)) for tag in target.live),
+            text(target.error),
+        )
+        for target in report.targets
+    ]
+    return tuple(table(("registry", "repository", "tags", "trouble"), rows))
+
+
+def _left_out(report: Report) -> tuple[str, ...]:
+    items = [
+        f"{code(tag.reference)} {tag.outcome}{': ' if tag.reason else ''}{text(tag.reason)}"
+        for _, tag in report.left_out
+    ]
+    return _bullets("Tags that were not moved", items)
+
+
+def _removed(report: Report) -> tuple[str, ...]:
+    rows = [
+        (code(gone.repository), code(gone.what), text(gone.outcome), text(gone.reason))
+        for gone in report.removed
+    ]
+    lines = tuple(table(("repository", "superseded", "outcome", "reason"), rows))
+    return ("### Cleanup", "", *lines) if lines else ()
+
+
+def _bullets(title: str, items: Sequence[str]) -> tuple[str, ...]:
+    return (f"### {title}", "", *(f"- {item}" for item in items)) if items else ()
+
+
+def _run(report: Report) -> tuple[str, ...]:
+    first = [target.live[0] for target in report.targets if target.live]
+    pulls = [f"podman pull {shlex.quote(tag.reference)}" for tag in first]
+    line = run_line(report)
+    return (f"{_FENCE}sh", line, *sorted(pulls), _FENCE) if line else ()

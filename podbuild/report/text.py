@@ -1,0 +1,104 @@
+"""The end of a release, for people."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from podbuild.model import Digest
+from podbuild.report import ImageReport, Origin, Report, Result, TagOutcome, TargetReport
+from podbuild.ui.amounts import duration, size
+from podbuild.ui.table import one_line, table
+
+
+def report_text(report: Report) -> str:
+    """Give the tables of images and registries, what was left out, and how to run an image."""
+    parts = (
+        "\n".join(images_table(report)),
+        "\n".join(targets_table(report)),
+        "\n".join(_remarks(report)),
+        "\n".join(_end(report)),
+    )
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def images_table(report: Report) -> tuple[str, ...]:
+    """Give a table of images, platforms, digests, sizes and seconds."""
+    rows = [row for image in report.images for row in _image_rows(image)]
+    header = ("image", "platform", "digest", "size", "time", "origin")
+    return table(header, rows, right=("size", "time"))
+
+
+def targets_table(report: Report) -> tuple[str, ...]:
+    """Give a table of what each registry has and which tags name it."""
+    rows = [
+        (
+            target.registry,
+            target.repository,
+            ", ".join(str(tag.tag) for tag in target.live),
+            _trouble(target),
+        )
+        for target in report.targets
+    ]
+    return table(("registry", "repository", "tags", "trouble"), rows)
+
+
+def run_line(report: Report) -> str:
+    """Give the command that runs one of the released images; empty when no tag is live.
+
+    What a registry holds comes before what a folder holds.
+    """
+    live = [target for target in report.targets if target.live]
+    if not live:
+        return ""
+    best = min(live, key=lambda target: target.kind == "layout")
+    return f"podman run --rm {shlex.quote(best.live[0].reference)}"
+
+
+def _image_rows(image: ImageReport) -> Iterator[tuple[str, ...]]:
+    if image.is_index and image.digest is not None:
+        yield (image.name, "index", _short(image.digest), "", "", "")
+    for part in image.platforms:
+        took = duration(part.seconds) if part.origin is Origin.BUILT else ""
+        why = f"{part.origin}: {part.reason}" if part.reason else str(part.origin)
+        yield (image.name, str(part.platform), _short(part.digest), size(part.size), took, why)
+    if not image.platforms and image.digest is None:
+        yield (image.name, "", "", "", "", "not built")
+
+
+def _trouble(target: TargetReport) -> str:
+    if not target.error:
+        return ""
+    return f"failed: {target.error}" if target.required else f"failed (optional): {target.error}"
+
+
+def _remarks(report: Report) -> Iterator[str]:
+    for _, tag in report.left_out:
+        reason = f": {one_line(tag.reason)}" if tag.reason else ""
+        yield f"{tag.reference} {tag.outcome}{reason}"
+    for gone in report.removed:
+        reason = f": {one_line(gone.reason)}" if gone.reason else ""
+        yield f"{gone.repository} {gone.what} {gone.outcome}{reason}"
+    yield from (f"warning: {one_line(warning)}" for warning in report.warnings)
+
+
+def _end(report: Report) -> Iterator[str]:
+    yield f"{report.project} {report.name}: {_result(report)} in {duration(report.seconds)}"
+    line = run_line(report)
+    if line:
+        yield f"run it: {line}"
+
+
+def _result(report: Report) -> str:
+    effort = [f"{size(report.bytes_sent)} sent"] if report.bytes_sent else []
+    if report.retries:
+        effort.append(f"{report.retries} {'retry' if report.retries == 1 else 'retries'}")
+    if report.result is Result.SKIPPED and any(
+        tag.outcome is TagOutcome.SKIPPED for _, tag in report.left_out
+    ):
+        effort.append("a guard kept the tags")
+    return f"{report.result} ({', '.join(effort)})" if effort else str(report.result)
+
+
+def _short(digest: Digest) -> str:
+    return f"{digest.algorithm}:{digest.short}"

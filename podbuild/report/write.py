@@ -1,0 +1,137 @@
+"""Write all reports. What can't be written is said, and never fails a release that is out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from podbuild.journal import write_atomically
+from podbuild.model import JSONValue
+from podbuild.redact import Redactor
+from podbuild.report import Report
+from podbuild.report.github import github_outputs
+from podbuild.report.gitlab import dotenv
+from podbuild.report.json_files import artifacts_json, digests_txt, metadata_json, metrics_json
+from podbuild.report.junit import junit_xml
+from podbuild.report.markdown import LIMIT, cut, summary_markdown
+
+# Everything that podbuild's reports put into the output folder.
+NAMES = (
+    "plan.json",
+    "artifacts.json",
+    "metadata.json",
+    "metrics.json",
+    "digests.txt",
+    "summary.md",
+    "podbuild.env",
+    "junit.xml",
+)
+
+
+@dataclass(frozen=True)
+class Written:
+    """The files that were written, and one line for each that was not or not completely."""
+
+    paths: tuple[Path, ...]
+    problems: tuple[str, ...]
+
+
+def write_reports(
+    report: Report, folder: Path, environment: Mapping[str, str], redactor: Redactor
+) -> Written:
+    """Write the files of a release into its output folder, and the CI's outputs and summary."""
+    environs = dotenv(report)
+    texts = {
+        "artifacts.json": artifacts_json(report),
+        "metadata.json": metadata_json(report),
+        "metrics.json": metrics_json(report),
+        "digests.txt": digests_txt(report),
+        "summary.md": summary_markdown(report),
+        "podbuild.env": environs.text,
+        "junit.xml": junit_xml(report),
+    }
+    jobs = [_replacing(folder / name, _clean(name, text, redactor)) for name, text in texts.items()]
+    outcomes = [*map(_attempt, jobs), *_for_github(report, environment, redactor)]
+    return Written(
+        tuple(outcome for outcome in outcomes if isinstance(outcome, Path)),
+        (*environs.problems, *(outcome for outcome in outcomes if isinstance(outcome, str))),
+    )
+
+
+def write_plan(plan: JSONValue, folder: Path, redactor: Redactor) -> Written:
+    """Write plan.json. `plan` carries its own schema number."""
+    text = json.dumps(redactor.cut_json(plan), indent=2, ensure_ascii=False) + "\n"
+    outcome = _attempt(_replacing(folder / "plan.json", text))
+    if isinstance(outcome, Path):
+        return Written((outcome,), ())
+    return Written((), (outcome,))
+
+
+def _clean(name: str, text: str, redactor: Redactor) -> str:
+    """Cut secrets; inside the values of JSON, so that it stays JSON."""
+    if not name.endswith(".json"):
+        return redactor.cut(text)
+    value: JSONValue = json.loads(text)
+    return json.dumps(redactor.cut_json(value), indent=2, ensure_ascii=False) + "\n"
+
+
+def _for_github(
+    report: Report, environment: Mapping[str, str], redactor: Redactor
+) -> Iterator[Path | str]:
+    """Append to the files that the runner names; other steps of the job write there too."""
+    target = environment.get("GITHUB_OUTPUT")
+    if target:
+        found = github_outputs(report)
+        clean = redactor.cut(found.text)
+        yield from found.problems
+        if clean != found.text:
+            yield (
+                "a secret stood in the CI outputs and was cut; GitHub would drop them "
+                "(store a registry's user name as a variable, not as a secret)"
+            )
+        yield _attempt(_appending(Path(target), clean))
+    target = environment.get("GITHUB_STEP_SUMMARY")
+    if target:
+        room = LIMIT - _size(Path(target)) - 1
+        text = cut(redactor.cut(summary_markdown(report)), room)
+        yield _attempt(_appending(Path(target), text)) if text else f"{target}: is full"
+
+
+@dataclass(frozen=True)
+class _Job:
+    path: Path
+    write: Callable[[], None]
+
+
+def _attempt(job: _Job) -> Path | str:
+    try:
+        job.write()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        return f"{job.path}: can't be written: {reason}"
+    return job.path
+
+
+def _replacing(path: Path, text: str) -> _Job:
+    return _Job(path, lambda: write_atomically(path, text.encode("utf-8", "replace")))
+
+
+def _appending(path: Path, text: str) -> _Job:
+    def append() -> None:
+        with path.open("ab+") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - 1))
+            start = b"" if file.read() in (b"", b"\n") else b"\n"
+            file.write(start + text.encode("utf-8", "replace"))
+
+    return _Job(path, append)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except (OSError, ValueError):
+        return 0
