@@ -1,0 +1,43 @@
+"""Unit tests are pure: a process or a connection off this machine is an error in them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+_PROCESSES = frozenset({"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"})
+
+
+class Purity:
+    """An audit hook can't be taken out again, so it asks whether it is wanted."""
+
+    wanted = False
+
+    @classmethod
+    def watch(cls, event: str, arguments: tuple[object, ...]) -> None:
+        if not cls.wanted:
+            return
+        if event in _PROCESSES:
+            raise AssertionError(f"a unit test started a process ({event}): mark it integration")
+        if event == "socket.connect" and not _local(arguments[1]):
+            raise AssertionError(f"a unit test left this machine: {arguments[1]}")
+
+
+def _local(address: object) -> bool:
+    match address:
+        case (str(host), *_):
+            return host in {"::1", "localhost"} or host.startswith("127.")
+        case _:
+            return True  # a path: AF_UNIX
+
+
+sys.addaudithook(Purity.watch)
+
+
+@pytest.fixture(autouse=True)
+def _pure(request: pytest.FixtureRequest) -> Iterator[None]:
+    Purity.wanted = request.node.get_closest_marker("integration") is None
+    yield
+    Purity.wanted = False
