@@ -124,7 +124,7 @@ CALLS = {
     "os.system": set[str](),
     "print": {"namespace_init"},
     "sys.exit": {"namespace_init"},
-    "time.sleep": set[str](),
+    "time.sleep": {"cancel"},
 }
 
 
