@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from podbuild.model import Tag
@@ -11,7 +13,9 @@ from tests.registries import registry_server
 pytestmark = pytest.mark.integration
 
 
-def test_an_index_goes_through_two_registries_and_a_folder_and_stays_the_same(tmp_path):
+def test_an_index_goes_through_two_registries_and_a_folder_and_stays_the_same(
+    tmp_path: Path,
+) -> None:
     source = MemoryStore()
     index = make_index(
         source,
