@@ -113,6 +113,7 @@ def ids_command(user: str) -> str:
 
 
 def too_few_ids(ids: int) -> ToolError:
+    """Give the error for a machine that maps only so many ids."""
     user = user_name()
     return ToolError(
         f"user {user} can map {ids} user {'id' if ids == 1 else 'ids'}, images need {MIN_IDS}",
