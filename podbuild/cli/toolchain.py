@@ -1,0 +1,71 @@
+"""`podbuild toolchain install` and `podbuild toolchain show`."""
+
+from __future__ import annotations
+
+import click
+
+from podbuild.cli.options import Common, common_options, option
+from podbuild.cli.session import open_session
+
+_SOURCES = ("auto", "podman-static", "debian")
+
+
+@click.group(
+    epilog="\b\nExamples:\n  podbuild toolchain install\n  podbuild toolchain show\n\n"
+    "PODBUILD_TOOLCHAIN=auto|system|private says which engine a build uses: auto is the private "
+    "one if installed, else a good one on PATH. PODBUILD_ENGINE=buildah|podman picks one."
+)
+def command() -> None:
+    """Install or show the private toolchain: engine, helpers and qemu, without root."""
+
+
+@command.command(
+    epilog="\b\nExamples:\n  podbuild toolchain install\n"
+    "  podbuild toolchain install --source debian\n"
+    "  PODBUILD_TOOLCHAIN_URL=/mnt/podman-linux-amd64.tar.gz podbuild toolchain install"
+)
+@option(
+    "--source",
+    type=click.Choice(_SOURCES),
+    default="auto",
+    show_default=True,
+    help="Where it comes from; auto is the first that serves.",
+)
+@common_options
+def install(common: Common, source: str) -> None:
+    """Put a private toolchain into podbuild's own folder. Changes nothing when it is there."""
+    from podbuild.cli.toolchain_text import record_json, record_text  # noqa: PLC0415
+    from podbuild.cli.tools import own_folders  # noqa: PLC0415  # --help is asked often
+    from podbuild.toolchain import Request, Source  # noqa: PLC0415
+    from podbuild.toolchain import install as install_toolchain  # noqa: PLC0415
+    from podbuild.toolchain.workshop import Workshop  # noqa: PLC0415
+
+    with open_session(common) as session:
+        workshop = Workshop(
+            runner=session.runner, folders=own_folders(session), note=session.ui.info
+        )
+        mirror = session.environment.get("PODBUILD_TOOLCHAIN_URL", "")
+        with session.ui.step("install the toolchain"):
+            record = install_toolchain(workshop, Request(source=Source(source), mirror=mirror))
+        session.ui.give(record_text(record), record_json(record))
+
+
+@command.command(
+    epilog="\b\nExamples:\n  podbuild toolchain show\n  podbuild --version && "
+    "podbuild toolchain show --json"
+)
+@common_options
+def show(common: Common) -> None:
+    """Show the engine that a build uses, its version, helpers, and what its start costs."""
+    from podbuild.cli.toolchain_text import toolchain_json, toolchain_text  # noqa: PLC0415
+    from podbuild.cli.tools import find_toolchain, own_folders  # noqa: PLC0415
+    from podbuild.toolchain import read_record, start_cost  # noqa: PLC0415
+
+    with open_session(common) as session:
+        folders = own_folders(session)
+        toolchain = find_toolchain(session, folders)
+        cost = start_cost(session.runner, toolchain.engine)
+        record = read_record(folders)
+        session.ui.give(
+            toolchain_text(toolchain, record, cost), toolchain_json(toolchain, record, cost)
+        )
