@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from podbuild.cancel import Cancel
 from podbuild.cli.options import Common
@@ -18,6 +19,10 @@ from podbuild.folders import Folders, find_folders
 from podbuild.redact import Redactor
 from podbuild.run import Runner
 from podbuild.ui import Answers, Streams, Ui, Verbosity, choose_ui
+
+if TYPE_CHECKING:
+    from podbuild.config import Config
+    from podbuild.services import Services
 
 _SECRET_NAMES = ("TOKEN", "PASSWORD", "SECRET", "CREDENTIAL", "API_KEY", "PRIVATE_KEY")
 _chosen: list[Ui] = []  # the interface of the command that runs, for `main`
@@ -68,6 +73,41 @@ class Session:
         """Give podbuild's own folders, made if need be."""
         return find_folders(self.environment, output)
 
+    def config(self) -> Config:
+        """Give the configuration; raises ConfigError with file, line and key."""
+        from podbuild.config import find_config, load_config  # noqa: PLC0415  # not for --help
+
+        return load_config(self.file or find_config(self.directory), self.environment)
+
+    def services(self) -> Services:
+        """Give what the recipes work with; the configuration is read here."""
+        from podbuild.retry import Retry  # noqa: PLC0415  # these take their time
+        from podbuild.services import Services  # noqa: PLC0415
+        from podbuild.store.client import Conduct  # noqa: PLC0415
+        from podbuild.store.credentials import Keyring  # noqa: PLC0415
+        from podbuild.store.http import Network  # noqa: PLC0415
+        from podbuild.store.opening import Opener  # noqa: PLC0415
+        from podbuild.store.registries import Registries  # noqa: PLC0415
+
+        config = self.config()
+        runner = self.runner.extended(cwd=config.root)
+        retry = Retry(sleep=self.cancel.sleep)
+        registries = Registries(
+            keyring=Keyring(environment=self.environment, runner=runner),
+            conduct=Conduct(retry=retry, cancel=self.cancel, observe=self.ui.info),
+            network=Network.from_environment(self.environment),
+        )
+        return Services(
+            config=config,
+            environment=self.environment,
+            ui=self.ui,
+            runner=runner,
+            cancel=self.cancel,
+            folders=self.folders(config.output),
+            opener=Opener(root=config.root, registries=registries),
+            retry=retry,
+        )
+
 
 @contextmanager
 def open_session(common: Common, *, timeout: float | None = None) -> Iterator[Session]:
@@ -110,9 +150,10 @@ def tool_environment(environment: Mapping[str, str]) -> dict[str, str]:
 @contextmanager
 def _stopping(cancel: Cancel, ui: Ui) -> Iterator[None]:
     """Let the first SIGINT or SIGTERM ask for a stop, and a second one leave at once."""
+    ours = os.getpid()
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        if cancel.signalled:
+        if cancel.signalled or os.getpid() != ours:  # a child that has not become its program yet
             os._exit(128 + number)
         cancel.request(number)
         name = signal.Signals(number).name
