@@ -37,8 +37,15 @@ class Fetched:
 
 
 def take(tree: Path, names: tuple[str, ...], folder: Path) -> None:
-    """Move programs, wherever they lie in an unpacked tree, into a folder."""
+    """Move programs, wherever they lie in an unpacked tree, into a folder.
+
+    Files that can't be executed are no programs: completions of shells have the same names.
+    """
     folder.mkdir(exist_ok=True)
     for path in sorted(tree.rglob("*")):
-        if path.name in names and path.is_file() and not path.is_symlink():
+        if path.name in names and not path.is_symlink() and _is_program(path):
             path.replace(folder / path.name)
+
+
+def _is_program(path: Path) -> bool:
+    return path.is_file() and path.stat().st_mode & 0o100 != 0
