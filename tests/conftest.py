@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is no failure: nothing here is judged by seconds.
+settings.register_profile("podbuild", deadline=None)
+settings.load_profile("podbuild")
+
+# The machine that runs the tests must not show in them: which CI it is, what the user set.
+for _name in list(os.environ):
+    if _name in {"CI", "NO_COLOR", "FORCE_COLOR"} or _name.startswith(
+        ("PODBUILD_", "GITHUB_", "GITLAB_", "CI_", "DOCKERHUB_")
+    ):
+        del os.environ[_name]
+os.environ["TERM"] = "xterm-256color"
 
 _PROCESSES = frozenset({"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"})
 
