@@ -17,16 +17,24 @@ class Cancel:
     """
 
     def __init__(self, after: float | None = None) -> None:
-        self._event = threading.Event()
+        # A bare lock that only a stop opens: a signal handler may interrupt a thread anywhere,
+        # and an Event could then wait for a lock that its own thread holds.
+        self._gate = threading.Lock()
+        self._gate.acquire()  # released by `request`, for good
         self._listeners: dict[int, Callable[[], None]] = {}
         self._lock = threading.RLock()  # a signal handler may interrupt the holder
+        self._shield = threading.local()
         self._signal: int | None = None
+        self._signalled_at = 0.0
         self._deadline = None if after is None else time.monotonic() + after
 
     def request(self, signal_number: int) -> None:
         """Ask everything to stop; children that are listened for are told at once."""
+        if self._signal is None:
+            self._signalled_at = time.monotonic()
+            self._signal = signal_number
+            self._gate.release()
         self._signal = signal_number
-        self._event.set()
         with self._lock:
             listeners = tuple(self._listeners.values())
         for tell in listeners:
@@ -35,7 +43,8 @@ class Cancel:
     @property
     def requested(self) -> bool:
         """Tell whether work must stop, by signal or because the time is over."""
-        return self._event.is_set() or self.remaining == 0
+        stop = self._stop_at()
+        return stop is not None and time.monotonic() >= stop
 
     @property
     def signalled(self) -> bool:
@@ -63,17 +72,44 @@ class Cancel:
 
     def sleep(self, seconds: float) -> None:
         """Wait, but no longer than until work must stop; then raise as `check` does."""
-        left = self.remaining
-        self._event.wait(seconds if left is None else min(seconds, left))
-        self.check()
+        end = time.monotonic() + seconds
+        while True:
+            self.check()
+            stop = self._stop_at()
+            pause = (end if stop is None else min(end, stop)) - time.monotonic()
+            if pause <= 0:
+                self.check()
+                return
+            if self.signalled:  # and shielded
+                time.sleep(pause)
+            elif self._gate.acquire(timeout=pause):
+                self._gate.release()
+
+    @contextmanager
+    def shielded(self, seconds: float) -> Iterator[None]:
+        """Let this thread finish what must not stay half done, up to so long after a stop."""
+        outer: float = getattr(self._shield, "seconds", 0.0)
+        self._shield.seconds = max(outer, seconds)
+        try:
+            yield
+        finally:
+            self._shield.seconds = outer
+
+    def _stop_at(self) -> float | None:
+        """Give when this thread must stop (monotonic clock); None where nobody asked."""
+        moments = () if self._deadline is None else (self._deadline,)
+        if self.signalled:
+            moments = (*moments, self._signalled_at)
+        shield: float = getattr(self._shield, "seconds", 0.0)
+        return min(moments) + shield if moments else None
 
     @contextmanager
     def telling(self, listener: Callable[[], None]) -> Iterator[None]:
-        """Call `listener` once when a stop is requested while the block runs."""
+        """Call `listener` when a stop is requested while the block runs, or was before."""
         with self._lock:
             self._listeners[id(listener)] = listener
         try:
-            if self._event.is_set():
+            if self.signalled:
                 listener()
             yield
         finally:

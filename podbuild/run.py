@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import shutil
 import signal
+import sys
 import threading
 import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
@@ -28,7 +30,9 @@ from podbuild.errors import PodbuildError, ToolError
 TAIL_LINES = 40
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 
-logging.getLogger("sh").disabled = True  # it logs whole argvs
+_POLL = 0.05  # seconds between two looks at what is left of a group
+
+logging.getLogger("sh").setLevel(logging.CRITICAL + 1)  # it logs whole argvs, in child loggers
 # sh forks; with threads Python 3.12 warns on each call, though the child only execs.
 warnings.filterwarnings("ignore", message=".*multi-threaded, use of fork.*")
 
@@ -107,8 +111,8 @@ class Runner:
         collector = _Collector(on_line)
         began = time.monotonic()
         with self._start((*self.prefix, *argv), collector, stdin=stdin) as process:
-            timed_out = not self._await(process, timeout)
-            code = process.stop() if timed_out or self.cancel.requested else process.wait()
+            ended = self._await(process, timeout)
+            code = process.wait() if ended else process.stop()
         finished = Finished(
             argv=argv,
             code=code,
@@ -118,7 +122,7 @@ class Runner:
         )
         collector.raise_failure()
         self.cancel.check()
-        if timed_out:
+        if not ended:
             raise CommandTimeoutError(finished)
         if code not in ok:
             raise CommandError(finished)
@@ -137,10 +141,7 @@ class Runner:
         """
         collector = _Collector(on_line or (lambda _line: None))
         with self._start((*self.prefix, *argv), collector, stdin=stdin) as process:
-            try:
-                yield process
-            finally:
-                process.stop()
+            yield process
 
     def which(self, name: str) -> Path | None:
         """Give where this runner's PATH has a program; None when it has not."""
@@ -156,33 +157,49 @@ class Runner:
             raise ToolError(
                 f"{argv[0]}: no such program", hint="`podbuild doctor` says what is missing"
             )
-        done = threading.Event()
         with _readable(stdin) as source:
+            process = Process(self._launch(program, argv, collector, source))
+            try:
+                with self.cancel.telling(process.terminate):
+                    yield process
+            finally:
+                process.stop()
+
+    def _launch(
+        self,
+        program: Path,
+        argv: tuple[str, ...],
+        collector: _Collector,
+        source: bytes | IO[bytes],
+    ) -> sh.RunningCommand:
+        try:
             command: object = sh.Command(str(program))(
                 *argv[1:],
                 _bg=True,
                 _bg_exc=False,
                 _new_group=True,
                 _tty_out=False,
+                _no_pipe=True,  # else all output stays in memory
                 _in=source,
                 _out=collector.stdout,
                 _err=collector.stderr,
                 _env=dict(self.env),
                 _cwd=None if self.cwd is None else str(self.cwd),
+                _encoding=sys.getfilesystemencoding(),
                 _decode_errors="replace",
-                _done=lambda *_: done.set(),
                 _return_cmd=True,
             )
-            assert isinstance(command, sh.RunningCommand)  # noqa: S101  # _return_cmd says so
-            process = Process(command, done)
-            with self.cancel.telling(process.terminate):
-                yield process
+        except (sh.ForkException, sh.CommandNotFound) as error:
+            reason = str(error).strip().rpartition("\n")[2].strip()
+            raise ToolError(f"{argv[0]} can't be started: {reason}") from None
+        assert isinstance(command, sh.RunningCommand)  # noqa: S101  # _return_cmd says so
+        return command
 
     def _await(self, process: Process, timeout: float | None) -> bool:
-        """Wait for the end; False when `timeout` or the whole run's time is over first."""
+        """Wait for the end; False when a stop is asked for, or a time is over, before it."""
         left = self.cancel.remaining
         limits = [limit for limit in (timeout, left) if limit is not None]
-        return process.done.wait(min(limits) if limits else None)
+        return process.ended(min(limits) if limits else None)
 
 
 @contextmanager
@@ -200,40 +217,68 @@ def _readable(stdin: bytes | int | None) -> Iterator[bytes | IO[bytes]]:
 class Process:
     """A running command and its process group."""
 
-    def __init__(self, command: sh.RunningCommand, done: threading.Event) -> None:
+    def __init__(self, command: sh.RunningCommand) -> None:
+        self.done = threading.Event()
         self._command = command
-        self.done = done
+        self._code = 0
+        self._stopping = threading.Event()
+        # Put from a signal handler, which may interrupt the very thread that waits here.
+        self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
+        threading.Thread(target=self._watch, name=f"watch {self.pid}", daemon=True).start()
 
     @property
     def pid(self) -> int:
         """Give the process id, which is the group's id too."""
         return int(self._command.pid)
 
+    def ended(self, seconds: float | None) -> bool:
+        """Wait, but no longer than this or until a stop; tell whether the command ended."""
+        with suppress(queue.Empty):
+            self._news.get(timeout=seconds)
+        return self.done.is_set()
+
     def wait(self) -> int:
         """Wait for the end and give the exit code; negative for a signal."""
-        try:
-            self._command.wait()
-        except sh.ErrorReturnCode as error:
-            return int(error.exit_code)
-        return int(self._command.exit_code)
+        self.done.wait()
+        return self._code
 
     def terminate(self) -> None:
-        """Ask the whole group to stop."""
-        self._signal(signal.SIGTERM)
+        """Ask the whole group to stop, without waiting. Safe in a signal handler."""
+        if not self.done.is_set():
+            self._signal(signal.SIGTERM)
+        self._news.put(None)
 
     def stop(self) -> int:
         """Stop the whole group, gently first, and give the exit code."""
         if not self.done.is_set():
+            self._stopping.set()
             self.terminate()
-            self.done.wait(GRACE)
-        self._signal(signal.SIGKILL)  # what is left of the group
+            if not self.done.wait(GRACE):
+                self._signal(signal.SIGKILL)
         return self.wait()
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _watch(self) -> None:
+        """See the command's end; what it left running in its group ends with it."""
+        try:
+            self._command.wait()
+            self._code = int(self._command.exit_code)
+        except sh.ErrorReturnCode as error:
+            self._code = int(error.exit_code)
+        finally:
+            until = time.monotonic() + GRACE
+            while self._stopping.is_set() and self._signal(0) and time.monotonic() < until:
+                self.done.wait(_POLL)
+            self._signal(signal.SIGKILL)
+            self.done.set()
+            self._news.put(None)
+
+    def _signal(self, number: int) -> bool:
+        """Send a signal to the group; False where nothing is left of it."""
         try:
             os.killpg(self.pid, number)
         except (ProcessLookupError, PermissionError):
-            return
+            return False
+        return True
 
 
 class _Collector:
