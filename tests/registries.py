@@ -212,16 +212,15 @@ def make_authority(folder: Path) -> Authority:
     """Make a CA and a server certificate signed by it."""
     folder.mkdir(parents=True, exist_ok=True)
     root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    root_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "podbuild test authority")])
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    authority_name = "podbuild test authority"
     root = (
-        _certificate(root_name, root_name, root_key)
+        certificate_for(authority_name, authority_name, root_key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(root_key, hashes.SHA256())
     )
     names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     leaf = (
-        _certificate(name, root_name, key)
+        certificate_for("localhost", authority_name, key)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .sign(root_key, hashes.SHA256())
@@ -238,14 +237,15 @@ def make_authority(folder: Path) -> Authority:
     return authority
 
 
-def _certificate(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+def certificate_for(
+    subject: str, issuer: str, key: ec.EllipticCurvePrivateKey
 ) -> x509.CertificateBuilder:
+    """Give a certificate that is valid now, to be completed and signed."""
     now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(days=1))
