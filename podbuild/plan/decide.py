@@ -1,0 +1,162 @@
+"""What the registries' answers decide: which tags are adopted, moved, skipped or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from podbuild.model import Digest, Tag
+from podbuild.plan.make import with_jobs
+from podbuild.plan.model import Plan, PlannedImage, TagMove, Target
+from podbuild.tags import (
+    Ancestry,
+    Decision,
+    Located,
+    NamedTag,
+    Published,
+    RemoteTag,
+    TagKind,
+    Verdict,
+    branch_guard,
+    immutable_guard,
+    owned_versions,
+    sha_guard,
+    version_guard,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What one target holds: all its tags, and what those that the plan writes say."""
+
+    tags: tuple[Tag, ...] = ()
+    found: Mapping[Tag, RemoteTag] = field(default_factory=dict)
+
+
+def decide_tags(
+    plan: Plan, facts: Mapping[str, Facts], ancestry: Mapping[str, Ancestry] | None = None
+) -> Plan:
+    """Give the plan with every tag decided.
+
+    `facts` are by `Target.key`; a target without an entry could not be asked, and its tags stay
+    unknown. `ancestry` tells how revisions that branch tags name stand to this commit.
+    """
+    decided = plan
+    for image in plan.images:
+        if image.published:
+            decided = _decide_image(decided, image, facts, ancestry or {})
+    return with_jobs(decided)
+
+
+def _decide_image(
+    plan: Plan, image: PlannedImage, facts: Mapping[str, Facts], ancestry: Mapping[str, Ancestry]
+) -> Plan:
+    """Decide each tag once, over all registries of the image together."""
+    mine = tuple(target for target in plan.targets if target.image == image.name)
+    asked = tuple(target for target in mine if target.key in facts)
+    verdicts: dict[tuple[str, Tag], Verdict] = {}
+    adopted: Digest | None = None
+    for named in {move.named: None for target in mine for move in target.tags}:
+        located = [_located(target, named.tag, facts) for target in asked]
+        if named.kind is TagKind.VERSION:
+            digest, found = immutable_guard(
+                located, plan.result(image.name), overwrite=plan.request.overwrite
+            )
+            adopted = adopted or digest
+        elif named.kind is TagKind.SHA:
+            found = {each.registry: _sha_verdict(plan, each) for each in located}
+        elif plan.version is None:
+            found = _together(located, [_branch_verdict(plan, each, ancestry) for each in located])
+        else:
+            verdict = _release_verdict(plan, image, named, asked, facts)
+            found = {each.registry: _existing(each, verdict) for each in located}
+        verdicts |= {(registry, named.tag): verdict for registry, verdict in found.items()}
+    targets = tuple(
+        _decided(target, verdicts) if target in asked else target for target in plan.targets
+    )
+    images = tuple(
+        replace(each, adopted=adopted) if each.name == image.name else each for each in plan.images
+    )
+    return replace(plan, targets=targets, images=images)
+
+
+def _located(target: Target, tag: Tag, facts: Mapping[str, Facts]) -> Located:
+    return Located(
+        registry=target.registry.name,
+        required=target.registry.required,
+        remote=facts[target.key].found.get(tag),
+    )
+
+
+def _decided(target: Target, verdicts: Mapping[tuple[str, Tag], Verdict]) -> Target:
+    moves = tuple(
+        TagMove(named=move.named, verdict=verdicts[target.registry.name, move.named.tag])
+        for move in target.tags
+    )
+    return replace(target, tags=moves)
+
+
+def _existing(found: Located, verdict: Verdict) -> Verdict:
+    """Say `create` where a tag that may move does not exist yet."""
+    if found.remote is None and verdict.decision is Decision.MOVE:
+        return replace(verdict, decision=Decision.CREATE)
+    return verdict
+
+
+def _release_verdict(
+    plan: Plan,
+    image: PlannedImage,
+    named: NamedTag,
+    targets: tuple[Target, ...],
+    facts: Mapping[str, Facts],
+) -> Verdict:
+    if plan.version is None or plan.request.backwards:
+        return Verdict(Decision.MOVE, "--allow-backwards", warn=True)
+    return version_guard(named, plan.version, published(plan, image, targets, facts))
+
+
+def published(
+    plan: Plan,
+    image: PlannedImage,
+    targets: tuple[Target, ...],
+    facts: Mapping[str, Facts],
+) -> Published:
+    """Give the versions of an image that its required registries hold, all together.
+
+    Where all of its registries are optional, they count.
+    """
+    counted = [target for target in targets if target.registry.required] or targets
+    beside = plan.readers_beside(image.name)
+    versions = set()
+    for target in counted:
+        held = facts[target.key]
+        versions |= {*owned_versions(held.tags, image.readers, beside).values()}
+        versions |= {remote.version for remote in held.found.values() if remote.version}
+    return Published(versions=frozenset(versions), yanked=plan.yanked)
+
+
+def _branch_verdict(plan: Plan, found: Located, ancestry: Mapping[str, Ancestry]) -> Verdict:
+    if found.remote is None:
+        return Verdict(Decision.CREATE, "it does not exist yet")
+    if plan.request.backwards:
+        return Verdict(Decision.MOVE, "--allow-backwards", warn=True)
+    revision = found.remote.revision
+    return branch_guard(revision, plan.source.commit, ancestry.get(revision, Ancestry.UNKNOWN))
+
+
+def _together(located: list[Located], verdicts: list[Verdict]) -> Mapping[str, Verdict]:
+    """Move the tag nowhere when one required registry has a newer commit."""
+    by_registry = {each.registry: verdict for each, verdict in zip(located, verdicts, strict=True)}
+    counted = {each.registry for each in located if each.required} or by_registry.keys()
+    held_back = [
+        verdict
+        for registry, verdict in by_registry.items()
+        if registry in counted and verdict.decision is Decision.SKIP
+    ]
+    return dict.fromkeys(by_registry, held_back[0]) if held_back else by_registry
+
+
+def _sha_verdict(plan: Plan, found: Located) -> Verdict:
+    if found.remote is None:
+        return Verdict(Decision.CREATE, "it does not exist yet")
+    return sha_guard(found.remote.revision, plan.source.commit)

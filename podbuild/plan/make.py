@@ -1,0 +1,266 @@
+"""From configuration, request and commit to a plan, without asking any registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC
+from graphlib import TopologicalSorter
+
+from podbuild import labels as keys
+from podbuild.config import Config, Format, Image, Registry, RegistryKind
+from podbuild.errors import ConfigError
+from podbuild.model import Repository
+from podbuild.plan.collisions import check_collisions
+from podbuild.plan.fingerprint import image_fingerprint, project_fingerprint
+from podbuild.plan.model import Job, Plan, PlannedImage, Request, Source, TagMove, Target
+from podbuild.tags import NamedTag, Reader, TagKind, branch_tags, kind_of, release_tags
+from podbuild.template import Placeholders, Template
+
+
+def make_plan(config: Config, request: Request, source: Source) -> Plan:
+    """Give the plan with every tag's decision unknown.
+
+    Raises ConfigError for an unknown name, a platform that nothing is built for, a yanked
+    version, an unset variable, or two images that write the same tag.
+    """
+    if request.version in config.tags.yanked:
+        raise ConfigError(
+            f"version {request.version} is yanked", hint="take it out of [tags] yanked first"
+        )
+    chosen = _chosen(config, request)
+    fingerprints: dict[str, str] = {}
+    planned = []
+    for image in _in_order(config):
+        each = _planned(config, _overridden(image, chosen, request), request, source, fingerprints)
+        fingerprints[image.name] = each.fingerprint
+        planned.append(replace(each, published=each.published and image.name in chosen))
+    images = _narrowed(tuple(planned), chosen, request)
+    targets = tuple(
+        _target(config, registry, image, request, source)
+        for image in images
+        if image.published
+        for registry in _registries(config, image.image, request)
+    )
+    plan = Plan(
+        project=config.project.name,
+        root=config.root,
+        version=request.version,
+        source=source,
+        images=images,
+        targets=targets,
+        jobs=(),
+        needs={},
+        mirrors=config.mirrors,
+        yanked=frozenset(config.tags.yanked),
+        request=request,
+        fingerprint=project_fingerprint(config, fingerprints),
+    )
+    check_collisions(config, plan)
+    return with_jobs(plan.without_tags() if plan.is_partial else plan)
+
+
+def with_jobs(plan: Plan) -> Plan:
+    """Give the plan with the jobs that its images need: none for what is adopted."""
+    wanted: set[Job] = set()
+    for image in reversed(plan.images):  # what others build on comes first in `images`
+        name = image.name
+        if image.adopted is None and (image.published or name in _asked(plan)):
+            wanted |= {Job(name, platform) for platform in image.platforms}
+        for platform in image.platforms:
+            if Job(name, platform) in wanted:
+                wanted |= {Job(inner, platform) for inner in image.image.inner.values()}
+    jobs = tuple(
+        Job(image.name, platform)
+        for image in plan.images
+        for platform in image.platforms
+        if Job(image.name, platform) in wanted
+    )
+    inner = {image.name: tuple(sorted({*image.image.inner.values()})) for image in plan.images}
+    needs = {job: tuple(Job(name, job.platform) for name in inner[job.image]) for job in jobs}
+    return replace(plan, jobs=jobs, needs=needs)
+
+
+def _asked(plan: Plan) -> frozenset[str]:
+    """Give the images that are wanted for themselves, though they go nowhere."""
+    if plan.request.images:
+        return frozenset(plan.request.images)
+    used = {name for image in plan.images for name in image.image.inner.values()}
+    return frozenset(image.name for image in plan.images if image.name not in used)
+
+
+def _chosen(config: Config, request: Request) -> frozenset[str]:
+    for name in request.registries:
+        config.registry(name)
+    named = [config.image(name) for name in request.images]
+    return frozenset(
+        image.name
+        for image in named or config.images
+        if not image.publish or any(True for _ in _registries(config, image, request))
+    )
+
+
+def _in_order(config: Config) -> tuple[Image, ...]:
+    """Give all images, those that others build on before them, else as written."""
+    graph = {image.name: sorted(image.inner.values()) for image in config.images}
+    return tuple(config.image(name) for name in TopologicalSorter(graph).static_order())
+
+
+def _narrowed(
+    images: tuple[PlannedImage, ...], chosen: frozenset[str], request: Request
+) -> tuple[PlannedImage, ...]:
+    """Keep the chosen images and what they build on, on the platforms asked for."""
+    every = {platform for image in images for platform in image.platforms}
+    for platform in request.platforms:
+        if platform not in every:
+            raise ConfigError(
+                f"no image is built for {platform}",
+                hint=f"the configuration has: {', '.join(sorted(map(str, every)))}",
+            )
+    kept: dict[str, PlannedImage] = {}
+    needed = set(chosen)
+    for image in reversed(images):
+        if image.name in needed:
+            needed |= set(image.image.inner.values())
+            platforms = tuple(
+                each
+                for each in image.platforms
+                if not request.platforms or each in request.platforms
+            )
+            if platforms:
+                kept[image.name] = replace(image, platforms=platforms)
+    return tuple(kept[image.name] for image in images if image.name in kept)
+
+
+def _overridden(image: Image, chosen: frozenset[str], request: Request) -> Image:
+    """Let the command line win over the configuration, for the chosen images."""
+    if image.name not in chosen:
+        return image
+    given = {name: literal(value) for name, value in request.build_args.items()}
+    secrets = {secret.id: secret for secret in (*image.secrets, *request.secrets)}
+    return replace(
+        image,
+        target=request.target or image.target,
+        build_args={**image.build_args, **given},
+        secrets=tuple(secrets.values()),
+    )
+
+
+def literal(text: str) -> Template:
+    """Give a template that expands to exactly this text.
+
+    >>> literal("{version}").expand(Placeholders(project="p"))
+    '{version}'
+    """
+    return Template(text.replace("{", "{{").replace("}", "}}"))
+
+
+def _values(config: Config, image: str, request: Request, source: Source) -> Placeholders:
+    return Placeholders(
+        project=config.project.name,
+        image=image,
+        version=request.version,
+        sha=source.short,
+        branch=source.branch,
+        env=config.env,
+    )
+
+
+def _planned(
+    config: Config,
+    image: Image,
+    request: Request,
+    source: Source,
+    fingerprints: Mapping[str, str],
+) -> PlannedImage:
+    values = _values(config, image.name, request, source)
+    build_args = _expanded(image.build_args, values)
+    stable = _stable_texts(config, image)
+    labels = stable | _expanded(image.labels, values)
+    annotations = stable | _expanded(image.annotations, values)
+    texts = {"build-args": build_args, "labels": labels, "annotations": annotations}
+    inner = {name: fingerprints[other] for name, other in image.inner.items()}
+    fingerprint = image_fingerprint(image, config.root, texts, inner)
+    return PlannedImage(
+        image=image,
+        platforms=image.platforms,
+        build_args=build_args,
+        labels=labels,
+        annotations=annotations if image.format is Format.OCI else {},
+        release_annotations=_release_texts(request, source)
+        | annotations
+        | _identity(source, fingerprint),
+        fingerprint=fingerprint,
+        published=image.publish,
+        readers=tuple(
+            Reader(template, values)
+            for template in _release_templates(config, image)
+            if kind_of(template) is TagKind.VERSION
+        ),
+    )
+
+
+def _expanded(templates: Mapping[str, Template], values: Placeholders) -> dict[str, str]:
+    return {name: template.expand(values) for name, template in sorted(templates.items())}
+
+
+def _stable_texts(config: Config, image: Image) -> dict[str, str]:
+    """Give the texts that do not change from version to version."""
+    project = config.project
+    texts = {
+        keys.TITLE: image.name,
+        keys.DESCRIPTION: project.description,
+        keys.SOURCE: project.source,
+        keys.URL: project.url,
+        keys.DOCUMENTATION: project.documentation,
+        keys.LICENSES: project.licenses,
+        keys.VENDOR: project.vendor,
+    }
+    return {name: text for name, text in sorted(texts.items()) if text}
+
+
+def _release_texts(request: Request, source: Source) -> dict[str, str]:
+    created = source.created and source.created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    version = request.version or source.branch
+    texts = {keys.VERSION: str(version) if version else "", keys.CREATED: created or ""}
+    return {name: text for name, text in texts.items() if text}
+
+
+def _identity(source: Source, fingerprint: str) -> dict[str, str]:
+    """Give what guards rely on, so that no annotation of the configuration replaces it."""
+    commit = {keys.REVISION: source.commit} if source.commit else {}
+    return {**commit, keys.CONFIGURATION: fingerprint}
+
+
+def _release_templates(config: Config, image: Image) -> tuple[Template, ...]:
+    return config.tags.release if image.tags.release is None else image.tags.release
+
+
+def _registries(config: Config, image: Image, request: Request) -> Iterator[Registry]:
+    for registry in config.registries:
+        if image.registries is not None and registry.name not in image.registries:
+            continue
+        if not request.registries or registry.name in request.registries:
+            yield registry
+
+
+def _target(
+    config: Config, registry: Registry, image: PlannedImage, request: Request, source: Source
+) -> Target:
+    values = _values(config, image.name, request, source)
+    place = registry.template.expand(values)
+    if registry.kind is not RegistryKind.LAYOUT:
+        place = str(Repository.parse(place.lower()))
+    return Target(
+        registry=registry,
+        image=image.name,
+        place=place,
+        tags=tuple(TagMove(named=named) for named in _tags(config, image.image, values)),
+    )
+
+
+def _tags(config: Config, image: Image, values: Placeholders) -> tuple[NamedTag, ...]:
+    if values.version is not None:
+        return release_tags(_release_templates(config, image), values)
+    branches = config.tags.branches if image.tags.branches is None else image.tags.branches
+    return branch_tags(branches, values)

@@ -1,0 +1,213 @@
+"""The values of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from podbuild.config import Image, IndexPolicy, Registry, RegistryKind, Secret
+from podbuild.model import Digest, Platform
+from podbuild.tags import Decision, NamedTag, Reader, Result, TagKind, Verdict
+from podbuild.versions import Version
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The commit that is built, and the branch it is on; empty without a git repository."""
+
+    commit: str = ""  # 40 hex digits
+    created: datetime | None = None  # the committer's date
+    branch: str | None = None
+    dirty: bool = False
+
+    @property
+    def short(self) -> str:
+        """Give the commit as tags name it."""
+        return self.commit[:7]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked for: a version, or a snapshot of a branch (no version), and how much of it.
+
+    Empty selections mean everything. `target`, `build_args` and `secrets` win over the
+    configuration's, for the chosen images.
+    """
+
+    version: Version | None = None
+    images: tuple[str, ...] = ()
+    registries: tuple[str, ...] = ()
+    platforms: tuple[Platform, ...] = ()
+    target: str | None = None
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[Secret, ...] = ()
+    overwrite: bool = False  # --allow-overwrite
+    backwards: bool = False  # --allow-backwards
+
+
+@dataclass(frozen=True, order=True)
+class Job:
+    """One image for one platform: one run of the engine."""
+
+    image: str
+    platform: Platform
+
+    def __str__(self) -> str:
+        return f"{self.image} {self.platform}"
+
+    @property
+    def slug(self) -> str:
+        """Give a form for file names: web-linux-arm64."""
+        return f"{self.image}-{self.platform.slug}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TagMove:
+    """One tag at one target, and what is decided about it."""
+
+    named: NamedTag
+    verdict: Verdict = field(default=Verdict(Decision.UNKNOWN, "the registry was not asked"))
+
+    def __str__(self) -> str:
+        return str(self.named.tag)
+
+    @property
+    def kind(self) -> TagKind:
+        """Give what the tag promises."""
+        return self.named.kind
+
+    @property
+    def decision(self) -> Decision:
+        """Give what becomes of the tag."""
+        return self.verdict.decision
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One image on one registry: `place` is its repository, or the folder of a layout."""
+
+    registry: Registry
+    image: str
+    place: str
+    tags: tuple[TagMove, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Give the name that journal and reports use."""
+        return f"{self.registry.name}/{self.image}"
+
+    def __str__(self) -> str:
+        return self.place
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedImage:
+    """One image with all placeholders replaced.
+
+    `labels` stand in every child's config and `annotations` on its manifest (oci format only):
+    both are stable from version to version. `release_annotations` stand on the index (or, for a
+    single-platform image without one, are written into it after the build).
+    """
+
+    image: Image
+    platforms: tuple[Platform, ...]
+    build_args: Mapping[str, str]
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    release_annotations: Mapping[str, str]
+    fingerprint: str  # of its configuration, as it stands on the index
+    published: bool
+    readers: tuple[Reader, ...]  # how its version tags are read back
+    adopted: Digest | None = None  # its version tag holds this release's result already
+
+    @property
+    def name(self) -> str:
+        """Give the image's name."""
+        return self.image.name
+
+    @property
+    def is_partial(self) -> bool:
+        """Tell whether platforms are left out that the configuration names."""
+        return len(self.platforms) < len(self.image.platforms)
+
+    @property
+    def is_index(self) -> bool:
+        """Tell whether it gets an index."""
+        return len(self.image.platforms) > 1 or self.image.index is IndexPolicy.ALWAYS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All that a release or snapshot will do. `images` are in the order in which they build."""
+
+    project: str
+    root: Path
+    version: Version | None
+    source: Source
+    images: tuple[PlannedImage, ...]
+    targets: tuple[Target, ...]
+    jobs: tuple[Job, ...]
+    needs: Mapping[Job, tuple[Job, ...]] = field(hash=False)
+    mirrors: Mapping[str, tuple[str, ...]] = field(hash=False)
+    yanked: frozenset[Version]
+    request: Request
+    fingerprint: str  # of the whole configuration, whatever part of it is asked for
+
+    @property
+    def name(self) -> str:
+        """Give the version, or the branch of a snapshot, for people."""
+        return str(self.version or self.source.branch or self.source.short or "snapshot")
+
+    @property
+    def is_partial(self) -> bool:
+        """Tell whether platforms are left out, so that no tag moves."""
+        return any(image.is_partial for image in self.images if image.published)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Give the ids of all build secrets."""
+        ids = {secret.id for image in self.images for secret in image.image.secrets}
+        return tuple(sorted(ids))
+
+    @property
+    def refused(self) -> tuple[tuple[Target, TagMove], ...]:
+        """Give the tags that must not change, which ends the release (exit 6)."""
+        return tuple(
+            (target, move)
+            for target in self.targets
+            for move in target.tags
+            if move.decision is Decision.REFUSE
+        )
+
+    def image(self, name: str) -> PlannedImage:
+        """Give one of the planned images."""
+        return next(image for image in self.images if image.name == name)
+
+    def result(self, name: str) -> Result:
+        """Give what this release would put under an image's version tags."""
+        image = self.image(name)
+        return Result(
+            commit=self.source.commit,
+            config=image.fingerprint,
+            platforms=frozenset(image.platforms),
+            clean=not self.source.dirty,
+        )
+
+    def readers_beside(self, name: str) -> tuple[Reader, ...]:
+        """Give the readers of the other images that share a repository with this one."""
+        mine = {target.place for target in self.targets if target.image == name}
+        beside = {target.image for target in self.targets if target.place in mine} - {name}
+        return tuple(
+            reader for image in self.images if image.name in beside for reader in image.readers
+        )
+
+    def without_tags(self) -> Plan:
+        """Give the same plan with no tag at all."""
+        return replace(self, targets=tuple(replace(each, tags=()) for each in self.targets))
+
+
+def is_folder(target: Target) -> bool:
+    """Tell whether a target is a folder and not a repository on a server."""
+    return target.registry.kind is RegistryKind.LAYOUT
