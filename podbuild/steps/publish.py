@@ -19,6 +19,7 @@ from podbuild.model import Descriptor, Digest, Manifest
 from podbuild.retry import Retry, Transient
 from podbuild.steps import Destination
 from podbuild.store import Store
+from podbuild.store.copy import settled_head
 from podbuild.store.registry import BlobsMissingError
 
 UPLOADS = 6  # blobs on their way at a time, all registries together
@@ -132,10 +133,10 @@ class Publisher:
         sink = destination.store
         for child in children:
             child.result()
-        if self.journal.get(PUBLISHED, known) and _holds(sink, manifest):
+        if self.journal.get(PUBLISHED, known) and sink.head(manifest.digest):
             return
         self.retry(lambda: self._put(destination, manifest))
-        if not _holds(sink, manifest):
+        if not settled_head(sink, manifest.digest, manifest.digest, cancel=self.cancel):
             raise VerificationError(
                 f"{sink.reference(manifest.digest)} can't be read back after the push",
                 hint="run the same command again; no tag has moved",
@@ -178,8 +179,3 @@ class Publisher:
             sink.put_blob(
                 blob, content, lambda count: self.progress.moved(destination, blob, count)
             )
-
-
-def _holds(store: Store, manifest: Manifest) -> bool:
-    found = store.head(manifest.digest)
-    return found is not None and found.digest == manifest.digest

@@ -1,0 +1,42 @@
+"""`podbuild promote FROM TO`."""
+
+from __future__ import annotations
+
+import click
+
+from podbuild.cli.options import Common, common_options, only_image, only_registry, yes
+from podbuild.cli.session import open_session
+
+
+@click.command(
+    epilog="\b\nExamples:\n  podbuild promote edge staging\n"
+    "  podbuild promote 1.2.3 stable --image web --yes"
+)
+@click.argument("origin", metavar="FROM")
+@click.argument("target", metavar="TO")
+@only_image
+@only_registry
+@yes
+@common_options
+def command(
+    common: Common,
+    origin: str,
+    target: str,
+    images: tuple[str, ...],
+    registries: tuple[str, ...],
+    yes: bool,
+) -> None:
+    """Point a tag at the image of another one, everywhere.
+
+    On every registry TO then names what FROM names; bytes are copied where they are missing,
+    nothing is built. TO may be a version tag only if it does not exist yet.
+    """
+    with open_session(common) as session:
+        from podbuild.cli.relocations import relocate  # noqa: PLC0415  # --help is asked often
+        from podbuild.model import Tag  # noqa: PLC0415
+        from podbuild.relocate import Scope, promotions  # noqa: PLC0415
+
+        services = session.services()
+        scope = Scope(images=images, registries=registries)
+        found = promotions(services, scope, Tag(origin), Tag(target))
+        relocate(services, found, command=f"podbuild promote {origin} {target}", yes=yes)

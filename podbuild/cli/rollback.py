@@ -1,0 +1,47 @@
+"""`podbuild rollback`."""
+
+from __future__ import annotations
+
+import click
+
+from podbuild.cli.options import Common, common_options, only_image, only_registry, yes
+from podbuild.cli.session import open_session
+
+
+@click.command(
+    epilog="\b\nExamples:\n  podbuild rollback\n  podbuild rollback v1.2.3 --registry ghcr --yes"
+)
+@click.argument("version", required=False)
+@only_image
+@only_registry
+@yes
+@common_options
+def command(
+    common: Common,
+    version: str | None,
+    images: tuple[str, ...],
+    registries: tuple[str, ...],
+    yes: bool,
+) -> None:
+    """Put the moving tags back to the previous stable release.
+
+    Each moving tag that names VERSION (default: the newest release that one names) goes to the
+    highest stable version below it, in its range, that all required registries hold. Version
+    tags stay as they are.
+    """
+    with open_session(common) as session:
+        from podbuild.cli.relocations import relocate  # noqa: PLC0415  # --help is asked often
+        from podbuild.relocate import Scope, rollbacks  # noqa: PLC0415
+        from podbuild.versions import Version  # noqa: PLC0415
+
+        services = session.services()
+        scope = Scope(images=images, registries=registries)
+        leaving = None if version is None else Version.parse(version)
+        found = rollbacks(services, scope, leaving)
+        named = f" {version}" if version else ""
+        moved = relocate(services, found, command=f"podbuild rollback{named}", yes=yes)
+        if moved is not None:
+            services.ui.note(
+                "name the version that was left in [tags] yanked, so that the next release "
+                "below it gets the moving tags"
+            )
