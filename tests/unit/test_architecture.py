@@ -19,8 +19,8 @@ LAYERS = (
     {"cancel", "folders", "model", "retry", "versions"},
     {"journal", "labels", "lock", "redact", "run", "schedule", "template"},
     {"config", "containerfile", "emulation", "idmap", "tags", "ui"},
-    {"git", "namespace", "namespace_init", "store", "toolchain"},
-    {"inputs", "plan", "retention"},
+    {"git", "namespace", "namespace_init", "storage_probe", "store", "toolchain"},
+    {"inputs", "plan", "retention", "storage_driver"},
     {"engine"},
     {"steps"},
     {"report"},
@@ -113,17 +113,20 @@ def calls(tree: ast.AST) -> Iterator[str]:
                 pass
 
 
+# These run as programs of their own inside a namespace and import nothing of podbuild's.
+INSIDE = {"namespace_init", "storage_probe"}
+
 # What only some may call, and who.
 CALLS = {
     "os.environ": {"cli"},
-    "os.execv": {"namespace_init"},
-    "os.execve": {"namespace_init"},
-    "os.fork": {"namespace_init"},
+    "os.execv": INSIDE,
+    "os.execve": INSIDE,
+    "os.fork": INSIDE,
     "os.getenv": set[str](),
     "os.posix_spawn": set[str](),
     "os.system": set[str](),
-    "print": {"namespace_init"},
-    "sys.exit": {"namespace_init"},
+    "print": INSIDE,
+    "sys.exit": INSIDE,
     "time.sleep": {"cancel"},
 }
 
