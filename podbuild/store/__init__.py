@@ -97,10 +97,14 @@ class Removal:
 
 @dataclass(frozen=True, kw_only=True)
 class Abilities:
-    """What this registry can delete; an absent ability comes with the reason."""
+    """What this registry can delete; an absent ability comes with the reason.
+
+    `together`: a manifest goes with all its tags in one call, and that is the way to do it here.
+    """
 
     tags: bool  # a tag without its manifest
     manifests: bool  # a manifest by digest
+    together: bool = False
     reason: str = ""  # what is missing and what to do about it
 
 
@@ -138,8 +142,11 @@ class Remover(Protocol):
     def inventory(self, on_page: Callable[[int], None] = lambda _count: None) -> Inventory:
         """List the repository completely, or raise: never a partial view."""
 
+    def referrers(self, digest: Digest) -> tuple[Digest, ...]:
+        """Give what the referrers API adds to the tags; empty where there is no such API."""
+
     def remove_tag(self, tag: Tag, expected: Digest) -> Removal:
         """Remove one tag that still names `expected`; its manifest and sibling tags stay."""
 
-    def remove_manifest(self, digest: Digest) -> Removal:
-        """Remove a manifest that no tag names (or, on GHCR, a version all of whose tags go)."""
+    def remove_manifest(self, digest: Digest, tags: frozenset[Tag] = frozenset()) -> Removal:
+        """Remove a manifest that no tag names but `tags`, which go with it."""
