@@ -194,6 +194,16 @@ def open_journal(folder: Path, binding: Binding) -> Opened:
     return Opened(Journal(path, binding, {}), started_anew="; ".join(changed))
 
 
+def recorded_tags(folder: Path, release: str) -> Mapping[str, Digest]:
+    """Give the tags that a release has moved from this machine, by registry/image:tag."""
+    for path in (folder / NAME, _aside(folder, release)):
+        found = _load(path)
+        if found is not None and found.binding.release == release:
+            moved = found.sections.get(MOVED, {})
+            return {key: Digest(text) for key, text in moved.items() if isinstance(text, str)}
+    return {}
+
+
 def restart(folder: Path, binding: Binding) -> Journal:
     """Forget what was done for this release."""
     _aside(folder, binding.release).unlink(missing_ok=True)

@@ -1,0 +1,54 @@
+"""Compare what a tag names on every registry: with each other, and with the journal."""
+
+from __future__ import annotations
+
+from podbuild.errors import VersionError
+from podbuild.journal import recorded_tags
+from podbuild.model import Tag
+from podbuild.relocate import Scope, plan_of
+from podbuild.services import Services
+from podbuild.steps.verify import Checked, Expectation, agree, verify
+from podbuild.versions import Version
+
+
+def check_tag(
+    services: Services, scope: Scope, text: str
+) -> tuple[tuple[Checked, ...], tuple[str, ...]]:
+    """Give what was checked and all that differs. `text` is a tag, or a version with its v.
+
+    A version's tags are compared with the journal of its release too, where this machine has it;
+    moving tags only with each other, as a later release may have moved them.
+
+    Raises what the registries raise when they can't be asked.
+    """
+    plan = plan_of(services, scope)
+    version = _version(text)
+    recorded = recorded_tags(services.config.output, str(version)) if version else {}
+    expectations = []
+    for destination in services.destinations(plan):
+        image = plan.image(destination.image)
+        tag = Tag(text)
+        if (
+            version
+            and text.startswith("v")
+            and not any(each.version(tag) for each in image.readers)
+        ):
+            tag = Tag(str(version))
+        expectations.append(
+            Expectation(
+                destination=destination,
+                tag=tag,
+                digest=recorded.get(f"{destination.key}:{tag}"),
+                platforms=frozenset(image.platforms),
+            )
+        )
+    checked = verify(expectations)
+    own = tuple(f"{each.expectation}: {problem}" for each in checked for problem in each.problems)
+    return checked, own + agree(checked, lambda each: each.expectation.destination.image)
+
+
+def _version(text: str) -> Version | None:
+    try:
+        return Version.parse(text)
+    except VersionError:
+        return None
