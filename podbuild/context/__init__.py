@@ -1,0 +1,16 @@
+"""Build contexts: what is left out, and a digest of what is sent."""
+
+from podbuild.context.ignore import Matcher, applicable_ignore_file, parse_ignore, write_ignore
+from podbuild.context.own import OUTPUT_NAMES, own_patterns
+from podbuild.context.walk import Content, Contents
+
+__all__ = [
+    "OUTPUT_NAMES",
+    "Content",
+    "Contents",
+    "Matcher",
+    "applicable_ignore_file",
+    "own_patterns",
+    "parse_ignore",
+    "write_ignore",
+]

@@ -1,0 +1,136 @@
+"""What a context holds: one digest over every file that is sent, with its mode."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from podbuild.context.ignore import Matcher
+from podbuild.errors import ConfigError
+
+GIT = ".git"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """What is sent: its digest (hex), how many files, how many bytes."""
+
+    digest: str
+    files: int
+    size: int  # bytes
+    has_git: bool = False  # .git is sent; it is not in the digest
+
+
+class Contents:
+    """Reads contexts, each file once per run. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Path, tuple[str, ...]], Content] = {}
+        self._files: dict[str, tuple[tuple[int, ...], str]] = {}
+        self._lock = threading.Lock()
+
+    def of(self, folder: Path, matcher: Matcher) -> Content:
+        """Give the content of a folder without what the matcher leaves out.
+
+        Raises ConfigError when the folder, or a file that would be sent, can't be read.
+        """
+        with self._lock:  # two threads would read the same files twice
+            key = (folder, matcher.patterns)
+            if key not in self._known:
+                self._known[key] = self._read(folder, matcher)
+            return self._known[key]
+
+    def _read(self, folder: Path, matcher: Matcher) -> Content:
+        if not folder.is_dir():
+            raise ConfigError(f"no such folder: {folder}", hint="contexts are existing folders")
+        total = hashlib.sha256()
+        files = size = 0
+        has_git = False
+        try:
+            for name, facts in _entries(folder, "", matcher):
+                if name == GIT:
+                    has_git = True
+                    continue
+                line = self._describe(folder, name, facts)
+                total.update(f"{len(line)}:{line}".encode("utf-8", "surrogateescape"))
+                files += stat.S_ISREG(facts.st_mode)
+                size += facts.st_size if stat.S_ISREG(facts.st_mode) else 0
+        except OSError as error:
+            raise ConfigError(
+                f"can't read {error.filename} of the context: {error.strerror}",
+                hint="make it readable, or name it in .containerignore",
+            ) from None
+        return Content(digest=total.hexdigest(), files=files, size=size, has_git=has_git)
+
+    def _describe(self, folder: Path, name: str, facts: os.stat_result) -> str:
+        """Say everything about one entry that a layer could hold; times are the engine's."""
+        path = f"{folder}/{name}"
+        mode = stat.S_IMODE(facts.st_mode)
+        kind = stat.S_IFMT(facts.st_mode)
+        what = ""
+        if stat.S_ISREG(facts.st_mode):
+            what = self._file_digest(path, facts)
+        elif stat.S_ISLNK(facts.st_mode):
+            what = os.readlink(path)  # noqa: PTH115  # kept as text
+        return f"{name}\0{kind:o}\0{mode:o}\0{_attributes(path)}\0{what}"
+
+    def _file_digest(self, path: str, facts: os.stat_result) -> str:
+        """Hash a file once per run, as long as nothing about it changes."""
+        marks = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+        known = self._files.get(path)
+        if known and known[0] == marks:
+            return known[1]
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123  # names need not be UTF-8
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        self._files[path] = (marks, digest)
+        return digest
+
+
+def _entries(folder: Path, below: str, matcher: Matcher) -> Iterator[tuple[str, os.stat_result]]:
+    """Give what is sent, in a fixed order; folders that could hold something are walked."""
+    with os.scandir(f"{folder}/{below}" if below else folder) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        name = f"{below}/{entry.name}" if below else entry.name
+        left_out = matcher.excludes(name)
+        if not left_out:
+            yield name, entry.stat(follow_symlinks=False)
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if name == GIT and not left_out:
+            continue  # told by its commit and tags: its files change from fetch to fetch
+        if is_folder and (not left_out or matcher.may_include_below(name)):
+            yield from _entries(folder, name, matcher)
+        if not left_out and entry.is_symlink():
+            yield from _behind_link(folder, name, matcher)
+
+
+def _behind_link(folder: Path, name: str, matcher: Matcher) -> Iterator[tuple[str, os.stat_result]]:
+    """COPY follows a link that it is given, also to what is left out otherwise."""
+    root = folder.resolve()
+    target = (folder / name).resolve()
+    if root not in target.parents or not target.exists():
+        return
+    inside = target.relative_to(root).as_posix()
+    if not matcher.excludes(inside):
+        return
+    yield inside, target.stat()
+    if target.is_dir():
+        yield from _entries(folder, inside, Matcher(()))
+
+
+def _attributes(path: str) -> str:
+    """Give the extended attributes that a layer keeps."""
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+        return "".join(
+            f"{name}={os.getxattr(path, name, follow_symlinks=False).hex()};"
+            for name in sorted(names)
+            if name.startswith("user.") or name == "security.capability"
+        )
+    except OSError:  # the file system has none
+        return ""
