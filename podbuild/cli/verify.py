@@ -56,15 +56,15 @@ def _json(checked: tuple[Checked, ...], problems: tuple[str, ...]) -> JSONValue:
     return {
         "schema": 1,
         "ok": not problems,
-        "problems": list(problems),
+        "problems": [*problems],
         "tags": [
             {
                 "reference": str(each.expectation),
                 "image": each.expectation.destination.image,
                 "registry": each.expectation.destination.registry,
                 "digest": str(each.digest) if each.digest else None,
-                "platforms": sorted(map(str, each.platforms)),
-                "problems": list(each.problems),
+                "platforms": [*sorted(map(str, each.platforms))],
+                "problems": [*each.problems],
             }
             for each in checked
         ],
