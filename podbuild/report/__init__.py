@@ -39,6 +39,7 @@ class TagOutcome(StrEnum):
     SKIPPED = "skipped"
     YIELDED = "left to a competing release"
     UNDONE = "put back"
+    UNTOUCHED = "not moved"  # the release ended before, or was not to move tags
     FAILED = "failed"
 
     @property

@@ -1,0 +1,161 @@
+"""From what the steps gave to a Report."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from podbuild.errors import CleanupError, PartialReleaseError, PodbuildError
+from podbuild.model import Manifest, Tag
+from podbuild.plan import Job, Plan, TagMove, Target
+from podbuild.report import (
+    ImageReport,
+    PlatformReport,
+    Result,
+    TagOutcome,
+    TagReport,
+    TargetReport,
+)
+from podbuild.steps import Destination
+from podbuild.steps.tag import Outcome, Tagged
+from podbuild.tags import Decision, TagKind
+
+_OUTCOMES = {
+    Outcome.MOVED: TagOutcome.MOVED,
+    Outcome.ALREADY: TagOutcome.ALREADY,
+    Outcome.SKIPPED: TagOutcome.SKIPPED,
+    Outcome.YIELDED: TagOutcome.YIELDED,
+}
+_UNDECIDED = {
+    Decision.SKIP: TagOutcome.SKIPPED,
+    Decision.REFUSE: TagOutcome.FAILED,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivered:
+    """What publishing and tagging did, as far as they came. `sent` is bytes by destination key."""
+
+    destinations: tuple[Destination, ...] = ()
+    tagged: tuple[Tagged, ...] = ()
+    failed: Mapping[Destination, PodbuildError] = field(default_factory=dict)
+    sent: Mapping[str, int] = field(default_factory=dict)
+
+
+def image_reports(
+    plan: Plan, images: Mapping[str, Manifest], parts: Mapping[Job, PlatformReport]
+) -> tuple[ImageReport, ...]:
+    """Give a report for each planned image; one without a manifest was not made."""
+    reports = []
+    for planned in plan.images:
+        manifest = images.get(planned.name)
+        jobs = (Job(planned.name, platform) for platform in planned.platforms)
+        reports.append(
+            ImageReport(
+                name=planned.name,
+                digest=planned.adopted if manifest is None else manifest.digest,
+                is_index=planned.is_index if manifest is None else manifest.is_index,
+                published=planned.published,
+                platforms=tuple(parts[job] for job in jobs if job in parts),
+            )
+        )
+    return tuple(reports)
+
+
+def target_reports(plan: Plan, delivered: Delivered) -> tuple[TargetReport, ...]:
+    """Give a report for each target of the plan, with every tag of it and what became of that."""
+    stores = {destination.key: destination for destination in delivered.destinations}
+    tagged = {(each.order.destination.key, each.order.tag): each for each in delivered.tagged}
+    errors = {destination.key: error for destination, error in delivered.failed.items()}
+    return tuple(
+        TargetReport(
+            registry=target.registry.name,
+            kind=target.registry.kind.value,
+            repository=_name(target, stores.get(target.key)),
+            image=target.image,
+            required=target.registry.required,
+            tags=tuple(
+                _tag(plan, target, move, stores.get(target.key), tagged.get(_key(target, move)))
+                for move in target.tags
+            ),
+            bytes_sent=delivered.sent.get(target.key, 0),
+            error=errors[target.key].message if target.key in errors else "",
+        )
+        for target in plan.targets
+    )
+
+
+def size_of(manifest: Manifest) -> int:
+    """Give the bytes that a pull of one platform's image costs."""
+    return len(manifest.data) + sum(blob.size for blob in manifest.blobs)
+
+
+def result_of(plan: Plan, targets: Iterable[TargetReport], failure: PodbuildError | None) -> Result:
+    """Say how a release ended.
+
+    Without any tag it is partial (fewer platforms, --skip-push). A snapshot of which a guard held
+    back every moving tag is skipped.
+    """
+    if isinstance(failure, PartialReleaseError):
+        return Result.PARTIAL
+    if failure is not None and not isinstance(failure, CleanupError):
+        return Result.FAILED
+    outcomes = _outcomes(plan, targets)
+    lasting, moving = outcomes[TagKind.VERSION], outcomes[TagKind.MOVING]
+    every = (*lasting, *moving, *outcomes[TagKind.SHA])
+    if not every or TagOutcome.UNTOUCHED in every:
+        return Result.PARTIAL
+    skipped = {TagOutcome.SKIPPED, TagOutcome.YIELDED}
+    if moving and not lasting and set(moving) <= skipped:
+        return Result.SKIPPED
+    return Result.PUBLISHED
+
+
+def _outcomes(
+    plan: Plan, targets: Iterable[TargetReport]
+) -> Mapping[TagKind, Collection[TagOutcome]]:
+    kinds = {(each.key, move.named.tag): move.kind for each in plan.targets for move in each.tags}
+    found: dict[TagKind, list[TagOutcome]] = {kind: [] for kind in TagKind}
+    for target in targets:
+        for tag in () if target.error else target.tags:
+            found[kinds[f"{target.registry}/{target.image}", tag.tag]].append(tag.outcome)
+    return found
+
+
+def _key(target: Target, move: TagMove) -> tuple[str, Tag]:
+    return target.key, move.named.tag
+
+
+def _name(target: Target, destination: Destination | None) -> str:
+    return target.place if destination is None else destination.store.name
+
+
+def _tag(
+    plan: Plan,
+    target: Target,
+    move: TagMove,
+    destination: Destination | None,
+    tagged: Tagged | None,
+) -> TagReport:
+    tag = move.named.tag
+    reference = f"{target.place}:{tag}" if destination is None else destination.store.reference(tag)
+    if tagged is None:
+        undone = _UNDECIDED.get(move.decision)
+        return TagReport(
+            tag=tag,
+            reference=reference,
+            outcome=undone or TagOutcome.UNTOUCHED,
+            reason=move.verdict.reason if undone else "",
+        )
+    outcome = _OUTCOMES[tagged.outcome]
+    if outcome is TagOutcome.ALREADY and move.kind is TagKind.VERSION:
+        adopted = plan.image(target.image).adopted is not None
+        outcome = TagOutcome.ADOPTED if adopted else outcome
+    return TagReport(
+        tag=tag,
+        reference=reference,
+        outcome=outcome,
+        digest=tagged.order.manifest.digest if outcome.is_live else tagged.before,
+        before=tagged.before,
+        reason=tagged.reason,
+    )
