@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from podbuild import labels
+from podbuild.errors import DeadlineError, PodbuildError
 from podbuild.model import Digest, Manifest, Tag
 from podbuild.steps import Destination
 from podbuild.steps.remote import read_remote, said_of
@@ -63,13 +64,15 @@ class ReleaseGuard:
     _held: dict[Destination, Mapping[Tag, Version]] = field(default_factory=dict)
 
     def refresh(self) -> None:
-        """List every repository's tags anew."""
+        """List every repository's tags anew; an optional registry may stay silent."""
         if not self.destinations:
             return
         with ThreadPoolExecutor(len(self.destinations), thread_name_prefix="tags") as pool:
-            tags = pool.map(lambda each: each.store.tags(), self.destinations)
-            for destination, found in zip(self.destinations, tags, strict=True):
-                self._held[destination] = self.readers[destination.image].versions(found)
+            for destination, found in zip(
+                self.destinations, pool.map(_tags, self.destinations), strict=True
+            ):
+                if found is not None:
+                    self._held[destination] = self.readers[destination.image].versions(found)
 
     def rule(self, order: Order, current: Manifest | None) -> Ruling:
         """Say whether an order may be carried out, given what its tag names now."""
@@ -137,6 +140,15 @@ class BranchGuard:
         revision = said_of(order.destination.store, current).get(labels.REVISION, "")
         known = self.ancestry(revision) if revision else Ancestry.UNKNOWN
         return _ruling(branch_guard(revision, self.commit, known))
+
+
+def _tags(destination: Destination) -> tuple[Tag, ...] | None:
+    try:
+        return destination.store.tags()
+    except PodbuildError as error:
+        if destination.required or error.exit_code >= DeadlineError.exit_code:
+            raise
+        return None
 
 
 def _sha_tag(order: Order, current: Manifest | None, commit: str) -> Ruling:
