@@ -214,7 +214,7 @@ class RegistryClient:
                 break
             call = replace(call, url=self.location(answer))
             answer = self._http_once(call, scopes)
-        if answer.status in ok and not (answer.is_html and self.is_own(answer.url)):
+        if answer.status in ok and not answer.is_html:
             return answer
         raise self.failure(answer)
 
@@ -224,16 +224,18 @@ class RegistryClient:
     ) -> Iterator[tuple[Response, Iterator[bytes]]]:
         """Give the head and the pieces of one GET, redirects followed; raises as `once` does."""
         with ExitStack() as stack:
-            head, pieces = stack.enter_context(self._opened(call, scopes))
+            used = self._authorization(call.url, scopes)
+            head, pieces = stack.enter_context(self._opened(_with(call, used)))
             for _ in range(_MAX_REDIRECTS):
                 if head.status == 401 and self.is_own(call.url):
-                    self._auth.learn(head, scopes, call.headers.get("Authorization", ""))
+                    self._auth.learn(head, scopes, used)
                 elif head.status in _REDIRECTS:
                     call = replace(call, url=self.location(head))
                 else:
                     break
                 stack.pop_all().close()
-                head, pieces = stack.enter_context(self._opened(call, scopes))
+                used = self._authorization(call.url, scopes)
+                head, pieces = stack.enter_context(self._opened(_with(call, used)))
             if head.status not in ok:
                 raise self.failure(replace(head, body=next(pieces, b"")))
             yield head, self._received(pieces)
@@ -257,7 +259,8 @@ class RegistryClient:
                 problem,
                 hint="check the host in `repository`; a proxy or a login page may be in the way",
             )
-        error = RegistryError(f"{where}: {problem}", problem)
+        asked = f"the registry asks to wait {problem.wait:.0f} s" if problem.wait else ""
+        error = RegistryError(f"{where}: {problem}", problem, hint=asked)
         if problem.recovery is Recovery.REQUEST:
             return Transient(error, wait=problem.wait)
         return error
@@ -296,11 +299,9 @@ class RegistryClient:
     def _authorization(self, url: str, scopes: tuple[Scope, ...]) -> str:
         return self._auth.header(scopes) if self.is_own(url) else ""
 
-    def _opened(
-        self, call: Call, scopes: tuple[Scope, ...]
-    ) -> AbstractContextManager[tuple[Response, Iterator[bytes]]]:
+    def _opened(self, call: Call) -> AbstractContextManager[tuple[Response, Iterator[bytes]]]:
         self._count(Counts(requests=1))
-        return self._http.stream(_with(call, self._authorization(call.url, scopes)))
+        return self._http.stream(call)
 
     def _send(self, call: Call) -> Response:
         self._count(Counts(requests=1))

@@ -30,6 +30,7 @@ class Keyring:
 
     environment: Mapping[str, str] = field(repr=False)
     runner: Runner = field(repr=False)
+    _kept: dict[tuple[str, str], Credential | None] = field(default_factory=dict, repr=False)
 
     def find(self, repository: Repository, registry: str = "") -> Credential | None:
         """Give the login for a repository of the registry configured under that name.
@@ -100,12 +101,16 @@ class Keyring:
 
     def _from_file(self, file: AuthFile, repository: Repository) -> Credential | None:
         if helper := file.helper_for(repository.host):
-            return ask_helper(self.runner, helper, repository.host)
+            return self._ask(helper, repository.host)
         if found := file.find(repository):
             return found
-        if file.default_helper:
-            return ask_helper(self.runner, file.default_helper, repository.host)
-        return None
+        return self._ask(file.default_helper, repository.host) if file.default_helper else None
+
+    def _ask(self, helper: str, host: str) -> Credential | None:
+        """Ask a helper program once per host: some take a second."""
+        if (helper, host) not in self._kept:
+            self._kept[helper, host] = ask_helper(self.runner, helper, host)
+        return self._kept[helper, host]
 
     def _helper(self, host: str) -> str:
         """Give the helper that would be asked first; a login in an earlier file wins over it."""
@@ -114,7 +119,7 @@ class Keyring:
                 return name
             if file.find(Repository(host, "any")):
                 return ""
-            if file.default_helper and ask_helper(self.runner, file.default_helper, host):
+            if file.default_helper and self._ask(file.default_helper, host):
                 return file.default_helper
         return ""
 

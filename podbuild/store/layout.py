@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO
 
-from podbuild.errors import PublishError, VerificationError
+from podbuild.errors import CredentialError, PublishError, VerificationError
 from podbuild.model import Descriptor, Digest, JSONValue, Manifest, MediaType, Tag
 from podbuild.store import BlobSource, PushRight
 from podbuild.store.blobs import CheckedFileBlob, checked
@@ -118,11 +118,17 @@ class LayoutStore:
         return tuple(sorted({tag for entry in self.entries() if (tag := tag_of(entry))}))
 
     def check_push(self) -> PushRight:
-        """Make the folder, which proves that it can be written."""
-        with self._guarding():
-            self._prepare()
-        if not os.access(self.path, os.W_OK):
-            raise PublishError(f"{self.path} can't be written")
+        """Look whether the folder, or the one that it will be made in, can be written."""
+        place = self.path
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        if not place.is_dir():
+            raise PublishError(f"{place} is not a folder, and {self.name} should be one")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise CredentialError(
+                f"{place} can't be written by this user", hint=f"check its owner and mode: {place}"
+            )
+        self.entries()
         return PushRight.ALLOWED
 
     def entries(self) -> tuple[Descriptor, ...]:
@@ -207,13 +213,15 @@ def placed(
 ) -> list[Descriptor]:
     """Give the entries with a manifest put under a tag, or under none.
 
-    A manifest that loses its last tag stays, without one, with the time of its own push.
+    A manifest that loses its last tag stays, without one, with the time of its own push. One
+    that is pushed again without a tag is as young as that push: somebody is about to use it.
     """
     stamp = {PUSHED: now.isoformat(timespec="seconds")}
     if tag is None:
-        if any(entry.digest == manifest.digest for entry in entries):
+        if any(entry.digest == manifest.digest and tag_of(entry) for entry in entries):
             return entries
-        return [*entries, replace(manifest, annotations=stamp)]
+        others = [entry for entry in entries if entry.digest != manifest.digest]
+        return [*others, replace(manifest, annotations=stamp)]
     if any(entry.digest == manifest.digest and tag_of(entry) == tag for entry in entries):
         return entries
     rest = released(entries, tag)
@@ -245,10 +253,10 @@ def _index(entries: list[Descriptor]) -> bytes:
 
 def _linked(source: Path, target: Path, blob: Descriptor) -> bool:
     """Link a checked file under the blob's name; False where file systems do not allow it."""
-    if source.resolve() != source or not source.is_file():
+    if source.is_symlink() or not source.is_file():
         return False
-    for _ in checked(blob, CheckedFileBlob(source, blob).chunks(), str(source)):
-        pass
+    for _ in CheckedFileBlob(source, blob).chunks():
+        pass  # reading to the end is the check
     part = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
     try:
         os.link(source, part)

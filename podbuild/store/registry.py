@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from podbuild.errors import CredentialError, PublishError, VerificationError
+from podbuild.errors import CredentialError, PublishError, VerificationError, VersionError
 from podbuild.model import MANIFEST_TYPES, Descriptor, Digest, Manifest, Repository, Tag
 from podbuild.retry import Transient
 from podbuild.store import BlobSource, PushRight
@@ -154,13 +154,12 @@ class RegistryStore:
         path = f"/v2/{self.repository.path}/tags/list"
         found: set[Tag] = set()
         for page in self.client.pages(f"{path}?n={_PAGE}", scopes=self._scopes):
-            match page.json():
-                case {"tags": list(tags)}:
-                    found.update(Tag(text) for text in tags if isinstance(text, str))
-                case {"tags": None} | {"name": str()}:
-                    pass
-                case _:
-                    raise PublishError(f"{self.name}: the list of tags can't be read")
+            try:
+                found.update(_tags(page))
+            except (ValueError, VersionError) as error:
+                raise PublishError(
+                    f"{self.name}: the list of tags can't be read: {error}"
+                ) from None
         return tuple(sorted(found))
 
     def check_push(self) -> PushRight:
@@ -177,7 +176,6 @@ class RegistryStore:
             "POST",
             uploads,
             scopes=self._scopes,
-            headers={"Content-Length": "0"},
             ok=(201, 202, _READ_ONLY),
         )
         if opened.status == _READ_ONLY:
@@ -263,6 +261,17 @@ class _Remote:
             for piece in pieces:
                 yield piece[skip:]
                 skip = max(0, skip - len(piece))
+
+
+def _tags(page: Response) -> tuple[Tag, ...]:
+    """Give the tags of one page; `null` is what some registries say of none."""
+    match page.json():
+        case {"tags": list(tags)}:
+            return tuple(Tag(str(text)) for text in tags)
+        case {"tags": None} | {"name": str()}:
+            return ()
+        case _:
+            raise ValueError("not the JSON that it should be")
 
 
 def _media_type(answer: Response) -> str:

@@ -64,23 +64,30 @@ class Upload:
 
     def attempt(self) -> None:
         """Go on from where the last attempt stopped; raises Transient where one more may help."""
-        try:
-            self._go_on()
-        except Transient:
-            self._tell(self._done)
-            raise
-        except RegistryError as error:
-            self._recover(error)
+        while True:
+            try:
+                self._go_on()
+            except Transient:
+                self._tell(self._done)
+                self._chunked = self._chunked or self._blob.size > self._chunk
+                raise
+            except RegistryError as error:
+                self._drop_session()
+                if error.problem.status == 413 and self._take_smaller_pieces():
+                    continue
+                if error.problem.recovery is Recovery.PUSH:
+                    raise Transient(error, wait=error.problem.wait) from error
+                raise
+            return
 
     def withdraw(self) -> None:
         """Take back what on_bytes has heard, after the last failure."""
         self._tell(0)
 
     def _go_on(self) -> None:
-        if self._location:
-            self._resume()
+        if self._location and self._resumed():
+            return
         if not self._location:
-            self._tell(0)
             self._open()
         if not self._location:
             self._tell(self._blob.size)  # mounted, nothing to send
@@ -89,19 +96,19 @@ class Upload:
         else:
             self._send_whole()
 
-    def _recover(self, error: RegistryError) -> None:
-        """Turn what a new session or smaller pieces help with into Transient."""
-        if error.problem.status == 413 and self._blob.size > _SMALLEST:
-            self._chunk = min(self._chunk, self._blob.size) // (2 if self._chunked else 1)
-            if self._chunk < _SMALLEST:
-                raise error
-            self._chunked = True
-        elif error.problem.recovery is not Recovery.PUSH:
-            raise error
+    def _drop_session(self) -> None:
         self._location = ""
         self._done = 0
         self._tell(0)
-        raise Transient(error, wait=error.problem.wait) from error
+
+    def _take_smaller_pieces(self) -> bool:
+        """Prepare smaller requests after a 413; False when they are small enough already."""
+        smaller = min(self._chunk, self._blob.size) // (4 if self._chunked else 1)
+        if smaller < _SMALLEST:
+            return False
+        self._chunk = smaller
+        self._chunked = True
+        return True
 
     def _open(self) -> None:
         """Start a session, or find the blob mounted from a repository that has it."""
@@ -138,20 +145,26 @@ class Upload:
         self._client.holders.forget(self._blob.digest, lender)
         return None
 
-    def _resume(self) -> None:
-        """Ask how much of a broken upload arrived; without an answer a new session is made."""
-        answer = self._call("GET", self._location, ok=(204, 200, 202, 400, 404, 405, 416))
+    def _resumed(self) -> bool:
+        """Ask how much of a broken upload arrived; True when it all did, the reply was lost.
+
+        Without a usable answer, a new session is made.
+        """
+        answer = self._call("GET", self._location, ok=(200, 202, 204, 400, 404, 405, 416))
         held = _held(answer)
-        if answer.status >= 400 or held is None or held > self._blob.size:
-            self._location = ""
-            self._done = 0
-            return
-        self._location = (
-            self._client.location(answer) if answer.header("location") else self._location
-        )
-        self._done = held
-        self._chunked = self._chunked or held > 0
-        self._tell(held)
+        if answer.status < 400 and held is not None and held <= self._blob.size:
+            if answer.header("location"):
+                self._location = self._client.location(answer)
+            self._done = held
+            self._chunked = self._chunked or held > 0
+            self._tell(held)
+            return False
+        self._drop_session()
+        path = f"/v2/{self._path}/blobs/{self._blob.digest}"
+        if self._call("HEAD", path, ok=(200, 404)).status == 404:
+            return False
+        self._tell(self._blob.size)
+        return True
 
     def _send_whole(self) -> None:
         body = Piece(self._source, 0, self._blob.size, self._moved, self._client.cancel)
@@ -183,11 +196,14 @@ class Upload:
         body: bytes | Piece = b"",
         headers: dict[str, str] | None = None,
     ) -> Response:
-        lead = {**(headers or {}), **(_OCTETS if method in ("PUT", "PATCH") else {})}
-        if not len(body) and method != "GET":
-            lead["Content-Length"] = "0"
+        kind = _OCTETS if method in ("PUT", "PATCH") else {}
         return self._client.once(
-            Call(method=method, url=self._client.url(url), headers=lead, body=body),
+            Call(
+                method=method,
+                url=self._client.url(url),
+                headers={**kind, **(headers or {})},
+                body=body,
+            ),
             scopes=(Scope.repository(self._path, "pull", "push"),),
             ok=ok,
         )
@@ -230,13 +246,15 @@ class Piece:
         if self._sent:
             self._on_bytes(-self._sent)
             self._sent = 0
-        for whole in self._source.chunks(self._start):
+        pieces = self._source.chunks(self._start)
+        for whole in pieces:
             piece = whole[: self._length - self._sent]
             self._cancel.check()
             yield piece
             self._sent += len(piece)
             self._on_bytes(len(piece))
             if self._sent == self._length:
+                next(pieces, b"")  # lets a checking source say at its end that it was wrong
                 return
         raise PublishError(
             f"a blob has {self._start + self._sent} bytes where "
