@@ -17,7 +17,8 @@ SHORTEST_PART = 8  # characters of a line or an encoded form that stands for its
 # Values that may be handed over as a secret by mistake, and that every log is full of.
 # fmt: off
 ORDINARY = frozenset((
-    "false", "null", "none", "undefined", "linux", "amd64", "arm64", "debian", "alpine",
+    "false", "null", "none", "store", "cache",
+    "undefined", "linux", "amd64", "arm64", "debian", "alpine",
     "ubuntu", "latest", "stable", "master", "develop", "release", "production", "staging",
     "default", "public", "private", "docker", "podman", "buildah", "podbuild", "registry",
     "github", "gitlab", "localhost", "oauth2", "token", "127.0.0.1",

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from podbuild.cli.session import Session
-from podbuild.config import find_config, load_config
 from podbuild.errors import ConfigError
 from podbuild.folders import Folders
 from podbuild.toolchain import Choice, EngineKind, Toolchain, find
@@ -36,8 +35,7 @@ def own_folders(session: Session) -> Folders:
 
 def _output(session: Session) -> Path:
     try:
-        path = session.file or find_config(session.directory)
-        return load_config(path, session.environment).output
+        return session.config().output
     except ConfigError:
         return session.directory / "dist"
 

@@ -9,7 +9,7 @@ from podbuild.ui.table import one_line
 
 
 def junit_xml(report: Report) -> str:
-    """Give junit.xml; an image that was not made is a failure."""
+    """Give logs/junit.xml; an image that was not made is a failure."""
     root = Element("testsuites", name="podbuild")
     for image in report.images:
         _suite(root, image, report)

@@ -27,7 +27,7 @@ NAMES = (
     "digests.txt",
     "summary.md",
     "podbuild.env",
-    "junit.xml",
+    "logs/junit.xml",
 )
 
 
@@ -51,7 +51,7 @@ def write_reports(
         "digests.txt": digests_txt(report),
         "summary.md": summary_markdown(report),
         "podbuild.env": environs.text,
-        "junit.xml": junit_xml(report),
+        "logs/junit.xml": junit_xml(report),
     }
     jobs = [_replacing(folder / name, _clean(name, text, redactor)) for name, text in texts.items()]
     outcomes = [*map(_attempt, jobs), *_for_github(report, environment, redactor)]

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podbuild.context.own import OUTPUT_NAMES
 from podbuild.model import Digest, Platform, Tag
 from podbuild.redact import Redactor
 from podbuild.report import (
@@ -188,9 +189,14 @@ def test_every_json_file_carries_its_schema(tmp_path: Path) -> None:
 def test_all_files_are_written_and_no_others(tmp_path: Path) -> None:
     written = write_reports(REPORT, tmp_path, {}, Redactor())
     plan = write_plan({"schema": 1}, tmp_path, Redactor())
-    assert {path.name for path in tmp_path.iterdir()} == set(NAMES)
-    assert {path.name for path in (*written.paths, *plan.paths)} == set(NAMES)
+    found = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == {tmp_path / name for name in NAMES} == {*written.paths, *plan.paths}
     assert written.problems == plan.problems == ()
+
+
+def test_no_report_is_ever_part_of_an_image() -> None:
+    left_out = {name.split("/")[0] for name in NAMES}
+    assert left_out <= set(OUTPUT_NAMES)
 
 
 def test_files_are_readable_for_the_next_job(tmp_path: Path) -> None:
@@ -199,7 +205,8 @@ def test_files_are_readable_for_the_next_job(tmp_path: Path) -> None:
         write_reports(REPORT, tmp_path, {}, Redactor())
     finally:
         os.umask(before)
-    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o644}
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o644}
 
 
 def test_file_that_cannot_be_written_is_one_line_and_the_others_are_there(tmp_path: Path) -> None:
@@ -252,7 +259,8 @@ def test_secrets_stand_in_no_file(tmp_path: Path) -> None:
     }
     written = write_reports(report, tmp_path / "dist", environment, redactor)
     write_plan({"schema": 1, "repository": secret}, tmp_path / "dist", redactor)
-    for path in (*tmp_path.glob("dist/*"), tmp_path / "output", tmp_path / "step"):
+    files = [path for path in tmp_path.rglob("dist/**/*") if path.is_file()]
+    for path in (*files, tmp_path / "output", tmp_path / "step"):
         content = path.read_text()
         assert "hunter2" not in content, path
         if path.suffix == ".json":
