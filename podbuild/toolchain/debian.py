@@ -275,6 +275,15 @@ def _patchelf(runner: Runner) -> Path:
     return found
 
 
+def can_fetch(runner: Runner) -> bool:
+    """Tell whether this machine has what this source needs."""
+    try:
+        _require_tools(runner)
+    except ToolError:
+        return False
+    return True
+
+
 def _require_tools(runner: Runner) -> None:
     for name in ("apt-get", "dpkg-deb"):
         if runner.which(name) is None:

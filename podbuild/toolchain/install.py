@@ -93,8 +93,10 @@ def install(workshop: Workshop, request: Request) -> Record:
 
 
 def _serves(workshop: Workshop, record: Record, request: Request) -> bool:
-    if request.source not in (Source.AUTO, record.source) or record.notes:
+    if request.source not in (Source.AUTO, record.source):
         return False
+    if record.notes and debian.can_fetch(workshop.runner):
+        return False  # what was missing can be had now
     changed = record.changed_files()
     if changed:
         workshop.note(f"{len(changed)} files of {record.folder} are damaged ({changed[0]})")
