@@ -80,8 +80,9 @@ class Publisher:
     def finish(self, images: Mapping[str, Manifest]) -> Published:
         """Copy these images completely, read them back, and give what is where.
 
-        Raises PublishError, CredentialError or VerificationError of a required registry; those
-        of optional ones are in `Published.failed`.
+        A failure lets the others go on, so that the next run has less to do. Then raises
+        PublishError, CredentialError or VerificationError of a required registry; those of
+        optional ones are in `Published.failed`.
         """
         wanted = {
             self._offer(destination, images[destination.image]): destination
@@ -90,14 +91,12 @@ class Publisher:
         }
         failed: dict[Destination, PodbuildError] = {}
         for future in as_completed(wanted):
-            destination = wanted[future]
             try:
                 future.result()
             except PodbuildError as error:
                 self.cancel.check()
-                if destination.required:
-                    raise
-                failed[destination] = error
+                failed[wanted[future]] = error
+        raise_required(failed)
         return Published(
             images=images,
             at=tuple(found for found in wanted.values() if found not in failed),
@@ -148,11 +147,21 @@ class Publisher:
         uploads = [self._upload(destination, blob) for blob in manifest.blobs]
         for upload in uploads:
             upload.result()
+        children = self._children(destination, manifest)
+        for child in children:
+            if destination.store.head(child.digest) is None:  # taken away since it was put
+                self._put_again(destination, child)
         try:
             destination.store.put_manifest(manifest)
         except BlobsMissingError as error:  # registries lose blobs; they go out once more
             self._forget_uploads(destination, manifest)
+            for child in children:
+                self._put_again(destination, child)
             raise Transient(error) from error
+
+    def _put_again(self, destination: Destination, manifest: Manifest) -> None:
+        self._forget_uploads(destination, manifest)
+        self._put(destination, manifest)
 
     def _forget_uploads(self, destination: Destination, manifest: Manifest) -> None:
         with self._lock:
@@ -179,3 +188,15 @@ class Publisher:
             sink.put_blob(
                 blob, content, lambda count: self.progress.moved(destination, blob, count)
             )
+
+
+def raise_required(failed: Mapping[Destination, PodbuildError]) -> None:
+    """Raise the failure of a required destination, if any, with the others as details."""
+    required = [error for found, error in failed.items() if found.required]
+    if not required:
+        return
+    first = required[0]
+    others = {str(error): None for error in required if str(error) != str(first)}
+    if others:
+        first.details = (*first.details, "also:", *others)
+    raise first
