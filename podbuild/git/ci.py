@@ -1,0 +1,75 @@
+"""What the CI system says of branch, tag, commit and repository."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class CiFacts:
+    """Empty or None: the system does not say, or there is none."""
+
+    system: str = ""
+    branch: str | None = None
+    tag: str | None = None
+    commit: str = ""
+    repository: str = ""  # such as acme/shop
+
+
+def ci_facts(environment: Mapping[str, str]) -> CiFacts:
+    """Read the variables of GitHub, Forgejo, Gitea, GitLab or Jenkins.
+
+    A pull request is never taken for the branch that it comes from: a fork may name its branch
+    `main` too.
+    """
+    if environment.get("GITHUB_ACTIONS") or environment.get("GITHUB_REF_NAME"):
+        return _github(environment)
+    if environment.get("GITLAB_CI") or environment.get("CI_COMMIT_SHA"):
+        return _gitlab(environment)
+    if environment.get("JENKINS_URL"):
+        return _jenkins(environment)
+    return CiFacts()
+
+
+def _github(environment: Mapping[str, str]) -> CiFacts:
+    """Forgejo and Gitea set the same names.
+
+    https://docs.github.com/en/actions/reference/workflows-and-actions/variables
+    """
+    name = environment.get("GITHUB_REF_NAME") or None
+    kind = environment.get("GITHUB_REF_TYPE", "")
+    system = "github"
+    if environment.get("FORGEJO_ACTIONS"):
+        system = "forgejo"
+    elif environment.get("GITEA_ACTIONS"):
+        system = "gitea"
+    return CiFacts(
+        system=system,
+        branch=name if kind == "branch" else None,
+        tag=name if kind in ("tag", "") else None,
+        commit=environment.get("GITHUB_SHA", ""),
+        repository=environment.get("GITHUB_REPOSITORY", ""),
+    )
+
+
+def _gitlab(environment: Mapping[str, str]) -> CiFacts:
+    """https://docs.gitlab.com/ci/variables/predefined_variables/ ."""
+    return CiFacts(
+        system="gitlab",
+        branch=environment.get("CI_COMMIT_BRANCH") or None,
+        tag=environment.get("CI_COMMIT_TAG") or None,
+        commit=environment.get("CI_COMMIT_SHA", ""),
+        repository=environment.get("CI_PROJECT_PATH", ""),
+    )
+
+
+def _jenkins(environment: Mapping[str, str]) -> CiFacts:
+    """BRANCH_NAME is set by multibranch jobs, GIT_BRANCH (with the remote) by the git plugin."""
+    branch = environment.get("BRANCH_NAME") or environment.get("GIT_BRANCH") or ""
+    return CiFacts(
+        system="jenkins",
+        branch=branch.removeprefix("origin/") or None,
+        tag=environment.get("TAG_NAME") or None,
+        commit=environment.get("GIT_COMMIT", ""),
+    )

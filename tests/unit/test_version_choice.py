@@ -1,0 +1,168 @@
+"""Which version is meant, and what CI systems say."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from podbuild.errors import ConfigError, VersionError
+from podbuild.git import CiFacts, Facts, NoFacts, ci_facts, previous_tag, resolve_version
+from podbuild.versions import Version
+
+HEAD, OTHER = "a" * 40, "b" * 40
+NONE = NoFacts("no git here")
+
+
+def facts(here: str = "", elsewhere: str = "") -> Facts:
+    return Facts(
+        top=Path("/project"),
+        commit=HEAD,
+        created=datetime(2026, 1, 2, tzinfo=UTC),
+        branch="main",
+        tags=dict.fromkeys(here.split(), HEAD) | dict.fromkeys(elsewhere.split(), OTHER),
+        dirty=(),
+        shallow=False,
+        remote="",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "ci", "version", "tag"),
+    [
+        (None, facts("v1.2.3 nightly"), None, "1.2.3", "v1.2.3"),
+        (None, facts("v1.2.3 1.2.3"), None, "1.2.3", "v1.2.3"),
+        (None, facts("v1.2.3 v1.2.3-rc.1"), "v1.2.3", "1.2.3", "v1.2.3"),
+        (None, facts("v1.2.3"), "v9.9.9", "1.2.3", "v1.2.3"),
+        (None, facts("v1.2.3"), "not-a-version", "1.2.3", "v1.2.3"),
+        (None, NONE, "v1.2.3", "1.2.3", None),
+        (None, facts(), "v1.2.3", "1.2.3", None),
+        ("v1.2.3", facts("v1.2.3"), None, "1.2.3", "v1.2.3"),
+        ("1.2.3", facts("v1.2.3"), None, "1.2.3", "v1.2.3"),
+        ("v1.2.3", facts("1.2.3", "v1.2.3"), None, "1.2.3", "1.2.3"),
+        ("v1.2.3+b.1", facts("v1.2.3"), None, "1.2.3", "v1.2.3"),
+        ("v1.2.3", facts("v1.2.3 v1.2.3-rc.1"), None, "1.2.3", "v1.2.3"),
+    ],
+)
+def test_the_version_is_found(
+    text: str | None, found: Facts | NoFacts, ci: str | None, version: str, tag: str | None
+) -> None:
+    resolved = resolve_version(text, found, CiFacts(tag=ci))
+    assert (str(resolved.version), resolved.tag) == (version, tag)
+    assert bool(resolved.warning) is (tag is None)
+
+
+@pytest.mark.parametrize("found", [facts("nightly"), NONE])
+def test_no_version_at_all_is_refused(found: Facts | NoFacts) -> None:
+    with pytest.raises(ConfigError, match="no version is given") as caught:
+        resolve_version(None, found, CiFacts())
+    assert "git tag" in caught.value.hint
+
+
+def test_several_versions_at_one_commit_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"v1\.2\.3, v1\.2\.3-rc\.1"):
+        resolve_version(None, facts("v1.2.3-rc.1 v1.2.3"), CiFacts())
+
+
+def test_a_tag_that_is_not_checked_out_names_the_next_step() -> None:
+    with pytest.raises(VersionError, match="bbbbbbbbbbbb, but aaaaaaaaaaaa is") as caught:
+        resolve_version("1.2.3", facts("v2.0.0", "v1.2.3"), CiFacts())
+    assert caught.value.hint == "git checkout v1.2.3"
+
+
+@pytest.mark.parametrize("text", ["v1.0", "main", "", "1.2.3.4"])
+def test_what_is_no_version_is_refused(text: str) -> None:
+    with pytest.raises(VersionError) as caught:
+        resolve_version(text, facts(), CiFacts())
+    assert "v1.2.3" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("version", "tags", "expected"),
+    [
+        ("1.1.0", "v1.0.0 v1.1.0-rc.1 v1.1.0 v2.0.0", "v1.0.0"),
+        ("1.1.0-rc.2", "v1.0.0 v1.1.0-rc.1", "v1.1.0-rc.1"),
+        ("1.10.0", "1.9.0 1.2.0", "1.9.0"),
+        ("1.0.0", "v1.0.0 latest", None),
+    ],
+)
+def test_the_release_before(version: str, tags: str, expected: str | None) -> None:
+    assert previous_tag(Version.parse(version), tags.split()) == expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, CiFacts()),
+        (
+            {
+                "GITHUB_ACTIONS": "true",
+                "GITHUB_REF_TYPE": "branch",
+                "GITHUB_REF_NAME": "main",
+                "GITHUB_SHA": HEAD,
+                "GITHUB_REPOSITORY": "acme/shop",
+            },
+            CiFacts(system="github", branch="main", commit=HEAD, repository="acme/shop"),
+        ),
+        (
+            {"GITHUB_ACTIONS": "true", "GITHUB_REF_TYPE": "tag", "GITHUB_REF_NAME": "v1.2.3"},
+            CiFacts(system="github", tag="v1.2.3"),
+        ),
+        ({"GITHUB_REF_NAME": "v1.2.3"}, CiFacts(system="github", tag="v1.2.3")),
+        (
+            {
+                "GITHUB_ACTIONS": "true",
+                "GITEA_ACTIONS": "true",
+                "GITHUB_REF_TYPE": "branch",
+                "GITHUB_REF_NAME": "x",
+            },
+            CiFacts(system="gitea", branch="x"),
+        ),
+        (
+            {
+                "GITHUB_ACTIONS": "true",
+                "FORGEJO_ACTIONS": "true",
+                "GITHUB_REF_TYPE": "tag",
+                "GITHUB_REF_NAME": "x",
+            },
+            CiFacts(system="forgejo", tag="x"),
+        ),
+        (
+            {
+                "GITLAB_CI": "true",
+                "CI_COMMIT_BRANCH": "main",
+                "CI_COMMIT_SHA": HEAD,
+                "CI_PROJECT_PATH": "acme/shop",
+            },
+            CiFacts(system="gitlab", branch="main", commit=HEAD, repository="acme/shop"),
+        ),
+        ({"GITLAB_CI": "true", "CI_COMMIT_TAG": "v1"}, CiFacts(system="gitlab", tag="v1")),
+        (
+            {
+                "GITLAB_CI": "true",
+                "CI_COMMIT_REF_NAME": "main",
+                "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": "main",
+            },
+            CiFacts(system="gitlab"),
+        ),
+        (
+            {"JENKINS_URL": "http://j", "GIT_BRANCH": "origin/main", "GIT_COMMIT": HEAD},
+            CiFacts(system="jenkins", branch="main", commit=HEAD),
+        ),
+        (
+            {"JENKINS_URL": "http://j", "BRANCH_NAME": "PR-12", "GIT_BRANCH": "main"},
+            CiFacts(system="jenkins", branch="PR-12"),
+        ),
+    ],
+)
+def test_what_ci_systems_say(environment: dict[str, str], expected: CiFacts) -> None:
+    assert ci_facts(environment) == expected
+
+
+def test_a_pull_request_is_not_the_branch_it_comes_from() -> None:
+    environment = {
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_REF_TYPE": "branch",
+        "GITHUB_REF_NAME": "12/merge",
+        "GITHUB_HEAD_REF": "main",
+    }
+    assert ci_facts(environment).branch == "12/merge"
