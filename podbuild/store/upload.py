@@ -152,11 +152,11 @@ class Upload:
         """
         answer = self._call("GET", self._location, ok=(200, 202, 204, 400, 404, 405, 416))
         held = _held(answer)
-        if answer.status < 400 and held is not None and held <= self._blob.size:
+        if answer.status < 400 and held and held <= self._blob.size:
             if answer.header("location"):
                 self._location = self._client.location(answer)
             self._done = held
-            self._chunked = self._chunked or held > 0
+            self._chunked = True
             self._tell(held)
             return False
         self._drop_session()
@@ -179,7 +179,7 @@ class Upload:
             answer = self._call("PATCH", self._location, ok=(202, 204), body=body, headers=span)
             self._location = self._client.location(answer)
             held = _held(answer)
-            self._done = end if held is None else min(held, end)
+            self._done = min(held, end) if held else end
             self._tell(self._done)
         self._call("PUT", self._closing(), ok=(201, 204))
 
@@ -262,13 +262,10 @@ class Piece:
         )
 
 
-def _held(answer: Response) -> int | None:
-    """Give how many bytes a session holds: `Range: 0-<last>`; None where it does not say.
+def _held(answer: Response) -> int:
+    """Give how many bytes a session holds: `Range: 0-<last>`; 0 where it does not say.
 
-    `0-0` is what servers say of an empty session, though it also means one byte.
+    `0-0` is what servers say of an empty session, and of one byte: it says nothing.
     """
     found = re.fullmatch(r"(?:bytes=)?0-(\d+)", answer.header("range").strip())
-    if not found:
-        return None
-    last = int(found[1])
-    return last + 1 if last else 0
+    return int(found[1]) + 1 if found and int(found[1]) else 0
