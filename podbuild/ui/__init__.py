@@ -78,13 +78,22 @@ class Ui:
             self._tell(self._look.closed(text, activity.seconds, failed=failed))
 
     @contextmanager
-    def job(self, title: str) -> Iterator[None]:
-        """Show a running job with its seconds; where nothing moves, say that it began."""
+    def job(self, title: str) -> Iterator[Callable[[str], None]]:
+        """Show a running job with its seconds; where nothing moves, say that it began.
+
+        What it gives takes a line on what the job is doing now, shown on a terminal only.
+        """
         text = self._one_line(title)
         if not self._screen.is_live:
             self._tell(self._look.told(f"{text}: started"))
-        with shown(self._screen, Activity(Kind.JOB, text, clock=self._clock)):
-            yield
+        activity = Activity(Kind.JOB, text, clock=self._clock)
+
+        def doing(line: str) -> None:
+            if self._screen.is_live:
+                activity.doing = self._one_line(line)
+
+        with shown(self._screen, activity):
+            yield doing
 
     @contextmanager
     def transfer(self, title: str, total: int = 0) -> Iterator[Activity]:
@@ -185,7 +194,7 @@ class Ui:
         return tuple(map(self.redactor.cut, flat(map(self.redactor.cut, texts))))
 
     def _one_line(self, text: str) -> str:
-        return " ".join(line for line in self._clean(text) if line)
+        return " ".join(line.strip() for line in self._clean(text) if line)
 
 
 def choose_ui(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -105,26 +106,28 @@ class LiveScreen(StreamScreen):
         return Group(*titles[-1:], self._rows(rows[:MOST_ROWS]), *rest)
 
     def _rows(self, activities: Iterable[Activity]) -> Table:
-        grid = Table.grid(padding=(0, 1))
+        grid = Table.grid(padding=(0, 1), expand=True)
         grid.add_column(width=2, justify="right")
-        grid.add_column(no_wrap=True, overflow="ellipsis")
-        grid.add_column(width=20)
+        grid.add_column(no_wrap=True, max_width=40, overflow="ellipsis")
         grid.add_column(justify="right", no_wrap=True)
         grid.add_column(justify="right", no_wrap=True)
+        grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")  # takes what is left
         for activity in activities:
             grid.add_row(self._spinner, Text(activity.title), *_amounts(activity))
         return grid
 
 
-def _amounts(activity: Activity) -> tuple[RenderableType, str, str]:
+def _amounts(activity: Activity) -> tuple[str, str, RenderableType]:
+    """Give the time, the bytes, and what is going on."""
     elapsed = duration(activity.seconds)
     if activity.kind is not Kind.TRANSFER:
-        return "", "", elapsed
+        return elapsed, "", Text(activity.doing, style="dim")
     moved, total = max(0, activity.moved), activity.total
     if not total:
-        return "", size(moved), elapsed
+        return elapsed, size(moved), ""
     bar = ProgressBar(total=total, completed=min(moved, total), width=20)
-    return bar, f"{size(moved)}/{size(total)}", f"{speed(moved, activity.seconds)} {elapsed}"
+    rate = Text(f" {speed(moved, activity.seconds)}", style="dim")
+    return elapsed, f"{size(moved)}/{size(total)}", Columns((bar, rate))
 
 
 def _is_unicode(streams: Streams) -> bool:

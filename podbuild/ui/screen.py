@@ -31,6 +31,7 @@ class Activity:
     ) -> None:
         self.kind = kind
         self.title = title
+        self.doing = ""
         self._clock = clock
         self._began = clock()
         self._lock = threading.Lock()

@@ -327,6 +327,17 @@ class TestTerminal:
         assert text.endswith("\n")
         assert text.count("\x1b[?25l") == text.count("\x1b[?25h")  # the cursor is back
 
+    def test_what_a_job_is_doing_is_shown_without_secrets(self) -> None:
+        terminal = Terminal()
+        ui = choose_ui(TERMINAL, Streams(io.StringIO(), terminal))
+        ui.redactor.add("s3cr3t-t0ken")
+        with ui.job("web linux/arm64") as doing:
+            doing("STEP 3/8: RUN\r\n s3cr3t-t0ken [b]")
+            with ui.job("api linux/arm64"):
+                pass
+        assert "STEP 3/8: RUN *** [b]" in terminal.getvalue()
+        assert "s3cr3t" not in terminal.getvalue()
+
     def test_markup_in_titles_and_lines_is_plain_text(self) -> None:
         terminal = Terminal()
         ui = choose_ui(TERMINAL, Streams(io.StringIO(), terminal))
