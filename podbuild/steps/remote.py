@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 
 from podbuild import labels
-from podbuild.errors import PodbuildError, VersionError
+from podbuild.errors import PublishError, VerificationError, VersionError
 from podbuild.model import Descriptor, JSONValue, Manifest, Platform, Tag, string_map
 from podbuild.store import Store
 from podbuild.tags import RemoteTag
@@ -62,13 +62,20 @@ def _config_labels(store: Store, config: Descriptor | None) -> Mapping[str, str]
 
 
 def read_config(store: Store, config: Descriptor | None) -> JSONValue:
-    """Give an image's config as JSON; None where it is none or can't be read."""
+    """Give an image's config as JSON; None where it is none, or is not there.
+
+    A registry that can't be asked raises: what is unknown then must not count as nothing.
+    """
     if config is None:
         return None
     try:
         with store.blob(config) as content:
             value: JSONValue = json.loads(b"".join(content.chunks()))
-    except (PodbuildError, ValueError):
+    except (VerificationError, ValueError, RecursionError):
+        return None
+    except PublishError:
+        if store.has_blob(config):
+            raise
         return None
     return value
 

@@ -67,16 +67,22 @@ def verify_or_raise(expectations: Iterable[Expectation]) -> tuple[Checked, ...]:
 def check(expected: Expectation) -> Checked:
     """Fetch what a tag names with all its children, and compare."""
     store = expected.destination.store
-    manifest = store.manifest(expected.tag)
-    if manifest is None:
-        return Checked(
-            expectation=expected, digest=None, platforms=frozenset(), problems=("does not exist",)
-        )
-    platforms, parts = _read(store, manifest)
+    manifest = None
+    try:
+        manifest = store.manifest(expected.tag)
+        if manifest is None:
+            return _unusable(expected, None, "does not exist")
+        platforms, parts = _read(store, manifest)
+    except VerificationError as error:  # bytes that are not what their digest says
+        return _unusable(expected, None if manifest is None else manifest.digest, error.message)
     problems = tuple(chain(_difference(expected, manifest, platforms), parts))
     return Checked(
         expectation=expected, digest=manifest.digest, platforms=platforms, problems=problems
     )
+
+
+def _unusable(expected: Expectation, digest: Digest | None, problem: str) -> Checked:
+    return Checked(expectation=expected, digest=digest, platforms=frozenset(), problems=(problem,))
 
 
 def _difference(
