@@ -16,12 +16,14 @@ from podbuild.errors import ConfigError
 from podbuild.model import Platform
 
 __all__ = [
+    "SCRATCH",
     "Containerfile",
     "Heredoc",
     "Instruction",
     "Reference",
     "Stage",
     "Use",
+    "platform_arguments",
     "read_containerfile",
 ]
 
@@ -136,6 +138,27 @@ class Containerfile:
             for instruction, known in self._walk(stage, variables)
             if instruction.word == "ADD" and _may_change(instruction, known)
         )
+
+    def final_base(self, target: str | None, variables: Mapping[str, str]) -> str:
+        """Give the image that the target's stage, or the stages below it, starts from."""
+        stage = self.needed(target, variables)[-1]
+        while True:
+            reference = next(self._uses(stage, variables))
+            below = self._earlier(stage, reference)
+            if below is None:
+                return reference.value
+            stage = below
+
+    def label_keys(self, target: str | None, variables: Mapping[str, str]) -> frozenset[str]:
+        """Give the keys that LABEL sets in the target's stage and those that it starts from."""
+        found: set[str] = set()
+        stage: Stage | None = self.needed(target, variables)[-1]
+        while stage is not None:
+            for instruction, known in self._walk(stage, variables):
+                if instruction.word == "LABEL":
+                    found |= _label_keys(instruction, known)
+            stage = self._earlier(stage, next(self._uses(stage, variables)))
+        return frozenset(found)
 
     def _uses(self, stage: Stage, variables: Mapping[str, str]) -> Iterator[Reference]:
         known = self.global_values(variables)
@@ -259,6 +282,12 @@ def _assigned(
         if value is not None:
             found[name] = value
     return found
+
+
+def _label_keys(instruction: Instruction, known: Mapping[str, str]) -> set[str]:
+    words = instruction.words
+    named = words if words and "=" in words[0] else words[:1]
+    return {substitute(word.partition("=")[0], known) for word in named}
 
 
 def _named_images(instruction: Instruction) -> Iterator[tuple[str, Use]]:
