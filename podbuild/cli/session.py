@@ -93,7 +93,9 @@ class Session:
         runner = self.runner.extended(cwd=config.root)
         retry = Retry(sleep=self.cancel.sleep)
         registries = Registries(
-            keyring=Keyring(environment=self.environment, runner=runner),
+            keyring=Keyring(
+                environment=self.environment, runner=runner, on_secret=self.ui.redactor.add
+            ),
             conduct=Conduct(retry=retry, cancel=self.cancel, observe=self.ui.info),
             network=Network.from_environment(self.environment),
         )

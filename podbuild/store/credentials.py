@@ -7,7 +7,7 @@ the files and helpers that podman, buildah and docker use (containers/image's or
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from podbuild.errors import CredentialError
@@ -26,10 +26,14 @@ _ANY_USER = "podbuild"  # GHCR and api.github.com look at the token alone
 
 @dataclass(frozen=True, kw_only=True)
 class Keyring:
-    """Finds logins in this environment, and with this runner's helper programs."""
+    """Finds logins in this environment, and with this runner's helper programs.
+
+    `on_secret` hears every secret that is found, so that no log shows it.
+    """
 
     environment: Mapping[str, str] = field(repr=False)
     runner: Runner = field(repr=False)
+    on_secret: Callable[[str], None] = field(default=lambda _secret: None, repr=False)
     _kept: dict[tuple[str, str], Credential | None] = field(default_factory=dict, repr=False)
 
     def find(self, repository: Repository, registry: str = "") -> Credential | None:
@@ -67,6 +71,7 @@ class Keyring:
                     "(jobs for pull requests from forks get none)",
                 )
             if token:
+                self.on_secret(token)
                 return Credential(username=user, secret=token, source=token_name)
         return None
 
@@ -96,6 +101,7 @@ class Keyring:
     def _from_files(self, repository: Repository) -> Credential | None:
         for file in find_auth_files(self.environment):
             if found := self._from_file(file, repository):
+                self.on_secret(found.secret)
                 return found
         return None
 
