@@ -3,14 +3,17 @@ from __future__ import annotations
 import base64
 import json
 import threading
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podbuild.model import JSONValue
+from podbuild.model import JSONValue, Repository
 from podbuild.redact import ORDINARY, Redactor
+from podbuild.run import Runner
+from podbuild.store.credentials import Keyring
 
 SECRET = "gh_p4$ss/wörd+&x"
 
@@ -102,3 +105,16 @@ def test_no_secret_survives(secret: str, before: str, after: str) -> None:
     if len(secret.strip()) < 5 or secret.strip().lower() in ORDINARY or "***" in secret:
         return
     assert secret not in redactor(secret).cut(before + secret + after).replace("***", "")
+
+
+def test_logins_are_cut_as_soon_as_they_are_found(tmp_path: Path) -> None:
+    auth = base64.b64encode(b"someone:from-a-file").decode()
+    file = tmp_path / "auth.json"
+    file.write_text(json.dumps({"auths": {"r.example": {"auth": auth}}}))
+    environment = {"REGISTRY_AUTH_FILE": str(file), "PODBUILD_HUB_USERNAME": "someone"}
+    environment["PODBUILD_HUB_TOKEN"] = "from-a-variable"
+    known = Redactor()
+    keyring = Keyring(environment=environment, runner=Runner(env={}), on_secret=known.add)
+    keyring.find(Repository.parse("r.example/acme/web"))
+    keyring.find(Repository.parse("hub.example/acme/web"), "hub")
+    assert known.cut("from-a-file from-a-variable someone") == "*** *** someone"
