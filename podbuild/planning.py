@@ -1,0 +1,177 @@
+"""From what a user asks for to a decided plan: git's facts, the registries' answers, the guards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from podbuild.context.own import OUTPUT_NAMES
+from podbuild.errors import ConfigError, ImmutableTagError, PodbuildError, VersionError
+from podbuild.git import (
+    Facts,
+    History,
+    NoFacts,
+    ci_facts,
+    previous_tag,
+    read_facts,
+    resolve_version,
+)
+from podbuild.plan import Plan, Request, Source, decide_tags, make_plan
+from podbuild.services import Services
+from podbuild.steps import Destination
+from podbuild.steps.survey import survey
+from podbuild.tags import Ancestry, TagKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is to be released: a version (None: the tag that is checked out) or a branch."""
+
+    version: str | None = None
+    snapshot: bool = False
+    require_tag: bool = False
+    request: Request = field(default_factory=Request)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A plan and the facts it rests on; `destinations` are the targets that answered."""
+
+    plan: Plan
+    tag: str = ""  # the git tag
+    previous_tag: str = ""
+    git: str = ""  # HEAD and the tags on it, an input of images whose context has .git
+    destinations: tuple[Destination, ...] = ()
+    silent: Mapping[Destination, PodbuildError] = field(default_factory=dict)
+    ancestry: Callable[[str], Ancestry] = lambda _revision: Ancestry.UNKNOWN
+    warnings: tuple[str, ...] = ()
+
+
+def plan_offline(services: Services, asked: Asked) -> Planned:
+    """Give the plan without asking any registry: what guards decide is unknown.
+
+    Raises ConfigError and VersionError for what can't be released.
+    """
+    own = _own_paths(services)
+    facts = read_facts(services.runner, services.config.root, own)
+    ci = ci_facts(services.environment)
+    warnings = []
+    request, tag, previous = asked.request, "", ""
+    if not asked.snapshot:
+        resolved = resolve_version(asked.version, facts, ci)
+        if resolved.tag is None and asked.require_tag:
+            raise VersionError(
+                resolved.warning, hint=f"git tag v{resolved.version}, or leave out --require-tag"
+            )
+        warnings.append(resolved.warning)
+        request = replace(request, version=resolved.version)
+        tag = resolved.tag or f"v{resolved.version}"
+        if isinstance(facts, Facts):
+            previous = previous_tag(resolved.version, facts.tags) or ""
+    source = _source(facts, ci.branch)
+    if asked.snapshot and not (source.branch and source.commit):
+        raise ConfigError(
+            "a snapshot needs a branch and a commit"
+            + (f": {facts.reason}" if isinstance(facts, NoFacts) else ""),
+            hint="check out a branch, or run it in a CI job for a branch",
+        )
+    if isinstance(facts, Facts) and facts.dirty:
+        warnings.append(
+            f"the work tree has changes that no commit holds ({_some(facts.dirty)}): "
+            "what is released can't be built again from the commit"
+        )
+    plan = make_plan(services.config, request, source)
+    history = (
+        History(
+            runner=services.runner,
+            folder=services.config.root,
+            facts=facts,
+            branch=source.branch,
+        )
+        if isinstance(facts, Facts)
+        else None
+    )
+    return Planned(
+        plan=plan,
+        tag=tag,
+        previous_tag=previous,
+        git=f"{facts.commit} {' '.join(facts.tags_at_head)}" if isinstance(facts, Facts) else "",
+        ancestry=history.ancestry if history else lambda _revision: Ancestry.UNKNOWN,
+        warnings=tuple(filter(None, warnings)),
+    )
+
+
+def plan_online(services: Services, asked: Asked) -> Planned:
+    """Give the plan with every tag decided by what the registries hold.
+
+    Raises as `plan_offline`, and what required registries raise.
+    """
+    offline = plan_offline(services, asked)
+    found = survey(offline.plan, services.destinations(offline.plan))
+    revisions = {
+        remote.revision
+        for target in offline.plan.targets
+        if target.key in found.facts
+        for move in target.tags
+        if move.kind is TagKind.MOVING
+        and (remote := found.facts[target.key].found.get(move.named.tag))
+        and remote.revision
+    }
+    ancestry = {} if asked.request.version or not asked.snapshot else revisions
+    known = {revision: offline.ancestry(revision) for revision in ancestry}
+    plan = decide_tags(offline.plan, found.facts, known)
+    destinations = tuple(each for each in services.destinations(plan) if each not in found.silent)
+    silent = tuple(
+        f"{each.registry} could not be asked and is left out: {error.message}"
+        for each, error in found.silent.items()
+    )
+    return replace(
+        offline,
+        plan=plan,
+        destinations=destinations,
+        silent=found.silent,
+        warnings=offline.warnings + silent,
+    )
+
+
+def refuse_conflicts(plan: Plan) -> None:
+    """Raise ImmutableTagError when a version tag names something else already."""
+    refused = plan.refused
+    if not refused:
+        return
+    target, move = refused[0]
+    others = tuple(f"{each.place}:{other}: {other.verdict.reason}" for each, other in refused[1:])
+    raise ImmutableTagError(
+        f"{target.place}:{move}: {move.verdict.reason}",
+        hint="release a new version, or pass --allow-overwrite",
+        details=others,
+    )
+
+
+def _source(facts: Facts | NoFacts, ci_branch: str | None) -> Source:
+    if isinstance(facts, NoFacts):
+        return Source(branch=ci_branch)
+    return Source(
+        commit=facts.commit,
+        created=facts.created,
+        branch=ci_branch or facts.branch,
+        dirty=bool(facts.dirty),
+    )
+
+
+def _own_paths(services: Services) -> tuple[Path, ...]:
+    """Give what podbuild writes into the work tree, which makes nothing dirty."""
+    config = services.config
+    named = [path for name in OUTPUT_NAMES for path in config.output.glob(name)]
+    for registry in config.registries:
+        fixed = registry.path.text.partition("{")[0] if registry.path else ""
+        if fixed and not Path(fixed).is_absolute():
+            named.extend(config.root.glob(f"{fixed}*"))
+    return tuple(named)
+
+
+def _some(paths: tuple[str, ...]) -> str:
+    shown = ", ".join(paths[:3])
+    more = len(paths) - 3
+    return f"{shown} and {more} more" if more > 0 else shown
