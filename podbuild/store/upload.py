@@ -172,14 +172,14 @@ class Upload:
 
     def _send_chunks(self) -> None:
         while self._done < self._blob.size:
-            length = min(self._chunk, self._blob.size - self._done)
-            end = self._done + length
-            body = Piece(self._source, self._done, length, self._moved, self._client.cancel)
-            span = {"Content-Range": f"{self._done}-{end - 1}"}
+            start = self._done
+            end = min(start + self._chunk, self._blob.size)
+            body = Piece(self._source, start, end - start, self._moved, self._client.cancel)
+            span = {"Content-Range": f"{start}-{end - 1}"}
             answer = self._call("PATCH", self._location, ok=(202, 204), body=body, headers=span)
             self._location = self._client.location(answer)
             held = _held(answer)
-            self._done = min(held, end) if held else end
+            self._done = min(held, end) if held > start else end
             self._tell(self._done)
         self._call("PUT", self._closing(), ok=(201, 204))
 
