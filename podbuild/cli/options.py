@@ -110,3 +110,17 @@ hand_over = option(
     metavar="DIR",
     help="Join what other machines built: their dist folders; repeatable.",
 )
+dry_run = option("--dry-run", is_flag=True, help="Print the plan and stop, as `podbuild plan`.")
+fail_fast = option("--fail-fast", is_flag=True, help="Stop all builds at the first failure.")
+skip_push = option("--skip-push", is_flag=True, help="Build and assemble, publish nothing.")
+allow_overwrite = option(
+    "--allow-overwrite", is_flag=True, help="Replace a version tag that names something else."
+)
+allow_backwards = option(
+    "--allow-backwards", is_flag=True, help="Move moving tags to an older version or commit."
+)
+require_tag = option(
+    "--require-tag", is_flag=True, help="Fail when no git tag stands for the version."
+)
+restart = option("--restart", is_flag=True, help="Forget what dist/state.json says was done.")
+skip = option("--skip", metavar="STEPS", help="Leave out build, verify or cleanup (comma list).")

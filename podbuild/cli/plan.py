@@ -1,0 +1,63 @@
+"""`podbuild plan [VERSION]`."""
+
+from __future__ import annotations
+
+import click
+
+from podbuild.cli.options import (
+    Common,
+    allow_backwards,
+    allow_overwrite,
+    common_options,
+    only_image,
+    only_platform,
+    only_registry,
+    option,
+    require_tag,
+)
+from podbuild.cli.session import open_session
+
+
+@click.command(
+    epilog="\b\nExamples:\n  podbuild plan v1.2.3\n  podbuild plan --offline --json | jq .targets"
+)
+@click.argument("version", required=False)
+@option("--offline", is_flag=True, help="Ask no registry; what guards decide is unknown.")
+@only_image
+@only_registry
+@only_platform
+@allow_overwrite
+@allow_backwards
+@require_tag
+@common_options
+def command(
+    common: Common,
+    version: str | None,
+    offline: bool,
+    images: tuple[str, ...],
+    registries: tuple[str, ...],
+    platforms: tuple[str, ...],
+    allow_overwrite: bool,
+    allow_backwards: bool,
+    require_tag: bool,
+) -> None:
+    """Print what a release would build, push and tag where.
+
+    Changes nothing and needs no engine. The same as `podbuild release --dry-run`.
+    """
+    with open_session(common) as session:
+        from podbuild.cli.asking import make_request  # noqa: PLC0415  # --help is asked often
+        from podbuild.cli.show_plan import show_plan  # noqa: PLC0415
+        from podbuild.planning import Asked, plan_offline, plan_online  # noqa: PLC0415
+
+        services = session.services()
+        request = make_request(
+            images=images,
+            registries=registries,
+            platforms=platforms,
+            overwrite=allow_overwrite,
+            backwards=allow_backwards,
+        )
+        asked = Asked(version=version, require_tag=require_tag, request=request)
+        planned = plan_offline(services, asked) if offline else plan_online(services, asked)
+        show_plan(services.ui, planned)
