@@ -16,7 +16,7 @@ from podbuild.toolchain.record import file_digest
 
 _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 30.0
-_BLOCK = 1 << 20  # bytes
+_BLOCK = 1 << 16  # bytes; what a break can cost
 _RESUME_OK = 206
 _RANGE_REFUSED = 416
 

@@ -1,0 +1,190 @@
+"""Real user namespaces: ids, foreign programs, and that nothing outlives them."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from podbuild.cancel import Cancel
+from podbuild.emulation import EXIT_PROOF, GUESTS, Guest, foreign_guests, native_architecture
+from podbuild.errors import InterruptedBySignal, ToolError
+from podbuild.folders import Folders
+from podbuild.idmap import MIN_IDS
+from podbuild.model import Platform
+from podbuild.namespace import Emulation, Namespace, open_namespace
+from podbuild.run import Runner
+from podbuild.storage_driver import DriverName, prove_storage_driver
+from tests.insiders import ENVIRONMENT, insider_argv
+from tests.toolchains import plain_runner, private_toolchain
+
+pytestmark = pytest.mark.integration
+
+NATIVE = native_architecture()
+FOREIGN = next(name for name in ("arm64", "amd64") if name != NATIVE)
+FOREIGN_PLATFORM = Platform("linux", FOREIGN)
+
+
+@pytest.fixture
+def run() -> Runner:
+    return plain_runner()
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    return Folders(cache=tmp_path, state=tmp_path, runtime=tmp_path)
+
+
+def handlers() -> list[str]:
+    """Give what a host's binfmt_misc shows, and whether it is mounted."""
+    place = Path("/proc/sys/fs/binfmt_misc")
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    names = sorted(path.name for path in place.iterdir()) if place.exists() else []
+    return names + [line for line in mounts if "binfmt_misc" in line]
+
+
+def program(folder: Path, guest: Guest) -> str:
+    path = folder / f"program-{guest.architecture}"
+    path.write_bytes(guest.program())
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_inside_this_user_is_root_with_enough_ids(run: Runner, folders: Folders) -> None:
+    with open_namespace(run, folders, {}) as namespace:
+        inside = namespace.inside(run)
+        assert inside("id", "-u").out.strip() == "0"
+        assert namespace.ids >= MIN_IDS
+        owned = folders.cache / "owned"
+        owned.touch()
+        inside("chown", "1000:33", str(owned))
+        assert inside("stat", "--format=%u:%g", str(owned)).out.strip() == "1000:33"
+        inside("rm", str(owned))
+    assert list(folders.cache.iterdir()) == []
+
+
+def test_mounts_inside_are_not_seen_outside(run: Runner, folders: Folders) -> None:
+    place = folders.cache / "place"
+    place.mkdir()
+    with open_namespace(run, folders, {}) as namespace:
+        inside = namespace.inside(run)
+        inside("mount", "-t", "tmpfs", "none", str(place))
+        assert str(place) in inside("cat", "/proc/self/mounts").out
+        assert str(place) not in Path("/proc/self/mounts").read_text()
+
+
+def test_every_known_architecture_runs_and_the_host_stays_as_it_was(
+    run: Runner, folders: Folders
+) -> None:
+    before = handlers()
+    platforms = [Platform("linux", guest.architecture) for guest in GUESTS]
+    with open_namespace(run, folders, private_toolchain().qemu, emulate=platforms) as namespace:
+        assert namespace.emulation in (Emulation.HOST, Emulation.PRIVATE)
+        inside = namespace.inside(run)
+        for guest in foreign_guests(platforms):
+            inside(program(folders.cache, guest), ok=(EXIT_PROOF,))
+        assert inside("echo", "native programs still run").out
+        assert handlers() == before
+    assert handlers() == before
+
+
+def test_without_qemu_and_handler_the_error_names_the_three_ways(
+    run: Runner, folders: Folders
+) -> None:
+    with open_namespace(run, folders, {}) as namespace:
+        inside = namespace.inside(run).extended(ENVIRONMENT)
+        # An empty list hides the host's handlers.
+        inside("mount", "-t", "binfmt_misc", "none", "/proc/sys/fs/binfmt_misc")
+        argv = insider_argv("emulate_without_qemu", str(folders.cache), FOREIGN)
+        told = inside(*argv, timeout=60).out
+    assert "linux/" + FOREIGN in told
+    assert "--from DIR" in told
+    assert "toolchain install" in told
+
+
+def test_where_proc_is_masked_it_opens_without_a_pid_namespace(
+    run: Runner, folders: Folders
+) -> None:
+    with open_namespace(run, folders, {}) as namespace:
+        inside = namespace.inside(run).extended(ENVIRONMENT)
+        # As container engines mask it: the kernel then refuses to mount a fresh /proc.
+        inside("mount", "-t", "tmpfs", "none", "/proc/fs")
+        told = inside(*insider_argv("enter", str(folders.cache)), timeout=60).out
+    assert "--pdeathsig=KILL" in told
+    assert told.endswith("uid 0\n\n")
+
+
+def test_a_killed_podbuild_takes_everything_inside_with_it(tmp_path: Path) -> None:
+    child = subprocess.Popen(
+        insider_argv("stay", str(tmp_path)),
+        stdout=subprocess.PIPE,
+        env={**os.environ, **ENVIRONMENT},
+    )
+    assert child.stdout is not None
+    pids = [int(word) for word in child.stdout.readline().split()]
+    watched = [os.pidfd_open(pid) for pid in pids]
+    assert len(watched) == 2
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    for pidfd in watched:
+        assert select.select([pidfd], [], [], 30)[0], "a process outlived podbuild"
+        os.close(pidfd)
+
+
+def test_a_stop_request_ends_the_namespace_too(folders: Folders) -> None:
+    cancel = Cancel()
+    run = Runner(env=plain_runner().env, cancel=cancel)
+    with open_namespace(run, folders, {}) as namespace:
+        pidfd = os.pidfd_open(namespace.pid)
+        cancel.request(signal.SIGINT)
+        with pytest.raises(InterruptedBySignal):
+            namespace.inside(run)("true")
+    assert select.select([pidfd], [], [], 30)[0]
+    os.close(pidfd)
+
+
+def test_a_user_without_newuidmap_is_told_what_to_install(folders: Folders, tmp_path: Path) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("nsenter", "setpriv"):
+        (tools / name).symlink_to(Path("/usr/bin") / name)
+    run = Runner(env={"PATH": str(tools)})
+    if os.geteuid() == 0:  # root needs no such helper
+        with open_namespace(run, folders, {}) as namespace:
+            assert namespace.ids >= MIN_IDS
+        return
+    with pytest.raises(ToolError, match="can map 1 user id") as caught:
+        open_at_once(run, folders)
+    assert "apt-get install uidmap" in caught.value.hint
+
+
+def open_at_once(run: Runner, folders: Folders) -> Namespace:
+    with open_namespace(run, folders, {}) as namespace:
+        return namespace
+
+
+def test_native_overlay_or_the_next_best_driver_is_proved(run: Runner, folders: Folders) -> None:
+    with open_namespace(run, folders, {}) as namespace:
+        driver = prove_storage_driver(run, namespace, folders.cache, None)
+    assert driver.name in set(DriverName)
+    assert list(folders.cache.iterdir()) == []
+
+
+def test_where_overlay_is_impossible_it_is_vfs(run: Runner, folders: Folders) -> None:
+    lower, upper, work, merged = (folders.cache / name for name in ("l", "u", "w", "m"))
+    for folder in (lower, upper, work, merged):
+        folder.mkdir()
+    with open_namespace(run, folders, {}) as namespace:
+        inside = namespace.inside(run).extended(ENVIRONMENT)
+        options = f"lowerdir={lower},upperdir={upper},workdir={work},userxattr"
+        inside("mount", "-t", "overlay", "none", "-o", options, str(merged))
+        # The kernel refuses an overlay on an overlay.
+        told = inside(*insider_argv("prove", str(merged)), timeout=60).out
+        inside("umount", str(merged))
+        inside("rm", "-rf", str(work))
+    assert told.strip() == "vfs"
