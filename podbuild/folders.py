@@ -25,6 +25,8 @@ def find_folders(environment: Mapping[str, str], output: Path) -> Folders:
     Raises ConfigError when nothing at all is writable.
     """
     home = environment.get("HOME", "")
+    if not Path(home).is_dir():  # a home that is missing is not made
+        home = ""
     cache = _first_writable(
         _under(environment.get("XDG_CACHE_HOME"), "podbuild"),
         _under(home, ".cache/podbuild"),
@@ -63,11 +65,11 @@ def _first_writable(*candidates: Path | None) -> Path:
 
 
 def _usable(folder: Path) -> bool:
-    """Make the folder private to this user; another user's folder is not used."""
+    """Make the folder private to this user; another user's folder, or link, is not used."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         facts = folder.stat()
-        if facts.st_uid != os.geteuid() or folder.is_symlink():
+        if {facts.st_uid, folder.lstat().st_uid} != {os.geteuid()}:
             return False
         if facts.st_mode & 0o077:
             folder.chmod(0o700)

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import quote
 
-from podbuild.errors import ConfigError, PodbuildError
+from podbuild.errors import BuildError, ConfigError, PodbuildError, VerificationError
 from podbuild.model import Digest, JSONValue, Manifest
 
 SCHEMA = 1
@@ -79,7 +82,7 @@ class Journal:
         return iter(found)
 
     def record(self, section: str, key: str, value: JSONValue) -> None:
-        """Remember one thing, for good."""
+        """Remember one thing, for good. Raises ConfigError or BuildError (no space left)."""
         with self._lock:
             if self._sections[section].get(key) == value:
                 return
@@ -109,7 +112,10 @@ class Journal:
     def digest(self, section: str, key: str) -> Digest | None:
         """Give a recorded digest; None where there is none."""
         value = self.get(section, key)
-        return Digest(value) if isinstance(value, str) else None
+        try:
+            return Digest(value) if isinstance(value, str) else None
+        except VerificationError as error:
+            raise _damaged(self.path) from error
 
     def keep_manifest(self, section: str, key: str, manifest: Manifest | None) -> None:
         """Remember a manifest's exact bytes, or that there was none."""
@@ -170,10 +176,11 @@ def open_journal(folder: Path, binding: Binding) -> Opened:
     (ConfigError), as the release it began would stay half done.
     """
     path = folder / NAME
+    for torn in folder.glob(f".{NAME}.*.part"):  # of a run that was killed while it wrote
+        torn.unlink(missing_ok=True)
     found = _load(path)
     if found is not None and found.binding.release != binding.release:
-        if not found.finished:
-            path.replace(_aside(folder, found.binding.release))
+        _put_aside(path, found)
         found = None
     if found is None:
         aside = _aside(folder, binding.release)
@@ -205,9 +212,23 @@ def recorded_tags(folder: Path, release: str) -> Mapping[str, Digest]:
 
 
 def restart(folder: Path, binding: Binding) -> Journal:
-    """Forget what was done for this release."""
+    """Forget what was done for this release, and only for this one."""
+    path = folder / NAME
     _aside(folder, binding.release).unlink(missing_ok=True)
-    return Journal(folder / NAME, binding, {})
+    try:
+        found = _load(path)
+    except ConfigError:  # damaged: forgotten too
+        found = None
+    if found is not None and found.binding.release != binding.release:
+        _put_aside(path, found)
+    path.unlink(missing_ok=True)
+    return Journal(path, binding, {})
+
+
+def _put_aside(path: Path, found: _Found) -> None:
+    """Keep another release's journal while that release is not complete."""
+    if not found.finished:
+        path.replace(_aside(path.parent, found.binding.release))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +243,7 @@ def _load(path: Path) -> _Found | None:
         value: JSONValue = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _damaged(path) from error
     match value:
         case {
@@ -236,15 +257,19 @@ def _load(path: Path) -> _Found | None:
             "finished": bool(finished),
             **rest,
         } if schema == SCHEMA:
-            sections = {
-                name: section for name in SECTIONS if isinstance(section := rest.get(name), dict)
-            }
+            sections = {name: _section(path, rest.get(name, {})) for name in SECTIONS}
             binding = Binding(
                 release=release, commit=commit, configuration=configuration, toolchain=toolchain
             )
             return _Found(binding=binding, sections=sections, finished=finished)
         case _:
             raise _damaged(path)
+
+
+def _section(path: Path, value: object) -> dict[str, JSONValue]:
+    if not isinstance(value, dict):
+        raise _damaged(path)
+    return value
 
 
 def _damaged(path: Path) -> PodbuildError:
@@ -255,26 +280,50 @@ def _damaged(path: Path) -> PodbuildError:
 
 
 def _aside(folder: Path, release: str) -> Path:
-    safe = "".join(sign if sign.isalnum() or sign in ".-_+" else "-" for sign in release)
-    return folder / f"state-{safe}.json"
+    return folder / f"state-{quote(release, safe='+')}.json"  # a branch's name may hold slashes
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Replace a file: readers see the old or the new content, also after a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Replace a file: readers see the old or the new content, also after a power cut.
+
+    Raises BuildError when no space is left, ConfigError for other failures.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_synced(part, data, mode)
         part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise _unwritable(path, error) from error
+
+
+def _write_synced(path: Path, data: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    """Make a rename last; some network file systems can't be asked, and need not be."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
-        os.close(folder)
+        os.close(descriptor)
+
+
+def _unwritable(path: Path, error: OSError) -> PodbuildError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return BuildError(f"{path}: no space left", hint="make room, then run the same command")
+    return ConfigError(
+        f"{path}: can't be written: {error.strerror or error}",
+        hint="make the folder writable, or name another with [project] output",
+    )

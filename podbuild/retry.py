@@ -22,7 +22,7 @@ class Transient(Exception):  # noqa: N818  # a mark, not an error of its own
 
 @dataclass(frozen=True, kw_only=True)
 class Retry:
-    """Attempts with exponential backoff and full jitter (times in seconds).
+    """Attempts with exponential backoff, half of it at random (times in seconds).
 
     A server's Retry-After is honoured as a minimum, up to `longest`; a longer one is not
     waited for, as Docker Hub's pull windows last hours.
