@@ -41,17 +41,36 @@ DAY = 86400.0  # seconds
 class Project:
     """What all images of a project share; the texts become labels and annotations."""
 
-    name: str = field(metadata=key(NAME, "the project's name, {project} in templates"))
-    description: str = field(default="", metadata=key(TEXT, "one line about the project"))
-    source: str = field(
-        default="", metadata=key(URL, "where the source is; GHCR links the package to it")
+    name: str = field(
+        metadata=key(NAME, "the project's name, {project} in templates", example='"shop"')
     )
-    url: str = field(default="", metadata=key(URL, "where to find more about the project"))
-    documentation: str = field(default="", metadata=key(URL, "where its documentation is"))
+    description: str = field(
+        default="", metadata=key(TEXT, "one line about the project", example='"A shop"')
+    )
+    source: str = field(
+        default="",
+        metadata=key(
+            URL,
+            "where the source is; GHCR links the package to it",
+            example='"https://github.com/acme/shop"',
+        ),
+    )
+    url: str = field(
+        default="",
+        metadata=key(
+            URL, "where to find more about the project", example='"https://shop.example.com"'
+        ),
+    )
+    documentation: str = field(
+        default="",
+        metadata=key(URL, "where its documentation is", example='"https://shop.example.com/docs"'),
+    )
     licenses: str = field(
         default="", metadata=key(TEXT, "an SPDX licence expression", example='"Apache-2.0"')
     )
-    vendor: str = field(default="", metadata=key(TEXT, "who distributes the images"))
+    vendor: str = field(
+        default="", metadata=key(TEXT, "who distributes the images", example='"Acme"')
+    )
     output: Path = field(
         default=Path("dist"), metadata=key(PATH, "the folder for everything that podbuild writes")
     )
@@ -165,7 +184,7 @@ class PruneRule:
     match: re.Pattern[str] = field(
         metadata=key(REGEX, "the whole tag must match", example="'sha-[0-9a-f]{7}'")
     )
-    keep: int = field(metadata=key(COUNT, "how many of the newest stay"))
+    keep: int = field(metadata=key(COUNT, "how many of the newest stay", example="10"))
     older_than: float = field(  # seconds
         default=0.0, metadata=key(DURATION, "only what is older than this", example='"30d"')
     )

@@ -86,11 +86,16 @@ CONTEXT: Kind[Context] = Kind(
 class Secret:
     """A build secret: its id in the Containerfile, and where its value is."""
 
-    id: str = field(metadata=key(SECRET_ID, "the id that RUN --mount=type=secret names"))
-    env: str | None = field(
-        default=None, metadata=key(VARIABLE, "the environment variable that holds it")
+    id: str = field(
+        metadata=key(SECRET_ID, "the id that RUN --mount=type=secret names", example='"npm"')
     )
-    file: Path | None = field(default=None, metadata=key(PATH, "the file that holds it"))
+    env: str | None = field(
+        default=None,
+        metadata=key(VARIABLE, "the environment variable that holds it", example='"NPM_TOKEN"'),
+    )
+    file: Path | None = field(
+        default=None, metadata=key(PATH, "the file that holds it", example='"npm-token"')
+    )
 
     def __post_init__(self) -> None:
         """Refuse a secret from nowhere or from two places."""
