@@ -122,11 +122,12 @@ class Inventory:
     """All that a registry lists of one repository.
 
     `untagged` says whether manifests without a tag are in it: where not, they can only be found
-    through what names them.
+    through what names them. `immutable` are the tags that the registry never gives up.
     """
 
     entries: tuple[Entry, ...] = field(default=())
     untagged: bool = False
+    immutable: frozenset[Tag] = frozenset()
 
 
 class Remover(Protocol):
@@ -136,17 +137,24 @@ class Remover(Protocol):
     A 404 counts as GONE only after a following read agrees.
     """
 
+    @property
+    def referrers(self) -> Callable[[Digest], tuple[Digest, ...]]:
+        """Give what the referrers API adds to the listing; nothing where there is no such API."""
+
     def abilities(self) -> Abilities:
         """Ask, without deleting, what this login and registry can delete."""
 
     def inventory(self, on_page: Callable[[int], None] = lambda _count: None) -> Inventory:
         """List the repository completely, or raise: never a partial view."""
 
-    def referrers(self, digest: Digest) -> tuple[Digest, ...]:
-        """Give what the referrers API adds to the tags; empty where there is no such API."""
+    def listed(self) -> frozenset[Tag | Digest]:
+        """List again what `inventory` lists, in short: whether it changed or was incomplete."""
 
     def remove_tag(self, tag: Tag, expected: Digest) -> Removal:
         """Remove one tag that still names `expected`; its manifest and sibling tags stay."""
 
     def remove_manifest(self, digest: Digest, tags: frozenset[Tag] = frozenset()) -> Removal:
         """Remove a manifest that no tag names but `tags`, which go with it."""
+
+    def sweep(self) -> None:
+        """Remove what only the removed manifests needed, where no server does that."""
