@@ -21,6 +21,8 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Protocol
 
+from podbuild.model import MANIFEST_TYPES
+
 _HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "proxy-connection"})
 _PIECE = 64 * 1024
 _PATIENCE = 60.0  # seconds; no test waits that long unless it is stuck
@@ -357,12 +359,12 @@ class _Handler(BaseHTTPRequestHandler):
         """Keep what GET and HEAD of this path say before the write."""
         connection = HTTPConnection(self.server.proxy.upstream, timeout=_PATIENCE)
         wanted = {
-            name: value
-            for name, value in self.headers.items()
-            if name.lower() in ("authorization", "accept")
+            name: value for name, value in self.headers.items() if name.lower() == "authorization"
         }
         try:
-            connection.request("GET", self.path, headers={"Accept": "*/*", **wanted})
+            connection.request(
+                "GET", self.path, headers={"Accept": ", ".join(MANIFEST_TYPES), **wanted}
+            )
             reply = connection.getresponse()
             body = reply.read()
         finally:

@@ -1,29 +1,45 @@
+"""A real registry behind a proxy that breaks things."""
+
+from __future__ import annotations
+
+import threading
 from collections.abc import Iterator
 
 import pytest
 
-from podbuild.cancel import Cancel
-from podbuild.model import Digest, Repository
+from podbuild.errors import CredentialError, PublishError, VerificationError
+from podbuild.model import Digest, Repository, Tag
+from podbuild.retry import Retry
 from podbuild.store.blobs import BytesBlob
 from podbuild.store.client import Conduct, Endpoint, RegistryClient
+from podbuild.store.copy import copy_image, descendants, settled_head
+from podbuild.store.http import Network, Timeouts
+from podbuild.store.memory import MemoryStore
 from podbuild.store.registry import RegistryStore
 from podbuild.store.upload import UploadPolicy
 from tests.faults import (
     HTML,
+    Delay,
+    Down,
+    Fault,
     LostReply,
     On,
     Proxy,
+    RandomFaults,
     Reset,
     Script,
+    Stale,
     Status,
+    Truncate,
     fault_proxy,
     too_many,
 )
-from tests.images import blob_of
+from tests.images import blob_of, make_image, make_index
 from tests.registries import AT_ONCE, IN_TESTS, Server, registry_server
 
 pytestmark = pytest.mark.integration
 
+V1 = Tag("1.0.0")
 BIG = bytes(range(256)) * 8192  # 2 MiB
 UPLOADS = "/blobs/uploads/"
 
@@ -34,10 +50,13 @@ def server() -> Iterator[Server]:
         yield running
 
 
-def store_at(proxy: Proxy, path: str, policy: UploadPolicy | None = None) -> RegistryStore:
-    conduct = Conduct(retry=AT_ONCE, cancel=Cancel())
+def store_at(
+    proxy: Proxy, path: str, policy: UploadPolicy | None = None, conduct: Conduct | None = None
+) -> RegistryStore:
     client = RegistryClient(
-        Endpoint(host=proxy.host, insecure=True), conduct=conduct, network=IN_TESTS
+        Endpoint(host=proxy.host, insecure=True),
+        conduct=conduct or Conduct(retry=AT_ONCE),
+        network=IN_TESTS,
     )
     return RegistryStore(client, Repository(proxy.host, path), policy=policy or UploadPolicy())
 
@@ -75,3 +94,193 @@ def test_an_upload_survives(server: Server, name: str, chunk: int | None) -> Non
     with server.store(path).blob(blob) as content:
         assert b"".join(content.chunks()) == BIG
     assert sum(heard) == len(BIG)
+
+
+READS: dict[str, Fault] = {
+    "503": Status(503),
+    "reset": Reset(),
+    "reply lost": LostReply(),
+    "cut off": Truncate(40),
+    "429": too_many(),
+    "a gateway's web page": Status(502, b"<html>", HTML.headers),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_reads_survive(server: Server, name: str) -> None:
+    path = f"reads/{Digest.of(name.encode()).hex}"
+    image = make_image(server.store(path), b"layer of more than forty bytes, so it can be cut")
+    server.store(path).put_manifest(image, V1)
+    fault = READS[name]
+    script = Script(
+        *(On("GET|HEAD", where, fault=fault) for where in ("/manifests", "/tags", "/blobs"))
+    )
+    with fault_proxy(server.host, script) as proxy:
+        store = store_at(proxy, path)
+        assert store.manifest(V1) == image
+        assert store.tags() == (V1,)
+        with store.blob(image.layers[0]) as content:
+            assert b"".join(content.chunks()) == b"layer of more than forty bytes, so it can be cut"
+        assert len([one for one in proxy.seen if one.fault]) == 3
+
+
+def test_a_broken_download_goes_on_where_it_stopped(server: Server) -> None:
+    blob = blob_of(BIG)
+    server.store("broken/download").put_blob(blob, BytesBlob(BIG))
+    script = Script(
+        On("GET", "/blobs/", fault=Truncate(700_001)),
+        On("GET", "/blobs/", fault=Truncate(300_000), nth=2),
+    )
+    with fault_proxy(server.host, script) as proxy:
+        with store_at(proxy, "broken/download").blob(blob) as content:
+            assert b"".join(content.chunks()) == BIG
+        ranges = [one.headers.get("Range") for one in proxy.requests("GET", "/blobs/")]
+    assert ranges == [None, "bytes=700001-", "bytes=1000001-"]
+
+
+@pytest.mark.parametrize(
+    "fault", [Status(503), Reset(), Reset(after=20), LostReply(), too_many()], ids=repr
+)
+def test_a_manifest_is_put_in_spite_of(server: Server, fault: Fault) -> None:
+    path = f"manifests/{Digest.of(repr(fault).encode()).hex}"
+    with fault_proxy(server.host, Script(On("PUT", "/manifests/", fault=fault, times=2))) as proxy:
+        image = make_image(store_at(proxy, path), b"layer")
+        store_at(proxy, path).put_manifest(image, V1)
+    assert server.store(path).manifest(V1) == image
+
+
+def test_a_manifest_put_fails_for_good_and_leaves_the_tag(server: Server) -> None:
+    old, new = (make_image(server.store("for/good"), data) for data in (b"old", b"new"))
+    server.store("for/good").put_manifest(old, V1)
+    script = Script(On("PUT", "/manifests/", fault=Status(503), times=99))
+    with fault_proxy(server.host, script) as proxy:
+        with pytest.raises(PublishError, match="503"):
+            store_at(proxy, "for/good").put_manifest(new, V1)
+        assert len(proxy.requests("PUT")) == AT_ONCE.attempts
+    assert server.store("for/good").manifest(V1) == old
+
+
+def test_what_was_just_written_may_be_seen_late(server: Server) -> None:
+    old, new = (make_image(server.store("late"), data) for data in (b"old", b"new"))
+    server.store("late").put_manifest(old, V1)
+    with fault_proxy(server.host, Script(On("PUT", "/manifests/", fault=Stale(2)))) as proxy:
+        store = store_at(proxy, "late")
+        store.put_manifest(new, V1)
+        assert store.head(V1) == old.descriptor
+        assert settled_head(store, V1, new.digest, waits=(0.0, 0.0)) == new.descriptor
+
+
+def test_a_write_that_is_never_seen_is_not_made_up(server: Server) -> None:
+    image = make_image(server.store("never"), b"layer")
+    with fault_proxy(server.host, Script(On("PUT", "/manifests/", fault=Stale(9)))) as proxy:
+        store = store_at(proxy, "never")
+        store.put_manifest(image, V1)
+        assert settled_head(store, V1, image.digest, waits=(0.0, 0.0)) is None
+
+
+def test_blobs_that_the_registry_lost_are_sent_again(server: Server) -> None:
+    source = MemoryStore()
+    image = make_image(source, b"one layer", b"another layer")
+    lost = Status(400, b'{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"unknown"}]}')
+    script = Script(
+        On("PUT", "/manifests/", fault=lost, times=2),
+        On("HEAD", "/blobs/", fault=Status(404), nth=4, times=1),
+    )
+    with fault_proxy(server.host, script) as proxy:
+        copy_image(source, store_at(proxy, "lost/blobs"), image, tag=V1)
+        assert len(proxy.requests("POST", UPLOADS)) == 4
+    assert server.store("lost/blobs").manifest(V1) == image
+
+
+def test_a_registry_that_keeps_losing_blobs_is_given_up(server: Server) -> None:
+    source = MemoryStore()
+    image = make_image(source, b"a layer")
+    lost = Status(400, b'{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN"}]}')
+    with fault_proxy(server.host, Script(On("PUT", "/manifests/", fault=lost, times=99))) as proxy:
+        with pytest.raises(PublishError, match="MANIFEST_BLOB_UNKNOWN"):
+            copy_image(source, store_at(proxy, "lost/for/good"), image)
+        assert len(proxy.requests("PUT", "/manifests/")) == 3
+
+
+def test_a_registry_that_is_down_for_a_moment(server: Server) -> None:
+    with fault_proxy(server.host, Script(On("POST", UPLOADS, fault=Down()))) as proxy:
+
+        def wait(_seconds: float) -> None:
+            proxy.down()  # for good, if the proxy's own thread was slower
+            proxy.up()
+
+        retry = Retry(base=0.0, sleep=wait)
+        store = store_at(proxy, "down", conduct=Conduct(retry=retry))
+        store.put_blob(blob_of(BIG), BytesBlob(BIG))
+    assert server.store("down").has_blob(blob_of(BIG))
+
+
+def test_a_mirror_takes_no_pushes(server: Server) -> None:
+    server.store("mirrored").put_manifest(make_image(server.store("mirrored"), b"layer"), V1)
+    with registry_server(proxy=f"http://{server.host}") as mirror:
+        store = mirror.store("mirrored")
+        assert store.tags() == (V1,)
+        with pytest.raises(CredentialError, match="mirror or read-only"):
+            store.check_push()
+
+
+def test_a_slow_answer_is_a_failure_that_passes(server: Server) -> None:
+    never = threading.Event()
+    with fault_proxy(server.host, Script(On("GET", "/tags/", fault=Delay(never)))) as proxy:
+        quick = Network(timeouts=Timeouts(connect=5.0, read=0.2))
+        client = RegistryClient(
+            Endpoint(host=proxy.host, insecure=True), conduct=Conduct(retry=AT_ONCE), network=quick
+        )
+        told: list[str] = []
+        client._observe = told.append
+        assert RegistryStore(client, Repository(proxy.host, "slow")).tags() == ()
+        never.set()
+    assert "timed out" in told[0]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_faults_never_damage_a_copy(server: Server, seed: int) -> None:
+    copy_with_faults(server, seed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(100, 300))
+def test_random_faults_never_damage_a_copy_at_length(server: Server, seed: int) -> None:
+    copy_with_faults(server, seed)
+
+
+def copy_with_faults(server: Server, seed: int) -> None:
+    """A copy either arrives whole or fails with the tag unmoved; the next try completes it."""
+    source = MemoryStore()
+    layers = [
+        bytes([seed % 256]) * 300_000,
+        b"shared",
+        bytes([number % 251 for number in range(90_000)]),
+    ]
+    index = make_index(
+        source,
+        amd64=make_image(source, *layers),
+        arm64=make_image(source, *layers[1:], b"arm", architecture="arm64"),
+    )
+    path = f"random/{seed}"
+    chunk = None if seed % 2 else 50_000
+    policy = UploadPolicy() if chunk is None else UploadPolicy(whole_up_to=0, chunk=chunk)
+    heard: list[int] = []
+    with fault_proxy(server.host, RandomFaults(seed, rate=0.25, total=60)) as proxy:
+        for _ in range(60):
+            try:
+                copy_image(
+                    source, store_at(proxy, path, policy), index, tag=V1, on_bytes=heard.append
+                )
+            except (PublishError, VerificationError):
+                assert server.store(path).head(V1) in (None, index.descriptor)
+            else:
+                break
+    there = server.store(path)
+    assert there.manifest(V1) == index
+    assert descendants(there, index) == descendants(source, index)
+    for each in descendants(there, index):
+        for blob in each.blobs:
+            with there.blob(blob) as content:
+                assert b"".join(content.chunks()) == source.blobs[blob.digest]
+    assert sum(heard) == sum(map(len, source.blobs.values()))
