@@ -225,7 +225,9 @@ class Descriptor:
     def from_json(cls, value: JSONValue) -> Descriptor:
         """Read a descriptor object; raises VerificationError when it is none."""
         match value:
-            case {"mediaType": str(kind), "digest": str(digest), "size": int(size), **rest}:
+            case {"mediaType": str(kind), "digest": str(digest), "size": int(size), **rest} if (
+                size >= 0 and not isinstance(size, bool)
+            ):
                 return cls(
                     media_type=kind,
                     digest=Digest(digest),
@@ -321,7 +323,11 @@ class Manifest:
 
     def _descriptors(self, key: str) -> tuple[Descriptor, ...]:
         value = self.content.get(key)
-        return tuple(map(Descriptor.from_json, value)) if isinstance(value, list) else ()
+        if value is None:  # as Go writes an empty list
+            return ()
+        if not isinstance(value, list):  # read as empty, its parts would count as unreachable
+            raise VerificationError(f"{self.digest} is not a manifest: {key!r} is no list")
+        return tuple(map(Descriptor.from_json, value))
 
 
 def string_map(value: JSONValue) -> Mapping[str, str]:
