@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,14 +200,21 @@ def _fetch_suite(workshop: Workshop, mirror: str, suite: str, packages: Sequence
         raise UnreachableError(f"{mirror} {suite} has no new enough buildah ({buildah})")
     wanted = apt.wanted(packages)
     workshop.note(f"Debian {suite}: {len(wanted)} packages, buildah {buildah}")
+    archives = tuple(apt.archives / name for name in sorted(wanted))
+    for archive in _wrong(archives, wanted):
+        archive.unlink(missing_ok=True)  # apt itself only looks at the size of what is there
     apt.download(packages)
     _drop_lists(folder)
-    archives = tuple(apt.archives / name for name in sorted(wanted))
-    for archive in archives:
-        if file_digest(archive) != wanted[archive.name]:
-            archive.unlink()
-            raise ToolError(f"{archive.name} has a wrong checksum", hint="run the command again")
+    for archive in _wrong(archives, wanted):
+        raise ToolError(f"{archive.name} has a wrong checksum", hint="run the command again")
     return Fetched(origin=f"{mirror} {suite}", digests=wanted, archives=archives)
+
+
+def _wrong(archives: Sequence[Path], wanted: Mapping[str, str]) -> Iterator[Path]:
+    """Give the packages that are missing or have other bytes than the archive says."""
+    for archive in archives:
+        if not archive.is_file() or file_digest(archive) != wanted[archive.name]:
+            yield archive
 
 
 def unpack_engines(workshop: Workshop, fetched: Fetched, folder: Path, final: Path) -> None:

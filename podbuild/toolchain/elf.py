@@ -6,21 +6,22 @@ import struct
 from pathlib import Path
 
 _PT_INTERP = 3
+_HEAD = 1 << 16  # bytes that hold the program headers
 
 
 def interpreter(path: Path) -> str | None:
     """Give the loader that a program asks for; None for a static one, a library or no ELF file."""
     try:
         with path.open("rb") as file:
-            data = file.read(1 << 16)
+            head = file.read(_HEAD)
+            if head[:4] != b"\x7fELF" or len(head) < 64:  # noqa: PLR2004  # ELF header
+                return None
+            for kind, offset, size in _segments(head):
+                if kind == _PT_INTERP:
+                    file.seek(offset)  # patchelf puts it far behind
+                    return file.read(size).rstrip(b"\0").decode(errors="replace")
     except OSError:
         return None
-    if data[:4] != b"\x7fELF" or len(data) < 64:  # noqa: PLR2004  # ELF header
-        return None
-    order = "<" if data[5] == 1 else ">"
-    for kind, offset, size in _segments(data, order):
-        if kind == _PT_INTERP:
-            return data[offset : offset + size].rstrip(b"\0").decode(errors="replace")
     return None
 
 
@@ -34,8 +35,9 @@ def is_static_program(path: Path) -> bool:
     return magic == b"\x7fELF" and interpreter(path) is None
 
 
-def _segments(data: bytes, order: str) -> list[tuple[int, int, int]]:
+def _segments(data: bytes) -> list[tuple[int, int, int]]:
     """Give type, offset and size of each program header."""
+    order = "<" if data[5] == 1 else ">"
     if data[4] == 2:  # noqa: PLR2004  # ELFCLASS64
         (start,) = struct.unpack_from(f"{order}Q", data, 32)
         entry, count = struct.unpack_from(f"{order}HH", data, 54)

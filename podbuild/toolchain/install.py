@@ -80,7 +80,9 @@ def install(workshop: Workshop, request: Request) -> Record:
     """
     base = toolchain_folder(workshop.folders)
     base.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _locked(base / ".lock", workshop):
+    workshop.downloads.mkdir(mode=0o700, parents=True, exist_ok=True)
+    locks = (base / ".lock", workshop.downloads / ".lock")
+    with _locked(locks[0], workshop), _locked(locks[1], workshop):
         record = read_record(workshop.folders)
         if record is not None and _serves(workshop, record, request):
             workshop.note(f"{record.source} is installed in {record.folder}")
