@@ -1,0 +1,59 @@
+"""`podbuild init`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from podbuild.cli.options import Common, common_options
+from podbuild.cli.session import Session, open_session
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from podbuild.model import JSONValue
+
+
+@click.command(
+    epilog="\b\nExamples:\n  podbuild init && podbuild check\n  podbuild init -C ../other-project"
+)
+@common_options
+def command(common: Common) -> None:
+    """Write a first podbuild.toml and Containerfile.
+
+    What is there is guessed from (Containerfiles, the git remote) and never overwritten; the
+    output folder is added to .gitignore.
+    """
+    with open_session(common) as session:
+        from podbuild.errors import ConfigError  # noqa: PLC0415  # --help is asked often
+        from podbuild.initial import initial_files, look, write_files  # noqa: PLC0415
+
+        if session.file is not None:
+            raise ConfigError(
+                "init writes podbuild.toml and takes no --file", hint="-C names the folder"
+            )
+        files = initial_files(look(session.directory, remote=_remote(session)))
+        try:
+            written = write_files(session.directory, files)
+        except OSError as error:
+            raise ConfigError(f"can't write {error.filename}: {error.strerror}") from None
+        session.ui.give("\n".join(map(str, written)), _json(written))
+        session.ui.info("next: `podbuild check`, then `podbuild plan v0.1.0`")
+
+
+def _remote(session: Session) -> str:
+    """Give the URL of git's origin; empty where there is none, or no git."""
+    from podbuild.errors import PodbuildError  # noqa: PLC0415
+    from podbuild.git.facts import git_runner  # noqa: PLC0415
+
+    git = git_runner(session.runner, session.directory)
+    try:
+        return git("git", "config", "--get", "remote.origin.url", timeout=30).out.strip()
+    except PodbuildError:
+        session.cancel.check()
+        return ""
+
+
+def _json(written: tuple[Path, ...]) -> JSONValue:
+    return {"schema": 1, "written": [str(path) for path in written]}
