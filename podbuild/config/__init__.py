@@ -11,7 +11,7 @@ from podbuild.config.choices import (
     Timestamp,
 )
 from podbuild.config.image import Image
-from podbuild.config.load import FILE_NAME, find_config, load_config, parse_config
+from podbuild.config.load import FILE_NAME, find_config, load_config, parse_config, shown
 from podbuild.config.model import (
     CacheSettings,
     Config,
@@ -58,5 +58,6 @@ __all__ = [
     "find_config",
     "load_config",
     "parse_config",
+    "shown",
     "unknown_name",
 ]

@@ -206,6 +206,12 @@ def _named(
 
 def _with_variables(config: Config, environment: Mapping[str, str]) -> Config:
     """Keep what {env.NAME} may need, and nothing else of the environment."""
+    names = used_variables(config) & environment.keys()
+    return replace(config, env={name: environment[name] for name in names})
+
+
+def used_variables(config: Config) -> frozenset[str]:
+    """Give the environment variables that templates name."""
     templates = [*config.tags.release, *_flat(config.tags.branches)]
     for image in config.images:
         templates += [*image.build_args.values(), *image.labels.values()]
@@ -213,8 +219,7 @@ def _with_variables(config: Config, environment: Mapping[str, str]) -> Config:
         templates += _flat(image.tags.branches or {})
     templates += [registry.template for registry in config.registries]
     templates += [config.cache.registry] if config.cache.registry else []
-    names = frozenset[str]().union(*(template.variables for template in templates))
-    return replace(config, env={name: environment[name] for name in names & environment.keys()})
+    return frozenset[str]().union(*(template.variables for template in templates))
 
 
 def _flat(branches: Mapping[str, tuple[Template, ...]]) -> list[Template]:

@@ -118,6 +118,26 @@ def commit_dates(runner: Runner, folder: Path, commits: Collection[str]) -> Mapp
     return {commit: datetime.fromisoformat(date) for commit, date in lines}
 
 
+def tracked_modes(runner: Runner, folder: Path) -> Mapping[Path, int]:
+    """Give the permissions that a fresh clone gives each plain file below `folder`.
+
+    Empty where git knows nothing.
+    """
+    try:
+        listed = git_runner(runner, folder)("git", "ls-files", "--stage", "-z", timeout=TIMEOUT)
+    except (ToolError, CommandError):
+        return {}
+    return dict(_modes(listed.out, folder))
+
+
+def _modes(listed: str, folder: Path) -> Iterator[tuple[Path, int]]:
+    """Read `mode object stage TAB path`; git keeps of a mode only whether it is executable."""
+    for entry in listed.split("\0"):
+        mode, _, rest = entry.partition(" ")
+        if mode in ("100644", "100755"):
+            yield folder / rest.partition("\t")[2], int(mode[-3:], 8)
+
+
 _STATUS = ("--porcelain=v2", "--branch", "-z", "--untracked-files=all")
 _TAG_FORMAT = "%(refname:strip=2) %(objectname) %(*objectname)"
 

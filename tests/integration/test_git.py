@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from podbuild.errors import ConfigError
-from podbuild.git import Facts, History, NoFacts, commit_dates, read_facts
+from podbuild.git import Facts, History, NoFacts, commit_dates, read_facts, tracked_modes
 from podbuild.run import Runner
 from podbuild.tags import Ancestry
 
@@ -307,3 +307,17 @@ def test_the_remote_is_asked_once(repo: Repository) -> None:
     assert history.ancestry("e" * 40) is Ancestry.GONE
     there.git("remote", "set-url", "origin", "file:///nowhere/at/all")
     assert history.ancestry("f" * 40) is Ancestry.GONE
+
+
+def test_the_modes_that_a_fresh_clone_would_have(repo: Repository) -> None:
+    for name in ("plain", "program"):
+        (repo.path / name).touch()
+    (repo.path / "program").chmod(0o700)
+    (repo.path / "link").symlink_to("plain")
+    repo.commit()
+    (repo.path / "plain").chmod(0o600)
+    assert tracked_modes(repo.runner, repo.path) == {
+        repo.path / "plain": 0o644,
+        repo.path / "program": 0o755,
+    }
+    assert tracked_modes(repo.runner, repo.path.parent) == {}

@@ -1,0 +1,173 @@
+"""`podbuild check`: the configuration and the Containerfiles it names, without an engine."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from podbuild.check.findings import Finding, Level, finding_of
+from podbuild.check.rules import Subject, check_containerfile, check_texts
+from podbuild.config import Config, FolderContext, Image, shown
+from podbuild.config.load import dotted, used_variables
+from podbuild.config.locate import line_of
+from podbuild.containerfile import Containerfile, read_containerfile
+from podbuild.errors import ConfigError, CredentialError, PodbuildError
+from podbuild.plan import Request, Source, make_plan
+from podbuild.versions import Version
+
+__all__ = [
+    "Finding",
+    "Level",
+    "check_modes",
+    "check_project",
+    "require_inputs",
+    "require_secrets",
+]
+
+
+def check_project(config: Config) -> tuple[Finding, ...]:
+    """Give all that is wrong or worth a word, errors first."""
+    text = config.path.read_text(encoding="utf-8")
+    found = [*_plans(config), *_remarks(config, text)]
+    for image in config.images:
+        line = line_of(text, ("images", image.name))
+        found += [replace(each, line=line) for each in _missing_inputs(config, image)]
+        found += _containerfile_findings(config, image)
+    return tuple(sorted(dict.fromkeys(found), key=lambda each: [*Level].index(each.level)))
+
+
+def require_inputs(images: Iterable[Image]) -> None:
+    """Raise ConfigError for the first file or folder that an image needs and that is missing."""
+    for image in images:
+        for problem in _missing(image):
+            raise problem
+
+
+def require_secrets(images: Iterable[Image], environment: Mapping[str, str]) -> None:
+    """Raise CredentialError for the first build secret whose variable or file is missing."""
+    for image in images:
+        for secret in image.secrets:
+            place = f"secret {secret.id!r} of image {image.name!r}"
+            if secret.env is not None and secret.env not in environment:
+                raise CredentialError(
+                    f"{place}: the environment variable {secret.env} is not set",
+                    hint=f"set {secret.env}",
+                )
+            if secret.file is not None and not secret.file.is_file():
+                raise CredentialError(
+                    f"{place}: there is no file {shown(secret.file)}",
+                    hint="write the secret to that file, or name another one",
+                )
+
+
+def check_modes(expected: Mapping[Path, int]) -> tuple[Finding, ...]:
+    """Warn of files whose mode is not the one that git gives with its usual umask, 022.
+
+    A mode reaches the image, so that a clone elsewhere would give another digest. `expected` is
+    what git would give, by path.
+    """
+    odd = [path for path, mode in sorted(expected.items()) if _mode(path) not in (None, mode)]
+    if not odd:
+        return ()
+    return (
+        Finding(
+            level=Level.WARNING,
+            file=shown(odd[0]),
+            message=f"{len(odd)} file{'s have' if len(odd) > 1 else ' has'} a mode that a fresh "
+            f"clone would not have: {_mode(odd[0]):04o} instead of {expected[odd[0]]:04o}",
+            hint="umask 022, then check the files out again",
+        ),
+    )
+
+
+def _mode(path: Path) -> int | None:
+    """Give a plain file's permissions; None where there is none."""
+    try:
+        facts = path.lstat()
+    except OSError:
+        return None
+    return stat.S_IMODE(facts.st_mode) if stat.S_ISREG(facts.st_mode) else None
+
+
+def _plans(config: Config) -> Iterator[Finding]:
+    """Plan a release and a push to each branch that is named, to see what would collide."""
+    # A variable that is not set here may be set where the release runs.
+    values = {name: config.env.get(name, name.lower()) for name in used_variables(config)}
+    source = Source(commit="0" * 40, branch="main")
+    requests = [(Request(version=Version(1, 0, 0)), source)]
+    rules = [config.tags.branches, *(image.tags.branches or {} for image in config.images)]
+    branches = {branch for rule in rules for branch in rule if not {*branch} & {*"*?["}}
+    requests += [(Request(), Source(commit="0" * 40, branch=each)) for each in sorted(branches)]
+    for request, here in requests:
+        try:
+            make_plan(replace(config, env=values), request, here)
+        except PodbuildError as error:
+            yield finding_of(error, shown(config.path))
+
+
+def _remarks(config: Config, text: str) -> Iterator[Finding]:
+    for image in config.images:
+        for remark in check_texts(image):
+            yield Finding(
+                level=Level.WARNING,
+                file=shown(config.path),
+                line=_line(text, remark.way),
+                message=f"{dotted(remark.way)}{remark.message}",
+                hint=remark.hint,
+            )
+
+
+def _line(text: str, way: tuple[str, ...]) -> int:
+    """Give the line of an image's key, which may stand in [defaults]."""
+    table = line_of(text, way[:2])
+    found = line_of(text, way)
+    return found if found != table else line_of(text, ("defaults", *way[2:]))
+
+
+def _missing_inputs(config: Config, image: Image) -> Iterator[Finding]:
+    return (finding_of(error, shown(config.path)) for error in _missing(image))
+
+
+def _containerfile_findings(config: Config, image: Image) -> Iterator[Finding]:
+    if not image.containerfile.is_file():
+        return
+    file = shown(image.containerfile)
+    try:
+        subject = Subject(config=config, image=image, containerfile=_read(image), file=file)
+        yield from check_containerfile(subject)
+    except PodbuildError as error:
+        yield finding_of(error, file)
+
+
+def _read(image: Image) -> Containerfile:
+    file = shown(image.containerfile)
+    try:
+        text = image.containerfile.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"can't read {file}: {error}") from None
+    return read_containerfile(text, where=file)
+
+
+def _missing(image: Image) -> Iterator[ConfigError]:
+    name = f"image {image.name!r}"
+    if not image.context.is_dir():
+        yield ConfigError(
+            f"{name}: there is no folder {shown(image.context)}", hint="context names a folder"
+        )
+    if not image.containerfile.is_file():
+        yield ConfigError(
+            f"{name}: there is no {shown(image.containerfile)}",
+            hint="write it, or name another one with containerfile",
+        )
+    if image.ignorefile is not None and not image.ignorefile.is_file():
+        yield ConfigError(
+            f"{name}: there is no {shown(image.ignorefile)}", hint="ignorefile names a file"
+        )
+    for key, context in image.contexts.items():
+        if isinstance(context, FolderContext) and not context.path.is_dir():
+            yield ConfigError(
+                f"{name}: there is no folder {shown(context.path)}, the context {key!r}",
+                hint="contexts are folders, image:NAME or docker-image://REFERENCE",
+            )

@@ -1,0 +1,190 @@
+"""What a Containerfile and its image's configuration say of each other. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from podbuild.check.findings import Finding, Level
+from podbuild.config import Config, Format, Image, Timestamp
+from podbuild.containerfile import Containerfile, Reference, platform_arguments
+from podbuild.template import VERSION_NAMES, Placeholders, Template
+from podbuild.versions import Version
+
+ETAG_SERVERS = ("nginx", "httpd", "caddy")  # their ETag is made of a file's time and size
+
+_CHANGING = VERSION_NAMES | {"sha", "branch"}
+_SECRET_WORDS = ("TOKEN", "PASSWORD", "SECRET", "CREDENTIAL", "PRIVATE_KEY")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """An image, its Containerfile as read, and how messages name that file."""
+
+    config: Config
+    image: Image
+    containerfile: Containerfile
+    file: str
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Give what ARG sees on the image's first platform, with a version made up."""
+        values = Placeholders(
+            project=self.config.project.name,
+            image=self.image.name,
+            version=Version(1, 0, 0),
+            sha="0" * 7,
+            branch="main",
+            env=self.config.env,
+        )
+        known = {
+            name: template.expand(values)
+            for name, template in self.image.build_args.items()
+            if template.variables <= self.config.env.keys()
+        }
+        platform = self.image.platforms[0]
+        return {**platform_arguments(platform, platform), **known}
+
+    def warn(self, line: int | None, message: str, hint: str) -> Finding:
+        """Give a warning in the Containerfile."""
+        return Finding(level=Level.WARNING, file=self.file, line=line, message=message, hint=hint)
+
+
+def check_containerfile(subject: Subject) -> Iterator[Finding]:
+    """Give what is worth a word about one image; raises ConfigError for an unknown target."""
+    outside = subject.containerfile.outside(subject.variables, target=subject.image.target)
+    yield from _contexts(subject, outside)
+    yield from _etags(subject, outside)
+    yield from _healthchecks(subject)
+    yield from _unpinned(subject)
+    yield from _arguments(subject)
+    yield from _secrets(subject)
+
+
+def _contexts(subject: Subject, outside: tuple[Reference, ...]) -> Iterator[Finding]:
+    """Find contexts that nothing uses, and images that are meant but not in `contexts`."""
+    image, used = subject.image, {reference.value for reference in outside}
+    for name in image.contexts:
+        if name not in used:
+            yield subject.warn(
+                None,
+                f"the context {name!r} of {image.name!r} is not used",
+                f"FROM {name}, or COPY --from={name}",
+            )
+    names = {each.name for each in subject.config.images} - {image.name}
+    for reference in outside:
+        if reference.value in names and reference.value not in image.contexts:
+            yield subject.warn(
+                reference.line,
+                f"{reference.value} comes from a registry, though an image has this name",
+                f'contexts = {{ {reference.value} = "image:{reference.value}" }} if it is meant',
+            )
+
+
+def _etags(subject: Subject, outside: tuple[Reference, ...]) -> Iterator[Finding]:
+    if subject.image.timestamp is Timestamp.COMMIT:
+        return
+    for reference in outside:
+        name = reference.value.rpartition("/")[2].partition("@")[0].partition(":")[0]
+        server = next((each for each in ETAG_SERVERS if name.startswith(each)), None)
+        if server:
+            yield Finding(
+                level=Level.NOTE,
+                file=subject.file,
+                line=reference.line,
+                message=f"{server} makes ETags of file times, which are the same in every release",
+                hint='timestamp = "commit" gives files the time of the commit',
+            )
+
+
+def _healthchecks(subject: Subject) -> Iterator[Finding]:
+    if subject.image.format is Format.DOCKER:
+        return
+    target = subject.image.target
+    for stage in subject.containerfile.needed(target, subject.variables):
+        for instruction in stage.instructions:
+            if instruction.word == "HEALTHCHECK" and instruction.text.upper() != "NONE":
+                yield subject.warn(
+                    instruction.line, "oci format has no HEALTHCHECK", 'format = "docker" keeps it'
+                )
+
+
+def _unpinned(subject: Subject) -> Iterator[Finding]:
+    image = subject.image
+    for instruction in subject.containerfile.unpinned(subject.variables, target=image.target):
+        yield subject.warn(
+            instruction.line,
+            f"this ADD may bring other bytes each time, so {image.name!r} is built every time",
+            "ADD --checksum=sha256:... URL, or a git URL with #<commit>",
+        )
+
+
+def _arguments(subject: Subject) -> Iterator[Finding]:
+    containerfile, image = subject.containerfile, subject.image
+    every = (*containerfile.arguments, *containerfile.instructions)
+    declared = {
+        word.partition("=")[0]
+        for instruction in every
+        if instruction.word == "ARG"
+        for word in instruction.words
+    }
+    for name in image.build_args:
+        if name not in declared:
+            yield subject.warn(
+                None, f"no ARG takes the build argument {name} of {image.name!r}", f"ARG {name}"
+            )
+
+
+def _secrets(subject: Subject) -> Iterator[Finding]:
+    """Find secrets that RUN asks for and the configuration does not name."""
+    known = {secret.id for secret in subject.image.secrets}
+    stages = subject.containerfile.needed(subject.image.target, subject.variables)
+    for instruction in (each for stage in stages for each in stage.instructions):
+        mounts = instruction.all_flags("mount") if instruction.word == "RUN" else ()
+        for mount in mounts:
+            options = dict(part.partition("=")[::2] for part in mount.split(","))
+            name = options.get("id", "")
+            if options.get("type") == "secret" and name and name not in known:
+                yield subject.warn(
+                    instruction.line,
+                    f"the secret {name!r} is not in the configuration of {subject.image.name!r}",
+                    f'secrets = [{{ id = "{name}", env = "..." }}]',
+                )
+
+
+@dataclass(frozen=True)
+class ConfigRemark:
+    """A warning about a key of podbuild.toml: the way to it, what, and what to do."""
+
+    way: tuple[str, str, str, str]
+    message: str
+    hint: str
+
+
+def check_texts(image: Image) -> Iterator[ConfigRemark]:
+    """Give the texts of an image that change with each release, or that could tell a secret."""
+    tables = {"build-args": image.build_args, "labels": image.labels}
+    for table, texts in tables.items():
+        for name, template in texts.items():
+            way = ("images", image.name, table, name)
+            changing = sorted(template.names & _CHANGING)
+            if changing:
+                yield ConfigRemark(
+                    way,
+                    f"{{{changing[0]}}} changes, so {image.name!r} is built again for each release",
+                    "leave it out: version and revision stand on the index anyway",
+                )
+            for variable in _telling(template):
+                yield ConfigRemark(
+                    way,
+                    f"{variable} would be readable in the image",
+                    "give it as a build secret: secrets = [...]",
+                )
+
+
+def _telling(template: Template) -> list[str]:
+    return sorted(
+        variable
+        for variable in template.variables
+        if any(word in variable.upper() for word in _SECRET_WORDS)
+    )
