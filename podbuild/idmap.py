@@ -11,7 +11,8 @@ from pathlib import Path
 from podbuild.errors import ToolError
 from podbuild.run import CommandError, Runner
 
-MIN_IDS = 65536  # what common images need: nobody is 65534
+# What common images need: nobody is 65534. A user inside a rootless container has exactly so many.
+MIN_IDS = 65535
 
 
 @dataclass(frozen=True)

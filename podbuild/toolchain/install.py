@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
-from podbuild.emulation import GUESTS, native_architecture
 from podbuild.errors import ToolError
+from podbuild.run import CommandError
 from podbuild.toolchain import debian, podman_static
 from podbuild.toolchain.download import UnreachableError
 from podbuild.toolchain.find import probe_version
@@ -78,7 +78,17 @@ def install(workshop: Workshop, request: Request) -> Record:
 
     Raises ToolError: no source serves (UnreachableError), a wrong checksum, a tool missing.
     """
-    base = toolchain_folder(workshop.folders)
+    try:
+        return _install(workshop, request, toolchain_folder(workshop.folders))
+    except CommandError as error:
+        raise ToolError(
+            f"the toolchain can't be installed: {error}", details=error.details
+        ) from None
+    except OSError as error:
+        raise ToolError(f"the toolchain can't be installed: {error}") from None
+
+
+def _install(workshop: Workshop, request: Request, base: Path) -> Record:
     base.mkdir(mode=0o700, parents=True, exist_ok=True)
     workshop.downloads.mkdir(mode=0o700, parents=True, exist_ok=True)
     locks = (base / ".lock", workshop.downloads / ".lock")
@@ -184,7 +194,10 @@ def _versions(workshop: Workshop, folder: Path) -> Mapping[str, str]:
         if version is not None:
             found[name] = version
     if not any(kind in found for kind in EngineKind):
-        raise ToolError(f"the engines in {folder} do not run on this machine")
+        raise ToolError(
+            f"the engines in {folder} do not run on this machine",
+            hint="is that file system mounted noexec? XDG_STATE_HOME can name another one",
+        )
     return {name: str(version) for name, version in found.items()}
 
 
@@ -214,10 +227,3 @@ def _try(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def emulated_architectures(record: Record) -> tuple[str, ...]:
-    """Give the foreign architectures that a private toolchain's qemu runs."""
-    native = native_architecture()
-    found = (guest for guest in GUESTS if f"qemu/{guest.qemu}" in record.files)
-    return tuple(guest.architecture for guest in found if guest.architecture != native)

@@ -380,3 +380,12 @@ def test_a_second_installation_waits_for_the_first(tmp_path: Path) -> None:
         record = install(workshop, request(stalling.url))
     assert "another installation is at work" in notes[0]
     assert record.versions["podman"] == "5.8.4"
+
+
+def test_what_the_disk_refuses_is_one_line(server: Server, tmp_path: Path) -> None:
+    inside_a_file = tmp_path / "file"
+    inside_a_file.touch()
+    folders = Folders(cache=tmp_path, state=inside_a_file, runtime=tmp_path)
+    workshop = Workshop(runner=bare_runner(), folders=folders, note=lambda _text: None)
+    with pytest.raises(ToolError, match=r"the toolchain can't be installed: .*Not a directory"):
+        install(workshop, request(server.url))
