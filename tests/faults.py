@@ -186,6 +186,8 @@ class Proxy:
         self.seen: list[Seen] = []
         self.stale: dict[str, list[tuple[int, dict[str, str], bytes]]] = {}
         self.lock = threading.Lock()
+        self._switching = threading.RLock()
+        self._closed = False
         self._listening: tuple[_Server, threading.Thread] | None = None
         self._port = 0
         self._timer: threading.Timer | None = None
@@ -194,22 +196,22 @@ class Proxy:
 
     def down(self, seconds: float = 0.0) -> None:
         """Refuse connections, for some seconds or (0) until `up`."""
-        with self.lock:
+        with self._switching:
             if self._listening is None:
                 return
             server, thread = self._listening
             self._listening = None
-        server.shutdown()
-        thread.join()
-        server.server_close()
-        if seconds:
-            self._timer = threading.Timer(seconds, self.up)
-            self._timer.start()
+            server.shutdown()
+            thread.join()
+            server.server_close()
+            if seconds:
+                self._timer = threading.Timer(seconds, self.up)
+                self._timer.start()
 
     def up(self) -> None:
         """Accept connections again."""
-        with self.lock:
-            if self._listening is None:
+        with self._switching:
+            if self._listening is None and not self._closed:
                 self._up()
 
     def requests(self, method: str, path: str = "") -> list[Seen]:
@@ -218,6 +220,7 @@ class Proxy:
 
     def close(self) -> None:
         """Stop for good."""
+        self._closed = True
         if self._timer:
             self._timer.cancel()
             self._timer.join()
@@ -281,7 +284,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._drain(after)
                 self._reset()
             case Down(seconds):
-                threading.Thread(target=proxy.down, args=(seconds,), daemon=True).start()
+                proxy.down(seconds)
                 self._reset()
             case Delay(until):
                 assert until.wait(_PATIENCE)

@@ -206,7 +206,6 @@ def test_a_registry_that_is_down_for_a_moment(server: Server) -> None:
     with fault_proxy(server.host, Script(On("POST", UPLOADS, fault=Down()))) as proxy:
 
         def wait(_seconds: float) -> None:
-            proxy.down()  # for good, if the proxy's own thread was slower
             proxy.up()
 
         retry = Retry(base=0.0, sleep=wait)
@@ -283,4 +282,5 @@ def copy_with_faults(server: Server, seed: int) -> None:
         for blob in each.blobs:
             with there.blob(blob) as content:
                 assert b"".join(content.chunks()) == source.blobs[blob.digest]
-    assert sum(heard) == sum(map(len, source.blobs.values()))
+    # Less, where a blob arrived whose upload seemed to fail for good.
+    assert 0 < sum(heard) <= sum(map(len, source.blobs.values()))
