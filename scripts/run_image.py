@@ -60,7 +60,12 @@ class Engine:
         config = json.loads(self.ask("inspect", "--format", "{{json .OCIv1.Config}}", container))
         argv = [*(config.get("Entrypoint") or ()), *(command or config.get("Cmd") or ())]
         run = ("run", "--isolation", "chroot", container, "--", *argv)
-        return subprocess.call((*self.argv, *run), env=self.env)
+        # A session of its own: buildah panics on Ctrl-C; closing the namespace ends it instead.
+        with subprocess.Popen((*self.argv, *run), env=self.env, start_new_session=True) as process:
+            try:
+                return process.wait()
+            finally:
+                process.kill()
 
 
 def main() -> int:
@@ -77,17 +82,18 @@ def main() -> int:
     folders = find_folders(os.environ, Path("dist"))
     toolchain = find(runner, folders)
     work = Path(tempfile.mkdtemp(dir=folders.cache, prefix="run-"))
-    with open_namespace(runner, folders, toolchain.qemu, emulate=(platform,)) as namespace:
-        engine = Engine(
-            argv=(*namespace.prefix, str(toolchain.engine.path)),
-            env={**os.environ, **namespace.env, **settings(work, toolchain)},
-        )
-        try:
+    try:
+        with open_namespace(runner, folders, toolchain.qemu, emulate=(platform,)) as namespace:
+            engine = Engine(
+                argv=(*namespace.prefix, str(toolchain.engine.path)),
+                env={**os.environ, **namespace.env, **settings(work, toolchain)},
+            )
             return engine.run(f"oci:{Path(layout).resolve()}:{tag}", platform, asked.command)
-        except KeyboardInterrupt:
-            return 130
-        finally:
-            subprocess.run((*namespace.prefix, "rm", "-rf", str(work)), check=False)
+    except KeyboardInterrupt:
+        return 130
+    finally:  # in a namespace again: its files belong to other ids
+        with open_namespace(runner, folders, toolchain.qemu) as namespace:
+            namespace.inside(runner)("rm", "-rf", "--", str(work))
 
 
 if __name__ == "__main__":
