@@ -232,7 +232,7 @@ def _readable(path: Path) -> str:
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(
-            f"{path}: can't be read as certificates: {reason}",
+            f"{path}: can't be read as certificates: {_lower(reason)}",
             hint="`ca` names a file with certificates in PEM form",
         ) from None
     return pem
