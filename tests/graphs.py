@@ -61,7 +61,6 @@ def graph_of(
         },
         nodes=nodes,
         missing=frozenset(map(digest_of, missing)),
-        listed=frozenset(nodes),
         pushed={digest_of(name): time for name, time in (pushed or {}).items()},
     )
 
@@ -84,7 +83,7 @@ def graphs(draw: st.DrawFn) -> Graph:
         tags[tag] = draw(st.sampled_from(digests))
     times = st.integers(-48, 24 * 60).map(lambda hours: ago(hours=hours))
     pushed = {digest: time for digest in digests if (time := draw(st.none() | times))}
-    return Graph(tags=tags, nodes=nodes, listed=frozenset(digests), pushed=pushed)
+    return Graph(tags=tags, nodes=nodes, pushed=pushed)
 
 
 _TAGS = [

@@ -56,14 +56,14 @@ class Node:
 class Graph:
     """All tags and manifests of one repository, and what is named but is not there.
 
-    `listed` are the manifests that the registry itself lists; `pushed` are its own times.
+    `pushed` are the registry's own times, `immutable` the tags that it never gives up.
     """
 
     tags: Mapping[Tag, Digest] = field(default_factory=dict)
     nodes: Mapping[Digest, Node] = field(default_factory=dict)
     missing: frozenset[Digest] = frozenset()
-    listed: frozenset[Digest] = frozenset()
     pushed: Mapping[Digest, datetime] = field(default_factory=dict)
+    immutable: frozenset[Tag] = frozenset()
 
     @cached_property
     def attached(self) -> Mapping[Tag, Digest]:
@@ -72,7 +72,7 @@ class Graph:
         Where the manifest is not here the tag may speak of another repository (cosign can be told
         to keep signatures apart), so it is a tag like any other.
         """
-        found = ((tag, subject_of_tag(tag)) for tag in self.tags)
+        found = ((tag, subject_of_tag(tag)) for tag in self.tags if tag not in self.immutable)
         return {tag: subject for tag, subject in found if subject and subject in self.nodes}
 
     @cached_property

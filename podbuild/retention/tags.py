@@ -75,7 +75,9 @@ def _settled(graph: Graph, policy: Policy) -> Iterator[tuple[Tag, Verdict]]:
     stable = [version for version in versions.values() if version and version.is_stable]
     current = max(stable, default=None)
     for tag, version in versions.items():
-        if tag in policy.protected:
+        if tag in graph.immutable:
+            yield tag, Verdict(False, "it is immutable at the registry")
+        elif tag in policy.protected:
             yield tag, Verdict(False, "it is a moving tag")
         elif current and version == current:
             yield tag, Verdict(False, "it is the current release")

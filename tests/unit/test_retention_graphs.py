@@ -144,7 +144,6 @@ def test_a_second_run_of_a_done_cleanup_finds_nothing_more_of_what_was_named(
     rest = Graph(
         tags=dict(plan.roots),
         nodes={digest: node for digest, node in graph.nodes.items() if digest not in gone},
-        listed=graph.listed - gone,
         pushed=graph.pushed,
     )
     again = make_removal_plan(rest, policy, abilities)
@@ -182,7 +181,7 @@ def test_a_clock_that_is_wrong_only_keeps_more(
 ) -> None:
     graph, policy, abilities = case
     future = {digest: NOW + timedelta(hours=abs(hours) + 1) for digest in graph.nodes}
-    ahead = Graph(tags=graph.tags, nodes=graph.nodes, listed=graph.listed, pushed=future)
+    ahead = Graph(tags=graph.tags, nodes=graph.nodes, pushed=future)
     plan = make_removal_plan(ahead, policy, abilities)
     named = {graph.tags[tag] for tag in set(graph.tags) - set(plan.roots)}
     assert {item.digest for item in plan.removed if not item.tag} <= (

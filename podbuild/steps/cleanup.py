@@ -1,0 +1,179 @@
+"""Delete what nothing kept can reach: planned on the whole graph, looked at again, verified.
+
+A cleanup that fails never undoes a release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from podbuild.cancel import Cancel
+from podbuild.config.model import Retention
+from podbuild.errors import CleanupError, PodbuildError, PublishError, VerificationError
+from podbuild.model import Digest
+from podbuild.retention import (
+    Item,
+    Policy,
+    RemovalPlan,
+    make_removal_plan,
+    superseded_policy,
+)
+from podbuild.steps.chart import Chart, Place, chart
+from podbuild.steps.removal import Cleaned, Removing
+from podbuild.steps.soundness import check_kept
+from podbuild.store import Inventory, Removal
+
+_TRIES = 3  # views of a repository that may change under our eyes
+
+
+def _nothing(_count: int) -> None:
+    return
+
+
+def _silent(_item: Item, _removal: Removal) -> None:
+    return
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Hears of what was listed, read, removed and checked."""
+
+    listed: Callable[[int], None] = _nothing
+    read: Callable[[int], None] = _nothing
+    removed: Callable[[Item, Removal], None] = _silent
+    checked: Callable[[int], None] = _nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """The plan for one repository, with what it was made from."""
+
+    place: Place
+    plan: RemovalPlan
+    chart: Chart = field(repr=False)
+    view: frozenset[object] = field(repr=False)
+
+
+def plan_repository(place: Place, policy: Policy, progress: Progress | None = None) -> Planned:
+    """Give what a cleanup of one repository would do. Deletes nothing.
+
+    Raises CleanupError where the view is not complete, CredentialError for a missing right.
+    """
+    hears = progress or Progress()
+    try:
+        abilities = place.remover.abilities()
+        inventory = place.remover.inventory(hears.listed)
+        found = chart(place, inventory, policy.superseded, on_read=hears.read)
+        plan = make_removal_plan(found.graph, policy, abilities)
+    except (PublishError, VerificationError) as error:
+        raise _incomplete(place, error) from error
+    return Planned(place=place, plan=plan, chart=found, view=view_of(inventory))
+
+
+def apply_plan(
+    planned: Planned, cancel: Cancel, progress: Progress | None = None
+) -> Cleaned | None:
+    """Carry out a plan, if the repository still looks the same; None where it does not.
+
+    Every tag is asked again right before it goes. Afterwards every kept image must still be
+    complete. Raises CleanupError, CredentialError.
+    """
+    hears = progress or Progress()
+    if not planned.plan.removed:
+        return Cleaned()
+    place = planned.place
+    try:
+        if place.remover.listed() != planned.view:
+            return None
+        removing = Removing(place, planned.plan, planned.chart, cancel, hears.removed)
+        failure = _until_it_fails(removing)
+        restored = check_kept(place, planned.plan, removing.archive, removing.gone, hears.checked)
+        if failure:
+            raise failure
+        place.remover.sweep()
+    except (PublishError, VerificationError) as error:
+        raise _incomplete(place, error) from error
+    return removing.cleaned(restored)
+
+
+def prune_repository(
+    place: Place, policy: Policy, cancel: Cancel, progress: Progress | None = None
+) -> tuple[Planned, Cleaned]:
+    """Plan and apply; a repository that changes meanwhile is planned again.
+
+    Raises CleanupError where it does not come to rest.
+    """
+    for _ in range(_TRIES):
+        planned = plan_repository(place, policy, progress)
+        cleaned = apply_plan(planned, cancel, progress)
+        if cleaned is not None:
+            return planned, cleaned
+    raise CleanupError(
+        f"{place.store.name} changes while it is looked at, or its list is not complete",
+        hint="nothing was deleted; try again when no release runs",
+    )
+
+
+def clean_superseded(
+    place: Place,
+    retention: Retention,
+    superseded: Mapping[Digest, datetime],
+    now: datetime,
+    cancel: Cancel,
+    progress: Progress | None = None,
+) -> Cleaned:
+    """Delete what moving tags left, where its grace is over and nothing kept needs it.
+
+    Raises CleanupError whatever goes wrong (the release stands), or the error of a stop.
+    """
+    policy = superseded_policy(retention, now, superseded)
+    if not policy.due:
+        return Cleaned()
+    try:
+        return prune_repository(place, policy, cancel, progress)[1]
+    except CleanupError:
+        raise
+    except PodbuildError as error:
+        cancel.check()
+        raise CleanupError(
+            f"{place.store.name}: {error.message}", hint=error.hint, details=error.details
+        ) from error
+
+
+def view_of(inventory: Inventory) -> frozenset[object]:
+    """Give what `Remover.listed` must give again: the tags, and the manifests where listed."""
+    tags = frozenset(tag for entry in inventory.entries for tag in entry.tags)
+    digests = frozenset(entry.digest for entry in inventory.entries if inventory.untagged)
+    return tags | digests
+
+
+def _until_it_fails(removing: Removing) -> PodbuildError | None:
+    """Remove in order; an error stops the repository, and what is kept is checked even then."""
+    try:
+        removing.run()
+    except PodbuildError as error:
+        removing.cancel.check()
+        return error
+    return None
+
+
+def _incomplete(place: Place, error: PodbuildError) -> CleanupError:
+    return CleanupError(
+        f"{place.store.name}: cleanup stopped: {error.message}",
+        hint=error.hint or "nothing that is kept was touched; run the same command again",
+        details=error.details,
+    )
+
+
+__all__ = [
+    "Cleaned",
+    "Place",
+    "Planned",
+    "Progress",
+    "apply_plan",
+    "clean_superseded",
+    "plan_repository",
+    "prune_repository",
+]
