@@ -1,0 +1,34 @@
+"""Print those of the given platforms that this machine runs, proved by a program of each.
+
+runnable.py OS/ARCH...   (why another one does not run, and what would help, goes to stderr)
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from podbuild.errors import ToolError
+from podbuild.folders import find_folders
+from podbuild.model import Platform
+from podbuild.namespace import open_namespace
+from podbuild.run import Runner
+from podbuild.toolchain import find
+
+
+def main() -> None:
+    """Try each platform."""
+    runner = Runner(env=dict(os.environ))
+    folders = find_folders(os.environ, Path("dist"))
+    toolchain = find(runner, folders)
+    for platform in map(Platform.parse, sys.argv[1:]):
+        try:
+            with open_namespace(runner, folders, toolchain.qemu, emulate=(platform,)):
+                print(platform)
+        except ToolError as error:
+            print(f"{error.message}\nhint: {error.hint}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
