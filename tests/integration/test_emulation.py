@@ -34,7 +34,7 @@ def configured(toolchain: Toolchain, folder: Path, driver: str) -> Runner:
     )
     (folder / "containers.conf").write_text(
         f'[engine]\nhelper_binaries_dir = ["{toolchain.helper_dirs[0]}"]\n'
-        f'conmon_path = ["{toolchain.conmon}"]\ncgroup_manager = "cgroupfs"\n'
+        f'conmon_path = ["{toolchain.conmon}"]\ncgroup_manager = "cgroupfs"\nruntime = "crun"\n'
         f'[engine.runtimes]\ncrun = ["{toolchain.crun}"]\n'
     )
     return Runner(
@@ -69,7 +69,8 @@ def test_a_foreign_program_runs_in_a_build(kind: EngineKind, tmp_path: Path) -> 
         # Files of other ids: only a namespace can remove them.
         namespace.inside(plain)("rm", "-rf", "--", str(tmp_path / "engine"))
     # The engine passes on how the program ended, so it has run.
-    assert any(f"exit status {EXIT_PROOF}" in line for line in caught.value.details)
+    told = "\n".join(caught.value.details)
+    assert f"exit status {EXIT_PROOF}" in told
 
 
 def test_the_toolchain_has_a_static_qemu_for_the_other_architecture() -> None:
