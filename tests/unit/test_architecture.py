@@ -24,7 +24,7 @@ LAYERS = (
     {"engine"},
     {"steps"},
     {"report"},
-    {"release"},
+    {"doctor", "release"},
     {"cli"},
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
