@@ -5,7 +5,7 @@
 
 from podbuild.plan.decide import Facts, decide_tags
 from podbuild.plan.json import plan_json
-from podbuild.plan.make import make_plan
+from podbuild.plan.make import make_plan, plan_places
 from podbuild.plan.model import (
     Job,
     Plan,
@@ -15,7 +15,6 @@ from podbuild.plan.model import (
     TagMove,
     Target,
 )
-from podbuild.plan.text import plan_lines
 
 __all__ = [
     "Facts",
@@ -29,5 +28,5 @@ __all__ = [
     "decide_tags",
     "make_plan",
     "plan_json",
-    "plan_lines",
+    "plan_places",
 ]

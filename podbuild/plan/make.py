@@ -60,6 +60,15 @@ def make_plan(config: Config, request: Request, source: Source) -> Plan:
     return with_jobs(plan.without_tags() if plan.is_partial else plan)
 
 
+def plan_places(config: Config, request: Request) -> Plan:
+    """Give a plan that only tells which image is where: nothing in it is to be built.
+
+    Texts of images are left out, so that no commit and no branch is needed for them.
+    """
+    bare = (replace(each, build_args={}, labels={}, annotations={}) for each in config.images)
+    return make_plan(replace(config, images=tuple(bare)), request, Source())
+
+
 def with_jobs(plan: Plan) -> Plan:
     """Give the plan with the jobs that its images need: none for what is adopted."""
     wanted: set[Job] = set()

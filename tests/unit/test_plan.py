@@ -23,7 +23,7 @@ from podbuild.plan import (
     decide_tags,
     make_plan,
     plan_json,
-    plan_lines,
+    plan_places,
 )
 from podbuild.tags import Ancestry, Decision, RemoteTag
 from podbuild.versions import Version
@@ -278,6 +278,17 @@ def test_an_unset_variable_is_named() -> None:
     assert plan.targets[0].place == "ghcr.io/acme/web"
 
 
+def test_places_need_no_commit() -> None:
+    text = SHOP + '[defaults.labels]\nrevision = "{sha} of {branch}"\n'
+    with pytest.raises(ConfigError, match="not known here"):
+        make_plan(config(text), Request(), Source())
+    places = plan_places(config(text), Request(registries=("hub",)))
+    assert [target.place for target in places.targets] == [
+        "docker.io/acme/web",
+        "docker.io/acme/api",
+    ]
+
+
 def test_a_layout_is_a_folder() -> None:
     plan = release(text=SHOP.partition("[registries.ghcr]")[0])
     assert [target.place for target in plan.targets] == ["dist/registry/web", "dist/registry/api"]
@@ -443,15 +454,6 @@ def test_the_json_of_a_plan_is_the_same_each_time_and_names_no_machine() -> None
         "decision": "unknown",
         "reason": "the registry was not asked",
     }
-
-
-def test_the_lines_of_a_plan_say_what_goes_where() -> None:
-    lines = "\n".join(plan_lines(release()))
-    assert "shop 1.2.3 from 0123abc" in lines
-    assert "web: build linux/amd64, linux/arm64" in lines
-    assert "base: build linux/amd64, linux/arm64 (for other images only)" in lines
-    assert "-> docker.io/acme/web (optional)" in lines
-    assert "no tag moves" in "\n".join(plan_lines(release(request=Request(platforms=(ARM64,)))))
 
 
 def test_paths_of_the_machine_do_not_change_a_fingerprint() -> None:
