@@ -174,7 +174,7 @@ class Ui:
     def _transferred(self, activity: Activity, ended: str) -> None:
         if not activity.moved and ended == "in":
             return
-        seconds = activity.seconds
+        seconds = activity.busy
         rate = speed(activity.moved, seconds)
         shown_rate = f" ({rate})" if rate else ""
         line = f"{activity.title}: {size(activity.moved)} {ended} {duration(seconds)}{shown_rate}"

@@ -33,7 +33,7 @@ class Activity:
         self.title = title
         self.doing = ""
         self._clock = clock
-        self._began = clock()
+        self._began = self._latest = clock()
         self._lock = threading.Lock()
         self._moved = 0
         self._total = total
@@ -42,6 +42,7 @@ class Activity:
         """Count bytes that went out; negative ones have to go again."""
         with self._lock:
             self._moved += count
+            self._latest = self._clock()
 
     def expect(self, count: int) -> None:
         """Count bytes that will have to go out as well."""
@@ -57,6 +58,11 @@ class Activity:
     def total(self) -> int:
         """Give the bytes expected in all; 0 where that is not known."""
         return self._total
+
+    @property
+    def busy(self) -> float:
+        """Give the seconds from the start to the last bytes."""
+        return self._latest - self._began
 
     @property
     def seconds(self) -> float:

@@ -145,7 +145,7 @@ def test_details_are_for_the_verbose() -> None:
 
 
 def test_transfer_ends_with_one_calm_line() -> None:
-    spoken = Spoken(PlainLook(), clock=Clock(0.0, 2.0))
+    spoken = Spoken(PlainLook(), clock=Clock(0.0, 1.0, 2.0, 99.0))
     with spoken.ui.transfer("push web to ghcr", 10_000_000) as sent:
         sent.expect(10_000_000)
         sent.advance(25_000_000)
