@@ -17,11 +17,12 @@ PACKAGE = Path(podbuild.__file__).parent
 LAYERS = (
     {"errors"},
     {"cancel", "folders", "model", "retry", "versions"},
-    {"journal", "labels", "lock", "redact", "run", "schedule", "template"},
-    {"config", "containerfile", "emulation", "idmap", "tags", "ui"},
+    {"journal", "labels", "leases", "lock", "measure", "redact", "run", "schedule", "template"},
+    {"config", "containerfile", "context", "emulation", "idmap", "tags", "ui"},
     {"git", "namespace", "namespace_init", "storage_probe", "store", "toolchain"},
-    {"inputs", "plan", "retention", "storage_driver"},
-    {"engine"},
+    {"plan", "retention", "storage_driver"},
+    {"build_secrets", "inputs"},
+    {"check", "engine"},
     {"steps"},
     {"report"},
     {"doctor", "release"},
@@ -114,7 +115,7 @@ def calls(tree: ast.AST) -> Iterator[str]:
 
 
 # These run as programs of their own inside a namespace and import nothing of podbuild's.
-INSIDE = {"namespace_init", "storage_probe"}
+INSIDE = {"measure", "namespace_init", "storage_probe"}
 
 # What only some may call, and who.
 CALLS = {
