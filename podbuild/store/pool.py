@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from podbuild.errors import BuildError, VerificationError
+from podbuild.leases import leased_folder
 from podbuild.model import Descriptor, Digest
 from podbuild.store.blobs import CheckedFileBlob
 
@@ -29,15 +30,8 @@ class Pool:
         self.folder = folder
         self._blobs = folder / "sha256"
         self._blobs.mkdir(mode=0o700, parents=True, exist_ok=True)
-        uploads = folder / "uploads"
-        uploads.mkdir(mode=0o700, exist_ok=True)
-        self._mine = uploads / secrets.token_hex(8)
-        with (uploads / "lock").open("wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # or another run takes ours for a dead one's
-            _remove_abandoned(uploads)
-            self._mine.mkdir(mode=0o700)
-            self._lease = (self._mine / "lease").open("wb")
-            fcntl.flock(self._lease, fcntl.LOCK_EX)
+        self._own = ExitStack()
+        self._mine = self._own.enter_context(leased_folder(folder / "uploads", shutil.rmtree))
 
     def path(self, digest: Digest) -> Path:
         """Give where a blob stands, or would stand."""
@@ -62,7 +56,7 @@ class Pool:
 
     def receive(self) -> Upload:
         """Begin an upload."""
-        return Upload(self, self._mine / f"{secrets.token_hex(8)}.part")
+        return Upload(self, self._mine / secrets.token_hex(8))
 
     def add(self, data: bytes) -> Digest:
         """Store some bytes that are at hand."""
@@ -75,8 +69,7 @@ class Pool:
 
     def close(self) -> None:
         """Remove what was never finished. The blobs stay."""
-        shutil.rmtree(self._mine, ignore_errors=True)
-        self._lease.close()
+        self._own.close()
 
 
 class Upload:
@@ -146,14 +139,3 @@ class PooledBlob:
                 f"{error.message}; the file was removed",
                 hint="the same command builds the image again",
             ) from None
-
-
-def _remove_abandoned(uploads: Path) -> None:
-    """Remove the folders whose runs are dead: nobody holds the lock on their lease."""
-    for folder in uploads.iterdir():
-        try:
-            with (folder / "lease").open("rb") as lease:
-                fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-        except (FileNotFoundError, NotADirectoryError, BlockingIOError):
-            continue

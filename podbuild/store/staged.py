@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +22,21 @@ from podbuild.model import (
 from podbuild.store import BlobSource, PushRight
 from podbuild.store.pool import Pool, PooledBlob
 
+# Distribution spec, "Pulling manifests": one part of a <name>.
+_NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 MAX_MANIFEST = 4 << 20  # bytes; distribution spec, "Pushing Manifests"
+
+
+def repository_name(image: str) -> str:
+    """Give the repository that an image of the configuration has in staging.
+
+    >>> repository_name("web")
+    'web'
+    """
+    lowered = image.lower()
+    if lowered == image and _NAME.fullmatch(image):
+        return image
+    return f"image-{hashlib.sha256(image.encode()).hexdigest()[:12]}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,34 @@
+"""The engines' side of a build: argument lists, generated configuration, environment."""
+
+from podbuild.engine.argv import BUILDAH, PODMAN, BuildOrder, CommandLine, Dialect
+from podbuild.engine.environment import engine_environment, storage_environment
+from podbuild.engine.files import (
+    EngineFiles,
+    Storage,
+    storage_conf,
+    user_policy,
+    write_files,
+    write_private,
+)
+from podbuild.engine.registries import RegistriesConf, with_own
+from podbuild.engine.registries_read import read_registries_conf, user_registries_conf
+
+__all__ = [
+    "BUILDAH",
+    "PODMAN",
+    "BuildOrder",
+    "CommandLine",
+    "Dialect",
+    "EngineFiles",
+    "RegistriesConf",
+    "Storage",
+    "engine_environment",
+    "read_registries_conf",
+    "storage_conf",
+    "storage_environment",
+    "user_policy",
+    "user_registries_conf",
+    "with_own",
+    "write_files",
+    "write_private",
+]

@@ -1,0 +1,193 @@
+"""Argument lists for both engines. Pure: values in, words out, secrets never among them.
+
+Facts and flags: buildah-build(1), buildah-push(1), buildah-manifest(1) and podman's of the same
+names, buildah 1.41 / podman 5.6 and newer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from podbuild.config import Compression, Format, Pull
+from podbuild.inputs import Recipe
+from podbuild.labels import BASE_DIGEST, BASE_NAME
+from podbuild.toolchain.model import Engine, EngineKind
+
+ZSTD_LEVEL = "3"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """What an engine's command line has that the other's has not."""
+
+    list_policy: bool  # `manifest push` takes --signature-policy
+    list_retry: bool  # `manifest push` takes --retry
+    remove_containers: tuple[str, ...]
+
+
+BUILDAH = Dialect(list_policy=True, list_retry=True, remove_containers=("rm", "--all"))
+PODMAN = Dialect(
+    list_policy=False, list_retry=False, remove_containers=("rm", "--all", "--force", "--time=0")
+)
+_DIALECTS = {EngineKind.BUILDAH: BUILDAH, EngineKind.PODMAN: PODMAN}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOrder:
+    """One build: the recipe and what belongs to this run alone.
+
+    `bases` name the images of this project that it builds on: context name -> image id in the
+    engine's storage. `secrets` say where the engine finds a secret's value: `env=NAME` or
+    `src=FILE`. With a `destination` the result is delivered there at once, with an `iidfile` it
+    stays in the storage and its id is written there.
+    """
+
+    recipe: Recipe
+    ignorefile: Path
+    bases: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    destination: str | None = None
+    iidfile: Path | None = None
+    no_cache: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandLine:
+    """Builds argument lists for one engine with its generated configuration."""
+
+    engine: Engine
+    registries: Path  # registries.conf
+    policy: Path  # policy.json
+
+    @property
+    def dialect(self) -> Dialect:
+        """Give what is special about this engine."""
+        return _DIALECTS[self.engine.kind]
+
+    def build(self, order: BuildOrder) -> tuple[str, ...]:
+        """Give the argv of one build."""
+        return (
+            *self._start("build"),
+            f"--signature-policy={self.policy}",
+            *_build_options(order),
+            str(order.recipe.context),
+        )
+
+    def push(self, image: str, destination: str, compression: Compression) -> tuple[str, ...]:
+        """Give the argv that delivers an image of the storage."""
+        options = ["--quiet", "--retry=0", f"--signature-policy={self.policy}"]
+        if compression is Compression.ZSTD:
+            options += ["--compression-format=zstd", f"--compression-level={ZSTD_LEVEL}"]
+        return (*self._start("push"), *options, image, destination)
+
+    def create_list(
+        self, name: str, members: tuple[str, ...], annotations: Mapping[str, str]
+    ) -> tuple[str, ...]:
+        """Give the argv that makes a list with members and annotations."""
+        options = (f"--annotation={key}={value}" for key, value in sorted(annotations.items()))
+        return (*self._start("manifest", "create"), *options, name, *members)
+
+    def annotate_list(self, name: str, annotations: Mapping[str, str]) -> tuple[str, ...]:
+        """Give the argv that annotates a list that exists."""
+        options = (f"--annotation={key}={value}" for key, value in sorted(annotations.items()))
+        return (*self._start("manifest", "annotate"), "--index", *options, name)
+
+    def add_to_list(self, name: str, member: str) -> tuple[str, ...]:
+        """Give the argv that adds one member to a list that exists."""
+        return (*self._start("manifest", "add"), name, member)
+
+    def push_list(self, name: str, destination: str) -> tuple[str, ...]:
+        """Give the argv that delivers a list alone, without its members, and removes it here."""
+        options = ["--all=false", "--rm"]
+        if self.dialect.list_policy:
+            options.append(f"--signature-policy={self.policy}")
+        if self.dialect.list_retry:
+            options.append("--retry=0")
+        return (*self._start("manifest", "push"), *options, name, destination)
+
+    def remove_list(self, name: str) -> tuple[str, ...]:
+        """Give the argv that removes a list."""
+        return (*self._start("manifest", "rm"), name)
+
+    def remove_containers(self) -> tuple[str, ...]:
+        """Give the argv that removes every working container of the storage."""
+        return (*self._start(*self.dialect.remove_containers),)
+
+    def pull(self, reference: str) -> tuple[str, ...]:
+        """Give the argv that fetches an image into the storage."""
+        return (
+            *self._start("pull"),
+            "--quiet",
+            f"--signature-policy={self.policy}",
+            reference,
+        )
+
+    def tag(self, image: str, name: str) -> tuple[str, ...]:
+        """Give the argv that names an image of the storage."""
+        return (*self._start("tag"), image, name)
+
+    def info(self) -> tuple[str, ...]:
+        """Give the argv that opens the storage, which fails where its driver can't work."""
+        return self._start("info")
+
+    def _start(self, *command: str) -> tuple[str, ...]:
+        return (str(self.engine.path), f"--registries-conf={self.registries}", *command)
+
+
+def _build_options(order: BuildOrder) -> Iterator[str]:
+    recipe = order.recipe
+    yield f"--file={recipe.containerfile}"
+    yield f"--platform={recipe.job.platform}"
+    yield f"--format={recipe.format}"
+    yield f"--layers={_truth(recipe.layers)}"
+    yield f"--timestamp={recipe.instant}"
+    yield "--identity-label=false"
+    yield f"--isolation={recipe.isolation}"
+    yield f"--network={recipe.network}"
+    yield f"--pull={Pull.NEVER if recipe.pull is Pull.NEVER else Pull.MISSING}"
+    yield "--retry=0"
+    yield f"--ignorefile={order.ignorefile}"
+    if recipe.target:
+        yield f"--target={recipe.target}"
+    if order.no_cache:
+        yield "--no-cache"
+    yield from _texts(recipe)
+    yield from _contexts(order)
+    for name, place in sorted(order.secrets.items()):
+        yield f"--secret=id={name},{place}"
+    for agent in recipe.ssh:
+        yield f"--ssh={agent}"
+    if order.iidfile:
+        yield f"--iidfile={order.iidfile}"
+    if order.destination:
+        yield f"--tag={order.destination}"
+
+
+def _texts(recipe: Recipe) -> Iterator[str]:
+    for key, value in sorted(recipe.build_args.items()):
+        yield f"--build-arg={key}={value}"
+    for key, value in sorted(recipe.labels.items()):
+        yield f"--label={key}={value}"
+    if recipe.format is Format.DOCKER:
+        return
+    if recipe.base_is_ours:
+        yield f"--unsetannotation={BASE_NAME}"
+        yield f"--unsetannotation={BASE_DIGEST}"
+    for key, value in sorted(recipe.annotations.items()):
+        yield f"--annotation={key}={value}"
+
+
+def _contexts(order: BuildOrder) -> Iterator[str]:
+    """Replace outside names by what they are pinned to; the Containerfile stays as it is."""
+    recipe = order.recipe
+    found = {name: str(folder) for name, folder in recipe.folders.items()}
+    found |= {name: f"docker-image://{pin}" for name, pin in recipe.pins.items()}
+    found |= {name: f"docker-image://{image}" for name, image in order.bases.items()}
+    for name, place in sorted(found.items()):
+        yield f"--build-context={name}={place}"
+
+
+def _truth(value: bool) -> str:
+    return "true" if value else "false"

@@ -1,0 +1,150 @@
+"""The engine's generated configuration, in the run's own folder.
+
+Nothing of the user's own configuration is changed; what it says about registries, policies and
+logins is kept. Formats: containers-storage.conf(5), containers.conf(5),
+containers-policy.json(5), containers-auth.json(5).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from podbuild.engine.registries import RegistriesConf, render
+from podbuild.model import JSONValue
+from podbuild.storage_driver import StorageDriver
+from podbuild.toolchain.model import Toolchain
+
+_PERMISSIVE = '{"default": [{"type": "insecureAcceptAnything"}]}\n'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Storage:
+    """One storage of an engine: its folders and its driver."""
+
+    graph: Path
+    run: Path
+    driver: StorageDriver
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineFiles:
+    """The generated files that all jobs of a run share, in a folder of mode 0700."""
+
+    folder: Path
+
+    @property
+    def registries(self) -> Path:
+        """Give registries.conf."""
+        return self.folder / "registries.conf"
+
+    @property
+    def policy(self) -> Path:
+        """Give policy.json, where podman looks for it too when HOME is `home`."""
+        return self.home / ".config" / "containers" / "policy.json"
+
+    @property
+    def auth(self) -> Path:
+        """Give auth.json, where commands without --authfile look for it too."""
+        return self.runtime / "containers" / "auth.json"
+
+    @property
+    def containers(self) -> Path:
+        """Give containers.conf."""
+        return self.folder / "containers.conf"
+
+    @property
+    def runtime(self) -> Path:
+        """Give XDG_RUNTIME_DIR."""
+        return self.folder / "xdg"
+
+    @property
+    def home(self) -> Path:
+        """Give a HOME for commands that must find nothing of the user's."""
+        return self.folder / "home"
+
+    def storage(self, name: str) -> Path:
+        """Give the storage.conf of one storage."""
+        return self.folder / f"storage-{name}.conf"
+
+
+def write_files(
+    files: EngineFiles,
+    *,
+    registries: RegistriesConf,
+    policy: str | None,
+    auth: Mapping[str, JSONValue],
+    toolchain: Toolchain,
+) -> None:
+    """Write all that the jobs of a run share. `policy` is the user's own policy.json."""
+    for folder in (files.folder, files.runtime, files.auth.parent, files.home):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    files.policy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files.registries.write_text(render(registries))
+    files.policy.write_text(policy or _PERMISSIVE)
+    files.containers.write_text("\n".join(_containers_conf(toolchain, files)) + "\n")
+    write_private(files.auth, json.dumps(auth))
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only this user can read, at any moment."""
+    with open(path, "w", opener=_private_opener) as file:  # needs its mode at once
+        file.write(text)
+
+
+def _private_opener(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
+def storage_conf(storage: Storage) -> str:
+    """Give a storage.conf with everything explicit."""
+    lines = [
+        "[storage]",
+        f'driver = "{storage.driver.name}"',
+        f"graphroot = {_quoted(storage.graph)}",
+        f"runroot = {_quoted(storage.run)}",
+    ]
+    if storage.driver.mount_program:
+        lines += [
+            "[storage.options.overlay]",
+            f"mount_program = {_quoted(storage.driver.mount_program)}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def user_policy(environment: Mapping[str, str], system: Path = Path("/etc")) -> str | None:
+    """Give the text of the user's policy.json, or of the machine's; None where there is none."""
+    home = Path(environment.get("HOME") or "/nonexistent")
+    for path in (
+        home / ".config" / "containers" / "policy.json",
+        system / "containers" / "policy.json",
+    ):
+        if path.is_file():
+            return path.read_text()
+    return None
+
+
+def _containers_conf(toolchain: Toolchain, files: EngineFiles) -> Iterator[str]:
+    yield "[engine]"
+    yield 'cgroup_manager = "cgroupfs"'
+    yield 'events_logger = "none"'
+    if toolchain.helper_dirs:
+        folders = json.dumps([str(folder) for folder in toolchain.helper_dirs])
+        yield f"helper_binaries_dir = {folders}"
+    if toolchain.conmon:
+        yield f"conmon_path = [{_quoted(toolchain.conmon)}]"
+    if toolchain.crun:
+        yield 'runtime = "crun"'
+        yield "[engine.runtimes]"
+        yield f"crun = [{_quoted(toolchain.crun)}]"
+    yield "[network]"
+    yield f"network_config_dir = {_quoted(files.folder / 'networks')}"
+    if toolchain.firewall_driver:
+        yield f"firewall_driver = {json.dumps(toolchain.firewall_driver)}"
+
+
+def _quoted(path: Path) -> str:
+    return json.dumps(str(path))

@@ -1,0 +1,48 @@
+"""Folders of one run's own. What a dead run left is found by its lock, which nobody holds."""
+
+from __future__ import annotations
+
+import fcntl
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_LEASE = "lease"
+
+
+@contextmanager
+def leased_folder(parent: Path, remove: Callable[[Path], None]) -> Iterator[Path]:
+    """Give a new folder (mode 0700) under `parent` while the block runs.
+
+    Those of dead runs are removed first, this one at the end, both with `remove`.
+    """
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mine = parent / secrets.token_hex(6)
+    with (parent / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # or another run takes ours for a dead one's
+        for folder in parent.iterdir():
+            if _is_abandoned(folder):
+                remove(folder)
+        mine.mkdir(mode=0o700)
+        lease = (mine / _LEASE).open("wb")
+        fcntl.flock(lease, fcntl.LOCK_EX)
+    with lease:
+        try:
+            yield mine
+        finally:
+            remove(mine)
+
+
+def _is_abandoned(folder: Path) -> bool:
+    """Tell whether a folder's run is dead; one without a lease died while it was removed."""
+    if not folder.is_dir():
+        return False
+    try:
+        with (folder / _LEASE).open("rb") as lease:
+            fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except FileNotFoundError:
+        return True
+    return True

@@ -1,0 +1,103 @@
+"""Assemble: from the staged images of every platform to what is published, an index each.
+
+Lists are made with the engine's own `manifest create` and `manifest push --all=false`, from
+staging and back to it, so that no child is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from podbuild.errors import BuildError, VerificationError
+from podbuild.model import Digest, Manifest, Platform, Tag
+from podbuild.plan import PlannedImage
+from podbuild.run import CommandError
+from podbuild.steps.failure import explain
+from podbuild.steps.image import check_platform, stamp
+from podbuild.steps.workplace import Workplace
+from podbuild.store import Store
+from podbuild.store.staged import repository_name
+from podbuild.store.staging import StagingRegistry
+
+INDEX_TAG = Tag("index")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Members:
+    """An image, its children by platform, and the release's texts for what is published."""
+
+    image: PlannedImage
+    children: Mapping[Platform, Manifest]
+    texts: Mapping[str, str]
+
+    @property
+    def sorted(self) -> tuple[tuple[Platform, Manifest], ...]:
+        """Give the children in the order in which every index lists them."""
+        return tuple(sorted(self.children.items(), key=lambda found: found[0]))
+
+
+def assemble(
+    workplace: Workplace, staging: StagingRegistry, members: Iterable[Members]
+) -> Mapping[str, Manifest]:
+    """Give what is published of each image: an index, or the plain image of a single platform.
+
+    Raises VerificationError when an index does not hold exactly the planned platforms, and
+    BuildError when the engine fails.
+    """
+    return {found.image.name: _assembled(workplace, staging, found) for found in members}
+
+
+def _assembled(workplace: Workplace, staging: StagingRegistry, members: Members) -> Manifest:
+    name = members.image.name
+    store = staging.staging.repository(repository_name(name))
+    missing = sorted(set(members.image.platforms) - members.children.keys())
+    if missing:
+        raise VerificationError(
+            f"{name}: not staged for {', '.join(map(str, missing))}", hint="build it first"
+        )
+    if not members.image.is_index:
+        ((platform, child),) = members.sorted
+        check_platform(store, child, platform, name)
+        return stamp(store, child, members.texts, members.image.image.format)
+    try:
+        _make_list(workplace, staging, members)
+    except CommandError as error:
+        raise explain(f"{name} (manifest list)", error, staging.staging.failure) from error
+    index = store.manifest(INDEX_TAG)
+    if index is None:
+        raise BuildError(f"{name}: the engine delivered no manifest list")
+    check_index(store, index, members)
+    return index
+
+
+def _make_list(workplace: Workplace, staging: StagingRegistry, members: Members) -> None:
+    """Two short processes: create with everything in one call, deliver the list alone."""
+    repository = repository_name(members.image.name)
+    run, command = workplace.list_runner(), workplace.command
+    name = f"localhost/{workplace.name}/{repository}"
+    children = tuple(staging.reference(repository, child.digest) for _, child in members.sorted)
+    run(*command.create_list(name, children, members.texts))
+    run(*command.push_list(name, staging.reference(repository, INDEX_TAG)))
+
+
+def check_index(store: Store, index: Manifest, members: Members) -> None:
+    """Raise VerificationError unless the index lists exactly the members, unchanged, in order."""
+    name = members.image.name
+    listed = [(child.platform, child.digest) for child in index.children]
+    wanted: list[tuple[Platform | None, Digest]] = [
+        (platform, child.digest) for platform, child in members.sorted
+    ]
+    if not index.is_index or listed != wanted:
+        raise VerificationError(
+            f"{name}: the index lists {_shown(listed)} instead of {_shown(wanted)}",
+            hint="please report this: the engine made another list than it was asked for",
+        )
+    if dict(index.annotations) != dict(members.texts):
+        raise VerificationError(f"{name}: the index has other annotations than were planned")
+    for platform, child in members.sorted:
+        check_platform(store, child, platform, f"{name} {platform}")
+
+
+def _shown(listed: Iterable[tuple[Platform | None, Digest]]) -> str:
+    return ", ".join(f"{platform} {digest.short}" for platform, digest in listed) or "nothing"

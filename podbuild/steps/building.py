@@ -1,0 +1,214 @@
+"""One job: an engine process, its output, what it cost, and the image that it left in staging."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+from podbuild.build_secrets import BuildSecrets
+from podbuild.context import Contents, Matcher, write_ignore
+from podbuild.engine import BuildOrder
+from podbuild.errors import BuildError
+from podbuild.inputs import Recipe
+from podbuild.model import Manifest, Tag
+from podbuild.plan import Job
+from podbuild.retry import Retry, Transient
+from podbuild.run import CommandError
+from podbuild.steps.failure import explain, is_transient
+from podbuild.steps.image import check_platform
+from podbuild.steps.workplace import Cost, Workplace, measured, read_cost
+from podbuild.store.staged import repository_name
+from podbuild.store.staging import StagingRegistry
+from podbuild.ui import Ui
+
+T = TypeVar("T")
+
+_BLOCK_LINES = 2000  # of a job's output that are shown; its log has all
+_CACHED = "--> Using cache"
+_STEP = "STEP "
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """What one job cost."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0  # KiB, of the largest process
+    context_bytes: int = 0
+    steps: int = 0
+    cached_steps: int = 0
+    layer_bytes: int = 0  # compressed, all layers of the image
+    retries: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """What jobs are built with."""
+
+    workplace: Workplace
+    staging: StagingRegistry
+    contents: Contents
+    secrets: BuildSecrets
+    ui: Ui
+    logs: Path
+    retry: Retry
+    no_cache: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What a job printed: to its log at once, the last lines kept for the screen."""
+
+    write: Callable[[str], None]
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=_BLOCK_LINES))
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def take(self, line: str) -> None:
+        """Take one line."""
+        self.write(line)
+        self.lines.append(line)
+        for mark in (_CACHED, _STEP):
+            if line.startswith(mark):
+                self.counts[mark] = self.counts.get(mark, 0) + 1
+
+    def begin(self) -> None:
+        """Forget what an attempt that failed has counted."""
+        self.counts.clear()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempted:
+    """What a successful build left: the image's id in the engine's storage, if it is there."""
+
+    image_id: str
+    metrics: Metrics
+
+
+def build(site: Site, recipe: Recipe, bases: Mapping[str, str], *, stored: bool) -> Attempted:
+    """Build one image for one platform, to staging or (`stored`) into the engine's storage.
+
+    `bases` map context names to image ids in the storage. Transient failures are tried again.
+    Raises BuildError, DeadlineError, and what Cancel.check raises after a stop.
+    """
+    job = recipe.job
+    retries = 0
+
+    def again(error: Exception, wait: float) -> None:
+        nonlocal retries
+        retries += 1
+        site.ui.note(f"{job}: {error}; again in {wait:.0f} s")
+
+    with (
+        (site.logs / f"{job.slug}.log").open("w", buffering=1) as log,
+        site.ui.job(f"build {job}") as doing,
+    ):
+
+        def write(line: str) -> None:
+            clean = site.ui.redactor.cut(line)
+            log.write(f"{clean}\n")
+            doing(clean)
+
+        output = Output(write=write)
+        failed = True
+        try:
+            attempted = replace(site.retry, on_retry=again)(
+                lambda: _attempt(site, recipe, bases, output, stored=stored)
+            )
+            failed = False
+        finally:
+            site.ui.block(str(job), output.lines, failed=failed)
+    return replace(attempted, metrics=replace(attempted.metrics, retries=retries))
+
+
+def deliver(site: Site, recipe: Recipe, image_id: str) -> Manifest:
+    """Push an image of the engine's storage to staging; raises as `build` does."""
+    job = recipe.job
+    destination = site.staging.reference(repository_name(job.image), staged_tag(job))
+    argv = site.workplace.command.push(image_id, destination, recipe.compression)
+
+    def push() -> None:
+        with site.workplace.temporary(job) as folder:
+            runner = site.workplace.runner(job.platform.slug, recipe.compression)
+            _engine(
+                site,
+                f"{job} (delivery)",
+                lambda: runner.extended({"TMPDIR": str(folder)})(*argv),
+            )
+
+    site.retry(push)
+    return staged_image(site, job)
+
+
+def staged_image(site: Site, job: Job) -> Manifest:
+    """Give the image that an engine delivered, checked; raises BuildError."""
+    store = site.staging.staging.repository(repository_name(job.image))
+    manifest = store.manifest(staged_tag(job))
+    if manifest is None:
+        raise BuildError(f"{job}: the engine delivered nothing", hint="its log has its output")
+    check_platform(store, manifest, job.platform, str(job))
+    return manifest
+
+
+def staged_tag(job: Job) -> Tag:
+    """Give the tag of one platform's image in staging."""
+    return Tag(job.platform.slug)
+
+
+def _attempt(
+    site: Site, recipe: Recipe, bases: Mapping[str, str], output: Output, *, stored: bool
+) -> Attempted:
+    job, workplace = recipe.job, site.workplace
+    output.begin()
+    with workplace.temporary(job) as folder:
+        ignore, iid, cost = folder / "ignore", folder / "iid", folder / "cost"
+        ignore.write_text(write_ignore(recipe.patterns))
+        order = BuildOrder(
+            recipe=recipe,
+            ignorefile=ignore,
+            bases=bases,
+            secrets=site.secrets.options(recipe.secrets),
+            destination=None
+            if stored
+            else site.staging.reference(repository_name(job.image), staged_tag(job)),
+            iidfile=iid if stored else None,
+            no_cache=site.no_cache,
+        )
+        runner = workplace.runner(job.platform.slug, recipe.compression).extended(
+            {"TMPDIR": str(folder), **site.secrets.environment(recipe.secrets)}
+        )
+        argv = measured(cost, workplace.command.build(order))
+        seconds = _engine(
+            site,
+            str(job),
+            lambda: runner(*argv, timeout=recipe.timeout, on_line=output.take).seconds,
+        )
+        image_id = iid.read_text().strip().removeprefix("sha256:") if stored else ""
+        metrics = _metrics(site, recipe, output, read_cost(cost), seconds)
+        return Attempted(image_id=image_id, metrics=metrics)
+
+
+def _engine(site: Site, what: str, run: Callable[[], T]) -> T:
+    """Run an engine; say for people why it failed, and whether trying again may help."""
+    try:
+        return run()
+    except CommandError as error:
+        full = site.staging.staging.failure
+        reason = explain(what, error, full)
+        if full is None and is_transient(error):
+            raise Transient(reason) from error
+        raise reason from error
+
+
+def _metrics(site: Site, recipe: Recipe, output: Output, cost: Cost, seconds: float) -> Metrics:
+    return Metrics(
+        seconds=seconds,
+        cpu_seconds=cost.cpu_seconds,
+        peak_memory=cost.peak_memory,
+        context_bytes=site.contents.of(recipe.context, Matcher(recipe.patterns)).size,
+        steps=output.counts.get(_STEP, 0),
+        cached_steps=output.counts.get(_CACHED, 0),
+    )

@@ -1,0 +1,93 @@
+"""Why an engine failed: from its last lines to an error that says what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from podbuild.errors import BuildError, DeadlineError, PodbuildError
+from podbuild.run import CommandError, CommandTimeoutError, describe_code
+
+SHOWN = 20  # last lines of a job's output
+_KILLED = (-9, 137)
+_IN_RUN = re.compile(r'building at STEP "RUN')
+_STEP = re.compile(r'building at STEP "(?P<step>.*?)": ')
+_RUN_CODE = re.compile(r"exit status (\d+)")
+_FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
+_TRANSIENT = re.compile(
+    r"layer not known"
+    r"|connection re(set|fused)|broken pipe|unexpected EOF|i/o timeout|TLS handshake timeout"
+    r"|Temporary failure in name resolution|server misbehaving|context deadline exceeded"
+    r"|(HTTP status|status code|StatusCode)\D{0,12}5\d\d|50[0-4] \w+|toomanyrequests"
+    r"|Client\.Timeout exceeded",
+    re.IGNORECASE,
+)
+
+
+def is_transient(error: CommandError) -> bool:
+    """Tell whether trying again may help: the network, a server, or a race in the storage.
+
+    What a RUN's own command says is its own affair.
+    """
+    if isinstance(error, CommandTimeoutError):
+        return False
+    reason = _reason(error.finished.tail)
+    return not _IN_RUN.search(reason) and bool(_TRANSIENT.search(reason))
+
+
+def explain(what: str, error: CommandError, full: PodbuildError | None = None) -> PodbuildError:
+    """Give the error for people; `what` names image and platform.
+
+    `full` is why staging could take no more.
+    """
+    tail = error.finished.tail[-SHOWN:]
+    text = "\n".join(tail)
+    if full or _FULL.search(text):
+        return BuildError(
+            f"{what}: no space left on device",
+            hint="free some space, or `podbuild clean`",
+            details=tail,
+        )
+    if isinstance(error, CommandTimeoutError):
+        return DeadlineError(
+            f"{what}: not built within its timeout ({error.finished.seconds:.0f} s)",
+            hint="raise the image's timeout",
+            details=tail,
+        )
+    if error.finished.code in _KILLED:
+        return BuildError(
+            f"{what}: the engine was killed",
+            hint="out of memory? use fewer --jobs",
+            details=tail,
+        )
+    return _failed(what, error, tail)
+
+
+def _failed(what: str, error: CommandError, tail: Sequence[str]) -> BuildError:
+    reason = _reason(tail)
+    step = _STEP.search(reason)
+    code = _RUN_CODE.search(reason) if _IN_RUN.search(reason) else None
+    if step and code:
+        message = f"{what}: {_shortened(step['step'])} ended with code {code[1]}"
+    elif step:
+        message = f"{what}: {_shortened(step['step'])} failed: {reason[step.end() :]}"
+    else:
+        message = f"{what}: {reason or describe_code(error.finished.code)}"
+    return BuildError(
+        message,
+        hint="its log has the whole output",
+        details=tail,
+        run_code=int(code[1]) if code else None,
+    )
+
+
+def _reason(tail: Sequence[str]) -> str:
+    """Give the engine's own last word."""
+    for line in reversed(tail):
+        if line.startswith("Error: "):
+            return line.removeprefix("Error: ")
+    return tail[-1] if tail else ""
+
+
+def _shortened(step: str) -> str:
+    return step if len(step) <= SHOWN * 4 else f"{step[: SHOWN * 4 - 3]}..."

@@ -1,0 +1,256 @@
+"""Where the engines of one run work: namespace, configuration, storages, temporary folders.
+
+Storages and cache mounts last in podbuild's cache folder; everything else belongs to this run
+and goes with it, or is removed first thing by the next run.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO
+
+from podbuild import measure
+from podbuild.cancel import Cancel
+from podbuild.config import Compression
+from podbuild.engine import (
+    CommandLine,
+    EngineFiles,
+    RegistriesConf,
+    Storage,
+    engine_environment,
+    storage_conf,
+    storage_environment,
+    user_policy,
+    with_own,
+    write_files,
+)
+from podbuild.folders import Folders
+from podbuild.leases import leased_folder
+from podbuild.model import JSONValue, Platform
+from podbuild.namespace import open_namespace
+from podbuild.plan import Job
+from podbuild.run import Runner
+from podbuild.storage_driver import StorageDriver, prove_storage_driver
+from podbuild.store.staging import Login
+from podbuild.toolchain.model import Toolchain
+
+TIDY = 60.0  # seconds for one removal
+LISTS = "lists"  # the storage that manifest lists are made in
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a workplace is made from.
+
+    `registries` is the finished registries.conf but for the staging registry; `logins` an auth
+    file's content with the hosts that bases come from.
+    """
+
+    runner: Runner
+    folders: Folders
+    toolchain: Toolchain
+    environment: Mapping[str, str] = field(repr=False)  # the user's
+    project: Path  # the folder of podbuild.toml
+    platforms: tuple[Platform, ...]
+    registries: RegistriesConf
+    logins: Mapping[str, JSONValue] = field(repr=False)
+    staging: Login
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a command cost: CPU seconds of all its processes, peak memory (KiB) of the largest."""
+
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Own:
+    """What belongs to one run alone; `inside` has the namespace and the engines' environment."""
+
+    run: Path  # configuration and logins; in memory where possible
+    scratch: Path  # TMPDIR of jobs
+    inside: Runner
+    remove: Callable[[Path], None]
+    driver: StorageDriver
+    stack: ExitStack
+
+
+class Workplace:
+    """Gives runners for engines. Safe to share between threads."""
+
+    def __init__(self, surroundings: Surroundings, own: Own) -> None:
+        self.surroundings = surroundings
+        self.files = EngineFiles(folder=own.run)
+        self.command = CommandLine(
+            engine=surroundings.toolchain.engine,
+            registries=self.files.registries,
+            policy=self.files.policy,
+        )
+        self.name = f"podbuild-{own.run.name}"  # unique per run
+        self._own = own
+        self._storages: dict[str, tuple[Storage, IO[bytes]]] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def storages(self) -> Path:
+        """Give the folder of all storages of this engine and version."""
+        return self.surroundings.folders.cache / "engines" / self.surroundings.toolchain.identity
+
+    def runner(self, storage: str, compression: Compression = Compression.GZIP) -> Runner:
+        """Give a runner whose engine uses one storage, with blob records of one compression."""
+        self.storage(storage)
+        return self._using(storage, compression)
+
+    def list_runner(self) -> Runner:
+        """Give a runner for manifest lists; podman finds its policy only under HOME."""
+        own = {"HOME": str(self.files.home), "TMPDIR": str(self._own.scratch)}
+        return self.runner(LISTS).extended(own)
+
+    @contextmanager
+    def temporary(self, job: Job) -> Iterator[Path]:
+        """Give a job's TMPDIR while the block runs; its cache mounts alone last."""
+        folder = self._own.scratch / job.slug
+        folder.mkdir(mode=0o700)
+        mounts = self._mounts(job)
+        mounts.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # buildah-build(1), cache mounts: $TMPDIR/buildah-cache-<id of the user outside>
+        (folder / f"buildah-cache-{os.getuid()}").symlink_to(mounts)
+        try:
+            yield folder
+        finally:
+            self._own.remove(folder)
+
+    def storage(self, name: str) -> Storage:
+        """Give a storage: driver proved, lock held, what dead runs left removed."""
+        with self._lock:
+            if name not in self._storages:
+                self._storages[name] = self._open(name)
+            return self._storages[name][0]
+
+    def holds(self, storage: str, image: str) -> bool:
+        """Tell, without an engine, whether a storage has an image id."""
+        found = self.storage(storage)
+        return (found.graph / f"{found.driver.name}-images" / image).is_dir()
+
+    def sweep(self) -> None:
+        """Remove the working containers that stopped builds left, where no other run works."""
+        for name, (storage, lease) in self._storages.items():
+            self._sweep(name, storage, lease)
+
+    def _open(self, name: str) -> tuple[Storage, IO[bytes]]:
+        folder = self.storages / name
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        storage = Storage(graph=folder / "graph", run=folder / "run", driver=self._own.driver)
+        self.files.storage(name).write_text(storage_conf(storage))
+        lease = self._own.stack.enter_context((folder / "lease").open("ab"))
+        self._sweep(name, storage, lease)
+        fcntl.flock(lease, fcntl.LOCK_SH)
+        return storage, lease
+
+    def _sweep(self, name: str, storage: Storage, lease: IO[bytes]) -> None:
+        """Work alone or not at all: another run's containers look the same."""
+        try:
+            fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        if _has_containers(storage):
+            tidier = replace(self._using(name, Compression.GZIP), cancel=Cancel())
+            tidier(*self.command.remove_containers(), timeout=TIDY)
+
+    def _using(self, storage: str, compression: Compression) -> Runner:
+        data = self.storages / f"blobs-{compression}"
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self._own.inside.extended(storage_environment(self.files, storage, data))
+
+    def _mounts(self, job: Job) -> Path:
+        project = hashlib.sha256(os.fsencode(self.surroundings.project)).hexdigest()[:16]
+        return self.surroundings.folders.cache / "mounts" / project / job.slug
+
+
+@contextmanager
+def open_workplace(surroundings: Surroundings) -> Iterator[Workplace]:
+    """Give a workplace while the block runs.
+
+    Raises ToolError where this machine can't run one of the platforms or has no user namespaces.
+    """
+    folders, toolchain = surroundings.folders, surroundings.toolchain
+    with ExitStack() as stack:
+        namespace = stack.enter_context(
+            open_namespace(
+                surroundings.runner, folders, toolchain.qemu, emulate=surroundings.platforms
+            )
+        )
+        # Tidying goes on after Ctrl-C, so it has a Cancel of its own.
+        tidier = replace(namespace.inside(surroundings.runner), cancel=Cancel())
+
+        def remove(folder: Path) -> None:
+            tidier("rm", "-rf", "--", str(folder), timeout=TIDY)  # may hold files of other ids
+
+        run = stack.enter_context(leased_folder(folders.runtime / "runs", remove))
+        scratch = stack.enter_context(leased_folder(folders.cache / "runs", remove))
+        files = EngineFiles(folder=run)
+        environment = engine_environment(surroundings.environment, toolchain, files)
+        write_files(
+            files,
+            registries=with_own(
+                surroundings.registries, mirrors={}, insecure=[surroundings.staging.host]
+            ),
+            policy=user_policy(surroundings.environment),
+            auth=_with_login(surroundings.logins, surroundings.staging),
+            toolchain=toolchain,
+        )
+        own = Own(
+            run=run,
+            scratch=scratch,
+            inside=namespace.inside(replace(surroundings.runner, env=environment)),
+            remove=remove,
+            driver=prove_storage_driver(
+                surroundings.runner, namespace, folders.cache, toolchain.fuse_overlayfs
+            ),
+            stack=stack,
+        )
+        workplace = Workplace(surroundings, own)
+        try:
+            yield workplace
+        finally:
+            workplace.sweep()
+
+
+def read_cost(report: Path) -> Cost:
+    """Read what `measured` wrote; zeros where the command was killed before."""
+    try:
+        cpu, memory = report.read_text().split()
+    except (FileNotFoundError, ValueError):
+        return Cost()
+    return Cost(cpu_seconds=float(cpu), peak_memory=int(memory))
+
+
+def measured(report: Path, argv: Sequence[str]) -> tuple[str, ...]:
+    """Give the argv that runs a command and writes its cost."""
+    return (sys.executable, "-I", "-S", str(measure.__file__), str(report), *argv)
+
+
+def _with_login(logins: Mapping[str, JSONValue], staging: Login) -> Mapping[str, JSONValue]:
+    auths = logins.get("auths")
+    mine: JSONValue = {staging.host: {"auth": staging.basic}}
+    both = {**auths, **mine} if isinstance(auths, dict) and isinstance(mine, dict) else mine
+    return {**logins, "auths": both}
+
+
+def _has_containers(storage: Storage) -> bool:
+    """Read containers/storage's own list, which costs no engine process."""
+    listed = storage.graph / f"{storage.driver.name}-containers" / "containers.json"
+    try:
+        return listed.read_text().strip() not in ("", "[]", "null")
+    except FileNotFoundError:
+        return False
