@@ -15,6 +15,7 @@ from podbuild.errors import PublishError
 from podbuild.model import Descriptor
 from podbuild.retry import Transient
 from podbuild.store import BlobSource
+from podbuild.store.blobs import FileBlob, checked
 from podbuild.store.challenge import Scope
 from podbuild.store.client import RegistryClient
 from podbuild.store.http import Call
@@ -73,6 +74,8 @@ class Upload:
                 raise
             except RegistryError as error:
                 self._drop_session()
+                if "DIGEST_INVALID" in error.problem.codes:
+                    self._blame()
                 if error.problem.status == 413 and self._take_smaller_pieces():
                     continue
                 if error.problem.recovery is Recovery.PUSH:
@@ -100,6 +103,14 @@ class Upload:
         self._location = ""
         self._done = 0
         self._tell(0)
+
+    def _blame(self) -> None:
+        """Raise VerificationError where the source, and not the way, spoils the bytes.
+
+        A file is sent without hashing it again for each registry, as they all check the digest.
+        """
+        for _ in checked(self._blob, self._source.chunks(), "the source of an upload"):
+            pass
 
     def _take_smaller_pieces(self) -> bool:
         """Prepare smaller requests after a 413; False when they are small enough already."""
@@ -246,7 +257,8 @@ class Piece:
         if self._sent:
             self._on_bytes(-self._sent)
             self._sent = 0
-        pieces = self._source.chunks(self._start)
+        path = self._source.path
+        pieces = (FileBlob(path) if path else self._source).chunks(self._start)
         for whole in pieces:
             piece = whole[: self._length - self._sent]
             self._cancel.check()

@@ -208,3 +208,13 @@ def test_a_descriptor_of_a_part_knows_its_size(store: Store) -> None:
         Descriptor(media_type=image.layers[0].media_type, digest=Digest.of(b"12345"), size=5),
     )
     assert missing_blobs(store, image) == ()
+
+
+@pytest.mark.parametrize("policy", [UploadPolicy(), UploadPolicy(whole_up_to=0)], ids=str)
+def test_a_damaged_file_is_blamed_and_not_the_registry(
+    server: Server, tmp_path: Path, policy: UploadPolicy
+) -> None:
+    file = tmp_path / "layer"
+    file.write_bytes(b"damaged!")
+    with pytest.raises(VerificationError, match="do not have the digest"):
+        server.store("damaged", policy=policy).put_blob(blob_of(b"complete"), FileBlob(file))
