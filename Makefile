@@ -18,7 +18,7 @@ soak:  ; scripts/test -m soak
 lint: setup
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/shellcheck scripts/* .ci/run
+	.venv/bin/shellcheck $(shell grep -l '^#!.*bash' scripts/* .ci/run)
 type: setup
 	.venv/bin/mypy
 clean: ; rm -rf dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
