@@ -13,7 +13,7 @@ from podbuild.config import Config, FolderContext, Image, shown
 from podbuild.config.load import dotted, used_variables
 from podbuild.config.locate import line_of
 from podbuild.containerfile import Containerfile, read_containerfile
-from podbuild.errors import ConfigError, CredentialError, PodbuildError
+from podbuild.errors import ConfigError, PodbuildError
 from podbuild.plan import Request, Source, make_plan
 from podbuild.versions import Version
 
@@ -23,7 +23,6 @@ __all__ = [
     "check_modes",
     "check_project",
     "require_inputs",
-    "require_secrets",
 ]
 
 
@@ -43,23 +42,6 @@ def require_inputs(images: Iterable[Image]) -> None:
     for image in images:
         for problem in _missing(image):
             raise problem
-
-
-def require_secrets(images: Iterable[Image], environment: Mapping[str, str]) -> None:
-    """Raise CredentialError for the first build secret whose variable or file is missing."""
-    for image in images:
-        for secret in image.secrets:
-            place = f"secret {secret.id!r} of image {image.name!r}"
-            if secret.env is not None and secret.env not in environment:
-                raise CredentialError(
-                    f"{place}: the environment variable {secret.env} is not set",
-                    hint=f"set {secret.env}",
-                )
-            if secret.file is not None and not secret.file.is_file():
-                raise CredentialError(
-                    f"{place}: there is no file {shown(secret.file)}",
-                    hint="write the secret to that file, or name another one",
-                )
 
 
 def check_modes(expected: Mapping[Path, int]) -> tuple[Finding, ...]:

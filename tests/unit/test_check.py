@@ -1,6 +1,5 @@
 """`podbuild check`: what it finds in a configuration and its Containerfiles."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,9 @@ from podbuild.check import (
     check_modes,
     check_project,
     require_inputs,
-    require_secrets,
 )
-from podbuild.config import Config, Secret, load_config
-from podbuild.errors import ConfigError, CredentialError
+from podbuild.config import Config, load_config
+from podbuild.errors import ConfigError
 
 HEAD = '[project]\nname = "shop"\n[images.web]\n'
 SOUND = "FROM docker.io/library/debian:13\nRUN <<EOF\ntrue\nEOF\n"
@@ -160,28 +158,6 @@ def test_errors_come_first(tmp_path: Path) -> None:
 def test_an_unknown_target_names_the_stages(tmp_path: Path) -> None:
     finding = only(found(tmp_path, HEAD + "target = 'x'", "FROM a.b/c AS y\n"))
     assert (finding.level, finding.hint) == (Level.ERROR, "stages: y")
-
-
-def test_secrets_must_be_there(tmp_path: Path) -> None:
-    (tmp_path / "key").write_text("k")
-    given = {
-        "env": Secret(id="a", env="A"),
-        "file": Secret(id="b", file=tmp_path / "key"),
-        "gone": Secret(id="c", file=tmp_path / "gone"),
-    }
-    image = project(tmp_path).images[0]
-
-    def require(name: str, **environment: str) -> None:
-        require_secrets([replace(image, secrets=(given[name],))], environment)
-
-    require("env", A="")
-    require("file")
-    with pytest.raises(CredentialError, match="variable A is not set"):
-        require("env")
-    with pytest.raises(
-        CredentialError, match=r"secret 'c' of image 'web': there is no file .*gone"
-    ):
-        require("gone")
 
 
 def test_modes_that_git_would_not_give_are_found(tmp_path: Path) -> None:
