@@ -20,7 +20,7 @@ LAYERS = (
     {"journal", "labels", "leases", "lock", "measure", "redact", "run", "schedule", "template"},
     {"config", "containerfile", "context", "emulation", "idmap", "tags", "ui"},
     {"git", "namespace", "namespace_init", "storage_probe", "store", "toolchain"},
-    {"plan", "retention", "storage_driver"},
+    {"initial", "plan", "retention", "storage_driver"},
     {"build_secrets", "inputs"},
     {"check", "engine"},
     {"steps"},
