@@ -120,15 +120,14 @@ class Ui:
         if self.verbosity >= Verbosity.VERBOSE:
             self.info(text)
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, file: str | None = None, line: int | None = None) -> None:
         """Say what should stand in the overview of a CI run; it is nothing bad."""
         if self.verbosity > Verbosity.QUIET:
-            self._screen.say(self._look.noted(self._one_line(text)))
+            self._screen.say(self._look.noted(self._one_line(text), self._place(file, line)))
 
     def warn(self, text: str, file: str | None = None, line: int | None = None) -> None:
         """Warn, with the place where something is to be changed if there is one."""
-        place = Place(self._one_line(file), line or 0) if file else None
-        self._screen.say(self._look.warned(self._one_line(text), place))
+        self._screen.say(self._look.warned(self._one_line(text), self._place(file, line)))
 
     def fail(self, error: PodbuildError) -> None:
         """Say why the command fails: one line, then indented details, then the hint."""
@@ -192,6 +191,9 @@ class Ui:
     def _clean(self, *texts: str) -> tuple[str, ...]:
         """Cut secrets before and after lines are split: one may have several lines."""
         return tuple(map(self.redactor.cut, flat(map(self.redactor.cut, texts))))
+
+    def _place(self, file: str | None, line: int | None) -> Place | None:
+        return Place(self._one_line(file), line or 0) if file else None
 
     def _one_line(self, text: str) -> str:
         return " ".join(line.strip() for line in self._clean(text) if line)

@@ -60,9 +60,9 @@ class GitHubLook:
         """Say something."""
         return _harmless(self.plain.told(text))
 
-    def noted(self, text: str) -> Lines:
+    def noted(self, text: str, place: Place | None) -> Lines:
         """Say something as an annotation."""
-        return (_annotation("notice", text, None),)
+        return (_annotation("notice", text, place),)
 
     def warned(self, text: str, place: Place | None) -> Lines:
         """Warn, as an annotation on the file where there is one."""

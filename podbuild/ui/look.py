@@ -49,7 +49,7 @@ class Look(Protocol):
     def told(self, text: str) -> Lines:
         """Say something."""
 
-    def noted(self, text: str) -> Lines:
+    def noted(self, text: str, place: Place | None) -> Lines:
         """Say something that belongs into the overview of the run."""
 
     def warned(self, text: str, place: Place | None) -> Lines:
@@ -106,14 +106,13 @@ class PlainLook:
         """Say something."""
         return (text,)
 
-    def noted(self, text: str) -> Lines:
+    def noted(self, text: str, place: Place | None) -> Lines:
         """Say something that belongs into the overview of the run."""
-        return (f"note: {text}",)
+        return (f"note: {_before(place)}{text}",)
 
     def warned(self, text: str, place: Place | None) -> Lines:
         """Warn."""
-        where = f"{place}: " if place else ""
-        return (f"{self.paint(Colour.YELLOW, 'warning:')} {where}{text}",)
+        return (f"{self.paint(Colour.YELLOW, 'warning:')} {_before(place)}{text}",)
 
     def failed(self, error: PodbuildError) -> Lines:
         """Say why the command fails: the line, details, the hint."""
@@ -147,3 +146,7 @@ class TerminalLook(PlainLook):
         if not failed:
             return (title,)
         return super().block(title, content[-self.last_lines :], failed=failed)
+
+
+def _before(place: Place | None) -> str:
+    return f"{place}: " if place else ""

@@ -1,0 +1,82 @@
+"""`podbuild check`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from podbuild.cli.options import Common, common_options
+from podbuild.cli.session import open_session
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from podbuild.check import Finding
+    from podbuild.model import JSONValue
+    from podbuild.ui import Ui
+
+
+@click.command(
+    epilog="\b\nExamples:\n  podbuild check\n  podbuild check -f other/podbuild.toml --json"
+)
+@common_options
+def command(common: Common) -> int:
+    """Validate the configuration and the Containerfiles it names.
+
+    Needs no engine and asks no registry. Also warns of file modes that a fresh clone would not
+    have. An error is exit code 2; warnings and notes are not.
+    """
+    with open_session(common) as session:
+        from podbuild.check import Level, check_modes, check_project  # noqa: PLC0415
+        from podbuild.git.facts import tracked_modes  # noqa: PLC0415  # --help is asked often
+
+        config = session.config()
+        modes = check_modes(tracked_modes(session.runner, config.root))
+        findings = (*check_project(config), *modes)
+        for finding in findings:
+            _say(session.ui, finding)
+        errors = sum(finding.level is Level.ERROR for finding in findings)
+        session.ui.give(_summary(findings), _json(findings))
+        return 2 if errors else 0
+
+
+def _say(ui: Ui, finding: Finding) -> None:
+    from podbuild.check import Level  # noqa: PLC0415
+    from podbuild.errors import ConfigError  # noqa: PLC0415
+
+    hint = f" (hint: {finding.hint})" if finding.hint else ""
+    match finding.level:
+        case Level.ERROR:
+            ui.fail(ConfigError(str(finding), hint=finding.hint))
+        case Level.WARNING:
+            ui.warn(f"{finding.message}{hint}", file=finding.file, line=finding.line)
+        case Level.NOTE:
+            ui.note(f"{finding.message}{hint}", file=finding.file, line=finding.line)
+
+
+def _summary(findings: Sequence[Finding]) -> str:
+    from podbuild.check import Level  # noqa: PLC0415
+
+    counts = [
+        f"{count} {level}{'s' if count > 1 else ''}"
+        for level in Level
+        if (count := sum(finding.level is level for finding in findings))
+    ]
+    return ", ".join(counts) or "all good"
+
+
+def _json(findings: Sequence[Finding]) -> JSONValue:
+    return {
+        "schema": 1,
+        "findings": [
+            {
+                "level": finding.level.value,
+                "file": finding.file,
+                "line": finding.line,
+                "message": finding.message,
+                "hint": finding.hint,
+            }
+            for finding in findings
+        ],
+    }
