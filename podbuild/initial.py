@@ -123,7 +123,8 @@ def _config_lines(seen: Seen) -> Iterator[str]:
     yield from commented(section("project"), given)
     yield ""
     platforms = {"platforms": as_toml(("linux/amd64", "linux/arm64"))}
-    yield from commented(section("defaults"), platforms)
+    first = sorted(section("defaults").keys, key=lambda each: each.name not in platforms)
+    yield from commented(section("defaults"), platforms, keys=first)
     yield from _image_lines(seen, project)
     yield ""
     yield "# Without a registry, images go to OCI layouts under dist/registry."

@@ -141,7 +141,7 @@ def commented(
     for each in section.keys if keys is None else keys:
         text = f"{each.name} = {given.get(each.name, example(each))}"
         line = text if each.name in given else f"# {text}"
-        if len(line) + len(each.key.help) < WIDTH:
+        if max(len(line), COLUMN) + len(each.key.help) < WIDTH:
             yield f"{line:{COLUMN}}  # {each.key.help}"
         else:
             yield from (f"# {each.key.help}:", line)

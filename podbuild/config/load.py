@@ -30,7 +30,6 @@ from podbuild.template import Template
 T = TypeVar("T")
 
 FILE_NAME = "podbuild.toml"
-HERE = Registry(name="here", kind=RegistryKind.LAYOUT, path=Template("dist/registry/{image}"))
 
 
 def find_config(start: Path) -> Path:
@@ -125,7 +124,7 @@ def _read(document: dict[str, object], path: Path) -> Config:
         root=root,
         project=project,
         images=_images(document, root),
-        registries=_registries(document, root),
+        registries=_registries(document, root) or (_here(root, project.output),),
         mirrors=MIRRORS.read(document.get("mirrors", {}), root, "mirrors"),
         tags=_table(document, "tags", TagRules, root),
         retention=_table(document, "retention", Retention, root),
@@ -179,7 +178,15 @@ def _first_containerfile(folder: Path) -> Path:
 def _registries(document: dict[str, object], root: Path) -> tuple[Registry, ...]:
     keys = section("registries").keys
     found = _named(document, "registries", functools.partial(read_keys, keys), root)
-    return tuple(_registry(name, values) for name, values in found) or (HERE,)
+    return tuple(_registry(name, values) for name, values in found)
+
+
+def _here(root: Path, output: Path) -> Registry:
+    """Give the registry of a project that names none: OCI layouts below its output folder."""
+    folder = os.path.relpath(root / output, root).replace("{", "{{").replace("}", "}}")
+    return Registry(
+        name="here", kind=RegistryKind.LAYOUT, path=Template(f"{folder}/registry/{{image}}")
+    )
 
 
 def _registry(name: str, values: dict[str, object]) -> Registry:

@@ -57,6 +57,8 @@ def test_without_registries_images_go_to_layouts_under_dist() -> None:
     (registry,) = read(MINIMAL).registries
     assert (registry.name, registry.kind) == ("here", RegistryKind.LAYOUT)
     assert str(registry.template) == "dist/registry/{image}"
+    (registry,) = read(MINIMAL.replace('"shop"', '"shop"\noutput = "out"')).registries
+    assert str(registry.template) == "out/registry/{image}"
 
 
 FULL = r"""
