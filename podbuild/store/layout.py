@@ -9,23 +9,31 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import IO
 
 from podbuild.errors import CredentialError, PublishError, VerificationError
-from podbuild.model import Descriptor, Digest, JSONValue, Manifest, MediaType, Tag
+from podbuild.model import Descriptor, Digest, JSONValue, Manifest, Tag
 from podbuild.store import BlobSource, PushRight
 from podbuild.store.blobs import CheckedFileBlob, checked
+from podbuild.store.entries import (
+    PUSHED,
+    REF_NAME,
+    index_bytes,
+    manifest_type,
+    placed,
+    pushed_at,
+    released,
+    tag_of,
+)
+from podbuild.store.files import linked, write_whole
 
-REF_NAME = "org.opencontainers.image.ref.name"
-PUSHED = "io.github.podbuild.pushed"  # RFC 3339, UTC
 _VERSION = b'{"imageLayoutVersion":"1.0.0"}'
 _LOCK = ".podbuild.lock"
+_MANIFEST_CAP = 16 * 1024 * 1024  # bytes
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,7 @@ class LayoutStore:
         for entry in self.entries():
             if target in (entry.digest, tag_of(entry)):
                 return Descriptor(media_type=entry.media_type, digest=entry.digest, size=entry.size)
-        return None
+        return self._unlisted(target) if isinstance(target, Digest) else None
 
     def manifest(self, target: Tag | Digest) -> Manifest | None:
         """Give a manifest's exact bytes."""
@@ -77,7 +85,7 @@ class LayoutStore:
         """Store a manifest, and point a tag at it; what it names must be here already."""
         self._need_parts(manifest)
         with self._guarding():
-            _write(self.blob_file(manifest.digest), [manifest.data])
+            write_whole(self.blob_file(manifest.digest), [manifest.data])
             with self.editing() as entries:
                 entries[:] = placed(entries, manifest.descriptor, tag, self.clock())
 
@@ -100,10 +108,10 @@ class LayoutStore:
         target = self.blob_file(blob.digest)
         with self._guarding():
             self._prepare()
-            if source.path is not None and _linked(source.path, target, blob):
+            if source.path is not None and linked(source.path, target, blob):
                 on_bytes(blob.size)
                 return
-            _write(target, _heard(checked(blob, source.chunks(), self.name), on_bytes))
+            write_whole(target, _heard(checked(blob, source.chunks(), self.name), on_bytes))
 
     @contextmanager
     def blob(self, blob: Descriptor) -> Iterator[BlobSource]:
@@ -164,13 +172,27 @@ class LayoutStore:
             entries = list(before)
             yield entries
             if tuple(entries) != before or not (self.path / "index.json").exists():
-                _write(self.path / "index.json", [_index(entries)])
+                write_whole(self.path / "index.json", [index_bytes(entries)])
 
     def _prepare(self) -> None:
         (self.path / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
         marker = self.path / "oci-layout"
         if not marker.exists():
-            _write(marker, [_VERSION])
+            write_whole(marker, [_VERSION])
+
+    def _unlisted(self, digest: Digest) -> Descriptor | None:
+        """Give a manifest that no entry names: other tools list only what has a tag."""
+        file = self.blob_file(digest)
+        try:
+            if file.stat().st_size > _MANIFEST_CAP:
+                return None
+            data = file.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._unusable(error) from error
+        kind = manifest_type(data)
+        return Manifest(kind, data).descriptor if kind and digest.matches(data) else None
 
     def _need_parts(self, manifest: Manifest) -> None:
         for part in (*manifest.blobs, *manifest.children):
@@ -193,105 +215,6 @@ class LayoutStore:
         )
 
 
-def tag_of(entry: Descriptor) -> Tag | None:
-    """Give the tag of an entry of index.json; None where it has none."""
-    text = entry.annotations.get(REF_NAME)
-    return Tag(text) if text else None
-
-
-def pushed_at(entry: Descriptor) -> datetime | None:
-    """Give when an entry was pushed; None where nobody wrote it down."""
-    try:
-        found = datetime.fromisoformat(entry.annotations.get(PUSHED, ""))
-    except ValueError:
-        return None
-    return found if found.tzinfo else None
-
-
-def placed(
-    entries: list[Descriptor], manifest: Descriptor, tag: Tag | None, now: datetime
-) -> list[Descriptor]:
-    """Give the entries with a manifest put under a tag, or under none.
-
-    A manifest that loses its last tag stays, without one, with the time of its own push. One
-    that is pushed again without a tag is as young as that push: somebody is about to use it.
-    """
-    stamp = {PUSHED: now.isoformat(timespec="seconds")}
-    if tag is None:
-        if any(entry.digest == manifest.digest and tag_of(entry) for entry in entries):
-            return entries
-        others = [entry for entry in entries if entry.digest != manifest.digest]
-        return [*others, replace(manifest, annotations=stamp)]
-    if any(entry.digest == manifest.digest and tag_of(entry) == tag for entry in entries):
-        return entries
-    rest = released(entries, tag)
-    others = [e for e in rest if not (e.digest == manifest.digest and tag_of(e) is None)]
-    return [*others, replace(manifest, annotations={REF_NAME: str(tag), **stamp})]
-
-
-def released(entries: list[Descriptor], tag: Tag) -> list[Descriptor]:
-    """Give the entries without a tag; its manifest stays, without a tag if it has no other."""
-    kept = [entry for entry in entries if tag_of(entry) != tag]
-    for entry in entries:
-        if tag_of(entry) == tag and all(other.digest != entry.digest for other in kept):
-            kept.append(replace(entry, annotations=_without_tag(entry.annotations)))
-    return kept
-
-
-def _without_tag(annotations: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in annotations.items() if key != REF_NAME}
-
-
-def _index(entries: list[Descriptor]) -> bytes:
-    content = {
-        "schemaVersion": 2,
-        "mediaType": MediaType.OCI_INDEX,
-        "manifests": [entry.to_json() for entry in entries],
-    }
-    return json.dumps(content, indent=1).encode()
-
-
-def _linked(source: Path, target: Path, blob: Descriptor) -> bool:
-    """Link a checked file under the blob's name; False where file systems do not allow it."""
-    if source.is_symlink() or not source.is_file():
-        return False
-    for _ in CheckedFileBlob(source, blob).chunks():
-        pass  # reading to the end is the check
-    part = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
-    try:
-        os.link(source, part)
-    except OSError:
-        return False
-    try:
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)  # a rename onto the same file leaves both names
-    return True
-
-
-def _write(target: Path, pieces: Iterator[bytes] | list[bytes]) -> None:
-    """Write a file as a whole or not at all."""
-    with _part(target) as file:
-        for piece in pieces:
-            file.write(piece)
-        file.flush()
-        os.fsync(file.fileno())
-        os.chmod(file.fileno(), 0o644)  # noqa: PTH101  # the open file, not a name
-        Path(file.name).replace(target)
-
-
-@contextmanager
-def _part(target: Path) -> Iterator[IO[bytes]]:
-    with NamedTemporaryFile(
-        dir=target.parent, prefix=f".{target.name}.", suffix=".part", delete=False
-    ) as file:
-        try:
-            yield file
-        finally:
-            with suppress(FileNotFoundError):
-                Path(file.name).unlink()
-
-
 def _heard(pieces: Iterator[bytes], on_bytes: Callable[[int], None]) -> Iterator[bytes]:
     told = 0
     try:
@@ -302,3 +225,6 @@ def _heard(pieces: Iterator[bytes], on_bytes: Callable[[int], None]) -> Iterator
     except VerificationError:
         on_bytes(-told)
         raise
+
+
+__all__ = ["PUSHED", "REF_NAME", "LayoutStore", "placed", "pushed_at", "released", "tag_of"]

@@ -1,0 +1,54 @@
+"""Files that stand under their name as a whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO
+
+from podbuild.model import Descriptor
+from podbuild.store.blobs import CheckedFileBlob
+
+
+def linked(source: Path, target: Path, blob: Descriptor) -> bool:
+    """Link a checked file under the blob's name; False where file systems do not allow it."""
+    if source.is_symlink() or not source.is_file():
+        return False
+    for _ in CheckedFileBlob(source, blob).chunks():
+        pass  # reading to the end is the check
+    part = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
+    try:
+        os.link(source, part)
+    except OSError:
+        return False
+    try:
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)  # a rename onto the same file leaves both names
+    return True
+
+
+def write_whole(target: Path, pieces: Iterator[bytes] | list[bytes]) -> None:
+    """Write a file as a whole or not at all."""
+    with _part(target) as file:
+        for piece in pieces:
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+        os.chmod(file.fileno(), 0o644)  # noqa: PTH101  # the open file, not a name
+        Path(file.name).replace(target)
+
+
+@contextmanager
+def _part(target: Path) -> Iterator[IO[bytes]]:
+    with NamedTemporaryFile(
+        dir=target.parent, prefix=f".{target.name}.", suffix=".part", delete=False
+    ) as file:
+        try:
+            yield file
+        finally:
+            with suppress(FileNotFoundError):
+                Path(file.name).unlink()
