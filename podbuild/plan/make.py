@@ -55,6 +55,7 @@ def make_plan(config: Config, request: Request, source: Source) -> Plan:
         yanked=frozenset(config.tags.yanked),
         request=request,
         fingerprint=project_fingerprint(config, fingerprints),
+        is_partial=any(_leaves_out(image, request) for image in planned if image.published),
     )
     check_collisions(config, plan)
     return with_jobs(plan.without_tags() if plan.is_partial else plan)
@@ -139,6 +140,11 @@ def _narrowed(
             if platforms:
                 kept[image.name] = replace(image, platforms=platforms)
     return tuple(kept[image.name] for image in images if image.name in kept)
+
+
+def _leaves_out(image: PlannedImage, request: Request) -> bool:
+    """Tell whether a request names platforms, but not all of this image's."""
+    return bool(request.platforms) and not {*image.platforms} <= {*request.platforms}
 
 
 def _overridden(image: Image, chosen: frozenset[str], request: Request) -> Image:

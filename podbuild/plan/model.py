@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from podbuild.config import Image, IndexPolicy, Registry, RegistryKind, Secret
+from podbuild.config import Image, IndexPolicy, Registry, Secret
 from podbuild.model import Digest, Platform
 from podbuild.tags import Decision, NamedTag, Reader, Result, TagKind, Verdict
 from podbuild.versions import Version
@@ -128,11 +128,6 @@ class PlannedImage:
         return self.image.name
 
     @property
-    def is_partial(self) -> bool:
-        """Tell whether platforms are left out that the configuration names."""
-        return len(self.platforms) < len(self.image.platforms)
-
-    @property
     def is_index(self) -> bool:
         """Tell whether it gets an index."""
         return len(self.image.platforms) > 1 or self.image.index is IndexPolicy.ALWAYS
@@ -154,16 +149,12 @@ class Plan:
     yanked: frozenset[Version]
     request: Request
     fingerprint: str  # of the whole configuration, whatever part of it is asked for
+    is_partial: bool  # platforms are left out that the configuration names: no tag moves
 
     @property
     def name(self) -> str:
         """Give the version, or the branch of a snapshot, for people."""
         return str(self.version or self.source.branch or self.source.short or "snapshot")
-
-    @property
-    def is_partial(self) -> bool:
-        """Tell whether platforms are left out, so that no tag moves."""
-        return any(image.is_partial for image in self.images if image.published)
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -206,8 +197,3 @@ class Plan:
     def without_tags(self) -> Plan:
         """Give the same plan with no tag at all."""
         return replace(self, targets=tuple(replace(each, tags=()) for each in self.targets))
-
-
-def is_folder(target: Target) -> bool:
-    """Tell whether a target is a folder and not a repository on a server."""
-    return target.registry.kind is RegistryKind.LAYOUT

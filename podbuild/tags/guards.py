@@ -75,18 +75,16 @@ class Result:
 
     def difference(self, remote: RemoteTag) -> str:
         """Say why what is there is not this result; empty where it is."""
-        if not self.commit or not self.clean:
-            return "the work tree has changes that no commit holds"
-        if not remote.revision or not remote.config:
-            return "it does not say what it was made from"
-        if remote.revision != self.commit:
-            return f"it was made from commit {remote.revision[:12]}"
-        if remote.config != self.config:
-            return "it was made with another configuration"
-        if remote.platforms != self.platforms:
-            there = ", ".join(sorted(map(str, remote.platforms)))
-            return f"it has other platforms ({there})"
-        return ""
+        there = ", ".join(sorted(map(str, remote.platforms)))
+        differences = (
+            (not self.commit, "there is no commit here to compare it with"),
+            (not self.clean, "the work tree has changes that no commit holds"),
+            (not (remote.revision and remote.config), "it does not say what it was made from"),
+            (remote.revision != self.commit, f"it was made from commit {remote.revision[:12]}"),
+            (remote.config != self.config, "it was made with another configuration"),
+            (remote.platforms != self.platforms, f"it has other platforms ({there})"),
+        )
+        return next((reason for differs, reason in differences if differs), "")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -165,6 +165,16 @@ def test_fewer_platforms_than_configured_move_no_tag() -> None:
     assert tags(plan, "ghcr/web") == []
 
 
+def test_an_image_that_is_left_out_for_its_platform_keeps_the_others_tags_too() -> None:
+    text = SHOP.replace("[images.web]", '[images.web]\nplatforms = ["linux/arm64"]')
+    plan = release(text=text, request=Request(platforms=(ARM64,)))
+    assert [str(job) for job in plan.jobs] == ["base linux/arm64", "web linux/arm64"]
+    assert tags(plan, "ghcr/web") == []
+    assert plan.is_partial
+    alone = release(text=text, request=Request(platforms=(ARM64,), images=("web",)))
+    assert tags(alone, "ghcr/web") == ["1.2.3", "1.2", "1", "latest"]
+
+
 def test_all_platforms_asked_for_by_name_are_a_whole_release() -> None:
     plan = release(request=Request(platforms=(ARM64, AMD64)))
     assert not plan.is_partial
