@@ -1,0 +1,147 @@
+"""The same cleanup on every kind of registry, each with its own rules and a real server behind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from podbuild.cancel import Cancel
+from podbuild.config.model import PruneRule, Retention
+from podbuild.model import Digest, Platform, Tag
+from podbuild.retention import Policy, prune_policy
+from podbuild.steps.cleanup import clean_superseded, plan_repository, prune_repository
+from podbuild.tags import read_back
+from podbuild.template import Placeholders, Template
+from tests.cleaning import Scene, platforms, scene
+
+pytestmark = pytest.mark.integration
+
+BOTH = {Platform("linux", "amd64"), Platform("linux", "arm64")}
+KINDS = ["distribution2", "distribution3", "gcr", "hub", "ghcr", "layout"]
+RULE = PruneRule(match=re.compile(r"sha-[0-9a-f]{7}"), keep=1, older_than=30 * 86400.0)
+
+
+@pytest.fixture(params=KINDS)
+def here(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
+    with scene(request.param, tmp_path) as found:
+        yield found
+
+
+def dated(scene: Scene) -> Policy:
+    """Give a policy with the dates that a clone knows: registries without times need one."""
+    return prune_policy(Retention(prune=(RULE,)), scene.clock.now)
+
+
+def versioned(scene: Scene) -> Policy:
+    """Give a policy whose order is by version: no time is needed."""
+    rule = PruneRule(match=re.compile(r"\d+\.\d+\.\d+"), keep=1)
+    return prune_policy(
+        Retention(prune=(rule,)),
+        scene.clock.now,
+        version_of=lambda tag: read_back(Template("{version}"), tag, Placeholders(project="shop")),
+    )
+
+
+def test_old_versions_go_with_all_their_children_and_the_newest_stays(here: Scene) -> None:
+    here.push("old", "1.0.0")
+    here.push("middle", "1.1.0", share="old")
+    here.push("new", "1.2.0", "latest", share="old")
+    here.clock.turn(days=3)
+    _, cleaned = prune_repository(here.again(), versioned(here), Cancel())
+    assert here.tags() == {"1.2.0", "latest"}
+    shared = {"old/amd64", "middle/amd64", "new/amd64"}
+    assert here.there() == {"new", "new/arm64"} | shared
+    assert platforms(here.store, "latest") == BOTH
+    assert {str(item) for item in cleaned.removed} >= {str(here.images["old"].digest)}
+    assert not cleaned.kept
+
+
+def test_a_plan_deletes_nothing(here: Scene) -> None:
+    here.push("old", "1.0.0")
+    here.push("new", "1.2.0")
+    here.clock.turn(days=3)
+    planned = plan_repository(here.again(), versioned(here))
+    assert [item for item in planned.plan.removed if item.digest == here.images["old"].digest]
+    assert here.tags() == {"1.0.0", "1.2.0"}
+    assert here.there() == set(here.images)
+
+
+def test_what_a_moving_tag_left_goes_and_a_second_run_finds_nothing(here: Scene) -> None:
+    left = here.push("first", "edge").digest
+    here.clock.turn(hours=1)
+    here.push("second", "edge", "1.0.0", share="first")
+    retention = Retention(superseded=True, grace=0.0)
+    record = {left: here.clock.now}
+    here.clock.turn(hours=1)
+    for _ in range(2):
+        clean_superseded(here.again(), retention, record, here.clock.now, Cancel())
+        assert here.there() == {"second", "second/arm64", "second/amd64", "first/amd64"}
+        assert platforms(here.store, "edge") == BOTH
+
+
+def test_a_superseded_image_with_a_version_tag_is_never_touched(here: Scene) -> None:
+    left = here.push("first", "edge", "1.0.0").digest
+    here.push("second", "edge")
+    retention = Retention(superseded=True, grace=0.0)
+    here.clock.turn(hours=1)
+    clean_superseded(here.again(), retention, {left: here.clock.now}, here.clock.now, Cancel())
+    assert here.there() == set(here.images)
+    assert platforms(here.store, "1.0.0") == BOTH
+
+
+def test_one_of_several_tags_goes_alone_or_not_at_all(here: Scene) -> None:
+    here.push("image", "1.0.0", "keep-me")
+    here.push("new", "1.1.0")
+    here.clock.turn(days=3)
+    plan, _ = prune_repository(here.again(), versioned(here), Cancel())
+    assert platforms(here.store, "keep-me") == BOTH
+    gone = Tag("1.0.0") not in here.store.tags()
+    abilities = here.again().remover.abilities()
+    assert gone is abilities.tags
+    if not gone:
+        reasons = {item.tag: item.reason for item in plan.plan.kept}
+        assert abilities.reason in reasons[Tag("1.0.0")]
+
+
+@pytest.mark.parametrize("kind", ["hub", "ghcr", "layout"])
+def test_registries_that_tell_times_prune_by_them(kind: str, tmp_path: Path) -> None:
+    with scene(kind, tmp_path) as here:
+        for number in range(4):
+            here.push(f"n{number}", f"sha-000000{number}")
+            here.clock.turn(days=10)
+        here.clock.turn(days=5)
+        prune_repository(here.again(), dated(here), Cancel())
+        assert here.tags() == {"sha-0000002", "sha-0000003"}
+        assert platforms(here.store, "sha-0000003") == BOTH
+
+
+@pytest.mark.parametrize("kind", ["ghcr", "layout"])
+def test_untagged_leftovers_go_after_a_day_and_never_children(kind: str, tmp_path: Path) -> None:
+    with scene(kind, tmp_path) as here:
+        here.push("kept", "1.0.0")
+        here.push("leftover")
+        here.clock.turn(hours=23)
+        here.push("running")
+        here.clock.turn(hours=2)
+        policy = prune_policy(Retention(), here.clock.now)
+        prune_repository(here.again(), policy, Cancel())
+        assert here.there() == {
+            name for name in here.images if name.partition("/")[0] in ("kept", "running")
+        }
+
+
+def test_blobs_of_a_layout_go_with_the_last_image_that_needs_them(tmp_path: Path) -> None:
+    with scene("layout", tmp_path) as here:
+        here.push("old", "1.0.0")
+        here.push("new", "1.1.0", share="old")
+        files = {Digest(f"sha256:{path.name}") for path in tmp_path.glob("layout/blobs/sha256/*")}
+        here.clock.turn(days=3)
+        prune_repository(here.again(), versioned(here), Cancel())
+        left = {Digest(f"sha256:{path.name}") for path in tmp_path.glob("layout/blobs/sha256/*")}
+        new = {here.images[name].digest for name in ("new", "new/arm64", "new/amd64")}
+        blobs = {b.digest for n in ("new/arm64", "new/amd64") for b in here.images[n].blobs}
+        assert left == new | blobs
+        assert left < files
