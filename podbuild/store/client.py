@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,11 +18,11 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from podbuild.cancel import Cancel
 from podbuild.errors import PodbuildError, PublishError
-from podbuild.model import Digest
 from podbuild.retry import Retry, Transient
 from podbuild.store.auth import Authorizer
 from podbuild.store.breaker import Breaker
 from podbuild.store.challenge import Scope
+from podbuild.store.holders import Holders
 from podbuild.store.http import Call, Http, Network, Payload
 from podbuild.store.problem import Recovery, RegistryError, Response, read_problem
 from podbuild.store.secret import Credential
@@ -321,8 +322,6 @@ class RegistryClient:
 
     def _waiting(self, conduct: Conduct) -> Callable[[float], None]:
         """Wait in a way that a stop ends, unless the caller brought a clock of its own."""
-        import time  # noqa: PLC0415
-
         own = conduct.retry.sleep
         return conduct.cancel.sleep if own is time.sleep else own
 
@@ -333,29 +332,6 @@ class RegistryClient:
             self._observe(f"{error}; again in {wait:.1f} s")
 
         return told
-
-
-class Holders:
-    """Remembers which repositories of one registry hold a blob, so that others can mount it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._paths: dict[Digest, set[str]] = {}
-
-    def add(self, digest: Digest, path: str) -> None:
-        """Note that a repository holds a blob."""
-        with self._lock:
-            self._paths.setdefault(digest, set()).add(path)
-
-    def forget(self, digest: Digest, path: str) -> None:
-        """Note that it does not, whatever was said before."""
-        with self._lock:
-            self._paths.get(digest, set()).discard(path)
-
-    def other(self, digest: Digest, path: str) -> str:
-        """Give another repository that holds a blob; empty where none is known."""
-        with self._lock:
-            return min(self._paths.get(digest, set()) - {path}, default="")
 
 
 def next_page(response: Response) -> str:

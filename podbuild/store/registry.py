@@ -137,12 +137,14 @@ class RegistryStore:
             policy=self.policy,
             on_bytes=on_bytes,
         )
-        try:
-            self.client.guarded(upload.attempt)
-        except BaseException:
-            upload.withdraw()
-            raise
-        self.client.holders.add(blob.digest, self.repository.path)
+        holders = self.client.holders
+        with holders.turn(blob.digest, self.client.cancel):
+            try:
+                self.client.guarded(upload.attempt)
+            except BaseException:
+                upload.withdraw()
+                raise
+            holders.add(blob.digest, self.repository.path)
 
     @contextmanager
     def blob(self, blob: Descriptor) -> Iterator[BlobSource]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 from podbuild.cancel import Cancel
-from podbuild.errors import PublishError
+from podbuild.errors import CredentialError, PublishError
 from podbuild.model import Descriptor
 from podbuild.retry import Transient
 from podbuild.store import BlobSource
@@ -143,18 +143,18 @@ class Upload:
     def _mount(self, uploads: str, lender: str) -> Response | None:
         """Ask for the blob of another repository; None where the registry does not want to."""
         query = f"{uploads}?mount={quote(str(self._blob.digest), safe=':')}&from={quote(lender)}"
-        answer = self._client.once(
-            Call(method="POST", url=self._client.url(query)),
-            scopes=(
-                Scope.repository(self._path, "pull", "push"),
-                Scope.repository(lender, "pull"),
-            ),
-            ok=(201, 202, 400, 401, 403, 404, 405),
-        )
-        if answer.status in (201, 202):
-            return answer
-        self._client.holders.forget(self._blob.digest, lender)
-        return None
+        try:
+            return self._client.once(
+                Call(method="POST", url=self._client.url(query)),
+                scopes=(
+                    Scope.repository(self._path, "pull", "push"),
+                    Scope.repository(lender, "pull"),
+                ),
+                ok=(201, 202),
+            )
+        except (RegistryError, CredentialError):  # then by an upload, which tells what is wrong
+            self._client.holders.forget(self._blob.digest, lender)
+            return None
 
     def _resumed(self) -> bool:
         """Ask how much of a broken upload arrived; True when it all did, the reply was lost.
