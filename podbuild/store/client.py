@@ -11,17 +11,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TypeVar
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-from podbuild.cancel import Cancel
 from podbuild.errors import PodbuildError, PublishError
-from podbuild.retry import Retry, Transient
+from podbuild.retry import Transient
 from podbuild.store.auth import Authorizer
 from podbuild.store.breaker import Breaker
 from podbuild.store.challenge import Scope
+from podbuild.store.endpoint import Conduct, Counts, Endpoint
 from podbuild.store.holders import Holders
 from podbuild.store.http import Call, Http, Network, Payload
 from podbuild.store.problem import Recovery, RegistryError, Response, read_problem
@@ -29,57 +28,12 @@ from podbuild.store.secret import Credential
 
 T = TypeVar("T")
 
-_WIRE_HOSTS = {"docker.io": "registry-1.docker.io"}
 _MAX_REDIRECTS = 5
 _MAX_PAGES = 100_000
 _PAGE_CAP = 64 * 1024 * 1024  # bytes; some registries ignore n and list all tags at once
 _LINK = re.compile(r'<([^<>]*)>\s*((?:;[^,;"]*(?:"[^"]*")?)*)')
 _IS_NEXT = re.compile(r';\s*rel\s*=\s*"?(?:[^"]*\s)?next(?=[\s";]|$)', re.IGNORECASE)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Endpoint:
-    """Where a registry is: its name as in references, plain HTTP if configured, its CA file."""
-
-    host: str
-    insecure: bool = False
-    ca: Path | None = None
-
-    @property
-    def origin(self) -> str:
-        """Give scheme and host as they are on the wire."""
-        scheme = "http" if self.insecure else "https"
-        return f"{scheme}://{_WIRE_HOSTS.get(self.host, self.host)}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Counts:
-    """What went over the wire to one registry (bytes of blobs and manifests)."""
-
-    requests: int = 0
-    retries: int = 0
-    sent: int = 0
-    received: int = 0
-    mounted: int = 0  # blobs that another repository lent
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(
-            requests=self.requests + other.requests,
-            retries=self.retries + other.retries,
-            sent=self.sent + other.sent,
-            received=self.received + other.received,
-            mounted=self.mounted + other.mounted,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Conduct:
-    """How a client behaves: how it tries again, hears of a stop, and tells of retries."""
-
-    retry: Retry = field(default_factory=Retry)
-    cancel: Cancel = field(default_factory=Cancel)
-    observe: Callable[[str], None] = lambda _line: None
 
 
 class RegistryClient:

@@ -6,7 +6,6 @@ no cookie is kept, every call has timeouts and every body a cap.
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import ssl
 import threading
@@ -27,21 +26,11 @@ from podbuild import __version__
 from podbuild.errors import ConfigError, PublishError
 from podbuild.retry import Transient
 from podbuild.store.blobs import CHUNK
+from podbuild.store.network import Network, Timeouts, is_loopback
 from podbuild.store.problem import ERROR_CAP, Response
 
 USER_AGENT = f"podbuild/{__version__}"
 _SYSTEM_CAS = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timeouts:
-    """Seconds without any progress after which a call has failed.
-
-    `connect` also bounds the sending of each piece of a body.
-    """
-
-    connect: float = 30.0
-    read: float = 120.0
 
 
 class Payload(Protocol):
@@ -63,44 +52,6 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | Payload = field(default=b"", repr=False)
     cap: int = ERROR_CAP  # bytes of a successful answer's body that are accepted
-
-
-@dataclass(frozen=True, kw_only=True)
-class Network:
-    """How to get out: proxies by scheme as in the environment, hosts that need none, a CA file."""
-
-    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold a password
-    no_proxy: tuple[str, ...] = ()
-    ca_files: tuple[Path, ...] = ()
-    timeouts: Timeouts = field(default_factory=Timeouts)
-
-    @classmethod
-    def from_environment(
-        cls, environment: Mapping[str, str], *ca_files: Path, timeouts: Timeouts | None = None
-    ) -> Network:
-        """Read HTTP(S)_PROXY, ALL_PROXY, NO_PROXY and SSL_CERT_FILE, in either case."""
-
-        def value(name: str) -> str:
-            return environment.get(name.lower()) or environment.get(name.upper()) or ""
-
-        either = value("all_proxy")
-        found = {scheme: value(f"{scheme}_proxy") or either for scheme in ("http", "https")}
-        named = value("ssl_cert_file")
-        return cls(
-            proxies={scheme: proxy for scheme, proxy in found.items() if proxy},
-            no_proxy=tuple(
-                entry.strip() for entry in value("no_proxy").split(",") if entry.strip()
-            ),
-            ca_files=(*ca_files, *((Path(named),) if named else ())),
-            timeouts=timeouts or Timeouts(),
-        )
-
-    def proxy_for(self, url: str) -> Mapping[str, str]:
-        """Give the proxies for this URL; none for loopback hosts, as in Go's programs."""
-        host = (urlsplit(url).hostname or "").lower()
-        if is_loopback(host) or any(_bypasses(entry.lower(), host) for entry in self.no_proxy):
-            return {}
-        return self.proxies
 
 
 class Http:
@@ -301,22 +252,4 @@ def _lower(reason: str) -> str:
     return reason if reason[:2].isupper() else reason[:1].lower() + reason[1:]
 
 
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address is this machine's own."""
-    if host in ("localhost", "localhost.localdomain"):
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def _bypasses(entry: str, host: str) -> bool:
-    """Match one NO_PROXY entry: `*`, a domain and all below it, an address or a network."""
-    if entry == "*":
-        return True
-    try:
-        return ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False)
-    except ValueError:
-        domain = entry.removeprefix("*").removeprefix(".").partition(":")[0]
-        return host == domain or host.endswith(f".{domain}")
+__all__ = ["Call", "Http", "Network", "Payload", "Timeouts", "is_loopback"]

@@ -1,0 +1,56 @@
+"""How a registry is reached, how its client behaves, and what went over the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from podbuild.cancel import Cancel
+from podbuild.retry import Retry
+
+_WIRE_HOSTS = {"docker.io": "registry-1.docker.io"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """Where a registry is: its name as in references, plain HTTP if configured, its CA file."""
+
+    host: str
+    insecure: bool = False
+    ca: Path | None = None
+
+    @property
+    def origin(self) -> str:
+        """Give scheme and host as they are on the wire."""
+        scheme = "http" if self.insecure else "https"
+        return f"{scheme}://{_WIRE_HOSTS.get(self.host, self.host)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What went over the wire to one registry (bytes of blobs and manifests)."""
+
+    requests: int = 0
+    retries: int = 0
+    sent: int = 0
+    received: int = 0
+    mounted: int = 0  # blobs that another repository lent
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            requests=self.requests + other.requests,
+            retries=self.retries + other.retries,
+            sent=self.sent + other.sent,
+            received=self.received + other.received,
+            mounted=self.mounted + other.mounted,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conduct:
+    """How a client behaves: how it tries again, hears of a stop, and tells of retries."""
+
+    retry: Retry = field(default_factory=Retry)
+    cancel: Cancel = field(default_factory=Cancel)
+    observe: Callable[[str], None] = lambda _line: None
