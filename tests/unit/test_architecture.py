@@ -25,7 +25,7 @@ LAYERS = (
     {"check", "engine"},
     {"steps"},
     {"report"},
-    {"doctor", "release"},
+    {"caches", "doctor", "release"},
     {"cli"},
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

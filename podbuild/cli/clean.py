@@ -1,0 +1,134 @@
+"""`podbuild clean`."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from podbuild.cli.options import Common, common_options, option
+from podbuild.cli.session import Session, open_session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from podbuild.caches import Hands, Item
+    from podbuild.folders import Folders
+    from podbuild.model import JSONValue
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_TIDY = 600.0  # seconds for one removal
+
+
+@click.command(
+    epilog="\b\nExamples:\n  podbuild clean\n  podbuild clean --keep 2GB\n"
+    "  podbuild clean --keep 0 --dry-run"
+)
+@option(
+    "--keep",
+    metavar="SIZE",
+    default="10GB",
+    show_default=True,
+    help="How much may stay: what was used last.",
+)
+@option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
+@common_options
+def command(common: Common, keep: str, dry_run: bool) -> None:
+    """Make podbuild's own cache smaller, oldest first.
+
+    The cache holds blobs of images, the engine's storages, cache mounts and downloads; all of it
+    can be made again. What a build that is running needs stays, and nothing outside the cache
+    folder is touched.
+    """
+    with open_session(common) as session:
+        from podbuild.caches import remove, surplus, survey  # noqa: PLC0415  # --help comes often
+        from podbuild.cli.tools import own_folders  # noqa: PLC0415
+
+        limit = read_size(keep)
+        folders = own_folders(session)
+        with _hands(session, folders) as hands:
+            items = survey(folders, hands)
+            wanted = surplus(items, limit)
+            gone = wanted if dry_run else remove(folders, wanted, hands)
+            session.ui.give(_text(items, gone, dry_run=dry_run), _json(items, gone))
+            if len(gone) < len(wanted):
+                session.ui.note(f"{len(wanted) - len(gone)} are in use and stay")
+
+
+def read_size(text: str) -> int:
+    """Read a size such as 10GB, in bytes; raises ConfigError.
+
+    >>> read_size("1.5GB"), read_size("0")
+    (1500000000, 0)
+    """
+    from podbuild.errors import ConfigError  # noqa: PLC0415
+
+    plain = text.strip().lower().removesuffix("b")
+    number = plain.rstrip("kmgt")
+    try:
+        size = float(number) * _UNITS[plain[len(number) :].strip()]
+    except (KeyError, ValueError):
+        size = -1.0
+    if not 0 <= size < float("inf"):
+        raise ConfigError(f"--keep {text}: no size", hint="such as 500MB, 10GB or 0")
+    return int(size)
+
+
+@contextmanager
+def _hands(session: Session, folders: Folders) -> Iterator[Hands]:
+    """Give hands that reach files of other ids, while the block runs."""
+    from pathlib import Path  # noqa: PLC0415
+
+    from podbuild.caches import Hands  # noqa: PLC0415
+    from podbuild.namespace import open_namespace  # noqa: PLC0415
+
+    with open_namespace(session.runner, folders, {}) as namespace:
+        inside = namespace.inside(session.runner)
+
+        def measure(paths: Sequence[Path]) -> dict[Path, int]:
+            listed = inside("du", "-s", "-B1", "--", *map(str, paths), ok=(0, 1), timeout=_TIDY)
+            rows = (line.split("\t", 1) for line in listed.out.splitlines() if "\t" in line)
+            return {Path(path): int(size) for size, path in rows}
+
+        def remove(path: Path) -> None:
+            inside("rm", "-rf", "--", str(path), timeout=_TIDY)
+
+        yield Hands(measure=measure, remove=remove)
+
+
+def _text(items: Sequence[Item], gone: Sequence[Item], *, dry_run: bool) -> str:
+    from podbuild.ui.amounts import size  # noqa: PLC0415
+    from podbuild.ui.table import table  # noqa: PLC0415
+
+    what = "would go" if dry_run else "removed"
+    kinds = dict.fromkeys(each.kind for each in items)
+    rows = [
+        (
+            kind.value,
+            size(sum(each.size for each in items if each.kind is kind)),
+            size(sum(each.size for each in gone if each.kind is kind)),
+        )
+        for kind in kinds
+    ]
+    if not rows:
+        return "the cache is empty"
+    return "\n".join(table(("cache", "size", what), rows, right=("size", what)))
+
+
+def _json(items: Sequence[Item], gone: Sequence[Item]) -> JSONValue:
+    names = {each.path for each in gone}
+    return {
+        "schema": 1,
+        "bytes": sum(each.size for each in items),
+        "removed": sum(each.size for each in gone),
+        "items": [
+            {
+                "kind": each.kind.value,
+                "path": str(each.path),
+                "bytes": each.size,
+                "removed": each.path in names,
+            }
+            for each in items
+        ],
+    }
