@@ -225,15 +225,15 @@ class Descriptor:
     def from_json(cls, value: JSONValue) -> Descriptor:
         """Read a descriptor object; raises VerificationError when it is none."""
         match value:
-            case {"mediaType": str(kind), "digest": str(digest), "size": int(size), **rest} if (
-                size >= 0 and not isinstance(size, bool)
-            ):
+            case {"mediaType": str(kind), "digest": str(digest), "size": int(size)}:
+                if size < 0 or size is True or size is False:
+                    raise VerificationError(f"not a descriptor: {str(value)[:200]}")
                 return cls(
                     media_type=kind,
                     digest=Digest(digest),
                     size=size,
-                    platform=Platform.from_json(rest.get("platform")),
-                    annotations=string_map(rest.get("annotations")),
+                    platform=Platform.from_json(value.get("platform")),
+                    annotations=string_map(value.get("annotations")),
                 )
             case _:
                 raise VerificationError(f"not a descriptor: {str(value)[:200]}")

@@ -17,11 +17,13 @@ from podbuild.git import (
     read_facts,
     resolve_version,
 )
-from podbuild.plan import Plan, Request, Source, decide_tags, make_plan
+from podbuild.model import Digest, Tag
+from podbuild.plan import Facts as Held
+from podbuild.plan import Plan, Request, Source, Target, decide_tags, make_plan
 from podbuild.services import Services
 from podbuild.steps import Destination
 from podbuild.steps.survey import survey
-from podbuild.tags import Ancestry, TagKind
+from podbuild.tags import Ancestry, Decision, TagKind, owned_versions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,8 @@ class Planned:
     git: str = ""  # HEAD and the tags on it, an input of images whose context has .git
     destinations: tuple[Destination, ...] = ()
     silent: Mapping[Destination, PodbuildError] = field(default_factory=dict)
+    replaced: Mapping[str, Digest] = field(default_factory=dict)  # by Order.key, as planned
+    earlier: Mapping[str, tuple[Tag, ...]] = field(default_factory=dict)  # by Target.key
     ancestry: Callable[[str], Ancestry] = lambda _revision: Ancestry.UNKNOWN
     warnings: tuple[str, ...] = ()
 
@@ -102,12 +106,11 @@ def plan_offline(services: Services, asked: Asked) -> Planned:
     )
 
 
-def plan_online(services: Services, asked: Asked) -> Planned:
+def plan_online(services: Services, offline: Planned) -> Planned:
     """Give the plan with every tag decided by what the registries hold.
 
-    Raises as `plan_offline`, and what required registries raise.
+    Raises what required registries raise.
     """
-    offline = plan_offline(services, asked)
     found = survey(offline.plan, services.destinations(offline.plan))
     revisions = {
         remote.revision
@@ -118,21 +121,44 @@ def plan_online(services: Services, asked: Asked) -> Planned:
         and (remote := found.facts[target.key].found.get(move.named.tag))
         and remote.revision
     }
-    ancestry = {} if asked.request.version or not asked.snapshot else revisions
-    known = {revision: offline.ancestry(revision) for revision in ancestry}
+    asked = () if offline.plan.version else revisions  # versions need no history
+    known = {revision: offline.ancestry(revision) for revision in asked}
     plan = decide_tags(offline.plan, found.facts, known)
     destinations = tuple(each for each in services.destinations(plan) if each not in found.silent)
     silent = tuple(
         f"{each.registry} could not be asked and is left out: {error.message}"
         for each, error in found.silent.items()
     )
+    replaced = {
+        f"{target.key}:{move}": remote.digest
+        for target in plan.targets
+        if target.key in found.facts
+        for move in target.tags
+        if move.decision is Decision.MOVE
+        and (remote := found.facts[target.key].found.get(move.named.tag))
+    }
     return replace(
         offline,
         plan=plan,
+        replaced=replaced,
+        earlier={
+            target.key: _worth_reading(plan, target, found.facts[target.key])
+            for target in plan.targets
+            if target.key in found.facts
+        },
         destinations=destinations,
         silent=found.silent,
         warnings=offline.warnings + silent,
     )
+
+
+def _worth_reading(plan: Plan, target: Target, held: Held) -> tuple[Tag, ...]:
+    """Give the tags whose images may have the same inputs: what moves, the highest versions."""
+    image = plan.image(target.image)
+    versions = owned_versions(held.tags, image.readers, plan.readers_beside(image.name))
+    newest = sorted(versions, key=lambda tag: versions[tag], reverse=True)
+    moving = [tag for tag in held.found if tag not in versions]
+    return tuple(dict.fromkeys((*moving[:1], *newest[:2], *moving[1:])))
 
 
 def refuse_conflicts(plan: Plan) -> None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from podbuild.errors import ImmutableTagError, VersionError
 from podbuild.journal import Binding, Journal
 from podbuild.model import Digest, Manifest, Tag
-from podbuild.plan import Plan, PlannedImage, Request, Source, make_plan
+from podbuild.plan import Plan, PlannedImage, Request
+from podbuild.plan.make import plan_places
 from podbuild.services import Services
 from podbuild.steps import Destination
 from podbuild.steps.publish import Publisher
@@ -65,7 +66,7 @@ class Scope:
 def plan_of(services: Services, scope: Scope) -> Plan:
     """Give the plan of all published images, without version, commit or decisions."""
     request = Request(images=scope.images, registries=scope.registries)
-    return make_plan(services.config, request, Source())
+    return plan_places(services.config, request)
 
 
 def promotions(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from podbuild import __version__
+from podbuild.cli.options import before_the_command
 from podbuild.errors import EXIT_CODES, ConfigError, PodbuildError
 
 if TYPE_CHECKING:
@@ -89,8 +90,12 @@ def exit_code_help(codes: Iterable[tuple[int, str]]) -> str:
     "\b\nExit codes:\n" + exit_code_help(EXIT_CODES.items()),
 )
 @click.version_option(__version__, prog_name="podbuild")
-def cli() -> None:
+@before_the_command
+@click.pass_context
+def cli(ctx: click.Context, /, **given: object) -> None:
     """Take a git tag to verified multi-architecture images on every registry, rootless."""
+    chosen = {name: value for name, value in given.items() if value}
+    ctx.default_map = dict.fromkeys(COMMANDS, chosen)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -47,28 +47,37 @@ def common_options(function: F) -> F:
         )
         return function(common, **options)
 
-    for add in reversed(_COMMON):
-        command = add(command)
+    for names, settings in reversed(_COMMON):
+        command = option(*names, **settings)(command)
     return command  # type: ignore[return-value]  # click's decorators keep no signature
 
 
-_COMMON: tuple[Callable[[Any], Any], ...] = (
-    option(
-        "-f",
-        "--file",
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="The configuration; default: podbuild.toml here or above.",
+def before_the_command(function: F) -> F:
+    """Add the same options to podbuild itself, so that they may stand before the command too."""
+    for names, settings in reversed(_COMMON):
+        function = click.option(*names, **settings)(function)
+    return function
+
+
+_COMMON: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
+    (
+        ("-f", "--file"),
+        {
+            "type": click.Path(path_type=Path, dir_okay=False),
+            "help": "The configuration; default: podbuild.toml here or above.",
+        },
     ),
-    option(
-        "-C",
-        "--directory",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="Run as if started in this folder.",
+    (
+        ("-C", "--directory"),
+        {
+            "type": click.Path(path_type=Path, file_okay=False),
+            "help": "Run as if started in this folder.",
+        },
     ),
-    option("-q", "--quiet", is_flag=True, help="Only answers, warnings and failures."),
-    option("-v", "--verbose", is_flag=True, help="Say more; show all output of the engine."),
-    option("--json", is_flag=True, help="Give the answer as JSON."),
-    option("--no-progress", is_flag=True, help="Show no live progress on a terminal."),
+    (("-q", "--quiet"), {"is_flag": True, "help": "Only answers, warnings and failures."}),
+    (("-v", "--verbose"), {"is_flag": True, "help": "Say more; show all output of the engine."}),
+    (("--json",), {"is_flag": True, "help": "Give the answer as JSON."}),
+    (("--no-progress",), {"is_flag": True, "help": "Show no live progress on a terminal."}),
 )
 
 only_image = option(

@@ -59,5 +59,5 @@ def command(
             backwards=allow_backwards,
         )
         asked = Asked(version=version, require_tag=require_tag, request=request)
-        planned = plan_offline(services, asked) if offline else plan_online(services, asked)
-        show_plan(services.ui, planned)
+        planned = plan_offline(services, asked)
+        show_plan(services.ui, planned if offline else plan_online(services, planned))

@@ -92,6 +92,16 @@ class Pinner:
         return found.digest if found else None
 
 
+def repositories_of(pins: Iterable[str], conf: RegistriesConf) -> tuple[Repository, ...]:
+    """Give the repositories, mirrors included, whose logins the engine needs for these pins."""
+    found = {
+        place_of(source)
+        for pin in pins
+        for source in conf.sources(Repository.parse(pin.partition("@")[0]))
+    }
+    return tuple(sorted(found))
+
+
 def place_of(mirror: Mirror) -> Repository:
     """Give the repository behind a place; raises ConfigError for what is none."""
     try:

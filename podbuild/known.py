@@ -1,0 +1,120 @@
+"""Which images need not be built: this release built them before, or their inputs are the same.
+
+Three places are asked in turn: the journal of this release, this machine's records of results,
+and the indexes that registries hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from podbuild.errors import PodbuildError
+from podbuild.inputs import InputHash
+from podbuild.journal import BUILT, Journal, write_atomically
+from podbuild.model import Digest, Manifest
+from podbuild.plan import Job, Plan
+from podbuild.planning import Planned
+from podbuild.steps.build import BuiltImage, Known
+from podbuild.steps.building import staged_tag
+from podbuild.steps.reuse import Earlier, earlier_results
+from podbuild.store.copy import copy_blob
+from podbuild.store.staged import Staging, repository_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Knows results by input hash. `folder` holds this machine's records."""
+
+    planned: Planned
+    journal: Journal
+    staging: Staging
+    folder: Path
+    hashes: Mapping[Job, InputHash]
+    reuse: bool  # False: only what this release has built itself
+    _earlier: dict[str, Earlier] = field(default_factory=dict)
+
+    @cached_property
+    def known(self) -> Mapping[Job, Known]:
+        """Give every job whose result is known and complete."""
+        found = {job: self._find(job) for job in self.planned.plan.jobs}
+        return {job: known for job, known in found.items() if known is not None}
+
+    def remember(self, built: BuiltImage) -> None:
+        """Record a result, for this release and for later ones."""
+        inputs = self.hashes[built.job]
+        digest = str(built.manifest.digest)
+        self.journal.record(BUILT, str(built.job), {"inputs": inputs.text, "digest": digest})
+        if inputs.reusable:
+            write_atomically(self._record(inputs), digest.encode())
+
+    def _find(self, job: Job) -> Known | None:
+        match self.journal.get(BUILT, str(job)):
+            case {"inputs": str(inputs), "digest": str(digest)} if inputs == self.hashes[job].text:
+                manifest = self._staged(job, Digest(digest))
+                if manifest is not None:
+                    return Known(manifest=manifest, reason="built before by this release")
+            case _:
+                pass
+        if not self.reuse or not self.hashes[job].reusable:
+            return None
+        return self._recorded(job) or self._published(job)
+
+    def _recorded(self, job: Job) -> Known | None:
+        try:
+            digest = Digest(self._record(self.hashes[job]).read_text())
+        except (OSError, PodbuildError):
+            return None
+        manifest = self._staged(job, digest)
+        return Known(manifest=manifest, reason="unchanged, built here before") if manifest else None
+
+    def _published(self, job: Job) -> Known | None:
+        """Take what a registry holds: its layers stay there, the engine needs its config only."""
+        found = self._earlier_of(job.image).image(self.hashes[job].text)
+        if found is None:
+            return None
+        sink = self.staging.repository(repository_name(job.image))
+        try:
+            if found.manifest.config is not None:
+                copy_blob(found.store, sink, found.manifest.config)
+            sink.put_manifest(found.manifest, staged_tag(job))
+        except PodbuildError:
+            return None
+        return Known(manifest=found.manifest, reason=f"unchanged since {found.reference}")
+
+    def _earlier_of(self, image: str) -> Earlier:
+        if image not in self._earlier:
+            planned = self.planned
+            self._earlier[image] = earlier_results(
+                (each for each in planned.destinations if each.image == image),
+                planned.earlier,
+                planned.plan.image(image).platforms,
+            )
+        return self._earlier[image]
+
+    def _staged(self, job: Job, digest: Digest) -> Manifest | None:
+        store = self.staging.repository(repository_name(job.image))
+        manifest = store.manifest(digest)
+        if manifest is None or not all(map(store.has_blob, manifest.blobs)):
+            return None
+        store.put_manifest(manifest, staged_tag(job))
+        return manifest
+
+    def _record(self, inputs: InputHash) -> Path:
+        return self.folder / inputs.text.removeprefix("sha256:")
+
+
+def jobs_to_do(plan: Plan, known: Iterable[Job]) -> tuple[Job, ...]:
+    """Give the jobs that count: published ones, and what must be built for those not known."""
+    have = frozenset(known)
+    published = {image.name for image in plan.images if image.published}
+    asked = set(plan.request.images)
+    wanted = {job for job in plan.jobs if job.image in published or job.image in asked}
+    if not wanted:
+        return plan.jobs
+    for job in reversed(plan.jobs):
+        if job in wanted and job not in have:
+            wanted.update(plan.needs[job])
+    return tuple(job for job in plan.jobs if job in wanted)

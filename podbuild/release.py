@@ -1,0 +1,239 @@
+"""The recipe of a release: plan, check, build, publish by digest, tag, verify, clean up, report.
+
+Nothing that a user can see changes before `move_tags`; everything before it can be run again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from podbuild.journal import Binding, Journal, open_journal, restart
+from podbuild.lock import Holder, Work, project_lock, supersede
+from podbuild.making import Kitchen, Making, make_images, open_staging
+from podbuild.plan import Plan
+from podbuild.planning import Asked, Planned, plan_offline, plan_online, refuse_conflicts
+from podbuild.report import Report
+from podbuild.services import Services
+from podbuild.steps.guards import BranchGuard, Overrides, Readers, ReleaseGuard
+from podbuild.steps.orders import Guard, Moved, Order, Outcome
+from podbuild.steps.preflight import preflight
+from podbuild.steps.publish import Published, Publisher
+from podbuild.steps.tag import TagMover
+from podbuild.steps.verify import Expectation, verify_or_raise
+from podbuild.story import Story
+from podbuild.tags import Decision
+from podbuild.toolchain import Toolchain
+from podbuild.toolchain.chosen import find_chosen
+
+
+class Part(StrEnum):
+    """A part of a release that --skip leaves out."""
+
+    BUILD = "build"
+    VERIFY = "verify"
+    CLEANUP = "cleanup"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to carry a release out. `command` is what a user types to go on with it."""
+
+    asked: Asked
+    command: str
+    making: Making
+    skip: frozenset[Part] = frozenset()
+    publish: bool = True  # False: --skip-push
+    restart: bool = False
+    cancel_superseded: bool = False
+
+
+def release(services: Services, options: Options) -> Report:
+    """Carry out a release or snapshot and give its report, which is written in any case.
+
+    Raises what ends it, with its exit code; CleanupError when only the cleanup is incomplete.
+    """
+    offline = plan_offline(services, options.asked)
+    with _one_at_a_time(services, options, offline.plan):
+        with services.ui.step("plan"):
+            planned = plan_online(services, offline)
+            for warning in planned.warnings:
+                services.ui.warn(warning)
+            refuse_conflicts(planned.plan)
+        with Story(services=services, planned=planned).told() as story:
+            _deliver(services, options, planned, story)
+        return story.report()
+
+
+def _deliver(services: Services, options: Options, planned: Planned, story: Story) -> None:
+    with story.step("check logins"):
+        planned = check_logins(services, options, planned)
+    toolchain = find_chosen(services.runner, services.folders, services.environment)
+    story.engine = str(toolchain.engine)
+    journal = _journal(services, options, planned, toolchain)
+    kitchen = Kitchen(
+        services=services,
+        planned=planned,
+        making=replace(options.making, skip_build=Part.BUILD in options.skip),
+        journal=journal,
+        toolchain=toolchain,
+        staging=open_staging(services),
+        story=story,
+    )
+    publishes = options.publish and not planned.plan.is_partial
+    with _publisher(kitchen) as publisher:
+        with story.step("build"):
+            offer = publisher.offer if publishes else kitchen.offer
+            images = make_images(replace(kitchen, offer=offer))
+        if not publishes:
+            return
+        with story.step("publish by digest"):
+            published = publisher.finish(images)
+    story.published(published)
+    with story.step("move tags"):
+        moved = move_tags(services, options, planned, journal, published)
+    story.moved(moved)
+    if Part.VERIFY not in options.skip:
+        with story.step("verify"):
+            verify_or_raise(expectations(planned, moved))
+    journal.finish()
+
+
+def check_logins(services: Services, options: Options, planned: Planned) -> Planned:
+    """Give the plan with the destinations that can be pushed to; raises where one must be.
+
+    Optional registries that refuse are left out with a warning.
+    """
+    if not options.publish:
+        return planned
+    ready = preflight(planned.destinations)
+    for destination in ready.unknown:
+        services.ui.detail(f"{destination}: whether this login may push shows when pushing")
+    for destination, error in ready.unavailable:
+        services.ui.warn(f"{destination} is left out: {error.message}")
+    return replace(
+        planned,
+        destinations=ready.destinations,
+        silent={**planned.silent, **dict(ready.unavailable)},
+    )
+
+
+def move_tags(
+    services: Services,
+    options: Options,
+    planned: Planned,
+    journal: Journal,
+    published: Published,
+) -> Moved:
+    """Move version tags, then moving tags, everywhere; raises as TagMover.move does."""
+    mover = TagMover(
+        guard=_guard(services, planned),
+        journal=journal,
+        retry=services.retry,
+        cancel=services.cancel,
+        command=options.command,
+        note=services.ui.note,
+    )
+    return mover.move(_orders(planned, published))
+
+
+def expectations(planned: Planned, moved: Moved) -> Iterator[Expectation]:
+    """Give what every tag that this release moved must name now."""
+    for tagged in moved.tags:
+        if tagged.outcome in (Outcome.MOVED, Outcome.ALREADY):
+            image = planned.plan.image(tagged.order.destination.image)
+            yield Expectation(
+                destination=tagged.order.destination,
+                tag=tagged.order.tag,
+                digest=tagged.order.manifest.digest,
+                platforms=frozenset(image.platforms),
+            )
+
+
+def _orders(planned: Planned, published: Published) -> Iterator[Order]:
+    """Give an order for each tag that the plan lets move, where its image is."""
+    held = {destination.key: destination for destination in published.at}
+    for target in planned.plan.targets:
+        destination = held.get(target.key)
+        manifest = published.images.get(target.image)
+        if destination is None or manifest is None:
+            continue
+        for move in target.tags:
+            if move.decision.writes or move.decision is Decision.ADOPT:
+                yield Order(destination=destination, named=move.named, manifest=manifest)
+
+
+def _guard(services: Services, planned: Planned) -> Guard:
+    plan = planned.plan
+    overrides = Overrides(overwrite=plan.request.overwrite, backwards=plan.request.backwards)
+    if plan.version is None:
+        return BranchGuard(
+            commit=plan.source.commit, ancestry=planned.ancestry, overrides=overrides
+        )
+    names = [image.name for image in plan.images]
+    return ReleaseGuard(
+        version=plan.version,
+        commit=plan.source.commit,
+        results={name: plan.result(name) for name in names},
+        destinations=planned.destinations,
+        readers={
+            image.name: Readers(image.readers, plan.readers_beside(image.name))
+            for image in plan.images
+        },
+        yanked=frozenset(services.config.tags.yanked),
+        overrides=overrides,
+        replaced=planned.replaced,
+    )
+
+
+def _publisher(kitchen: Kitchen) -> Publisher:
+    return Publisher(
+        destinations=kitchen.planned.destinations,
+        source=kitchen.source,
+        journal=kitchen.journal,
+        retry=kitchen.services.retry,
+        cancel=kitchen.services.cancel,
+        progress=kitchen.story.progress,
+    )
+
+
+def _journal(
+    services: Services, options: Options, planned: Planned, toolchain: Toolchain
+) -> Journal:
+    """Continue what was begun, if it is the same; say so, or why not."""
+    plan = planned.plan
+    binding = Binding(
+        release=plan.name,
+        commit=plan.source.commit,
+        configuration=plan.fingerprint,
+        toolchain=toolchain.identity,
+    )
+    folder = services.config.output
+    if options.restart:
+        return restart(folder, binding)
+    opened = open_journal(folder, binding)
+    if opened.started_anew:
+        services.ui.note(f"not continued, as it differs: {opened.started_anew}")
+    elif not opened.journal.is_empty:
+        services.ui.info(f"continues what {opened.journal.path} says was begun")
+    return opened.journal
+
+
+@contextmanager
+def _one_at_a_time(services: Services, options: Options, plan: Plan) -> Iterator[None]:
+    work = Work.SNAPSHOT if options.asked.snapshot else Work.RELEASE
+    me = Holder(work=work, name=plan.name, pid=os.getpid())
+
+    def waiting(holder: Holder | None) -> None:
+        if options.cancel_superseded and supersede(holder, me):
+            services.ui.note(f"stops {holder}: it is superseded")
+        else:
+            services.ui.info(f"waits for {holder or 'another podbuild'} on this project")
+
+    with project_lock(
+        services.folders, services.config.root, me, cancel=services.cancel, on_wait=waiting
+    ):
+        yield

@@ -1,0 +1,165 @@
+"""What happens in a release, as it happens: shown to the user, collected for the report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from threading import Lock
+
+from podbuild import __version__
+from podbuild.errors import BuildError, CleanupError, PodbuildError
+from podbuild.model import Descriptor, Manifest
+from podbuild.plan import Job
+from podbuild.plan.json import plan_json
+from podbuild.planning import Planned
+from podbuild.report import (
+    Failure,
+    JobMetrics,
+    Phase,
+    PlatformReport,
+    RemovalReport,
+    Report,
+)
+from podbuild.report.collect import Delivered, image_reports, result_of, target_reports
+from podbuild.report.write import write_plan, write_reports
+from podbuild.services import Services
+from podbuild.steps import Destination
+from podbuild.steps.orders import Moved
+from podbuild.steps.publish import Progress, Published
+from podbuild.ui import Activity
+
+
+@dataclass(kw_only=True)
+class Story:
+    """Hears what the steps do; `told` writes the report at the end, however it ends."""
+
+    services: Services
+    planned: Planned
+    engine: str = ""
+    images: Mapping[str, Manifest] = field(default_factory=dict)
+    parts: Mapping[Job, PlatformReport] = field(default_factory=dict)
+    metrics: tuple[JobMetrics, ...] = ()
+    removals: tuple[RemovalReport, ...] = ()
+    _delivered: Delivered = field(default_factory=Delivered)
+    _phases: list[Phase] = field(default_factory=list)
+    _warnings: list[str] = field(default_factory=list)
+    _failure: PodbuildError | None = None
+    _began: float = field(default_factory=time.monotonic)
+    _transfers: dict[Destination, Activity] = field(default_factory=dict)
+    _open: ExitStack = field(default_factory=ExitStack)
+    _lock: Lock = field(default_factory=Lock)
+
+    @contextmanager
+    def told(self) -> Iterator[Story]:
+        """Write plan.json first and all reports last, also when the release fails."""
+        self._problems(
+            write_plan(
+                plan_json(self.planned.plan), self.services.config.output, self.services.ui.redactor
+            ).problems
+        )
+        try:
+            with self._open:
+                yield self
+        except PodbuildError as error:
+            self._failure = error
+            raise
+        finally:
+            written = write_reports(
+                self.report(),
+                self.services.config.output,
+                self.services.environment,
+                self.services.ui.redactor,
+            )
+            self._problems(written.problems)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Show a step and remember how long it took."""
+        began = time.monotonic()
+        try:
+            with self.services.ui.step(name):
+                yield
+        finally:
+            self._phases.append(Phase(name=name, seconds=time.monotonic() - began))
+
+    def warn(self, text: str) -> None:
+        """Warn, now and in the report."""
+        self._warnings.append(text)
+        self.services.ui.warn(text)
+
+    def published(self, published: Published) -> None:
+        """Remember where the images are."""
+        for destination, error in published.failed.items():
+            self.warn(f"{destination} lacks the release: {error.message}")
+        self._delivered = replace(
+            self._delivered, destinations=published.at, failed=published.failed
+        )
+
+    def moved(self, moved: Moved) -> None:
+        """Remember what became of the tags, and say which ones a guard held back."""
+        for destination, error in moved.failed.items():
+            self.warn(f"{destination} lacks tags: {error.message}")
+        failed = {**self._delivered.failed, **moved.failed}
+        self._delivered = replace(self._delivered, tagged=moved.tags, failed=failed)
+
+    @property
+    def progress(self) -> Progress:
+        """Give what shows the bytes on their way, a line for each destination."""
+        return Progress(began=self._transfer_began, moved=self._transfer_moved)
+
+    def report(self) -> Report:
+        """Give the report of what has happened so far."""
+        plan = self.planned.plan
+        sent = {each.key: activity.moved for each, activity in self._transfers.items()}
+        targets = target_reports(plan, replace(self._delivered, sent=sent))
+        counts = self.services.opener.registries.counts.values()
+        return Report(
+            project=plan.project,
+            result=result_of(plan, targets, self._failure),
+            commit=plan.source.commit,
+            date=plan.source.created,
+            version=str(plan.version) if plan.version else "",
+            tag=self.planned.tag,
+            previous_tag=self.planned.previous_tag,
+            branch=plan.source.branch or "",
+            dirty=plan.source.dirty,
+            podbuild=__version__,
+            engine=self.engine,
+            images=image_reports(plan, self.images, self.parts),
+            targets=targets,
+            metrics=self.metrics,
+            phases=tuple(self._phases),
+            removed=self.removals,
+            warnings=(*self.planned.warnings, *self._warnings),
+            failure=_failure(self._failure),
+            seconds=time.monotonic() - self._began,
+            retries=sum(each.retries for each in counts),
+            requests=sum(each.requests for each in counts),
+        )
+
+    def _transfer_began(self, destination: Destination, blob: Descriptor) -> None:
+        with self._lock:
+            if destination not in self._transfers:
+                shown = self.services.ui.transfer(f"push {destination}")
+                self._transfers[destination] = self._open.enter_context(shown)
+            self._transfers[destination].expect(blob.size)
+
+    def _transfer_moved(self, destination: Destination, _blob: Descriptor, count: int) -> None:
+        self._transfers[destination].advance(count)
+
+    def _problems(self, problems: tuple[str, ...]) -> None:
+        for problem in problems:
+            self.services.ui.warn(problem)
+
+
+def _failure(error: PodbuildError | None) -> Failure | None:
+    if error is None or isinstance(error, CleanupError):
+        return None
+    return Failure(
+        exit_code=error.exit_code,
+        message=error.message,
+        hint=error.hint,
+        run_code=error.run_code if isinstance(error, BuildError) else None,
+    )
