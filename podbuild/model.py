@@ -225,15 +225,13 @@ class Descriptor:
     def from_json(cls, value: JSONValue) -> Descriptor:
         """Read a descriptor object; raises VerificationError when it is none."""
         match value:
-            case {"mediaType": str(kind), "digest": str(digest), "size": int(size)}:
-                if size < 0 or size is True or size is False:
-                    raise VerificationError(f"not a descriptor: {str(value)[:200]}")
+            case {"mediaType": str(kind), "digest": str(digest), "size": int(size), **rest}:
                 return cls(
                     media_type=kind,
                     digest=Digest(digest),
-                    size=size,
-                    platform=Platform.from_json(value.get("platform")),
-                    annotations=string_map(value.get("annotations")),
+                    size=_size(size),
+                    platform=Platform.from_json(rest.get("platform")),
+                    annotations=string_map(rest.get("annotations")),
                 )
             case _:
                 raise VerificationError(f"not a descriptor: {str(value)[:200]}")
@@ -328,6 +326,13 @@ class Manifest:
         if not isinstance(value, list):  # read as empty, its parts would count as unreachable
             raise VerificationError(f"{self.digest} is not a manifest: {key!r} is no list")
         return tuple(map(Descriptor.from_json, value))
+
+
+def _size(value: int) -> int:
+    """JSON's true is an int to Python."""
+    if value < 0 or isinstance(value, bool):
+        raise VerificationError(f"not a size in bytes: {value}")
+    return value
 
 
 def string_map(value: JSONValue) -> Mapping[str, str]:
