@@ -15,6 +15,7 @@ from podbuild.config import (
     Network,
     Pull,
     ReferenceContext,
+    RegistryKind,
     Secret,
     Timestamp,
 )
@@ -28,7 +29,6 @@ from podbuild.context import applicable_ignore_file, own_patterns, parse_ignore
 from podbuild.errors import ConfigError
 from podbuild.model import Platform
 from podbuild.plan import Job, Plan, PlannedImage
-from podbuild.plan.model import is_folder
 
 FIXED_INSTANT = 946684800  # 2000-01-01T00:00:00Z; part of every layer cache's key
 
@@ -183,7 +183,8 @@ def _ignored(image: Image) -> tuple[str, ...]:
 
 
 def _layouts(plan: Plan) -> tuple[Path, ...]:
-    return tuple(plan.root / target.place for target in plan.targets if is_folder(target))
+    folders = (target for target in plan.targets if target.registry.kind is RegistryKind.LAYOUT)
+    return tuple(plan.root / target.place for target in folders)
 
 
 def _without_own_labels(

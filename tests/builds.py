@@ -1,0 +1,234 @@
+"""Whole builds with a real engine, from the text of a podbuild.toml to staged images."""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import shutil
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from podbuild.build_secrets import find_secrets
+from podbuild.cancel import Cancel
+from podbuild.config import parse_config
+from podbuild.context import Contents
+from podbuild.emulation import native_architecture
+from podbuild.engine import RegistriesConf, with_own
+from podbuild.folders import Folders
+from podbuild.inputs import Recipe, Surroundings, make_recipe
+from podbuild.model import JSONValue, Manifest, Platform
+from podbuild.namespace import open_namespace
+from podbuild.plan import Job, Plan, Request, Source, make_plan
+from podbuild.retry import Retry
+from podbuild.steps.assemble import Members, assemble
+from podbuild.steps.build import Built, Work, build_all
+from podbuild.steps.building import Site
+from podbuild.steps.image import read_config
+from podbuild.steps.workplace import Surroundings as Place
+from podbuild.steps.workplace import Workplace, open_workplace
+from podbuild.store.pool import Pool
+from podbuild.store.staged import Listener, StagedRepository, Staging, repository_name
+from podbuild.store.staging import StagingRegistry
+from podbuild.toolchain import Choice, EngineKind, Toolchain, find
+from podbuild.ui import Streams, Ui
+from podbuild.ui.look import Paint, PlainLook
+from podbuild.ui.screen import StreamScreen
+from podbuild.versions import Version
+from tests.toolchains import SYSTEM_PATH, own_folders, plain_runner
+
+NATIVE = Platform("linux", native_architecture())
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+CREATED = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+_SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+@functools.cache
+def busybox(architecture: str) -> Path:
+    """Give a static busybox from Debian's packages, fetched once per user."""
+    kept = own_folders().cache / "tests" / f"busybox-{architecture}"
+    if not kept.exists():
+        run = plain_runner()
+        work = kept.with_suffix(f".{os.getpid()}")
+        run(str(_SCRIPTS / "fetch-debs"), "trixie", architecture, str(work), "busybox-static")
+        (package,) = work.glob("*.deb")
+        run("dpkg", "-x", str(package), str(work / "root"))
+        (work / "root/usr/bin/busybox").replace(kept)
+        shutil.rmtree(work)
+    return kept
+
+
+@dataclass(kw_only=True)
+class Bench:
+    """A project in a folder, with an engine, storages and a staging area of its own."""
+
+    folder: Path
+    toolchain: Toolchain
+    folders: Folders
+    cancel: Cancel = field(default_factory=Cancel)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    printed: io.StringIO = field(default_factory=io.StringIO)
+    retry: Retry = field(default_factory=lambda: Retry(attempts=2, sleep=lambda _seconds: None))
+
+    @property
+    def project(self) -> Path:
+        """Give the folder of podbuild.toml."""
+        return self.folder / "project"
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file of the project."""
+        path = self.project / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def write_base(self, *platforms: Platform) -> str:
+        """Write a context with a shell and give the table of the image `base` made from it."""
+        for platform in platforms:
+            target = self.project / "base" / f"busybox-{platform.architecture}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(busybox(platform.architecture), target)
+        self.write(
+            "base/Containerfile",
+            "FROM scratch\nARG TARGETARCH\n"
+            "COPY --chmod=755 busybox-$TARGETARCH /bin/busybox\n"
+            'RUN ["/bin/busybox", "sh", "-c", "/bin/busybox --install -s /bin && mkdir /tmp"]\n',
+        )
+        return '[images.base]\ncontext = "base"\npublish = false\n'
+
+    def plan(self, toml: str, version: str = "1.2.3") -> Plan:
+        """Give the plan of a configuration."""
+        text = f'[project]\nname = "shop"\n{toml}'
+        config = parse_config(text, self.project / "podbuild.toml", self.environment)
+        source = Source(commit=COMMIT, created=CREATED, branch="main")
+        return make_plan(config, Request(version=Version.parse(version)), source)
+
+    def recipes(self, plan: Plan, pins: Mapping[str, str] | None = None) -> dict[Job, Recipe]:
+        """Give the recipe of every job."""
+        around = Surroundings(build=NATIVE, output=self.project / "dist", pins=pins or {})
+        return {
+            job: make_recipe(plan, plan.image(job.image), job.platform, around) for job in plan.jobs
+        }
+
+    @property
+    def text(self) -> str:
+        """Give everything that was printed."""
+        return self.printed.getvalue()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Open:
+    """An open workplace with its staging registry."""
+
+    bench: Bench
+    workplace: Workplace
+    registry: StagingRegistry
+
+    def work(self, plan: Plan, *, pins: Mapping[str, str] | None = None) -> Work:
+        """Give the order to build a whole plan."""
+        streams = Streams(out=self.bench.printed, err=self.bench.printed)
+        ui = Ui(StreamScreen(streams), PlainLook(Paint(active=False)))
+        secrets = find_secrets(plan.images, self.bench.environment, on_value=ui.redactor.add)
+        site = Site(
+            workplace=self.workplace,
+            staging=self.registry,
+            contents=Contents(),
+            secrets=secrets,
+            ui=ui,
+            logs=self.bench.project / "dist" / "logs",
+            retry=self.bench.retry,
+        )
+        return Work(recipes=self.bench.recipes(plan, pins), site=site, workers=2)
+
+    def build(self, toml: str, version: str = "1.2.3") -> Built:
+        """Build a configuration; raises what failed."""
+        built = build_all(self.work(self.bench.plan(toml, version)))
+        built.check()
+        return built
+
+    def assemble(self, plan: Plan, built: Built) -> Mapping[str, Manifest]:
+        """Assemble every image of a plan."""
+        return assemble(self.workplace, self.registry, members(plan, built))
+
+    def config(self, image: str, manifest: Manifest) -> dict[str, JSONValue]:
+        """Give the config of a staged image."""
+        return read_config(self.store(image), manifest)
+
+    def store(self, image: str) -> StagedRepository:
+        """Give the staged repository of an image."""
+        return self.registry.staging.repository(repository_name(image))
+
+    def files(self, image: str, manifest: Manifest) -> dict[str, bytes]:
+        """Give the files in an image's layers, later layers winning."""
+        found: dict[str, bytes] = {}
+        for layer in manifest.layers:
+            with self.store(image).blob(layer) as blob:
+                data = b"".join(blob.chunks())
+            with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+                for entry in archive:
+                    content = archive.extractfile(entry) if entry.isreg() else None
+                    if content:
+                        found[entry.name] = content.read()
+        return found
+
+
+def members(plan: Plan, built: Built) -> Iterator[Members]:
+    """Give what is assembled of each published image."""
+    for image in plan.images:
+        if image.published:
+            children = {
+                platform: built.images[Job(image.name, platform)].manifest
+                for platform in image.platforms
+            }
+            yield Members(image=image, children=children, texts=image.release_annotations)
+
+
+@contextmanager
+def opened(
+    bench: Bench,
+    *platforms: Platform,
+    insecure: tuple[str, ...] = (),
+    listener: Listener | None = None,
+) -> Iterator[Open]:
+    """Open a workplace as a release does."""
+    pool = Pool(bench.folders.cache / "blobs")
+    with StagingRegistry(Staging(pool, listener)) as registry:
+        place = Place(
+            runner=replace(plain_runner(), cancel=bench.cancel),
+            folders=bench.folders,
+            toolchain=bench.toolchain,
+            environment={"PATH": SYSTEM_PATH, "HOME": os.environ.get("HOME", "/")},
+            project=bench.project,
+            platforms=platforms or (NATIVE,),
+            registries=with_own(RegistriesConf(), mirrors={}, insecure=insecure),
+            logins={},
+            staging=registry.login,
+        )
+        with open_workplace(place) as workplace:
+            yield Open(bench=bench, workplace=workplace, registry=registry)
+    pool.close()
+
+
+@functools.cache
+def toolchain(kind: EngineKind) -> Toolchain:
+    """Give the private toolchain with one of the engines."""
+    return find(plain_runner(), own_folders(), choice=Choice.PRIVATE, kind=kind)
+
+
+def new_bench(folder: Path, kind: EngineKind) -> Bench:
+    """Give an empty project with storages of its own."""
+    (folder / "project").mkdir(parents=True)
+    folders = Folders(cache=folder / "cache", state=folder / "state", runtime=folder / "runtime")
+    for path in (folders.cache, folders.state, folders.runtime):
+        path.mkdir(mode=0o700)
+    return Bench(folder=folder, toolchain=toolchain(kind), folders=folders)
+
+
+def remove_bench(bench: Bench) -> None:
+    """Remove the storages, whose files belong to other ids and to folders without a w."""
+    with open_namespace(plain_runner(), bench.folders, {}) as namespace:
+        namespace.inside(plain_runner())("rm", "-rf", "--", str(bench.folders.cache / "engines"))
