@@ -224,14 +224,15 @@ class Descriptor:
     @classmethod
     def from_json(cls, value: JSONValue) -> Descriptor:
         """Read a descriptor object; raises VerificationError when it is none."""
-        match value:
-            case {"mediaType": str(kind), "digest": str(digest), "size": int(size), **rest}:
+        found = value if isinstance(value, dict) else {}
+        match (found.get("mediaType"), found.get("digest"), found.get("size")):
+            case (str(kind), str(digest), int(size)) if _is_size(size):
                 return cls(
                     media_type=kind,
                     digest=Digest(digest),
-                    size=_size(size),
-                    platform=Platform.from_json(rest.get("platform")),
-                    annotations=string_map(rest.get("annotations")),
+                    size=size,
+                    platform=Platform.from_json(found.get("platform")),
+                    annotations=string_map(found.get("annotations")),
                 )
             case _:
                 raise VerificationError(f"not a descriptor: {str(value)[:200]}")
@@ -328,11 +329,9 @@ class Manifest:
         return tuple(map(Descriptor.from_json, value))
 
 
-def _size(value: int) -> int:
+def _is_size(value: int) -> bool:
     """JSON's true is an int to Python."""
-    if value < 0 or isinstance(value, bool):
-        raise VerificationError(f"not a size in bytes: {value}")
-    return value
+    return value >= 0 and not isinstance(value, bool)
 
 
 def string_map(value: JSONValue) -> Mapping[str, str]:
