@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from podbuild.errors import PodbuildError
 from podbuild.journal import write_atomically
 from podbuild.model import JSONValue
 from podbuild.redact import Redactor
@@ -109,6 +110,8 @@ class _Job:
 def _attempt(job: _Job) -> Path | str:
     try:
         job.write()
+    except PodbuildError as error:
+        return error.message
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         return f"{job.path}: can't be written: {reason}"
