@@ -193,6 +193,16 @@ def test_rule_03_the_revisions_date_counts_only_where_the_registry_tells_none() 
     assert tags(plan_of(graph, by_commit)) == {"sha-1", "sha-2"}
 
 
+def test_rule_03_times_of_the_registry_and_of_commits_are_not_compared() -> None:
+    names = {"sha-1": "a", "sha-2": "b", "sha-3": "c", "latest": "z"}
+    pushed = {"a": ago(days=9), "b": ago(days=8)}
+    rule = PruneRule(match=re.compile("sha-.*"), keep=1)
+    graph = graph_of(names, revisions={"c": "old"}, pushed=pushed)
+    plan = plan_of(graph, policy(rule, committed={"old": ago(days=99)}.get))
+    assert tags(plan) == {"sha-1"}
+    assert "unknown" in reason(plan, "sha-3")
+
+
 def test_rule_03_keep_counts_each_channel_apart() -> None:
     names = {"a-1": "a", "a-2": "b", "b-1": "c", "b-2": "d", "latest": "z"}
     times = {name: ago(days=9 - place) for place, name in enumerate("abcd")}
@@ -441,6 +451,14 @@ def test_rule_10_nothing_tagged_goes_where_the_ability_is_missing(able: Abilitie
     assert able.reason in reason(plan, "sha-1")
 
 
+def test_rule_10_where_manifests_stay_only_tags_go() -> None:
+    graph = graph_of({"sha-1": "a", "latest": "b"}, {"a": ("child",)})
+    plan = plan_of(graph, policy(ALL), Abilities(tags=True, manifests=False, reason="405"))
+    assert tags(plan) == {"sha-1"}
+    assert gone(plan) == set()
+    assert reason(plan, "child")
+
+
 # 11: a refusal stops the repository at once
 
 
@@ -510,6 +528,10 @@ def test_rule_12_an_image_that_got_a_tag_after_the_plan_is_spared_with_its_child
         def remove_tag(self, tag: Tag, expected: Digest) -> Removal:
             store.named[Tag("promoted")] = old.digest
             return super().remove_tag(tag, expected)
+
+        def remove_manifest(self, digest: Digest, tags: frozenset[Tag] = frozenset()) -> Removal:
+            every = frozenset(store.named)  # a registry that takes all tags along, unasked
+            return super().remove_manifest(digest, tags | every)
 
     place = Place(key="r", store=store, remover=Promoting(store, ALONE, untagged=False))
     _, cleaned = prune_repository(place, policy(ALL), Cancel())
