@@ -17,13 +17,14 @@ from podbuild.git import (
     read_facts,
     resolve_version,
 )
+from podbuild.journal import recorded_tags
 from podbuild.model import Digest, Tag
 from podbuild.plan import Facts as Held
-from podbuild.plan import Plan, Request, Source, Target, decide_tags, make_plan
+from podbuild.plan import Plan, Request, Source, TagMove, Target, decide_tags, make_plan
 from podbuild.services import Services
 from podbuild.steps import Destination
 from podbuild.steps.survey import survey
-from podbuild.tags import Ancestry, Decision, TagKind, owned_versions
+from podbuild.tags import Ancestry, Decision, TagKind, Verdict, owned_versions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +124,7 @@ def plan_online(services: Services, offline: Planned) -> Planned:
     }
     asked = () if offline.plan.version else revisions  # versions need no history
     known = {revision: offline.ancestry(revision) for revision in asked}
-    plan = decide_tags(offline.plan, found.facts, known)
+    plan = _own_results_stand(services, decide_tags(offline.plan, found.facts, known), found.facts)
     destinations = tuple(each for each in services.destinations(plan) if each not in found.silent)
     silent = tuple(
         f"{each.registry} could not be asked and is left out: {error.message}"
@@ -150,6 +151,33 @@ def plan_online(services: Services, offline: Planned) -> Planned:
         silent=found.silent,
         warnings=offline.warnings + silent,
     )
+
+
+def _own_results_stand(services: Services, plan: Plan, facts: Mapping[str, Held]) -> Plan:
+    """Let a release be run again whose own journal says that it put a version tag there.
+
+    Without a clean commit nothing else tells. The image is made again, and its tag must come out
+    the same: the guard refuses any other.
+    """
+    if not plan.refused:
+        return plan
+    recorded = recorded_tags(services.config.output, plan.name)
+    mine = Verdict(Decision.ADOPT, "this release has put it there")
+
+    def judged(target: Target, move: TagMove) -> TagMove:
+        remote = facts[target.key].found.get(move.named.tag) if target.key in facts else None
+        own = (
+            remote
+            and remote.revision == plan.source.commit
+            and recorded.get(f"{target.key}:{move}") == remote.digest
+        )
+        return replace(move, verdict=mine) if own and move.decision is Decision.REFUSE else move
+
+    targets = tuple(
+        replace(target, tags=tuple(judged(target, move) for move in target.tags))
+        for target in plan.targets
+    )
+    return replace(plan, targets=targets)
 
 
 def _worth_reading(plan: Plan, target: Target, held: Held) -> tuple[Tag, ...]:
