@@ -16,16 +16,21 @@ PACKAGE = Path(podbuild.__file__).parent
 # Each may import only from those above it. A folder is one name here.
 LAYERS = (
     {"errors"},
-    {"cancel", "folders", "model", "retry", "versions"},
-    {"journal", "labels", "leases", "lock", "measure", "redact", "run", "schedule", "template"},
-    {"config", "containerfile", "context", "emulation", "idmap", "tags", "ui"},
-    {"git", "namespace", "namespace_init", "storage_probe", "store", "toolchain"},
-    {"initial", "plan", "retention", "storage_driver"},
-    {"build_secrets", "inputs"},
-    {"check", "engine"},
-    {"steps"},
-    {"report"},
-    {"caches", "doctor", "release"},
+    {"cancel", "context", "folders", "leases", "measure", "model", "retry", "schedule"}
+    | {"storage_probe", "namespace_init", "versions"},
+    {"caches", "containerfile", "emulation", "journal", "labels", "lock", "redact", "run"}
+    | {"template"},
+    {"config", "idmap", "tags", "toolchain", "ui"},
+    {"git", "namespace", "store"},
+    {"plan", "retention", "storage_driver"},
+    {"build_secrets", "check", "initial", "inputs"},
+    {"engine"},
+    {"doctor", "steps"},
+    {"report", "services"},
+    {"planning"},
+    {"known", "relocate", "story"},
+    {"making", "tag_check"},
+    {"release"},
     {"cli"},
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
