@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from podbuild.errors import VerificationError
 from podbuild.model import Descriptor, Digest, Manifest, Tag
 from podbuild.store import BlobSource, PushRight
 from podbuild.store.memory import MemoryStore
+from podbuild.store.problem import Problem
+from podbuild.store.registry import BlobsMissingError
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,10 @@ class ScriptedStore:
 
     def put_manifest(self, manifest: Manifest, tag: Tag | None = None) -> None:
         with self._asked("put", tag or manifest.digest):
-            self.inner.put_manifest(manifest, tag)
+            try:
+                self.inner.put_manifest(manifest, tag)
+            except VerificationError as error:  # as registries say it
+                raise BlobsMissingError(error.message, Problem(status=404)) from error
 
     def has_blob(self, blob: Descriptor) -> bool:
         with self._asked("has", blob.digest):

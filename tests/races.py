@@ -1,0 +1,332 @@
+"""Releases, kills and a prune at the same time on two registries, in an order that a seed decides.
+
+The real steps run: publish by digest, tags with their guards, verify, cleanup. Only the threads
+and the registries are ours.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from unittest import mock
+
+from podbuild.cancel import Cancel
+from podbuild.config.model import Retention
+from podbuild.errors import CleanupError, PodbuildError, PublishError
+from podbuild.journal import Binding, Journal
+from podbuild.model import Digest, Manifest, Tag
+from podbuild.retention import prune_policy
+from podbuild.retry import Retry
+from podbuild.steps import Destination
+from podbuild.steps.chart import Place
+from podbuild.steps.cleanup import prune_repository
+from podbuild.steps.guards import Readers, ReleaseGuard
+from podbuild.steps.orders import Order
+from podbuild.steps.publish import Publisher
+from podbuild.steps.tag import TagMover
+from podbuild.steps.verify import Expectation, check, verify_or_raise
+from podbuild.store import Abilities, Inventory, Removal
+from podbuild.store.memory import MemoryStore
+from podbuild.tags import Reader, Result, TagKind, release_tags
+from podbuild.template import Placeholders, Template
+from podbuild.versions import Version
+from tests.graphs import NOW
+from tests.images import make_image, make_index
+from tests.memory_remover import MemoryRemover
+from tests.scripted import Asked, ScriptedStore
+from tests.turns import TurnPool, Turns, in_turns
+
+REGISTRIES = ("a", "b")
+TEMPLATES = tuple(map(Template, ("{version}", "{major}.{minor}", "{major}", "latest")))
+SHARED = b"the amd64 image that did not change"
+
+
+class Killed(BaseException):
+    """What a kill -9 is to the code that it hits: nothing after it runs."""
+
+
+class Notebook(Journal):
+    """A journal that outlives a kill in memory."""
+
+    def __init__(self, version: str) -> None:
+        binding = Binding(release=version, commit=version, configuration="", toolchain="")
+        super().__init__(Path("nowhere"), binding, {})
+
+    def _save(self) -> None:
+        return
+
+
+@dataclass
+class Patient(Cancel):
+    """Waits by letting the others go on."""
+
+    wait: Callable[[], None]
+
+    def __post_init__(self) -> None:
+        Cancel.__init__(self)
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds >= 0
+        self.check()
+        self.wait()
+
+
+@dataclass
+class TurnRemover(MemoryRemover):
+    """Deletes one request at a time."""
+
+    turn: Callable[[], None] = lambda: None
+
+    def inventory(self, on_page: Callable[[int], None] = lambda _count: None) -> Inventory:
+        self.turn()
+        return super().inventory(on_page)
+
+    def listed(self) -> frozenset[Tag | Digest]:
+        self.turn()
+        return super().listed()
+
+    def remove_manifest(self, digest: Digest, tags: frozenset[Tag] = frozenset()) -> Removal:
+        self.turn()
+        return super().remove_manifest(digest, tags)
+
+
+@dataclass
+class Trouble:
+    """Happens once, at a certain request of one release: a failure, a lost reply or a kill."""
+
+    at: int
+    error: BaseException
+    lost: bool  # the request is carried out, its reply is not heard
+    asked: int = 0
+
+    def before(self, _asked: Asked) -> None:
+        self.asked += 1
+        if self.asked == self.at and not self.lost:
+            raise self.error
+
+    def after(self, _asked: Asked) -> None:
+        if self.asked == self.at and self.lost:
+            self.asked += 1  # only once
+            raise self.error
+
+
+@dataclass
+class Race:
+    """One world with its seed. It holds 1.0.0, and an untagged image that is due to go."""
+
+    seed: int
+    staged: MemoryStore = field(default_factory=MemoryStore)
+    registries: dict[str, MemoryStore] = field(default_factory=dict)
+    images: dict[str, Manifest] = field(default_factory=dict)
+    seen: dict[tuple[str, Tag], Digest] = field(default_factory=dict)
+    finished: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.turns = Turns(self.seed, self.watch)
+        self.random = random.Random(self.seed)
+        for version in ("1.0.0", "1.1.0", "1.2.0", "2.0.0"):
+            self.images[version] = self._image(self.staged, version)
+        for name in REGISTRIES:
+            store = self.registries[name] = MemoryStore(name=name)
+            old = self._image(store, "1.0.0")
+            for tag in ("1.0.0", "1.0", "1", "latest"):
+                store.put_manifest(old, Tag(tag))
+            self.superseded = self._image(store, "gone")
+        self.finished.add("1.0.0")
+
+    def _image(self, store: MemoryStore, version: str) -> Manifest:
+        return make_index(
+            store,
+            amd64=make_image(store, SHARED),
+            arm64=make_image(store, version.encode(), architecture="arm64"),
+        )
+
+    # Actors
+
+    def release(
+        self, version: str, journal: Notebook | None = None, trouble: Trouble | None = None
+    ) -> None:
+        """Carry out a release, again and again until it is through, as a user would."""
+        journal = journal or Notebook(version)
+        for _ in range(20):
+            try:
+                self._attempt(version, journal, trouble)
+            except (PodbuildError, Killed):
+                trouble = None
+                continue
+            self.finished.add(version)
+            return
+        raise AssertionError(f"{version} does not get through")
+
+    def prune(self) -> None:
+        """Clean both registries of what is due."""
+        for store in self.registries.values():
+            policy = prune_policy(
+                Retention(superseded=True, grace=0),
+                NOW,
+                superseded={self.superseded.digest: NOW - timedelta(days=2)},
+            )
+            pushed = dict.fromkeys(store.manifests, NOW - timedelta(days=30))
+            remover = TurnRemover(
+                store,
+                Abilities(tags=True, manifests=True),
+                pushed={each: when for each, when in pushed.items() if each in self._old()},
+                turn=self.turns.pass_on,
+            )
+            scripted = ScriptedStore(inner=store, before=self.turns.pass_on)
+            place = Place(key=store.name, store=scripted, remover=remover)
+            try:
+                prune_repository(place, policy, self._cancel())
+            except CleanupError as error:
+                assert "changes while" in error.message, error  # noqa: PT017
+
+    def _old(self) -> frozenset[Digest]:
+        known = (self.superseded, self.images["1.0.0"])
+        return frozenset(
+            digest for top in known for digest in (top.digest, *(c.digest for c in top.children))
+        )
+
+    def _cancel(self) -> Cancel:
+        return Patient(self.turns.pass_on)
+
+    def _attempt(self, version: str, journal: Notebook, trouble: Trouble | None) -> None:
+        cancel = self._cancel()
+        image = self.images[version]
+        destinations = tuple(
+            Destination(image="web", registry=name, required=True, store=self._store(name, trouble))
+            for name in REGISTRIES
+        )
+        retry = Retry(attempts=3, sleep=self.turns.pass_on)
+        with Publisher(
+            destinations=destinations,
+            source=lambda _image: self.staged,
+            journal=journal,
+            retry=retry,
+            cancel=cancel,
+        ) as publisher:
+            for child in image.children:
+                staged = self.staged.manifest(child.digest)
+                assert staged is not None
+                publisher.offer("web", staged)
+                self.turns.pass_on()
+            publisher.finish({"web": image})
+        values = Placeholders(project="p", image="web", version=Version.parse(version))
+        mover = TagMover(
+            guard=self._guard(version, values, destinations),
+            journal=journal,
+            retry=retry,
+            cancel=cancel,
+            command="",
+            note=lambda _text: None,
+        )
+        orders = [
+            Order(destination=destination, named=named, manifest=image)
+            for destination in destinations
+            for named in release_tags(TEMPLATES, values)
+        ]
+        mover.move(orders)
+        verify_or_raise(
+            Expectation(destination=order.destination, tag=order.tag, digest=image.digest)
+            for order in orders
+            if order.kind is TagKind.VERSION
+        )
+
+    def _store(self, name: str, trouble: Trouble | None) -> ScriptedStore:
+        def before(asked: Asked) -> None:
+            self.turns.pass_on()
+            if trouble:
+                trouble.before(asked)
+
+        def after(asked: Asked) -> None:
+            if trouble:
+                trouble.after(asked)
+
+        return ScriptedStore(inner=self.registries[name], before=before, after=after)
+
+    def _guard(
+        self, version: str, values: Placeholders, destinations: tuple[Destination, ...]
+    ) -> ReleaseGuard:
+        readers = Readers(tuple(Reader(template, values) for template in TEMPLATES))
+        return ReleaseGuard(
+            version=Version.parse(version),
+            commit=version,
+            results={"web": Result(commit=version, config="", platforms=frozenset(), clean=True)},
+            destinations=destinations,
+            readers={"web": readers},
+        )
+
+    # What must hold
+
+    def watch(self) -> None:
+        """Look at everything: what a tag names is complete everywhere, versions never change."""
+        for name, store in self.registries.items():
+            for tag, digest in store.named.items():
+                for other in self.registries.values():
+                    assert _pulls(other, digest), f"{name}:{tag} is not complete on {other.name}"
+                if str(tag).count(".") == 2:
+                    assert self.seen.setdefault((name, tag), digest) == digest
+
+    def judge(self) -> None:
+        """Look at the end: every tag names the highest finished version of its range."""
+        self.watch()
+        versions = sorted(map(Version.parse, self.finished))
+        wanted: dict[Tag, Digest] = {}
+        for version in versions:  # the highest comes last
+            values = Placeholders(project="p", image="web", version=version)
+            for named in release_tags(TEMPLATES, values):
+                wanted[named.tag] = self.images[str(version)].digest
+        for name, store in self.registries.items():
+            assert store.named == wanted, f"{name} of seed {self.seed}"
+            for tag in store.named:
+                destination = Destination(image="web", registry=name, required=True, store=store)
+                assert check(Expectation(destination=destination, tag=tag)).problems == ()
+
+
+def _pulls(store: MemoryStore, digest: Digest) -> bool:
+    manifest = store.manifests.get(digest)
+    return (
+        manifest is not None
+        and all(blob.digest in store.blobs for blob in manifest.blobs)
+        and all(_pulls(store, child.digest) for child in manifest.children)
+    )
+
+
+@contextmanager
+def taking_turns(turns: Turns) -> Iterator[None]:
+    """Let all threads of the steps take turns while the block runs."""
+    pool = type("Pool", (TurnPool,), {"turns": turns})
+    with ExitStack() as patches:
+        for name, module in tuple(sys.modules.items()):
+            if name.startswith("podbuild.steps.") and hasattr(module, "ThreadPoolExecutor"):
+                patches.enter_context(mock.patch.object(module, "ThreadPoolExecutor", pool))
+        patches.enter_context(mock.patch("podbuild.steps.publish.as_completed", in_turns))
+        yield
+
+
+def race_of_releases(seed: int) -> Race:
+    """Run two releases and a prune at the same time."""
+    race = Race(seed)
+    first, second = race.random.sample(("1.1.0", "1.2.0", "2.0.0"), 2)
+    with taking_turns(race.turns):
+        race.turns.run(lambda: race.release(first), lambda: race.release(second), race.prune)
+    race.judge()
+    return race
+
+
+def race_with_trouble(seed: int) -> Race:
+    """Run them, and let one release fail, lose a reply or be killed at a random request."""
+    race = Race(seed)
+    first, second = race.random.sample(("1.1.0", "1.2.0", "2.0.0"), 2)
+    error = race.random.choice((Killed(), PublishError("connection reset")))
+    trouble = Trouble(race.random.randrange(1, 90), error, lost=race.random.random() < 0.5)
+    with taking_turns(race.turns):
+        race.turns.run(
+            lambda: race.release(first, trouble=trouble), lambda: race.release(second), race.prune
+        )
+    race.judge()
+    return race

@@ -1,0 +1,114 @@
+"""Threads that run one at a time, in an order that a seed decides: every race can be repeated."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from typing import ParamSpec, Self, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class TurnFuture(Future[T]):
+    """Lets the others go on while somebody waits for it."""
+
+    def __init__(self, turns: Turns) -> None:
+        super().__init__()
+        self._turns = turns
+
+    def result(self, timeout: float | None = None) -> T:
+        """Give the result, as soon as there is one."""
+        self._turns.until(self.done)
+        return super().result(timeout)
+
+
+class Turns:
+    """Hands the one turn from thread to thread. `watch` is called at every change."""
+
+    def __init__(self, seed: int, watch: Callable[[], None] = lambda: None) -> None:
+        self.taken = 0
+        self._random = random.Random(seed)
+        self._watch = watch
+        self._waiting: list[threading.Semaphore] = []
+        self._mine = threading.local()
+
+    def run(self, *actors: Callable[[], object]) -> None:
+        """Run actors to their end, one request of one of them at a time."""
+        self._mine.turn = threading.Semaphore(0)
+        for ended in [self.start(actor) for actor in actors]:
+            self.until(ended.done)
+            ended.result()
+
+    def start(self, action: Callable[[], T]) -> Future[T]:
+        """Begin something on a thread of its own; it waits for its turn."""
+        future: Future[T] = TurnFuture(self)
+        turn = threading.Semaphore(0)
+        self._waiting.append(turn)
+
+        def work() -> None:
+            turn.acquire()
+            self._mine.turn = turn
+            try:
+                future.set_result(action())
+            except BaseException as error:  # noqa: BLE001  # raised again by whoever asks
+                future.set_exception(error)
+            self._waiting.pop(self._random.randrange(len(self._waiting))).release()
+
+        threading.Thread(target=work, daemon=True).start()
+        return future
+
+    def until(self, reached: Callable[[], bool]) -> None:
+        """Let the others go on until something has happened."""
+        while not reached():
+            self.pass_on()
+
+    def pass_on(self, *_: object) -> None:
+        """Give the turn away, perhaps to oneself."""
+        self.taken += 1
+        self._watch()
+        mine: threading.Semaphore = self._mine.turn
+        self._waiting.append(mine)
+        self._waiting.pop(self._random.randrange(len(self._waiting))).release()
+        mine.acquire()
+
+
+class TurnPool:
+    """Stands in for a ThreadPoolExecutor; its threads take turns with all others."""
+
+    turns: Turns
+
+    def __init__(self, *_: object, **__: object) -> None:
+        return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def map(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        """Give the results in the order of the items."""
+        futures = [self.turns.start(partial(work, item)) for item in items]
+        self.turns.until(lambda: all(future.done() for future in futures))
+        return iter([future.result() for future in futures])
+
+    def submit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Begin something."""
+        return self.turns.start(partial(work, *args, **kwargs))
+
+    def shutdown(self, **_: object) -> None:
+        """Let what was begun come to its end by itself."""
+
+
+def in_turns(futures: Iterable[Future[T]]) -> Iterator[Future[T]]:
+    """Stand in for as_completed, in the order of the futures."""
+    for future in futures:
+        with suppress(Exception):
+            future.result()
+        yield future
