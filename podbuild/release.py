@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from podbuild.cleaning import record_superseded, remove_superseded
 from podbuild.journal import Binding, Journal, open_journal, restart
 from podbuild.lock import Holder, Work, project_lock, supersede
 from podbuild.making import Kitchen, Making, make_images, open_staging
@@ -96,10 +97,14 @@ def _deliver(services: Services, options: Options, planned: Planned, story: Stor
     with story.step("move tags"):
         moved = move_tags(services, options, planned, journal, published)
     story.moved(moved)
+    record_superseded(services, journal)
     if Part.VERIFY not in options.skip:
         with story.step("verify"):
             verify_or_raise(expectations(planned, moved))
     journal.finish()
+    if services.config.retention.superseded and Part.CLEANUP not in options.skip:
+        with story.step("clean up"):
+            story.removals = remove_superseded(services, planned.plan, planned.destinations)
 
 
 def check_logins(services: Services, options: Options, planned: Planned) -> Planned:

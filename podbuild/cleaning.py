@@ -1,0 +1,91 @@
+"""After a release: delete what its moving tags left, where the configuration asks for it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from podbuild.errors import CleanupError, PodbuildError
+from podbuild.journal import Journal
+from podbuild.plan import Plan, Target
+from podbuild.report import RemovalReport
+from podbuild.services import Services
+from podbuild.steps import Destination
+from podbuild.steps.chart import Place
+from podbuild.steps.cleanup import clean_superseded
+from podbuild.steps.removal import Cleaned
+from podbuild.store.removers import Removers
+from podbuild.superseded import Ledger
+
+
+def place_of(removers: Removers, destination: Destination, target: Target) -> Place:
+    """Give a repository as cleanup sees it; raises CredentialError, ConfigError."""
+    return Place(
+        key=destination.key,
+        store=destination.store,
+        remover=removers.open(target.registry, destination.store),
+    )
+
+
+def record_superseded(services: Services, journal: Journal) -> None:
+    """Remember what this release's tags left, for this cleanup and for later ones."""
+    ledger = Ledger.of(services.folders, services.config.root)
+    ledger.add(journal, datetime.now(UTC))
+
+
+def remove_superseded(
+    services: Services, plan: Plan, destinations: tuple[Destination, ...]
+) -> tuple[RemovalReport, ...]:
+    """Delete on every registry what moving tags left, once its grace is over.
+
+    Raises CleanupError after all repositories were tried, naming each that is incomplete.
+    """
+    ledger = Ledger.of(services.folders, services.config.root)
+    recorded = ledger.read()
+    removers = Removers(services.opener.registries)
+    targets = {target.key: target for target in plan.targets}
+    done: list[RemovalReport] = []
+    failed: list[PodbuildError] = []
+    for destination in destinations:
+        left = recorded.get(destination.key, {})
+        if not left:
+            continue
+        try:
+            place = place_of(removers, destination, targets[destination.key])
+            cleaned = clean_superseded(
+                place, services.config.retention, left, datetime.now(UTC), services.cancel
+            )
+        except PodbuildError as error:
+            services.cancel.check()
+            failed.append(error)
+            continue
+        finished = {item.digest for item in (*cleaned.removed, *cleaned.gone)}
+        ledger.forget(destination.key, frozenset(finished & left.keys()))
+        done.extend(removal_reports(destination.store.name, cleaned))
+    removers.close()
+    if failed:
+        first, *others = failed
+        raise CleanupError(
+            f"the release is out; its cleanup is incomplete: {first.message}",
+            hint=first.hint,
+            details=(*first.details, *(f"also: {error.message}" for error in others)),
+        )
+    return tuple(done)
+
+
+def removal_reports(repository: str, cleaned: Cleaned) -> tuple[RemovalReport, ...]:
+    """Give what became of each item, for reports."""
+    ended = (
+        ("removed", ((item, item.reason) for item in cleaned.removed)),
+        ("gone", ((item, "") for item in cleaned.gone)),
+        ("kept", cleaned.kept),
+    )
+    return tuple(
+        RemovalReport(
+            repository=repository,
+            what=str(item.tag or item.digest),
+            outcome=outcome,
+            reason=reason,
+        )
+        for outcome, items in ended
+        for item, reason in items
+    )
