@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from podbuild.cleaning import record_superseded, remove_superseded
+from podbuild.errors import CleanupError
 from podbuild.journal import Binding, Journal, open_journal, restart
 from podbuild.lock import Holder, Work, project_lock, supersede
 from podbuild.making import Kitchen, Making, make_images, open_staging
@@ -52,10 +53,18 @@ class Options:
     cancel_superseded: bool = False
 
 
-def release(services: Services, options: Options) -> Report:
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A release that is out; `incomplete` says what its cleanup has left."""
+
+    report: Report
+    incomplete: CleanupError | None
+
+
+def release(services: Services, options: Options) -> Ended:
     """Carry out a release or snapshot and give its report, which is written in any case.
 
-    Raises what ends it, with its exit code; CleanupError when only the cleanup is incomplete.
+    Raises what ends it, with its exit code.
     """
     offline = plan_offline(services, options.asked)
     with _one_at_a_time(services, options, offline.plan):
@@ -66,7 +75,7 @@ def release(services: Services, options: Options) -> Report:
             refuse_conflicts(planned.plan)
         with Story(services=services, planned=planned).told() as story:
             _deliver(services, options, planned, story)
-        return story.report()
+        return Ended(report=story.report(), incomplete=story.incomplete)
 
 
 def _deliver(services: Services, options: Options, planned: Planned, story: Story) -> None:
@@ -103,8 +112,16 @@ def _deliver(services: Services, options: Options, planned: Planned, story: Stor
             verify_or_raise(expectations(planned, moved))
     journal.finish()
     if services.config.retention.superseded and Part.CLEANUP not in options.skip:
-        with story.step("clean up"):
+        clean_up(services, planned, story)
+
+
+def clean_up(services: Services, planned: Planned, story: Story) -> None:
+    """Delete what the moving tags left; a failure is told at the end, as the release stands."""
+    with story.step("clean up"):
+        try:
             story.removals = remove_superseded(services, planned.plan, planned.destinations)
+        except CleanupError as error:
+            story.incomplete = error
 
 
 def check_logins(services: Services, options: Options, planned: Planned) -> Planned:

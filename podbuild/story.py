@@ -42,6 +42,7 @@ class Story:
     parts: Mapping[Job, PlatformReport] = field(default_factory=dict)
     metrics: tuple[JobMetrics, ...] = ()
     removals: tuple[RemovalReport, ...] = ()
+    incomplete: CleanupError | None = None  # the release stands, its cleanup does not
     _delivered: Delivered = field(default_factory=Delivered)
     _phases: list[Phase] = field(default_factory=list)
     _warnings: list[str] = field(default_factory=list)
@@ -133,7 +134,7 @@ class Story:
             phases=tuple(self._phases),
             removed=self.removals,
             warnings=(*self.planned.warnings, *self._warnings),
-            failure=_failure(self._failure),
+            failure=_failure(self._failure or self.incomplete),
             seconds=time.monotonic() - self._began,
             retries=sum(each.retries for each in counts),
             requests=sum(each.requests for each in counts),
@@ -155,7 +156,7 @@ class Story:
 
 
 def _failure(error: PodbuildError | None) -> Failure | None:
-    if error is None or isinstance(error, CleanupError):
+    if error is None:
         return None
     return Failure(
         exit_code=error.exit_code,

@@ -56,8 +56,10 @@ def carry_out(session: Session, chosen: Chosen) -> None:
         restart=chosen.restart,
         cancel_superseded=chosen.cancel_superseded,
     )
-    report = release(services, options)
-    services.ui.give(report_text(report), summary_json(report))
+    ended = release(services, options)
+    services.ui.give(report_text(ended.report), summary_json(ended.report))
+    if ended.incomplete is not None:
+        raise ended.incomplete
 
 
 def read_parts(text: str) -> frozenset[Part]:
