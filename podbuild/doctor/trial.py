@@ -13,11 +13,11 @@ from podbuild.engine import (
     RegistriesConf,
     Storage,
     engine_environment,
-    storage_conf,
     storage_environment,
     user_policy,
     with_own,
     write_files,
+    write_storage,
 )
 from podbuild.errors import BuildError
 from podbuild.folders import Folders
@@ -79,7 +79,7 @@ class Trial:
             toolchain=toolchain,
         )
         storage = Storage(graph=work / "graph", run=work / "run", driver=driver)
-        files.storage(_NAME).write_text(storage_conf(storage))
+        write_storage(files, _NAME, storage)
         return files
 
 

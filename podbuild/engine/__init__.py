@@ -9,6 +9,7 @@ from podbuild.engine.files import (
     user_policy,
     write_files,
     write_private,
+    write_storage,
 )
 from podbuild.engine.registries import RegistriesConf, with_own
 from podbuild.engine.registries_read import read_registries_conf, user_registries_conf
@@ -31,4 +32,5 @@ __all__ = [
     "with_own",
     "write_files",
     "write_private",
+    "write_storage",
 ]

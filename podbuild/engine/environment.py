@@ -53,5 +53,6 @@ def storage_environment(files: EngineFiles, storage: str, data: Path) -> Mapping
     """Give what makes an engine use one storage; `data` holds its record of known blobs."""
     return {
         "CONTAINERS_STORAGE_CONF": str(files.storage(storage)),
+        "CONTAINERS_CONF_OVERRIDE": str(files.override(storage)),
         "XDG_DATA_HOME": str(data),
     }

@@ -70,6 +70,10 @@ class EngineFiles:
         """Give the storage.conf of one storage."""
         return self.folder / f"storage-{name}.conf"
 
+    def override(self, name: str) -> Path:
+        """Give what of containers.conf belongs to one storage."""
+        return self.folder / f"containers-{name}.conf"
+
 
 def write_files(
     files: EngineFiles,
@@ -97,6 +101,16 @@ def write_private(path: Path, text: str) -> None:
 
 def _private_opener(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
+def write_storage(files: EngineFiles, name: str, storage: Storage) -> None:
+    """Write what makes an engine use one storage.
+
+    podman keeps its temporary folder's name in the storage's database, so it must last too.
+    """
+    files.storage(name).write_text(storage_conf(storage))
+    temporary = storage.run.with_name("libpod")
+    files.override(name).write_text(f"[engine]\ntmp_dir = {_quoted(temporary)}\n")
 
 
 def storage_conf(storage: Storage) -> str:
@@ -131,6 +145,7 @@ def _containers_conf(toolchain: Toolchain, files: EngineFiles) -> Iterator[str]:
     yield "[engine]"
     yield 'cgroup_manager = "cgroupfs"'
     yield 'events_logger = "none"'
+    yield 'lock_type = "file"'  # the other kind is shared with the user's own podman
     if toolchain.helper_dirs:
         folders = json.dumps([str(folder) for folder in toolchain.helper_dirs])
         yield f"helper_binaries_dir = {folders}"

@@ -26,11 +26,11 @@ from podbuild.engine import (
     RegistriesConf,
     Storage,
     engine_environment,
-    storage_conf,
     storage_environment,
     user_policy,
     with_own,
     write_files,
+    write_storage,
 )
 from podbuild.folders import Folders
 from podbuild.leases import leased_folder
@@ -151,7 +151,7 @@ class Workplace:
         folder = self.storages / name
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         storage = Storage(graph=folder / "graph", run=folder / "run", driver=self._own.driver)
-        self.files.storage(name).write_text(storage_conf(storage))
+        write_storage(self.files, name, storage)
         lease = self._own.stack.enter_context((folder / "lease").open("ab"))
         self._sweep(name, storage, lease)
         fcntl.flock(lease, fcntl.LOCK_SH)

@@ -63,6 +63,13 @@ def left_behind(bench: Bench) -> list[str]:
     return found
 
 
+def stop_when_begun(bench: Bench, log: Path) -> None:
+    """Ask for a stop as soon as the RUN has said that it began."""
+    while not log.exists() or "begun\n" not in log.read_text():
+        bench.cancel.sleep(0.05)
+    bench.cancel.request(signal.SIGINT)
+
+
 def test_a_failing_run_gives_its_own_code_and_its_last_words(bench: Bench) -> None:
     toml = table(bench, "bad", f"{SHELL}RUN <<END\necho my last words\nexit 7\nEND\n")
     toml += table(bench, "good", f"{SHELL}RUN echo fine\n")
@@ -120,11 +127,13 @@ def test_an_image_that_takes_too_long_is_stopped(bench: Bench) -> None:
 
 def test_a_stop_ends_the_whole_tree_and_leaves_nothing(bench: Bench) -> None:
     toml = table(bench, "slow", f"{SHELL}RUN echo begun; while :; do :; done\n")
-    with pytest.raises(InterruptedBySignal), opened(bench) as place:
+    with opened(bench) as place:
         work = place.work(bench.plan(toml))
-        stopper = threading.Timer(4, bench.cancel.request, [signal.SIGINT])
-        stopper.start()
-        build_all(work)
+        log = bench.project / "dist" / "logs" / f"slow-{NATIVE.slug}.log"
+        log.unlink(missing_ok=True)
+        threading.Thread(target=stop_when_begun, args=(bench, log), daemon=True).start()
+        with pytest.raises(InterruptedBySignal):
+            build_all(work)
     assert not left_behind(bench)
 
 
