@@ -62,6 +62,8 @@ class Hub:
             return self._login(request, "identifier", "secret", "access_token")
         if request.path == "/v2/users/login":
             return self._login(request, "username", "password", "token")
+        if request.method == "POST":
+            return json_reply(404, {"message": "no such route"})
         header = request.headers.get("authorization", "")
         session = self.sessions.get(header.removeprefix("Bearer "))
         if session is None or session.until <= self.state.clock():

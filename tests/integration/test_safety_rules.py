@@ -192,7 +192,7 @@ def test_rule_11_what_github_keeps_is_reported_and_is_no_failure(
         assert platforms(here.store, "1.0.0")
         reasons = [why for _, why in cleaned.kept]
         assert bool(reasons) is popular
-        assert all("5000 downloads" in why for why in reasons)
+        assert not popular or "5000 downloads" in reasons[0]
         assert ("old" in here.there(), "older" in here.there()) == (popular, False)
         assert ("old/arm64" in here.there()) is popular
 
@@ -417,24 +417,21 @@ def test_a_package_that_the_token_can_not_see_is_no_empty_repository(tmp_path: P
             here.again().remover.inventory()
 
 
-@pytest.mark.parametrize(
-    "limit",
-    [
-        Status(
-            429, b"Too Many Requests (HAP429).", {"Retry-After": "0", "Content-Type": "text/plain"}
-        ),
-        Status(429, b'{"message":"slow"}', {"X-Retry-After": "1000000001"}),
-        Status(
-            403,
-            b'{"message":"API rate limit exceeded"}',
-            {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1000000001"},
-        ),
-        Status(
-            403, b'{"message":"You have exceeded a secondary rate limit"}', {"Retry-After": "0"}
-        ),
-        Status(503, b""),
-    ],
-)
+PAST = "1000000001"
+LIMITS = [
+    Status(429, b"Too Many Requests (HAP429).", {"Retry-After": "0", "Content-Type": "text/plain"}),
+    Status(429, b'{"message":"slow"}', {"X-Retry-After": PAST}),
+    Status(
+        403,
+        b'{"message":"API rate limit exceeded"}',
+        {"x-ratelimit-remaining": "0", "x-ratelimit-reset": PAST},
+    ),
+    Status(403, b'{"message":"You exceeded a secondary rate limit"}', {"Retry-After": "0"}),
+    Status(503, b""),
+]
+
+
+@pytest.mark.parametrize("limit", LIMITS)
 @pytest.mark.parametrize("kind", ["hub", "ghcr"])
 def test_limits_are_waited_for_and_are_no_missing_right(
     kind: str, limit: Status, tmp_path: Path
