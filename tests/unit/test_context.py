@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from podbuild.context import Content, Contents, Matcher
+from podbuild.errors import ConfigError
+
+EVERYTHING = Matcher((".git",))
+
+
+def read(folder: Path, *patterns: str) -> Content:
+    return Contents().of(folder, Matcher(patterns or EVERYTHING.patterns))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    found = tmp_path / "context"
+    (found / "src").mkdir(parents=True)
+    (found / "src" / "main.py").write_text("print()")
+    (found / "src" / "run").write_text("run")
+    (found / "src" / "link").symlink_to("main.py")
+    return found
+
+
+def append(path: Path) -> None:
+    path.write_text(path.read_text() + "x")
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "content": lambda folder: append(folder / "src" / "main.py"),
+    "mode of a file": lambda folder: (folder / "src" / "run").chmod(0o755),
+    "mode of a folder": lambda folder: (folder / "src").chmod(0o700),
+    "a new file": lambda folder: (folder / "new").touch(),
+    "a new folder": lambda folder: (folder / "new").mkdir(),
+    "a name": lambda folder: (folder / "src" / "run").rename(folder / "src" / "walk"),
+    "a file less": lambda folder: (folder / "src" / "run").unlink(),
+    "where a link goes": lambda folder: relink(folder / "src" / "link"),
+    "a link becomes a file": lambda folder: unlinked(folder / "src" / "link"),
+}
+
+
+def relink(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("run")
+
+
+def unlinked(path: Path) -> None:
+    path.unlink()
+    path.write_text("main.py")
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_a_layer_could_show_is_in_the_digest(folder: Path, change: str) -> None:
+    before = read(folder)
+    CHANGES[change](folder)
+    assert read(folder).digest != before.digest
+
+
+def test_times_places_and_ignored_files_are_not_in_the_digest(folder: Path) -> None:
+    before = read(folder, "ignored", ".git")
+    os.utime(folder / "src" / "main.py", (1, 1))
+    (folder / "ignored").mkdir()
+    (folder / "ignored" / "file").touch()
+    (folder / ".git").mkdir()
+    moved = folder.rename(folder.with_name("elsewhere"))
+    assert read(moved, "ignored", ".git") == before
+
+
+def test_size_and_number_of_files_are_told(folder: Path) -> None:
+    found = read(folder)
+    assert (found.files, found.size) == (2, len("print()") + len("run"))
+
+
+def test_git_is_told_and_not_walked(folder: Path) -> None:
+    (folder / ".git").mkdir()
+    (folder / ".git" / "HEAD").write_text("one")
+    before = read(folder, "nothing")
+    (folder / ".git" / "HEAD").write_text("two")
+    assert before.has_git
+    assert read(folder, "nothing") == before
+
+
+def test_a_link_to_a_file_that_is_left_out_brings_it_in(folder: Path) -> None:
+    (folder / "left").mkdir()
+    (folder / "left" / "out").write_text("one")
+    (folder / "way").symlink_to("left/out")
+    before = read(folder, "left")
+    (folder / "left" / "out").write_text("two")
+    assert read(folder, "left").digest != before.digest
+
+
+def test_a_file_that_changes_during_a_run_is_read_again(folder: Path) -> None:
+    contents = Contents()
+    before = contents.of(folder, EVERYTHING)
+    append(folder / "src" / "main.py")
+    assert contents.of(folder, Matcher(("x",))).digest != before.digest
+
+
+def test_a_file_that_cannot_be_read_is_named(folder: Path) -> None:
+    (folder / "gone").symlink_to("nowhere")
+    assert read(folder).files == 2  # a link to nothing can be sent
+    with pytest.raises(ConfigError, match="no such folder"):
+        read(folder / "missing")

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from podbuild.context import (
+    Matcher,
+    applicable_ignore_file,
+    own_patterns,
+    parse_ignore,
+    write_ignore,
+)
+from podbuild.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("text", "patterns"),
+    [
+        ("", ()),
+        ("# comment\n\n  \na", ("a",)),
+        (" # no comment", ("# no comment",)),
+        ("/a/", ("a",)),
+        ("./a/../b", ("b",)),
+        ("! c ", ("!c",)),
+        ("!/c/d/", ("!c/d",)),
+        ("\ufeffa\r\nb", ("a", "b")),
+        ("!", ()),
+    ],
+)
+def test_lines_become_clean_patterns(text: str, patterns: tuple[str, ...]) -> None:
+    assert parse_ignore(text) == patterns
+
+
+@pytest.mark.parametrize(
+    ("patterns", "path", "excluded"),
+    [
+        ("a", "a", True),
+        ("a", "a/b/c", True),
+        ("a", "b/a", False),
+        ("*", ".hidden", True),
+        ("*.txt", "x.txt", True),
+        ("*.txt", "d/x.txt", False),
+        ("*/x.txt", "d/x.txt", True),
+        ("*/x.txt", "d/e/x.txt", False),
+        ("**/x.txt", "x.txt", True),
+        ("**/x.txt", "d/e/x.txt", True),
+        ("d/**", "d/e/x", True),
+        ("d/**", "d", False),
+        ("d/**/x", "d/x", True),
+        ("d/**/x", "d/e/f/x", True),
+        ("a?c", "abc", True),
+        ("a?c", "a/c", False),
+        ("[ab].c", "a.c", True),
+        ("[^ab].c", "a.c", False),
+        ("a.c", "abc", False),
+        (r"\*", "*", True),
+        (r"\*", "x", False),
+        ("a !a/keep", "a/keep", False),
+        ("a !a/keep", "a/other", True),
+        ("!a a", "a", True),
+        ("* !src src/tmp", "src/x", False),
+        ("* !src src/tmp", "src/tmp/x", True),
+        ("* !src src/tmp", "other", True),
+        (".git !.git", ".git", False),
+    ],
+)
+def test_the_last_pattern_that_matches_decides(patterns: str, path: str, excluded: bool) -> None:
+    assert Matcher(tuple(patterns.split())).excludes(path) is excluded
+
+
+@pytest.mark.parametrize("path", ["a(1).txt", "a1.txt"])
+def test_in_doubt_a_file_counts_as_sent(path: str) -> None:
+    assert not Matcher(("a(1).txt",)).excludes(path)
+
+
+def test_a_pattern_that_means_nothing_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="bad pattern 'a\\[b'"):
+        Matcher(("a[b",)).excludes("x")
+
+
+@pytest.mark.parametrize(
+    ("patterns", "folder", "walked"),
+    [
+        ("a", "a", False),
+        ("a !a/keep", "a", True),
+        ("a !b/keep", "a", False),
+        ("a !**/keep", "a", True),
+        ("a !a/b/c", "a/b", True),
+        ("a !a/b/c", "a/x", False),
+    ],
+)
+def test_an_excluded_folder_is_walked_only_for_what_may_come_back(
+    patterns: str, folder: str, walked: bool
+) -> None:
+    assert Matcher(tuple(patterns.split())).may_include_below(folder) is walked
+
+
+NAMES = st.sampled_from(["a", "b", "ab", "x.txt", ".git"])
+PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
+PATTERNS = st.lists(
+    st.tuples(
+        st.sampled_from(["", "!"]),
+        st.lists(st.sampled_from(["a", "b", "*", "**", "a*", "?", "x.txt", ".git"]), min_size=1)
+        .filter(lambda parts: len(parts) < 4)
+        .map("/".join),
+    ).map("".join),
+    max_size=4,
+)
+
+
+@given(PATTERNS, PATHS)
+def test_nothing_is_sent_from_a_folder_that_is_not_walked(patterns: list[str], path: str) -> None:
+    matcher = Matcher(tuple(patterns))
+    parents = [path[:at] for at, character in enumerate(path) if character == "/"]
+    skipped = any(
+        matcher.excludes(parent) and not matcher.may_include_below(parent) for parent in parents
+    )
+    assert not skipped or matcher.excludes(path)
+
+
+@given(PATTERNS)
+def test_patterns_survive_writing(patterns: list[str]) -> None:
+    cleaned = parse_ignore("\n".join(patterns))
+    assert parse_ignore(write_ignore(cleaned)) == cleaned
+
+
+def test_the_ignore_file_beside_the_containerfile_comes_first(tmp_path: Path) -> None:
+    containerfile = tmp_path / "web" / "Containerfile"
+    containerfile.parent.mkdir()
+    order = [
+        tmp_path / ".dockerignore",
+        tmp_path / ".containerignore",
+        containerfile.with_name("Containerfile.containerignore"),
+        containerfile.with_name("Containerfile.dockerignore"),
+    ]
+    assert applicable_ignore_file(tmp_path, containerfile, None) is None
+    for path in order:
+        path.touch()
+        assert applicable_ignore_file(tmp_path, containerfile, None) == path
+    given_one = tmp_path / "given"
+    with pytest.raises(ConfigError, match="no such ignore file"):
+        applicable_ignore_file(tmp_path, containerfile, given_one)
+    given_one.touch()
+    assert applicable_ignore_file(tmp_path, containerfile, given_one) == given_one
+
+
+def test_podbuilds_own_names_are_left_out_of_dist_and_nothing_else_of_it() -> None:
+    matcher = Matcher(own_patterns(Path("/p"), Path("/p/dist"), (Path("/p/dist/out/web"),)))
+    assert matcher.excludes(".git")
+    assert matcher.excludes("dist/staging/blobs/sha256/00")
+    assert matcher.excludes("dist/state-1.2.3.json")
+    assert matcher.excludes("dist/out/web/index.json")
+    assert not matcher.excludes("dist")
+    assert not matcher.excludes("dist/app.js")
+    assert not matcher.excludes("dist/out/app.js")
+    assert not matcher.excludes("plan.json")
+
+
+def test_a_context_beside_dist_leaves_out_git_alone() -> None:
+    assert own_patterns(Path("/p/web"), Path("/p/dist")) == (".git",)
+
+
+def test_special_characters_of_the_output_folder_mean_themselves() -> None:
+    matcher = Matcher(own_patterns(Path("/p"), Path("/p/d[x]*")))
+    assert matcher.excludes("d[x]*/plan.json")
+    assert not matcher.excludes("dx/plan.json")
