@@ -4,6 +4,7 @@ import pytest
 
 from podbuild.errors import ConfigError, PublishError
 from podbuild.store.breaker import Breaker
+from podbuild.store.endpoint import Endpoint
 from podbuild.store.http import Http, Network, is_loopback
 from tests.registries import make_authority
 
@@ -62,6 +63,18 @@ def test_certificates_that_are_none_are_told_at_once(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_loopback_is_this_machine(host: str, *, own: bool) -> None:
     assert is_loopback(host) is own
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "origin"),
+    [
+        (Endpoint(host="docker.io"), "https://registry-1.docker.io"),
+        (Endpoint(host="ghcr.io"), "https://ghcr.io"),
+        (Endpoint(host="127.0.0.1:5000", insecure=True), "http://127.0.0.1:5000"),
+    ],
+)
+def test_plain_http_only_where_configured(endpoint: Endpoint, origin: str) -> None:
+    assert endpoint.origin == origin
 
 
 class Clock:
