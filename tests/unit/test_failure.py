@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import pytest
+
+from podbuild.errors import BuildError, DeadlineError
+from podbuild.run import CommandError, CommandTimeoutError, Finished
+from podbuild.steps.failure import explain, is_transient
+
+
+def failed(*tail: str, code: int = 1) -> CommandError:
+    return CommandError(
+        Finished(argv=("buildah", "build"), code=code, out="", tail=tail, seconds=3.0)
+    )
+
+
+def test_a_failing_run_is_told_with_its_code() -> None:
+    error = explain(
+        "web linux/arm64",
+        failed(
+            "my last words",
+            'Error: building at STEP "RUN make": while running runtime: exit status 7',
+            code=7,
+        ),
+    )
+    assert isinstance(error, BuildError)
+    assert error.message == "web linux/arm64: RUN make ended with code 7"
+    assert error.run_code == 7
+    assert error.details[0] == "my last words"
+
+
+def test_another_step_is_told_with_its_reason() -> None:
+    line = 'Error: building at STEP "COPY x /": checking on sources: no such file'
+    error = explain("web", failed("STEP 1", line, code=125))
+    assert error.message == "web: COPY x / failed: checking on sources: no such file"
+
+
+@pytest.mark.parametrize("code", [-9, 137])
+def test_a_killed_engine_may_lack_memory(code: int) -> None:
+    assert "memory" in explain("web", failed("STEP 1", code=code)).hint
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["write /x: no space left on device", "Error: committing: Disk quota exceeded"],
+)
+def test_a_full_disk_is_one_clear_line(line: str) -> None:
+    assert explain("web", failed(line)).message == "web: no space left on device"
+
+
+def test_a_full_staging_area_is_a_full_disk() -> None:
+    full = BuildError("no space left on device for the blobs")
+    assert explain("web", failed("Error: 507"), full).message == "web: no space left on device"
+
+
+def test_a_job_that_takes_too_long_is_a_timeout() -> None:
+    error = CommandTimeoutError(failed("STEP 1").finished)
+    assert isinstance(explain("web", error), DeadlineError)
+    assert not is_transient(error)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Error: reading blob: received unexpected HTTP status: 503 Service Unavailable",
+        "Error: initializing source docker://x: read tcp: connection reset by peer",
+        "Error: creating build container: layer not known",
+        "Error: pinging container registry: net/http: TLS handshake timeout",
+        "Error: reading manifest: toomanyrequests: rate limit",
+        'Error: building at STEP "COPY x /": storing layer: layer not known',
+    ],
+)
+def test_what_may_pass_is_tried_again(line: str) -> None:
+    assert is_transient(failed("STEP 1", line, code=125))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Error: reading manifest x in docker.io/library/debian: manifest unknown",
+        "Error: initializing source: unauthorized: authentication required",
+        'Error: building at STEP "RUN curl": exit status 7 connection reset by peer',
+        "connection refused",
+    ],
+)
+def test_what_will_not_pass_is_not(line: str) -> None:
+    later = () if line.startswith("Error") else ("Error: exit status 1",)
+    assert not is_transient(failed(line, *later))
