@@ -6,6 +6,8 @@ Nothing here may import more than click: `podbuild --version` is asked often.
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -98,25 +100,36 @@ def cli(ctx: click.Context, /, **given: object) -> None:
     ctx.default_map = dict.fromkeys(COMMANDS, chosen)
 
 
+DEBUG = "PODBUILD_DEBUG"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code; the only place that turns errors into codes."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         result = cli.main(arguments, prog_name="podbuild", standalone_mode=False)
-    except click.ClickException as error:
-        _fail(_usage_error(error))
-        return error.exit_code
-    except click.Abort:
-        return 130
-    except PodbuildError as error:
-        _fail(error)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
+    except (click.Abort, KeyboardInterrupt):
+        return 128 + signal.SIGINT
     except BrokenPipeError:
         sys.stderr.close()
-        return 1
+        return PodbuildError.exit_code
+    except Exception as error:  # also a fault of ours: users get one line
+        if os.environ.get(DEBUG):
+            raise
+        shown = _for_people(error)
+        _fail(shown)
+        return shown.exit_code
     return result if isinstance(result, int) else 0
+
+
+def _for_people(error: Exception) -> PodbuildError:
+    """Give any failure in the one form that users see."""
+    if isinstance(error, PodbuildError):
+        return error
+    if isinstance(error, click.ClickException):
+        return _usage_error(error)
+    hint = f"{DEBUG}=1 shows where; please report it"
+    return PodbuildError(f"unexpected {type(error).__name__}: {error}", hint=hint)
 
 
 def _usage_error(error: click.ClickException) -> PodbuildError:
