@@ -114,9 +114,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return PodbuildError.exit_code
     except Exception as error:  # also a fault of ours: users get one line
-        if os.environ.get(DEBUG):
-            raise
         shown = _for_people(error)
+        if type(shown) is PodbuildError and os.environ.get(DEBUG):
+            raise
         _fail(shown)
         return shown.exit_code
     return result if isinstance(result, int) else 0
