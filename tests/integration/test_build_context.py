@@ -1,0 +1,112 @@
+"""What real engines send of a context, against what podbuild believes they send."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from podbuild.context import Matcher
+from podbuild.plan import Job
+from podbuild.steps.build import build_all
+from podbuild.toolchain import EngineKind
+from tests.builds import NATIVE, Bench, new_bench, opened, remove_bench
+
+pytestmark = pytest.mark.integration
+
+SEEDS = range(10)
+NAMES = ("a", "b", "ab", "c.txt", ".hid", "x+y", "d(1)", "e f")
+PARTS = ("a", "b", "*", "**", "a*", "?", "*.txt", ".hid", "[ab]", "ab", "x+y", "d(1)", r"\a", "!")
+
+
+@pytest.fixture(scope="module", params=list(EngineKind))
+def bench(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bench]:
+    found = new_bench(tmp_path_factory.mktemp("context"), request.param)
+    yield found
+    remove_bench(found)
+
+
+def random_tree(chance: random.Random, folder: Path) -> None:
+    """Make files three folders deep."""
+    for _ in range(14):
+        path = folder.joinpath(*chance.choices(NAMES, k=chance.randint(1, 3)))
+        if any(parent.is_file() for parent in (path, *path.parents)) or path.is_dir():
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(path.name)
+
+
+def random_ignore(chance: random.Random) -> str:
+    def pattern() -> str:
+        mark = chance.choice(["", "", "", "!", "/", "! "])
+        return mark + "/".join(chance.choices(PARTS[:-1], k=chance.randint(1, 3)))
+
+    extra = chance.choice(["", "# a comment\n", "\n", "  \n"])
+    return extra + "\n".join(pattern() for _ in range(chance.randint(1, 4))) + "\n"
+
+
+def test_what_is_sent_is_what_is_hashed(bench: Bench) -> None:
+    toml = f'[defaults]\nplatforms = ["{NATIVE}"]\nlayers = false\n'
+    for seed in SEEDS:
+        chance = random.Random(seed)
+        folder = bench.project / f"c{seed}"
+        folder.mkdir()
+        random_tree(chance, folder)
+        (folder / ".containerignore").write_text(random_ignore(chance))
+        bench.write(f"f{seed}/Containerfile", "FROM scratch\nCOPY . /\nCOPY <<X /marker\nx\nX\n")
+        toml += f'[images.i{seed}]\ncontext = "c{seed}"\n'
+        toml += f'containerfile = "f{seed}/Containerfile"\n'
+    plan = bench.plan(toml)
+    with opened(bench) as place:
+        work = place.work(plan)
+        built = build_all(work)
+        built.check()
+        for seed in SEEDS:
+            job = Job(f"i{seed}", NATIVE)
+            matcher = Matcher(work.recipes[job].patterns)
+            folder = bench.project / f"c{seed}"
+            believed = {
+                name
+                for path in folder.rglob("*")
+                if path.is_file() and not matcher.excludes(name := str(path.relative_to(folder)))
+            }
+            sent = set(place.files(job.image, built.images[job].manifest)) - {"marker"}
+            text = (folder / ".containerignore").read_text()
+            assert sent <= believed, f"{text!r}: sent and not hashed"
+            unclear = {name for name in believed - sent if any(c in name for c in "+()")}
+            behind = {name for name in believed - sent if hidden_by_folder(matcher, name)}
+            assert believed - sent - unclear - behind == set(), f"{text!r}: hashed and not sent"
+
+
+def hidden_by_folder(matcher: Matcher, name: str) -> bool:
+    """Tell whether the engine skips a whole folder above, though a pattern brings the file back."""
+    parents = [name[:at] for at, character in enumerate(name) if character == "/"]
+    return any(matcher.excludes(parent) for parent in parents)
+
+
+def test_the_mode_of_the_contexts_own_folder_reaches_no_image(bench: Bench) -> None:
+    bench.write("r/Containerfile", "FROM scratch\nCOPY . /made/by/copy/\nCOPY . /other\n")
+    toml = f'[images.r]\ncontext = "r"\nplatforms = ["{NATIVE}"]\n'
+    digests = set()
+    with opened(bench) as place:
+        for mode in (0o755, 0o700, 0o777):
+            (bench.project / "r").chmod(mode)
+            (image,) = place.build(toml).images.values()
+            digests.add(image.manifest.digest)
+    assert len(digests) == 1
+
+
+def test_git_is_sent_where_the_ignore_file_wants_it(bench: Bench) -> None:
+    bench.write("g/Containerfile", "FROM scratch\nCOPY . /\n")
+    bench.write("g/.git/HEAD", "ref: refs/heads/main\n")
+    toml = f'[images.g]\ncontext = "g"\nplatforms = ["{NATIVE}"]\n'
+    with opened(bench) as place:
+        (without,) = place.build(toml).images.values()
+        bench.write("g/.containerignore", "!.git\n")
+        (image,) = place.build(toml).images.values()
+    assert ".git/HEAD" not in place.files("g", without.manifest)
+    assert ".git/HEAD" in place.files("g", image.manifest)
