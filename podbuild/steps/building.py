@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ from podbuild.steps.workplace import Cost, Workplace, measured, read_cost
 from podbuild.store.staged import repository_name
 from podbuild.store.staging import StagingRegistry
 from podbuild.ui import Ui
+from podbuild.ui.amounts import duration
 
 T = TypeVar("T")
 
@@ -96,6 +98,7 @@ def build(site: Site, recipe: Recipe, bases: Mapping[str, str], *, stored: bool)
     """
     job = recipe.job
     retries = 0
+    began = time.monotonic()
 
     def again(error: Exception, wait: float) -> None:
         nonlocal retries
@@ -120,7 +123,8 @@ def build(site: Site, recipe: Recipe, bases: Mapping[str, str], *, stored: bool)
             )
             failed = False
         finally:
-            site.ui.block(str(job), output.lines, failed=failed)
+            took = "" if failed else f": done in {duration(time.monotonic() - began)}"
+            site.ui.block(f"build {job}{took}", output.lines, failed=failed)
     return replace(attempted, metrics=replace(attempted.metrics, retries=retries))
 
 

@@ -24,6 +24,9 @@ from podbuild.ui.screen import Activity, Kind, Screen, Streams, StreamScreen, sh
 __all__ = ["Activity", "Answers", "Redactor", "Streams", "Ui", "Verbosity", "choose_ui"]
 
 
+_QUICK = 1.0  # seconds
+
+
 class Verbosity(IntEnum):
     """How much is said: QUIET leaves answers, warnings and failures."""
 
@@ -60,13 +63,18 @@ class Ui:
         self._clock = clock
         self._lock = threading.Lock()
         self._depth = 0
+        self._told = 0  # how often something was said
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
-        """Say that a step begins, and how it ended and when; what is said inside is indented."""
+        """Say that a step begins, and how it ended and when; what is said inside is indented.
+
+        That a quick step about which nothing was said went well is not worth a line.
+        """
         text = self._one_line(title)
         activity = Activity(Kind.STEP, text, clock=self._clock)
         self._tell(self._look.opened(text))
+        before = self._told
         self._indent(1)
         failed = True
         try:
@@ -75,7 +83,9 @@ class Ui:
             failed = False
         finally:
             self._indent(-1)
-            self._tell(self._look.closed(text, activity.seconds, failed=failed))
+            seconds = activity.seconds
+            if failed or seconds >= _QUICK or self._told != before:
+                self._tell(self._look.closed(text, seconds, failed=failed))
 
     @contextmanager
     def job(self, title: str) -> Iterator[Callable[[str], None]]:
@@ -142,8 +152,11 @@ class Ui:
         """Print a job's output as one piece, folded where the CI can."""
         if self.verbosity == Verbosity.QUIET and not failed:
             return
-        lines = self._clean(*content)
-        self._screen.say(self._look.block(self._one_line(title), lines, failed=failed))
+        lines = self._look.block(self._one_line(title), self._clean(*content), failed=failed)
+        if len(lines) == 1:  # a line among others
+            self._tell(lines)
+        else:
+            self._screen.say(lines)
 
     def answer(self, text: str) -> None:
         """Print what was asked for on stdout."""
@@ -181,6 +194,7 @@ class Ui:
 
     def _tell(self, lines: Iterable[str]) -> None:
         if self.verbosity > Verbosity.QUIET:
+            self._told += 1
             indent = "  " * self._depth
             self._screen.say(f"{indent}{line}" for line in lines)
 
@@ -215,13 +229,14 @@ def choose_ui(
     """
     colours = _wants_colours(environment, streams)
     screen: Screen = StreamScreen(streams)
-    look: Look = PlainLook(Paint(colours))
+    whole = verbosity >= Verbosity.VERBOSE
+    look: Look = PlainLook(Paint(colours), whole_blocks=whole)
     if environment.get("GITHUB_ACTIONS") == "true":  # act, Forgejo and Gitea set it as well
         look = GitHubLook()
     elif environment.get("GITLAB_CI") == "true":
         look = GitLabLook(Paint(active=not environment.get("NO_COLOR")))
     elif _is_terminal(environment, streams):
-        look = TerminalLook(Paint(colours), whole_blocks=verbosity >= Verbosity.VERBOSE)
+        look = TerminalLook(Paint(colours), whole_blocks=whole)
         if progress and verbosity > Verbosity.QUIET:
             from podbuild.ui.live import LiveScreen  # noqa: PLC0415  # rich takes its time
 

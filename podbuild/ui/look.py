@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from podbuild.errors import PodbuildError
@@ -88,9 +88,13 @@ class Paint:
 
 @dataclass(frozen=True)
 class PlainLook:
-    """Calm lines for files, pipes and CI systems of no special kind."""
+    """Calm lines for files, pipes and CI systems of no special kind.
+
+    Of a job that went well its title is enough, unless `whole_blocks` asks for all.
+    """
 
     paint: Paint = Paint()
+    whole_blocks: bool = field(default=False, kw_only=True)
 
     def opened(self, title: str) -> Lines:
         """Say that a step begins."""
@@ -123,7 +127,9 @@ class PlainLook:
         )
 
     def block(self, title: str, content: Sequence[str], *, failed: bool) -> Lines:
-        """Give a job's output as one block."""
+        """Give a job's output as one block, or just its title."""
+        if not (failed or self.whole_blocks):
+            return (title,)
         head = self.paint(Colour.RED, f"--- {title}: failed") if failed else f"--- {title}"
         return (head, *(f"    {line}".rstrip() for line in content))
 
@@ -134,18 +140,14 @@ class PlainLook:
 
 @dataclass(frozen=True)
 class TerminalLook(PlainLook):
-    """For people who look on: of a job that went well, its title is enough."""
+    """For people who look on: of a job that failed the end is enough."""
 
-    whole_blocks: bool = False
-    last_lines: int = 40  # of a job that failed; its log file has the rest
+    last_lines: int = 40  # its log file has the rest
 
     def block(self, title: str, content: Sequence[str], *, failed: bool) -> Lines:
         """Give the end of a failed job's output; with `whole_blocks` all of every job's."""
-        if self.whole_blocks:
-            return super().block(title, content, failed=failed)
-        if not failed:
-            return (title,)
-        return super().block(title, content[-self.last_lines :], failed=failed)
+        shown = content if self.whole_blocks else content[-self.last_lines :]
+        return super().block(title, shown, failed=failed)
 
 
 def _before(place: Place | None) -> str:

@@ -92,6 +92,31 @@ def test_step_marks_failure_on_the_way_out() -> None:
     assert spoken.lines == ["build", "build: failed after 1 min 15 s"]
 
 
+def test_quick_step_about_which_nothing_is_said_takes_one_line() -> None:
+    spoken = Spoken(PlainLook(), clock=Clock(0.0, 0.2))
+    with spoken.ui.step("plan"):
+        spoken.ui.detail("not said")
+    assert spoken.lines == ["plan"]
+
+
+def test_long_step_says_that_it_has_ended() -> None:
+    spoken = Spoken(PlainLook(), clock=Clock(0.0, 8.0))
+    with spoken.ui.step("verify"):
+        pass
+    assert spoken.lines == ["verify", "verify: done in 8.0 s"]
+
+
+def test_of_a_job_that_went_well_a_plain_log_has_one_line_in_its_step() -> None:
+    spoken = Spoken(PlainLook(), clock=Clock(0.0, 5.0))
+    with spoken.ui.step("build"):
+        spoken.ui.block("build web linux/arm64: done in 3.1 s", ["STEP 1/2"] * 100)
+    assert spoken.lines == [
+        "build",
+        "  build web linux/arm64: done in 3.1 s",
+        "build: done in 5.0 s",
+    ]
+
+
 def test_failure_is_one_line_then_details_then_hint() -> None:
     spoken = Spoken(PlainLook())
     spoken.ui.fail(PodbuildError("web: it broke", hint="mend it", details=("one", "two")))
@@ -175,7 +200,7 @@ def test_transfer_of_nothing_is_not_mentioned() -> None:
 
 
 def test_parallel_blocks_are_never_torn_apart() -> None:
-    spoken = Spoken(PlainLook())
+    spoken = Spoken(PlainLook(whole_blocks=True))
     blocks = {
         f"job-{number}": [f"job-{number} line {line}" for line in range(50)] for number in range(8)
     }
@@ -211,14 +236,14 @@ def test_secrets_are_cut_from_everything() -> None:
 
 
 def test_secret_of_several_lines_is_cut_from_a_block() -> None:
-    spoken = Spoken(PlainLook())
+    spoken = Spoken(PlainLook(whole_blocks=True))
     spoken.ui.redactor.add("first-line-of-it\nsecond-line-of-it")
     spoken.ui.block("web", ["+ first-line-of-it", "second-line-of-it"])
     assert spoken.lines == ["--- web", "    + ***", "    ***"]
 
 
 def test_engine_output_cannot_move_the_cursor() -> None:
-    spoken = Spoken(PlainLook())
+    spoken = Spoken(PlainLook(whole_blocks=True))
     spoken.ui.block("web", ["\x1b]0;title\x07a\x1b[31mred\x1b[0m", "10%\r50%\r100%\r", "a\nb"])
     assert spoken.lines == ["--- web", "    ared", "    100%", "    a", "    b"]
 
@@ -385,7 +410,7 @@ def test_no_progress_shows_nothing_live() -> None:
     terminal = Terminal()
     ui = choose_ui(TERMINAL, Streams(io.StringIO(), terminal), progress=False)
     with ui.step("build"):
-        pass
+        ui.info("something")
     assert "\x1b[?25l" not in terminal.getvalue()
     assert "\x1b[32m" in terminal.getvalue()
 
