@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -60,6 +60,7 @@ class Scene:
     github: GitHub | None = None
     proxies: tuple[Proxy, ...] = ()
     images: dict[str, Manifest] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def store(self) -> Store:
@@ -69,6 +70,13 @@ class Scene:
         """Open the place anew: nothing is remembered from before."""
         remover = self.removers.open(registry or self.registry, self.store)
         return replace(self.place, remover=remover)
+
+    def anew(self) -> Scene:
+        """Give the same scene as another process sees it: new connections, nothing known."""
+        assert self.registry.repository is not None
+        repository = Repository.parse(self.registry.repository.text)
+        fresh = _opened(self.registry, self.environment, repository)
+        return replace(self, place=fresh.place, removers=fresh.removers)
 
     def push(self, name: str, *tags: str, share: str = "") -> Manifest:
         """Push an index of two platforms; `share` names another whose amd64 image it re-uses."""
@@ -89,14 +97,20 @@ class Scene:
         return {str(tag) for tag in self.store.tags()}
 
 
-Open = Callable[[str, str], tuple[Registry, dict[str, str]]]
-
-
 @contextmanager
 def scene(
-    kind: str, folder: Path, *, faults: Faults | None = None, untag: bool = False
+    kind: str,
+    folder: Path,
+    *,
+    faults: Faults | None = None,
+    untag: bool = False,
+    upstream: str = "",
+    path: str = PATH,
 ) -> Iterator[Scene]:
-    """Run what a kind of registry needs; faults break its API, or the registry if it has none."""
+    """Run what a kind of registry needs, with faults before its registry and its API.
+
+    `upstream` is a running real registry (host:port) to use instead of one of its own.
+    """
     clock = Clock()
     with ExitStack() as stack:
         if kind == "layout":
@@ -109,12 +123,19 @@ def scene(
             place = Place(key="it/web", store=store, remover=remover)
             yield Scene(place, clock, removers, registry)
             return
-        server = stack.enter_context(registry_server())
-        yield _remote(kind, server.host, clock, stack, faults, untag=untag)
+        host = upstream or stack.enter_context(registry_server()).host
+        yield _remote(kind, host, path, clock, stack, faults, untag=untag)
 
 
 def _remote(
-    kind: str, upstream: str, clock: Clock, stack: ExitStack, faults: Faults | None, *, untag: bool
+    kind: str,
+    upstream: str,
+    path: str,
+    clock: Clock,
+    stack: ExitStack,
+    faults: Faults | None,
+    *,
+    untag: bool,
 ) -> Scene:
     hub: Hub | None = None
     github: GitHub | None = None
@@ -138,21 +159,28 @@ def _remote(
     proxies = [stack.enter_context(fault_proxy(host, faults))]
     if api:
         proxies.append(stack.enter_context(fault_proxy(api, faults)))
+    place = f"{proxies[0].host}/{path}"
     registry = Registry(
         name="it",
         kind=registry_kind,
-        repository=Template(f"{proxies[0].host}/{PATH}"),
+        repository=Template(place),
         insecure=True,
         api=f"http://{proxies[1].host}" if api else None,
         untag=untag,
     )
+    found = _opened(registry, environment, Repository.parse(place))
+    stack.callback(found.removers.close)
+    stack.callback(found.removers.registries.close)
+    return replace(
+        found, clock=clock, hub=hub, github=github, proxies=tuple(proxies), environment=environment
+    )
+
+
+def _opened(registry: Registry, environment: dict[str, str], repository: Repository) -> Scene:
     removers = Removers(_registries(environment))
-    repository = Repository.parse(f"{proxies[0].host}/{PATH}")
     store = removers.registries.open(repository, endpoint_of(registry, repository), "it")
-    stack.callback(removers.close)
-    stack.callback(removers.registries.close)
     place = Place(key="it/web", store=store, remover=removers.open(registry, store))
-    return Scene(place, clock, removers, registry, hub, github, tuple(proxies))
+    return Scene(place, Clock(), removers, registry, environment=environment)
 
 
 def login(user: str, secret: str = SECRET) -> dict[str, str]:
