@@ -191,7 +191,7 @@ def members(plan: Plan, built: Built) -> Iterator[Members]:
 def opened(
     bench: Bench,
     *platforms: Platform,
-    insecure: tuple[str, ...] = (),
+    registries: RegistriesConf | None = None,
     listener: Listener | None = None,
 ) -> Iterator[Open]:
     """Open a workplace as a release does."""
@@ -204,7 +204,7 @@ def opened(
             environment={"PATH": SYSTEM_PATH, "HOME": os.environ.get("HOME", "/")},
             project=bench.project,
             platforms=platforms or (NATIVE,),
-            registries=with_own(RegistriesConf(), mirrors={}, insecure=insecure),
+            registries=registries or with_own(RegistriesConf(), mirrors={}, insecure=()),
             logins={},
             staging=registry.login,
         )

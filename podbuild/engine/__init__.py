@@ -4,7 +4,6 @@ from podbuild.engine.argv import BUILDAH, PODMAN, BuildOrder, CommandLine, Diale
 from podbuild.engine.environment import engine_environment, storage_environment
 from podbuild.engine.files import (
     EngineFiles,
-    Storage,
     storage_conf,
     user_policy,
     write_files,
@@ -13,6 +12,7 @@ from podbuild.engine.files import (
 )
 from podbuild.engine.registries import RegistriesConf, with_own
 from podbuild.engine.registries_read import read_registries_conf, user_registries_conf
+from podbuild.engine.storage import Storage
 
 __all__ = [
     "BUILDAH",

@@ -116,10 +116,11 @@ class CommandLine:
         return (*self._start(*self.dialect.remove_containers),)
 
     def pull(self, reference: str) -> tuple[str, ...]:
-        """Give the argv that fetches an image into the storage."""
+        """Give the argv that fetches an image into the storage, known layers excepted."""
         return (
             *self._start("pull"),
             "--quiet",
+            "--policy=always",
             f"--signature-policy={self.policy}",
             reference,
         )

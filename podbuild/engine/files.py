@@ -14,20 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from podbuild.engine.registries import RegistriesConf, render
+from podbuild.engine.storage import Storage
 from podbuild.model import JSONValue
-from podbuild.storage_driver import StorageDriver
 from podbuild.toolchain.model import Toolchain
 
 _PERMISSIVE = '{"default": [{"type": "insecureAcceptAnything"}]}\n'
-
-
-@dataclass(frozen=True, kw_only=True)
-class Storage:
-    """One storage of an engine: its folders and its driver."""
-
-    graph: Path
-    run: Path
-    driver: StorageDriver
 
 
 @dataclass(frozen=True, kw_only=True)

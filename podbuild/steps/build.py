@@ -136,7 +136,7 @@ def _bases(work: Work, known: Mapping[Job, Known]) -> frozenset[Job]:
 
 
 def _is_stored(work: Work, job: Job, found: Known) -> bool:
-    return work.site.workplace.holds(job.platform.slug, _image_id(found.manifest))
+    return work.site.workplace.storage(job.platform.slug).holds(_image_id(found.manifest))
 
 
 def _image_id(manifest: Manifest) -> str:

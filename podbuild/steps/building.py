@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ from podbuild.inputs import Recipe
 from podbuild.model import Manifest, Tag
 from podbuild.plan import Job
 from podbuild.retry import Retry, Transient
-from podbuild.run import CommandError
+from podbuild.run import CommandError, Runner
 from podbuild.steps.failure import explain, is_transient
 from podbuild.steps.image import check_platform
 from podbuild.steps.workplace import Cost, Workplace, measured, read_cost
@@ -59,6 +60,16 @@ class Site:
     logs: Path
     retry: Retry
     no_cache: bool = False
+
+    def log(self, job: Job) -> Path:
+        """Give the file that has all of a job's output."""
+        return self.logs / f"{job.slug}.log"
+
+    def shown_log(self, job: Job) -> str:
+        """Give the same for people: from the project's folder on, where it is in there."""
+        project = self.workplace.surroundings.project
+        log = self.log(job)
+        return str(log.relative_to(project) if log.is_relative_to(project) else log)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +117,7 @@ def build(site: Site, recipe: Recipe, bases: Mapping[str, str], *, stored: bool)
         site.ui.note(f"{job}: {error}; again in {wait:.0f} s")
 
     with (
-        (site.logs / f"{job.slug}.log").open("w", buffering=1) as log,
+        site.log(job).open("w", buffering=1) as log,
         site.ui.job(f"build {job}") as doing,
     ):
 
@@ -184,24 +195,34 @@ def _attempt(
         runner = workplace.runner(job.platform.slug, recipe.compression).extended(
             {"TMPDIR": str(folder), **site.secrets.environment(recipe.secrets)}
         )
+        _put_pins_first(site, recipe, runner)
         argv = measured(cost, workplace.command.build(order))
         seconds = _engine(
             site,
             str(job),
             lambda: runner(*argv, timeout=recipe.timeout, on_line=output.take).seconds,
+            log=site.shown_log(job),
         )
         image_id = iid.read_text().strip().removeprefix("sha256:") if stored else ""
         metrics = _metrics(site, recipe, output, read_cost(cost), seconds)
         return Attempted(image_id=image_id, metrics=metrics)
 
 
-def _engine(site: Site, what: str, run: Callable[[], T]) -> T:
+def _put_pins_first(site: Site, recipe: Recipe, runner: Runner) -> None:
+    """Pull pinned bases again that the storage knows by other names first."""
+    storage = site.workplace.storage(recipe.job.platform.slug)
+    for pin in sorted(set(recipe.pins.values())):
+        if storage.is_shadowed(pin):
+            _engine(site, str(recipe.job), partial(runner, *site.workplace.command.pull(pin)))
+
+
+def _engine(site: Site, what: str, run: Callable[[], T], *, log: str = "its log") -> T:
     """Run an engine; say for people why it failed, and whether trying again may help."""
     try:
         return run()
     except CommandError as error:
         full = site.staging.staging.failure
-        reason = explain(what, error, full)
+        reason = explain(what, error, full, log=log)
         if full is None and is_transient(error):
             raise Transient(reason) from error
         raise reason from error

@@ -137,11 +137,6 @@ class Workplace:
                 self._storages[name] = self._open(name)
             return self._storages[name][0]
 
-    def holds(self, storage: str, image: str) -> bool:
-        """Tell, without an engine, whether a storage has an image id."""
-        found = self.storage(storage)
-        return (found.graph / f"{found.driver.name}-images" / image).is_dir()
-
     def sweep(self) -> None:
         """Remove the working containers that stopped builds left, where no other run works."""
         for name, (storage, lease) in self._storages.items():
@@ -163,7 +158,7 @@ class Workplace:
             fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return
-        if _has_containers(storage):
+        if storage.has_containers:
             tidier = replace(self._using(name, Compression.GZIP), cancel=Cancel())
             tidier(*self.command.remove_containers(), timeout=TIDY)
 
@@ -245,12 +240,3 @@ def _with_login(logins: Mapping[str, JSONValue], staging: Login) -> Mapping[str,
     mine: JSONValue = {staging.host: {"auth": staging.basic}}
     both = {**auths, **mine} if isinstance(auths, dict) and isinstance(mine, dict) else mine
     return {**logins, "auths": both}
-
-
-def _has_containers(storage: Storage) -> bool:
-    """Read containers/storage's own list, which costs no engine process."""
-    listed = storage.graph / f"{storage.driver.name}-containers" / "containers.json"
-    try:
-        return listed.read_text().strip() not in ("", "[]", "null")
-    except FileNotFoundError:
-        return False

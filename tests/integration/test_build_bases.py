@@ -1,0 +1,140 @@
+"""Bases from outside with real engines and a real registry: pinned by digest, mirrors first."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from podbuild.engine import RegistriesConf, with_own
+from podbuild.inputs import outside_images
+from podbuild.labels import BASE_NAME
+from podbuild.model import JSONValue, Manifest, MediaType
+from podbuild.plan import Job
+from podbuild.steps.build import BuiltImage, build_all
+from podbuild.store import Store
+from podbuild.store.blobs import BytesBlob
+from podbuild.toolchain import EngineKind
+from tests.builds import NATIVE, Bench, Open, new_bench, opened, remove_bench
+from tests.images import LAYER, blob_of
+from tests.registries import Server, registry_server
+
+pytestmark = pytest.mark.integration
+
+FILES = """\
+ARG FLAVOR=slim
+ARG BASE=example.com/base:${FLAVOR}
+FROM example.com/base:1 AS one
+FROM ${BASE}
+COPY --from=one /marker /from-one
+COPY --from=example.com/base:2 /marker /from-two
+"""
+TOML = f'[images.web]\ncontext = "web"\nplatforms = ["{NATIVE}"]\n'
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with registry_server() as found:
+        yield found
+
+
+@pytest.fixture(params=list(EngineKind))
+def kind(request: pytest.FixtureRequest) -> EngineKind:
+    return EngineKind(request.param)
+
+
+@pytest.fixture
+def bench(kind: EngineKind, tmp_path: Path) -> Iterator[Bench]:
+    found = new_bench(tmp_path / "bench", kind)
+    found.write("web/Containerfile", FILES)
+    yield found
+    remove_bench(found)
+
+
+def put_base(store: Store, marker: str, note: str = "") -> Manifest:
+    """Put an index over one image that holds /marker; the note changes the index alone."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        entry = tarfile.TarInfo("marker")
+        entry.size = len(marker)
+        tar.addfile(entry, io.BytesIO(marker.encode()))
+    plain = archive.getvalue()
+    config: dict[str, JSONValue] = {
+        **NATIVE.to_json(),
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(plain).hexdigest()}"]},
+    }
+    layer, said = gzip.compress(plain, mtime=0), json.dumps(config).encode()
+    parts = (blob_of(said, MediaType.OCI_CONFIG), blob_of(layer, LAYER))
+    for part, data in zip(parts, (said, layer), strict=True):
+        store.put_blob(part, BytesBlob(data))
+    image = put(
+        store,
+        MediaType.OCI_MANIFEST,
+        {"config": parts[0].to_json(), "layers": [parts[1].to_json()]},
+    )
+    listed: JSONValue = {**image.descriptor.to_json(), "platform": NATIVE.to_json()}
+    notes: JSONValue = {"note": note} if note else {}
+    return put(store, MediaType.OCI_INDEX, {"manifests": [listed], "annotations": notes})
+
+
+def put(store: Store, media_type: str, content: Mapping[str, JSONValue]) -> Manifest:
+    whole = {"schemaVersion": 2, "mediaType": media_type, **content}
+    manifest = Manifest(media_type, json.dumps(whole).encode())
+    store.put_manifest(manifest)
+    return manifest
+
+
+def mirrored(server: Server) -> RegistriesConf:
+    """Give a configuration in which example.com, which does not exist, comes from the server."""
+    return with_own(
+        RegistriesConf(), mirrors={"example.com": [server.host]}, insecure=[server.host]
+    )
+
+
+def build(place: Open, pins: Mapping[str, Manifest]) -> BuiltImage:
+    plan = place.bench.plan(TOML)
+    pinned = {name: f"example.com/base@{index.digest}" for name, index in pins.items()}
+    assert set(pinned) == set(outside_images(plan, plan.image("web"), NATIVE))
+    built = build_all(place.work(plan, pins=pinned))
+    built.check()
+    return built.images[Job("web", NATIVE)]
+
+
+def test_every_kind_of_reference_is_pinned_as_it_is_written(bench: Bench, server: Server) -> None:
+    store = server.store("base")
+    pins = {f"example.com/base:{tag}": put_base(store, tag) for tag in ("slim", "1", "2")}
+    with opened(bench, registries=mirrored(server)) as place:
+        image = build(place, pins)
+        files = place.files("web", image.manifest)
+        assert files == {"marker": b"slim", "from-one": b"1", "from-two": b"2"}
+        base = image.manifest.annotations[BASE_NAME]
+        assert base == f"example.com/base@{pins['example.com/base:slim'].digest}"
+        assert server.host not in str(place.config("web", image.manifest))
+
+
+def test_a_base_that_other_lists_name_too_gives_the_same_image(
+    bench: Bench, server: Server, kind: EngineKind, tmp_path: Path
+) -> None:
+    """The engine knows the base already, under another list that holds the same image."""
+    store = server.store("base")
+    old, new = put_base(store, "same", "old"), put_base(store, "same", "new")
+    names = [f"example.com/base:{tag}" for tag in ("slim", "1", "2")]
+    with opened(bench, registries=mirrored(server)) as place:
+        first = build(place, dict.fromkeys(names, old))
+        warm = build(place, dict.fromkeys(names, new))
+        older = build(place, dict.fromkeys(names, old))
+    other = new_bench(tmp_path / "other", kind)
+    other.write("web/Containerfile", FILES)
+    with opened(other, registries=mirrored(server)) as place:
+        cold = build(place, dict.fromkeys(names, new))
+    remove_bench(other)
+    assert warm.manifest.digest == cold.manifest.digest
+    assert older.manifest.digest == first.manifest.digest
+    assert first.manifest.digest != cold.manifest.digest
