@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from podbuild.check import require_inputs
 from podbuild.context.own import OUTPUT_NAMES
 from podbuild.errors import ConfigError, ImmutableTagError, PodbuildError, VersionError
 from podbuild.git import (
@@ -87,6 +88,8 @@ def plan_offline(services: Services, asked: Asked) -> Planned:
             "what is released can't be built again from the commit"
         )
     plan = make_plan(services.config, request, source)
+    built = {job.image for job in plan.jobs}
+    require_inputs(planned.image for planned in plan.images if planned.name in built)
     history = (
         History(
             runner=services.runner,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from podbuild.cleaning import record_superseded, remove_superseded
+from podbuild.config import shown
 from podbuild.errors import CleanupError
 from podbuild.journal import Binding, Journal, open_journal, restart
 from podbuild.lock import Holder, Work, project_lock, supersede
@@ -102,7 +103,7 @@ def _deliver(services: Services, options: Options, planned: Planned, story: Stor
             return
         with story.step("publish by digest"):
             published = publisher.finish(images)
-    story.published(published)
+            story.published(published)
     with story.step("move tags"):
         moved = move_tags(services, options, planned, journal, published)
     story.moved(moved)
@@ -240,7 +241,7 @@ def _journal(
     if opened.started_anew:
         services.ui.note(f"not continued, as it differs: {opened.started_anew}")
     elif not opened.journal.is_empty:
-        services.ui.info(f"continues what {opened.journal.path} says was begun")
+        services.ui.info(f"continues what {shown(opened.journal.path)} says was begun")
     return opened.journal
 
 

@@ -54,12 +54,12 @@ class Story:
 
     @contextmanager
     def told(self) -> Iterator[Story]:
-        """Write plan.json first and all reports last, also when the release fails."""
-        self._problems(
-            write_plan(
-                plan_json(self.planned.plan), self.services.config.output, self.services.ui.redactor
-            ).problems
-        )
+        """Write plan.json first and all reports last, also when the release fails.
+
+        Raises ConfigError or BuildError where the output folder can't be written to.
+        """
+        plan = plan_json(self.planned.plan)
+        write_plan(plan, self.services.config.output, self.services.ui.redactor)
         try:
             with self._open:
                 yield self
@@ -91,7 +91,8 @@ class Story:
         self.services.ui.warn(text)
 
     def published(self, published: Published) -> None:
-        """Remember where the images are."""
+        """Remember where the images are, and say what went out."""
+        self._open.close()
         for destination, error in published.failed.items():
             self.warn(f"{destination} lacks the release: {error.message}")
         self._delivered = replace(

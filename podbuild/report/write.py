@@ -62,13 +62,16 @@ def write_reports(
     )
 
 
-def write_plan(plan: JSONValue, folder: Path, redactor: Redactor) -> Written:
-    """Write plan.json. `plan` carries its own schema number."""
+def write_plan(plan: JSONValue, folder: Path, redactor: Redactor) -> Path:
+    """Write plan.json and give its path. `plan` carries its own schema number.
+
+    It is the first file of a release, so that a folder that can't be written to ends it while
+    nothing has happened: raises ConfigError, or BuildError where no space is left.
+    """
     text = json.dumps(redactor.cut_json(plan), indent=2, ensure_ascii=False) + "\n"
-    outcome = _attempt(_replacing(folder / "plan.json", text))
-    if isinstance(outcome, Path):
-        return Written((outcome,), ())
-    return Written((), (outcome,))
+    path = folder / "plan.json"
+    write_atomically(path, text.encode())
+    return path
 
 
 def _clean(name: str, text: str, redactor: Redactor) -> str:

@@ -12,6 +12,7 @@ SHOWN = 20  # last lines of a job's output
 _KILLED = (-9, 137)
 _IN_RUN = re.compile(r'building at STEP "RUN')
 _STEP = re.compile(r'building at STEP "(?P<step>.*?)": ')
+_GO_VALUE = re.compile(r" &\w+\.\w+\{.*$")  # buildah shows its own structures
 _RUN_CODE = re.compile(r"exit status (\d+)")
 _FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
 _TRANSIENT = re.compile(
@@ -35,8 +36,10 @@ def is_transient(error: CommandError) -> bool:
     return not _IN_RUN.search(reason) and bool(_TRANSIENT.search(reason))
 
 
-def explain(what: str, error: CommandError, full: PodbuildError | None = None) -> PodbuildError:
-    """Give the error for people; `what` names image and platform.
+def explain(
+    what: str, error: CommandError, full: PodbuildError | None = None, *, log: str = "its log"
+) -> PodbuildError:
+    """Give the error for people; `what` names image and platform, `log` the whole output.
 
     `full` is why staging could take no more.
     """
@@ -60,22 +63,23 @@ def explain(what: str, error: CommandError, full: PodbuildError | None = None) -
             hint="out of memory? use fewer --jobs",
             details=tail,
         )
-    return _failed(what, error, tail)
+    return _failed(what, error, tail, log)
 
 
-def _failed(what: str, error: CommandError, tail: Sequence[str]) -> BuildError:
+def _failed(what: str, error: CommandError, tail: Sequence[str], log: str) -> BuildError:
     reason = _reason(tail)
     step = _STEP.search(reason)
     code = _RUN_CODE.search(reason) if _IN_RUN.search(reason) else None
     if step and code:
         message = f"{what}: {_shortened(step['step'])} ended with code {code[1]}"
     elif step:
-        message = f"{what}: {_shortened(step['step'])} failed: {reason[step.end() :]}"
+        said = _GO_VALUE.sub("", reason[step.end() :])
+        message = f"{what}: {_shortened(step['step'])} failed: {said}"
     else:
         message = f"{what}: {reason or describe_code(error.finished.code)}"
     return BuildError(
         message,
-        hint="its log has the whole output",
+        hint=f"{log} has the whole output",
         details=tail,
         run_code=int(code[1]) if code else None,
     )

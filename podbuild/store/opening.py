@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from podbuild.config import shown
 from podbuild.config.choices import RegistryKind
 from podbuild.config.model import Registry
 from podbuild.model import Repository
@@ -27,7 +28,8 @@ class Opener:
         Raises ConfigError for a place that can't be one, CredentialError for a broken login.
         """
         if registry.kind is RegistryKind.LAYOUT:
-            return LayoutStore(path=self.root / place)
+            path = self.root / place
+            return LayoutStore(path=path, shown=shown(path))
         repository = Repository.parse(place)
         return self.registries.open(repository, endpoint_of(registry, repository), registry.name)
 

@@ -64,6 +64,7 @@ class Ui:
         self._lock = threading.Lock()
         self._depth = 0
         self._told = 0  # how often something was said
+        self._failures: set[str] = set()  # the lines of jobs that failed
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
@@ -140,11 +141,15 @@ class Ui:
         self._screen.say(self._look.warned(self._one_line(text), self._place(file, line)))
 
     def fail(self, error: PodbuildError) -> None:
-        """Say why the command fails: one line, then indented details, then the hint."""
+        """Say why the command fails: one line, then indented details, then the hint.
+
+        What the block of a failed job has shown is not said again.
+        """
+        details = self._clean(*error.details)
         shown_error = PodbuildError(
             self._one_line(error.message),
             hint=self._one_line(error.hint),
-            details=self._clean(*error.details),
+            details=[line for line in details if line not in self._failures],
         )
         self._screen.say(self._look.failed(shown_error))
 
@@ -152,7 +157,10 @@ class Ui:
         """Print a job's output as one piece, folded where the CI can."""
         if self.verbosity == Verbosity.QUIET and not failed:
             return
-        lines = self._look.block(self._one_line(title), self._clean(*content), failed=failed)
+        clean = self._clean(*content)
+        if failed:
+            self._failures.update(clean)
+        lines = self._look.block(self._one_line(title), clean, failed=failed)
         if len(lines) == 1:  # a line among others
             self._tell(lines)
         else:
