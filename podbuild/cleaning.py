@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from podbuild.errors import CleanupError, PodbuildError
+from podbuild.errors import CleanupError, CredentialError, PodbuildError
 from podbuild.journal import Journal
 from podbuild.plan import Plan, Target
 from podbuild.report import RemovalReport
@@ -24,6 +25,31 @@ def place_of(removers: Removers, destination: Destination, target: Target) -> Pl
         store=destination.store,
         remover=removers.open(target.registry, destination.store),
     )
+
+
+def check_removal_rights(
+    services: Services, plan: Plan, destinations: Iterable[Destination]
+) -> None:
+    """Ask every registry, before anything is built, what this login can delete there.
+
+    What is missing is a warning: the release does without its cleanup. Raises CredentialError
+    for a login that is refused or missing, where the registry is required.
+    """
+    removers = Removers(services.opener.registries)
+    targets = {target.key: target for target in plan.targets}
+    for destination in destinations:
+        try:
+            place = place_of(removers, destination, targets[destination.key])
+            able = place.remover.abilities()
+        except PodbuildError as error:
+            services.cancel.check()
+            if destination.required and isinstance(error, CredentialError):
+                raise
+            services.ui.warn(f"{destination}: what may be deleted is not known: {error.message}")
+            continue
+        if not able.manifests:
+            services.ui.warn(f"{destination}: superseded images stay: {able.reason}")
+    removers.close()
 
 
 def record_superseded(services: Services, journal: Journal) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from podbuild.cleaning import record_superseded, remove_superseded
+from podbuild.cleaning import check_removal_rights, record_superseded, remove_superseded
 from podbuild.config import shown
 from podbuild.errors import CleanupError
 from podbuild.journal import Binding, Journal, open_journal, restart
@@ -112,8 +112,12 @@ def _deliver(services: Services, options: Options, planned: Planned, story: Stor
         with story.step("verify"):
             verify_or_raise(expectations(planned, moved))
     journal.finish()
-    if services.config.retention.superseded and Part.CLEANUP not in options.skip:
+    if _cleans_up(services, options):
         clean_up(services, planned, story)
+
+
+def _cleans_up(services: Services, options: Options) -> bool:
+    return services.config.retention.superseded and Part.CLEANUP not in options.skip
 
 
 def clean_up(services: Services, planned: Planned, story: Story) -> None:
@@ -133,6 +137,8 @@ def check_logins(services: Services, options: Options, planned: Planned) -> Plan
     if not options.publish:
         return planned
     ready = preflight(planned.destinations)
+    if _cleans_up(services, options):
+        check_removal_rights(services, planned.plan, ready.destinations)
     for destination in ready.unknown:
         services.ui.detail(f"{destination}: whether this login may push shows when pushing")
     for destination, error in ready.unavailable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,23 @@ class Transient(Exception):  # noqa: N818  # a mark, not an error of its own
         self.wait = wait
 
 
+class Budget:
+    """How often one command may try again in all, so that many small failures end, too.
+
+    Safe to share between threads.
+    """
+
+    def __init__(self, tries: int) -> None:
+        self._left = tries
+        self._lock = threading.Lock()
+
+    def spend(self) -> bool:
+        """Take one try; tell whether there was one left."""
+        with self._lock:
+            self._left -= 1
+            return self._left >= 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Retry:
     """Attempts with exponential backoff, half of it at random (times in seconds).
@@ -35,6 +53,7 @@ class Retry:
     sleep: Callable[[float], None] = time.sleep
     jitter: Callable[[], float] = random.random
     on_retry: Callable[[Exception, float], None] = lambda _error, _wait: None
+    budget: Budget | None = None  # shared by all that one command does
 
     def __call__(self, action: Callable[[], T]) -> T:
         """Give what `action` gives; retry where it raises Transient.
@@ -46,11 +65,15 @@ class Retry:
                 return action()
             except Transient as failure:
                 wait = self.delay(attempt, failure.wait)
-                if attempt == self.attempts or wait > self.longest:
+                if attempt == self.attempts or wait > self.longest or self._spent:
                     raise failure.cause from failure.cause.__cause__
                 self.on_retry(failure.cause, wait)
                 self.sleep(wait)
         raise AssertionError("attempts must be at least 1")  # pragma: no cover
+
+    @property
+    def _spent(self) -> bool:
+        return self.budget is not None and not self.budget.spend()
 
     def delay(self, attempt: int, asked: float | None) -> float:
         """Give the seconds to wait after this attempt (counted from 1)."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from podbuild.config import Config
     from podbuild.services import Services
 
+RETRIES = 300  # of one command in all, before it gives up
 _SECRET_NAMES = ("TOKEN", "PASSWORD", "SECRET", "CREDENTIAL", "API_KEY", "PRIVATE_KEY")
 _chosen: list[Ui] = []  # the interface of the command that runs, for `main`
 
@@ -81,7 +82,7 @@ class Session:
 
     def services(self) -> Services:
         """Give what the recipes work with; the configuration is read here."""
-        from podbuild.retry import Retry  # noqa: PLC0415  # these take their time
+        from podbuild.retry import Budget, Retry  # noqa: PLC0415  # these take their time
         from podbuild.services import Services  # noqa: PLC0415
         from podbuild.store.client import Conduct  # noqa: PLC0415
         from podbuild.store.credentials import Keyring  # noqa: PLC0415
@@ -91,7 +92,7 @@ class Session:
 
         config = self.config()
         runner = self.runner.extended(cwd=config.root)
-        retry = Retry(sleep=self.cancel.sleep)
+        retry = Retry(sleep=self.cancel.sleep, budget=Budget(RETRIES))
         registries = Registries(
             keyring=Keyring(
                 environment=self.environment, runner=runner, on_secret=self.ui.redactor.add

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 
 from podbuild.cancel import Cancel
 from podbuild.errors import CredentialError, InterruptedBySignal, PublishError
-from podbuild.retry import Retry, Transient
+from podbuild.retry import Budget, Retry, Transient
 
 
 @dataclass
@@ -104,3 +105,17 @@ def test_stop_ends_the_waiting() -> None:
     cancel.request(15)
     with pytest.raises(InterruptedBySignal):
         Retry(sleep=cancel.sleep)(failing(1, flaky()))
+
+
+def test_budget_is_shared_and_ends_all_retries() -> None:
+    retry = Retry(attempts=3, sleep=lambda _seconds: None, budget=Budget(3))
+    tried: list[str] = []
+
+    def fail(name: str) -> None:
+        tried.append(name)
+        raise Transient(PublishError("down"))
+
+    for name in ("a", "b", "c"):
+        with pytest.raises(PublishError):
+            retry(partial(fail, name))
+    assert tried == ["a"] * 3 + ["b"] * 2 + ["c"]
