@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -30,8 +31,8 @@ from podbuild.ui.amounts import duration
 T = TypeVar("T")
 
 _BLOCK_LINES = 2000  # of a job's output that are shown; its log has all
-_CACHED = "--> Using cache"
-_STEP = "STEP "
+_CACHED = re.compile(r"--> Using cache ")
+_STEP = re.compile(r"(?:\[\d+/\d+\] )?STEP \d+/\d+: ")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,15 +79,14 @@ class Output:
 
     write: Callable[[str], None]
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_BLOCK_LINES))
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: Counter[re.Pattern[str]] = field(default_factory=Counter)
 
     def take(self, line: str) -> None:
         """Take one line."""
         self.write(line)
         self.lines.append(line)
         for mark in (_CACHED, _STEP):
-            if line.startswith(mark):
-                self.counts[mark] = self.counts.get(mark, 0) + 1
+            self.counts[mark] += bool(mark.match(line))
 
     def begin(self) -> None:
         """Forget what an attempt that failed has counted."""
@@ -234,6 +234,6 @@ def _metrics(site: Site, recipe: Recipe, output: Output, cost: Cost, seconds: fl
         cpu_seconds=cost.cpu_seconds,
         peak_memory=cost.peak_memory,
         context_bytes=site.contents.of(recipe.context, Matcher(recipe.patterns)).size,
-        steps=output.counts.get(_STEP, 0),
-        cached_steps=output.counts.get(_CACHED, 0),
+        steps=output.counts[_STEP],
+        cached_steps=output.counts[_CACHED],
     )

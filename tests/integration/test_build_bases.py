@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from podbuild.engine import RegistriesConf, with_own
+from podbuild.engine.registries import Entry
 from podbuild.inputs import outside_images
 from podbuild.labels import BASE_NAME
 from podbuild.model import JSONValue, Manifest, MediaType
@@ -22,6 +23,7 @@ from podbuild.store import Store
 from podbuild.store.blobs import BytesBlob
 from podbuild.toolchain import EngineKind
 from tests.builds import NATIVE, Bench, Open, new_bench, opened, remove_bench
+from tests.faults import Fault, On, Script, Status, fault_proxy
 from tests.images import LAYER, blob_of
 from tests.registries import Server, registry_server
 
@@ -138,3 +140,21 @@ def test_a_base_that_other_lists_name_too_gives_the_same_image(
     assert warm.manifest.digest == cold.manifest.digest
     assert older.manifest.digest == first.manifest.digest
     assert first.manifest.digest != cold.manifest.digest
+
+
+@pytest.mark.parametrize(
+    ("path", "fault"),
+    [("/blobs/", Status(503)), ("/manifests/", Status(502))],
+    ids=str,
+)
+def test_a_base_that_comes_at_the_second_try_is_no_failure(
+    bench: Bench, server: Server, path: str, fault: Fault
+) -> None:
+    store = server.store("base")
+    pins = {f"example.com/base:{tag}": put_base(store, tag) for tag in ("slim", "1", "2")}
+    with fault_proxy(server.host, Script(On("GET", path, fault=fault))) as proxy:
+        entry = Entry(prefix="example.com", location=proxy.host, insecure=True)
+        with opened(bench, registries=RegistriesConf(entries=(entry,))) as place:
+            image = build(place, pins)
+    assert image.metrics.retries == 1
+    assert image.metrics.steps == len(("FROM", "FROM", "COPY", "COPY", "LABEL"))
