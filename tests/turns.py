@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from typing import ParamSpec, Self, TypeVar
 
@@ -29,36 +30,43 @@ class TurnFuture(Future[T]):
 
 
 class Turns:
-    """Hands the one turn from thread to thread. `watch` is called at every change."""
+    """Hands the one turn from thread to thread. `watch` is called at every change.
+
+    Each actor, with all threads it starts, is quick for a while and then slow: where all go at
+    one pace, no request ever comes much later than the one it was meant to follow.
+    """
 
     def __init__(self, seed: int, watch: Callable[[], None] = lambda: None) -> None:
         self.taken = 0
         self._random = random.Random(seed)
         self._watch = watch
-        self._waiting: list[threading.Semaphore] = []
+        self._waiting: list[_Turn] = []
         self._mine = threading.local()
+        self._pace: dict[int, float] = {}
+        self._change = 0
 
     def run(self, *actors: Callable[[], object]) -> None:
         """Run actors to their end, one request of one of them at a time."""
-        self._mine.turn = threading.Semaphore(0)
-        for ended in [self.start(actor) for actor in actors]:
-            self.until(ended.done)
+        self._mine.turn = _Turn(0)
+        begun = [self.start(actor, number) for number, actor in enumerate(actors, start=1)]
+        for ended in begun:
             ended.result()
 
-    def start(self, action: Callable[[], T]) -> Future[T]:
+    def start(self, action: Callable[[], T], actor: int | None = None) -> Future[T]:
         """Begin something on a thread of its own; it waits for its turn."""
         future: Future[T] = TurnFuture(self)
-        turn = threading.Semaphore(0)
+        mine: _Turn = self._mine.turn
+        turn = _Turn(mine.actor if actor is None else actor)
         self._waiting.append(turn)
 
         def work() -> None:
-            turn.acquire()
+            turn.gate.acquire()
             self._mine.turn = turn
             try:
                 future.set_result(action())
             except BaseException as error:  # noqa: BLE001  # raised again by whoever asks
                 future.set_exception(error)
-            self._waiting.pop(self._random.randrange(len(self._waiting))).release()
+            self._hand_on()
 
         threading.Thread(target=work, daemon=True).start()
         return future
@@ -70,12 +78,28 @@ class Turns:
 
     def pass_on(self, *_: object) -> None:
         """Give the turn away, perhaps to oneself."""
-        self.taken += 1
         self._watch()
-        mine: threading.Semaphore = self._mine.turn
+        mine: _Turn = self._mine.turn
         self._waiting.append(mine)
-        self._waiting.pop(self._random.randrange(len(self._waiting))).release()
-        mine.acquire()
+        self._hand_on()
+        mine.gate.acquire()
+
+    def _hand_on(self) -> None:
+        self.taken += 1
+        if self.taken >= self._change:
+            self._change = self.taken + self._random.randrange(1, 60)
+            self._pace = {actor: 10 ** self._random.uniform(-3, 0) for actor in range(16)}
+        weights = [self._pace[turn.actor] for turn in self._waiting]
+        chosen = self._random.choices(range(len(weights)), weights)[0]
+        self._waiting.pop(chosen).gate.release()
+
+
+@dataclass
+class _Turn:
+    """A thread's place in the queue, and on whose behalf it runs."""
+
+    actor: int
+    gate: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
 
 class TurnPool:

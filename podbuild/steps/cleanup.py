@@ -89,7 +89,14 @@ def apply_plan(
             return None
         removing = Removing(place, planned.plan, planned.chart, cancel, hears.removed)
         failure = _until_it_fails(removing)
-        restored = check_kept(place, planned.plan, removing.archive, removing.gone, hears.checked)
+        restored = check_kept(
+            place,
+            planned.plan,
+            removing.archive,
+            removing.gone,
+            planned.chart.graph.nodes,
+            hears.checked,
+        )
         if failure:
             raise failure
         place.remover.sweep()

@@ -89,19 +89,40 @@ class Publisher:
             for destination in self.destinations
             if destination.image in images
         }
-        failed: dict[Destination, PodbuildError] = {}
-        for future in as_completed(wanted):
-            try:
-                future.result()
-            except PodbuildError as error:
-                self.cancel.check()
-                failed[wanted[future]] = error
+        failed = self._failures(wanted)
+        raise_required(failed)
+        # The first registry may have waited long for the last one, and others clean up there.
+        again = {
+            self._deliveries.submit(self._keep, each, images[each.image]): each
+            for each in wanted.values()
+            if each not in failed
+        }
+        failed |= self._failures(again)
         raise_required(failed)
         return Published(
             images=images,
             at=tuple(found for found in wanted.values() if found not in failed),
             failed=failed,
         )
+
+    def _failures(
+        self, futures: Mapping[Future[None], Destination]
+    ) -> dict[Destination, PodbuildError]:
+        """Wait for all of them; raises what Cancel.check does."""
+        failed: dict[Destination, PodbuildError] = {}
+        for future in as_completed(futures):
+            try:
+                future.result()
+            except PodbuildError as error:
+                self.cancel.check()
+                failed[futures[future]] = error
+        return failed
+
+    def _keep(self, destination: Destination, manifest: Manifest) -> None:
+        """Put again what was taken away from an index since it was read back."""
+        parts = (*self._children(destination, manifest), manifest)
+        if not all(destination.store.head(part.digest) for part in parts):
+            self.retry(lambda: self._put(destination, manifest))
 
     def _offer(self, destination: Destination, manifest: Manifest) -> Future[None]:
         """Queue children before their parent: a parent that runs never waits for a place."""

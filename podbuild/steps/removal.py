@@ -110,9 +110,14 @@ class Removing:
             self._spare_tree(found.digest, f"{tag} names it now")
 
     def _spare_what_moved(self) -> None:
-        """Spare what tags name that the plan does not know, or that name something else now."""
+        """Spare what tags name that the plan does not know, or that name something else now.
+
+        So does an index that is new: a release puts it some time before its tags.
+        """
         planned = self._graph.tags
         for entry in self._place.remover.inventory().entries:
+            if entry.digest not in self._graph.nodes:
+                self._spare_tree(entry.digest, f"{entry.digest} is new")
             for tag in entry.tags:
                 if planned.get(tag) != entry.digest:
                     self._spare_tree(entry.digest, f"{tag} names it now")

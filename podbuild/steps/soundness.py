@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from podbuild.errors import CleanupError
@@ -16,17 +16,20 @@ def check_kept(
     plan: RemovalPlan,
     archive: Archive,
     gone: frozenset[Digest],
+    known: Container[Digest],
     on_checked: Callable[[int], None],
 ) -> tuple[Digest, ...]:
     """Ask for every kept manifest and tag; give what had to be put back.
 
-    A push that re-used a manifest in the moment of its deletion gets it back, from the bytes
-    that were read before. Raises CleanupError where something kept is not complete.
+    `known` is what the plan was made from. A push that re-used a manifest in the moment of its
+    deletion gets it back, from the bytes that were read before. Raises CleanupError where
+    something kept is not complete.
     """
     heads = _heads(place, plan.needed | frozenset(plan.roots), on_checked)
-    tags = {each for each in place.remover.listed() if isinstance(each, Tag)}
-    moved = {tag for tag in tags if not _as_planned(plan, tag, heads)}
+    listed = place.remover.listed()
+    moved = {tag for tag in listed if isinstance(tag, Tag) and not _as_planned(plan, tag, heads)}
     new = {found.digest for tag in sorted(moved) if (found := place.store.head(tag))}
+    new |= {each for each in listed if isinstance(each, Digest) and each not in known}
     wanted = {digest for top in new for digest in tree(place.store, top)}
     lost = {each for each, found in heads.items() if found is None}
     restored = _restore(place, archive, gone.intersection(wanted | lost))

@@ -503,7 +503,14 @@ def test_killed_release_continues_and_moves_nothing_twice(
 def test_stop_finishes_the_present_move_and_puts_moving_tags_back(
     world: World, number: int, code: int
 ) -> None:
-    world.stores["a"].before = once("put latest", lambda: world.cancel.request(number))
+    stopped = threading.Event()
+
+    def stop() -> None:
+        world.cancel.request(number)
+        stopped.set()
+
+    world.stores["a"].before = once("put latest", stop)
+    world.stores["b"].before = once("put 1", partial(stopped.wait, 60))
     error = fails(world, InterruptedBySignal)
     assert error.exit_code == code
     for name in ("a", "b"):
@@ -544,11 +551,11 @@ def test_old_release_again_after_a_newer_one_leaves_latest(world: World) -> None
     }
 
 
-def publish_newer(world: World) -> None:
-    """Let another machine release 2.0.0 in one go."""
+def publish_newer(world: World, version: str = "2.0.0") -> None:
+    """Let another machine release a version in one go."""
     for store in world.stores.values():
-        manifest = image_of(store, "2.0.0")
-        for tag in ("2.0.0", "2.0", "2", "latest"):
+        manifest = image_of(store, version)
+        for tag in (version, version[:3], version[:1], "latest"):
             store.inner.put_manifest(manifest, Tag(tag))
 
 
@@ -577,6 +584,21 @@ def test_older_release_in_between_does_not_keep_latest(
     world.release(third)
     digests = {store.inner.named[Tag("latest")] for store in world.stores.values()}
     assert digests == {image_of(world.stores["a"], third).digest}
+
+
+def test_third_release_that_comes_while_two_are_put_in_order_stays(world: World) -> None:
+    """Our late move covers 2.0.0; when that is put right, the correction covers 3.0.0."""
+    a = world.stores["a"]
+    coming = ["3.0.0", "2.0.0"]
+
+    def next_one(asked: Asked) -> None:
+        if str(asked) == "put latest" and coming:
+            publish_newer(world, coming.pop())
+
+    a.before = next_one
+    world.release()
+    assert coming == []
+    assert a.inner.named[Tag("latest")] == image_of(a, "3.0.0").digest
 
 
 def test_release_that_went_back_gives_way_to_a_newer_one(world: World) -> None:
