@@ -75,15 +75,18 @@ class Keyring:
                 return Credential(username=user, secret=token, source=token_name)
         return None
 
-    def entries(self, repositories: Iterable[Repository]) -> Mapping[str, JSONValue]:
+    def entries(
+        self, repositories: Iterable[Repository], names: Mapping[str, str] | None = None
+    ) -> Mapping[str, JSONValue]:
         """Give an auth file's content with the logins of these repositories, for an engine.
 
-        A helper program stays a helper program. Nothing else of the user's files is in it.
+        `names` gives, by host, the section of the configuration whose variables hold for it. A
+        helper program stays a helper program. Nothing else of the user's files is in it.
         """
         auths: dict[str, JSONValue] = {}
         helpers: dict[str, JSONValue] = {}
         for repository in sorted(set(repositories)):
-            variables = self.find_token(repository.host)
+            variables = self.find_token(repository.host, (names or {}).get(repository.host, ""))
             helper = "" if variables else self._helper(repository.host)
             found = variables or (None if helper else self._from_files(repository))
             if helper:

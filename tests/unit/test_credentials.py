@@ -221,6 +221,14 @@ def test_the_engine_gets_the_logins_of_its_bases_alone(write: Writer) -> None:
     }
 
 
+def test_bases_in_a_configured_registry_are_read_with_its_own_variables() -> None:
+    ring = keyring(PODBUILD_PRIVATE_USERNAME="ann", PODBUILD_PRIVATE_TOKEN="own")
+    assert ring.entries([OTHER, HUB], {OTHER.host: "private"}) == {
+        "auths": {str(OTHER): auth("ann", "own")}
+    }
+    assert ring.entries([OTHER, HUB]) == {"auths": {}}
+
+
 def test_basic_is_user_and_secret() -> None:
     login = Credential(username="ann", secret="pä:ss", source="here")
     assert base64.b64decode(login.basic).decode() == "ann:pä:ss"
