@@ -7,6 +7,7 @@ staging and back to it, so that no child is changed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from podbuild.errors import BuildError, VerificationError
@@ -17,10 +18,11 @@ from podbuild.steps.failure import explain
 from podbuild.steps.image import check_platform, stamp
 from podbuild.steps.workplace import Workplace
 from podbuild.store import Store
-from podbuild.store.staged import repository_name
+from podbuild.store.staged import Staging, repository_name
 from podbuild.store.staging import StagingRegistry
 
 INDEX_TAG = Tag("index")
+_AT_ONCE = 4  # images; an engine waits for its own start most of the time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,21 +47,20 @@ def assemble(
     Raises VerificationError when an index does not hold exactly the planned platforms, and
     BuildError when the engine fails.
     """
-    return {found.image.name: _assembled(workplace, staging, found) for found in members}
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="assemble") as pool:
+        waiting = {
+            found.image.name: pool.submit(_assembled, workplace, staging, found)
+            for found in members
+        }
+        return {name: assembled.result() for name, assembled in waiting.items()}
 
 
 def _assembled(workplace: Workplace, staging: StagingRegistry, members: Members) -> Manifest:
     name = members.image.name
-    store = staging.staging.repository(repository_name(name))
-    missing = sorted(set(members.image.platforms) - members.children.keys())
-    if missing:
-        raise VerificationError(
-            f"{name}: not staged for {', '.join(map(str, missing))}", hint="build it first"
-        )
     if not members.image.is_index:
-        ((platform, child),) = members.sorted
-        check_platform(store, child, platform, name)
-        return stamp(store, child, members.texts, members.image.image.format)
+        return plain_image(staging.staging, members)
+    _need_all(members)
+    store = staging.staging.repository(repository_name(name))
     try:
         _make_list(workplace, staging, members)
     except CommandError as error:
@@ -69,6 +70,28 @@ def _assembled(workplace: Workplace, staging: StagingRegistry, members: Members)
         raise BuildError(f"{name}: the engine delivered no manifest list")
     check_index(store, index, members)
     return index
+
+
+def plain_image(staging: Staging, members: Members) -> Manifest:
+    """Give the image of a single platform with the release's texts; needs no engine.
+
+    Raises VerificationError when it is not staged.
+    """
+    _need_all(members)
+    name = members.image.name
+    store = staging.repository(repository_name(name))
+    ((platform, child),) = members.sorted
+    check_platform(store, child, platform, name)
+    return stamp(store, child, members.texts, members.image.image.format)
+
+
+def _need_all(members: Members) -> None:
+    missing = sorted(set(members.image.platforms) - members.children.keys())
+    if missing:
+        raise VerificationError(
+            f"{members.image.name}: not staged for {', '.join(map(str, missing))}",
+            hint="build it first",
+        )
 
 
 def _make_list(workplace: Workplace, staging: StagingRegistry, members: Members) -> None:

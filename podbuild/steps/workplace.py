@@ -143,7 +143,8 @@ class Workplace:
             self._sweep(name, storage, lease)
 
     def _open(self, name: str) -> tuple[Storage, IO[bytes]]:
-        folder = self.storages / name
+        # Lists are nothing to keep: their storage goes with the run.
+        folder = (self._own.scratch if name == LISTS else self.storages) / name
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         storage = Storage(graph=folder / "graph", run=folder / "run", driver=self._own.driver)
         write_storage(self.files, name, storage)
