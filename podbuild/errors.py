@@ -6,6 +6,7 @@ against `EXIT_CODES`.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 
 
@@ -63,6 +64,18 @@ class BuildError(PodbuildError):
     ) -> None:
         super().__init__(message, hint=hint, details=details)
         self.run_code = run_code
+
+
+def from_os_error(error: OSError) -> PodbuildError:
+    """Give a failure of the system for people; a full disk is the one that just happens."""
+    place = f"{error.filename}: " if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return BuildError(
+            f"{place}no space left on device",
+            hint="make room (`podbuild clean` empties podbuild's own cache), "
+            "then run the same command",
+        )
+    return PodbuildError(f"{place}{error.strerror or error}")
 
 
 class ImmutableTagError(PodbuildError):

@@ -12,8 +12,8 @@ import json
 import os
 import queue
 import re
+import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from podbuild.emulation import EXIT_PROOF, Guest, foreign_guests, missing_emulat
 from podbuild.errors import PodbuildError, ToolError
 from podbuild.folders import Folders
 from podbuild.idmap import MIN_IDS, map_ids, too_few_ids
+from podbuild.leases import leased_folder
 from podbuild.model import Platform
 from podbuild.run import Process, Runner
 
@@ -118,12 +119,12 @@ def open_namespace(
     """
     guests = foreign_guests(emulate)
     outside = runner.extended(prefix=())
-    with tempfile.TemporaryDirectory(dir=folders.cache, prefix="guests-") as programs:
+    with leased_folder(folders.cache / "guests", shutil.rmtree) as programs:
         for guest in guests:
-            program = Path(programs, guest.architecture)
+            program = programs / guest.architecture
             program.write_bytes(guest.program())
             program.chmod(0o755)
-        order = _Order(guests=guests, qemu=qemu, programs=Path(programs), pid_namespace=True)
+        order = _Order(guests=guests, qemu=qemu, programs=programs, pid_namespace=True)
         with _opened(outside, order) as namespace:
             yield namespace
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from threading import Lock
 
 from podbuild import __version__
-from podbuild.errors import BuildError, CleanupError, PodbuildError
+from podbuild.errors import BuildError, CleanupError, PodbuildError, from_os_error
 from podbuild.model import Descriptor, Manifest
 from podbuild.plan import Job
 from podbuild.plan.json import plan_json
@@ -66,6 +66,9 @@ class Story:
         except PodbuildError as error:
             self._failure = error
             raise
+        except OSError as error:
+            self._failure = from_os_error(error)
+            raise self._failure from error
         finally:
             written = write_reports(
                 self.report(),

@@ -5,6 +5,7 @@ Nothing here may import more than click: `podbuild --version` is asked often.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import signal
@@ -16,7 +17,7 @@ import click
 
 from podbuild import __version__
 from podbuild.cli.options import before_the_command
-from podbuild.errors import EXIT_CODES, ConfigError, PodbuildError
+from podbuild.errors import EXIT_CODES, ConfigError, PodbuildError, from_os_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -128,6 +129,8 @@ def _for_people(error: Exception) -> PodbuildError:
         return error
     if isinstance(error, click.ClickException):
         return _usage_error(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return from_os_error(error)
     hint = f"{DEBUG}=1 shows where; please report it"
     return PodbuildError(f"unexpected {type(error).__name__}: {error}", hint=hint)
 

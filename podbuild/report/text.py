@@ -24,7 +24,8 @@ def report_text(report: Report) -> str:
 
 def images_table(report: Report) -> tuple[str, ...]:
     """Give a table of images, platforms, digests, sizes and seconds."""
-    rows = [row for image in report.images for row in _image_rows(image)]
+    idle = "not needed" if report.failure is None else "not built"
+    rows = [row for image in report.images for row in _image_rows(image, idle)]
     header = ("image", "platform", "digest", "size", "time", "origin")
     return table(header, rows, right=("size", "time"))
 
@@ -55,7 +56,7 @@ def run_line(report: Report) -> str:
     return f"podman run --rm {shlex.quote(best.live[0].reference)}"
 
 
-def _image_rows(image: ImageReport) -> Iterator[tuple[str, ...]]:
+def _image_rows(image: ImageReport, idle: str) -> Iterator[tuple[str, ...]]:
     if image.is_index and image.digest is not None:
         yield (image.name, "index", _short(image.digest), "", "", "")
     for part in image.platforms:
@@ -63,7 +64,7 @@ def _image_rows(image: ImageReport) -> Iterator[tuple[str, ...]]:
         why = f"{part.origin}: {part.reason}" if part.reason else str(part.origin)
         yield (image.name, str(part.platform), _short(part.digest), size(part.size), took, why)
     if not image.platforms and image.digest is None:
-        yield (image.name, "", "", "", "", "not built")
+        yield (image.name, "", "", "", "", idle)
 
 
 def _trouble(target: TargetReport) -> str:

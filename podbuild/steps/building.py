@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from podbuild.build_secrets import BuildSecrets
+from podbuild.cancel import Cancel
 from podbuild.context import Contents, Matcher, write_ignore
 from podbuild.engine import BuildOrder
 from podbuild.errors import BuildError
@@ -61,6 +62,11 @@ class Site:
     logs: Path
     retry: Retry
     no_cache: bool = False
+
+    @property
+    def cancel(self) -> Cancel:
+        """Give what stops the jobs."""
+        return self.workplace.surroundings.runner.cancel
 
     def log(self, job: Job) -> Path:
         """Give the file that has all of a job's output."""
@@ -135,7 +141,8 @@ def build(site: Site, recipe: Recipe, bases: Mapping[str, str], *, stored: bool)
             failed = False
         finally:
             took = "" if failed else f": done in {duration(time.monotonic() - began)}"
-            site.ui.block(f"build {job}{took}", output.lines, failed=failed)
+            if not site.cancel.requested:  # what was stopped did nothing wrong
+                site.ui.block(f"build {job}{took}", output.lines, failed=failed)
     return replace(attempted, metrics=replace(attempted.metrics, retries=retries))
 
 

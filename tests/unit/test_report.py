@@ -433,8 +433,10 @@ class TestText:
         assert run_line(local) == "podman run --rm oci:dist/registry/web:1.2.3"
 
     def test_failed_image_is_named(self) -> None:
-        broken = replace(EMPTY, images=(ImageReport(name="web", digest=None),))
+        unmade = replace(EMPTY, images=(ImageReport(name="web", digest=None),))
+        broken = replace(unmade, failure=Failure(exit_code=5, message="RUN failed"))
         assert "web    not built" in report_text(broken)
+        assert "web    not needed" in report_text(unmade)
 
 
 def test_junit_counts_an_image_that_was_not_made() -> None:
