@@ -246,6 +246,8 @@ def _journal(
     opened = open_journal(folder, binding)
     if opened.started_anew:
         services.ui.note(f"not continued, as it differs: {opened.started_anew}")
+    elif not plan.jobs:
+        services.ui.info("nothing to build: the version tags hold this release's result already")
     elif not opened.journal.is_empty:
         services.ui.info(f"continues what {shown(opened.journal.path)} says was begun")
     return opened.journal

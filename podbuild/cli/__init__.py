@@ -107,10 +107,14 @@ DEBUG = "PODBUILD_DEBUG"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code; the only place that turns errors into codes."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _open_streams()
     try:
         result = cli.main(arguments, prog_name="podbuild", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
         return 128 + signal.SIGINT
+    except click.exceptions.NoArgsIsHelpError as error:
+        _say(error.format_message())
+        return error.exit_code
     except BrokenPipeError:
         sys.stderr.close()
         return PodbuildError.exit_code
@@ -141,6 +145,24 @@ def _usage_error(error: click.ClickException) -> PodbuildError:
     asked = context.command_path if context else "podbuild"
     text = error.format_message().rstrip(".")
     return ConfigError(text[:1].lower() + text[1:], hint=f"see `{asked} --help`")
+
+
+def _open_streams() -> None:
+    """Open what the caller has closed (`>&-`), or the next file would take its number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
+def _say(text: str) -> None:
+    """Print an answer through a plain user interface."""
+    from podbuild.cli.session import current_ui  # noqa: PLC0415  # only where nothing was asked
+
+    current_ui().answer(text)
 
 
 def _fail(error: PodbuildError) -> None:

@@ -121,7 +121,12 @@ def open_session(common: Common, *, timeout: float | None = None) -> Iterator[Se
     """
     environment = dict(os.environ)
     ui = make_ui(common, environment)
-    directory = (common.directory or Path()).absolute()
+    try:
+        directory = (common.directory or Path()).absolute()
+    except FileNotFoundError:
+        raise ConfigError(
+            "the present folder does not exist any more", hint="go to the project's folder"
+        ) from None
     if not directory.is_dir():
         raise ConfigError(f"{directory}: no such folder", hint="-C names an existing folder")
     cancel = Cancel(timeout)
