@@ -9,6 +9,7 @@ from functools import cached_property
 
 from podbuild.config.model import PruneRule, Retention
 from podbuild.model import Digest, Tag
+from podbuild.tags import Range
 from podbuild.versions import Version
 
 DAY = timedelta(hours=24)
@@ -19,7 +20,7 @@ def _no_version(_tag: Tag) -> Version | None:
     return None
 
 
-def _no_date(_revision: str) -> datetime | None:
+def _no_range(_tag: Tag) -> Range | None:
     return None
 
 
@@ -29,8 +30,8 @@ class Policy:
 
     `superseded` are the digests that podbuild's moving tags left, with when. `leftovers` is the
     age from which untagged manifests that no record names go; None leaves them alone.
-    `version_of` reads a tag back through the template that writes it; `committed` gives the
-    committer date of a revision. Both may not know.
+    `version_of` reads a tag back through the template that writes it, `range_of` the versions
+    that a moving tag speaks for; `dates` are the committer dates of revisions. None may know all.
     """
 
     now: datetime
@@ -40,7 +41,8 @@ class Policy:
     superseded: Mapping[Digest, datetime] = field(default_factory=dict)
     leftovers: timedelta | None = None
     version_of: Callable[[Tag], Version | None] = _no_version
-    committed: Callable[[str], datetime | None] = _no_date
+    range_of: Callable[[Tag], Range | None] = _no_range
+    dates: Mapping[str, datetime] = field(default_factory=dict)
     most: int = MOST
 
     @property
@@ -68,7 +70,8 @@ def prune_policy(
     moving: frozenset[Tag] = frozenset(),
     superseded: Mapping[Digest, datetime] | None = None,
     version_of: Callable[[Tag], Version | None] = _no_version,
-    committed: Callable[[str], datetime | None] = _no_date,
+    range_of: Callable[[Tag], Range | None] = _no_range,
+    dates: Mapping[str, datetime] | None = None,
     most: int = MOST,
 ) -> Policy:
     """Give the policy of `podbuild prune`: rules, leftovers and what is still superseded."""
@@ -80,7 +83,8 @@ def prune_policy(
         superseded=superseded or {},
         leftovers=max(DAY, timedelta(seconds=retention.grace)),
         version_of=version_of,
-        committed=committed,
+        range_of=range_of,
+        dates=dates or {},
         most=most,
     )
 

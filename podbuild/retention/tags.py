@@ -66,7 +66,7 @@ def pushed_or_committed(digest: Digest, graph: Graph, policy: Policy) -> datetim
     """Give when the registry says it was pushed, else its revision's committer date."""
     node = graph.nodes.get(digest)
     known = graph.pushed.get(digest)
-    return known or (policy.committed(node.revision) if node and node.revision else None)
+    return known or (policy.dates.get(node.revision) if node else None)
 
 
 def _settled(graph: Graph, policy: Policy) -> Iterator[tuple[Tag, Verdict]]:
@@ -81,6 +81,8 @@ def _settled(graph: Graph, policy: Policy) -> Iterator[tuple[Tag, Verdict]]:
             yield tag, Verdict(False, "it is a moving tag")
         elif current and version == current:
             yield tag, Verdict(False, "it is the current release")
+        elif current and (within := policy.range_of(tag)) and within.holds(current):
+            yield tag, Verdict(False, "it is a moving tag of the current release")
         elif any(pattern.fullmatch(tag.text) for pattern in policy.retention.protect):
             yield tag, Verdict(False, "[retention] protect names it")
         elif subject_of_tag(tag) in policy.due:

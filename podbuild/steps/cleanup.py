@@ -5,8 +5,8 @@ A cleanup that fails never undoes a release.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from podbuild.cancel import Cancel
@@ -14,6 +14,7 @@ from podbuild.config.model import Retention
 from podbuild.errors import CleanupError, PodbuildError, PublishError, VerificationError
 from podbuild.model import Digest
 from podbuild.retention import (
+    Graph,
     Item,
     Policy,
     RemovalPlan,
@@ -56,17 +57,28 @@ class Planned:
     view: frozenset[object] = field(repr=False)
 
 
-def plan_repository(place: Place, policy: Policy, progress: Progress | None = None) -> Planned:
+Dates = Callable[[Collection[str]], Mapping[str, datetime]]
+
+
+def _no_dates(_revisions: Collection[str]) -> Mapping[str, datetime]:
+    return {}
+
+
+def plan_repository(
+    place: Place, policy: Policy, progress: Progress | None = None, dates: Dates = _no_dates
+) -> Planned:
     """Give what a cleanup of one repository would do. Deletes nothing.
 
-    Raises CleanupError where the view is not complete, CredentialError for a missing right.
+    `dates` gives the committer dates of revisions, where the registry tells no time. Raises
+    CleanupError where the view is not complete, CredentialError for a missing right.
     """
     hears = progress or Progress()
     try:
         abilities = place.remover.abilities()
         inventory = place.remover.inventory(hears.listed)
         found = chart(place, inventory, policy.superseded, on_read=hears.read)
-        plan = make_removal_plan(found.graph, policy, abilities)
+        known = replace(policy, dates={**policy.dates, **dates(_undated(found.graph))})
+        plan = make_removal_plan(found.graph, known, abilities)
     except (PublishError, VerificationError) as error:
         raise _incomplete(place, error) from error
     return Planned(place=place, plan=plan, chart=found, view=view_of(inventory))
@@ -106,14 +118,18 @@ def apply_plan(
 
 
 def prune_repository(
-    place: Place, policy: Policy, cancel: Cancel, progress: Progress | None = None
+    place: Place,
+    policy: Policy,
+    cancel: Cancel,
+    progress: Progress | None = None,
+    dates: Dates = _no_dates,
 ) -> tuple[Planned, Cleaned]:
     """Plan and apply; a repository that changes meanwhile is planned again.
 
     Raises CleanupError where it does not come to rest.
     """
     for _ in range(_TRIES):
-        planned = plan_repository(place, policy, progress)
+        planned = plan_repository(place, policy, progress, dates)
         cleaned = apply_plan(planned, cancel, progress)
         if cleaned is not None:
             return planned, cleaned
@@ -154,6 +170,12 @@ def view_of(inventory: Inventory) -> frozenset[object]:
     tags = frozenset(tag for entry in inventory.entries for tag in entry.tags)
     digests = frozenset(entry.digest for entry in inventory.entries if inventory.untagged)
     return tags | digests
+
+
+def _undated(graph: Graph) -> frozenset[str]:
+    """Give the revisions of tagged images whose time the registry does not tell."""
+    nodes = (graph.nodes[digest] for digest in graph.tags.values() if digest not in graph.pushed)
+    return frozenset(node.revision for node in nodes if node.revision)
 
 
 def _until_it_fails(removing: Removing) -> PodbuildError | None:

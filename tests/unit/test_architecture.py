@@ -29,7 +29,7 @@ LAYERS = (
     {"report", "services"},
     {"planning", "superseded"},
     {"cleaning", "known", "relocate", "story"},
-    {"making", "tag_check"},
+    {"making", "pruning", "tag_check"},
     {"release"},
     {"cli"},
 )

@@ -27,6 +27,7 @@ from podbuild.steps.cleanup import apply_plan, plan_repository, prune_repository
 from podbuild.store import Abilities, Inventory, Removal, RemovalKind
 from podbuild.store.memory import MemoryStore
 from podbuild.store.rest import Pace
+from podbuild.tags import Range
 from podbuild.versions import Version
 from tests.graphs import NOW, ago, attached, digest_of, graph_of
 from tests.memory_remover import MemoryRemover
@@ -135,6 +136,13 @@ def test_rule_02_latest_the_current_release_and_protected_tags_win_over_every_ru
     assert reason(plan, "2.0.0") == "it is the current release"
 
 
+def test_rule_02_the_moving_tags_of_the_current_release_stay_and_older_ones_may_go() -> None:
+    graph = graph_of({"2.0.0": "a", "2.0": "a", "2": "a", "1.9": "b", "1": "b", "1.9.0": "b"})
+    ranges = {"2.0": Range(2, 0), "2": Range(2), "1.9": Range(1, 9), "1": Range(1)}
+    rules = policy(ALL, version_of=version_of, range_of=lambda tag: ranges.get(tag.text))
+    assert tags(plan_of(graph, rules)) == {"1.9", "1", "1.9.0"}
+
+
 def test_rule_02_tags_that_are_no_version_stay_where_versions_are_the_order() -> None:
     graph = graph_of({"1.0.0": "a", "1.1.0": "b", "1.2.0": "c", "nightly": "d"})
     rule = PruneRule(match=re.compile(".*"), keep=1)
@@ -186,7 +194,7 @@ def test_rule_03_the_revisions_date_counts_only_where_the_registry_tells_none() 
     dates = {"old": ago(days=50), "new": ago(days=1), "middle": ago(days=20)}
     revisions = {"a": "new", "b": "old", "c": "middle"}
     rule = PruneRule(match=re.compile("sha-.*"), keep=1)
-    by_commit = policy(rule, committed=dates.get)
+    by_commit = policy(rule, dates=dates)
     assert tags(plan_of(graph_of(names, revisions=revisions), by_commit)) == {"sha-2", "sha-3"}
     pushed = {"a": ago(days=9), "b": ago(days=8), "c": ago(days=7)}
     graph = graph_of(names, revisions=revisions, pushed=pushed)
@@ -198,7 +206,7 @@ def test_rule_03_times_of_the_registry_and_of_commits_are_not_compared() -> None
     pushed = {"a": ago(days=9), "b": ago(days=8)}
     rule = PruneRule(match=re.compile("sha-.*"), keep=1)
     graph = graph_of(names, revisions={"c": "old"}, pushed=pushed)
-    plan = plan_of(graph, policy(rule, committed={"old": ago(days=99)}.get))
+    plan = plan_of(graph, policy(rule, dates={"old": ago(days=99)}))
     assert tags(plan) == {"sha-1"}
     assert "unknown" in reason(plan, "sha-3")
 

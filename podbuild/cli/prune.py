@@ -1,0 +1,79 @@
+"""`podbuild prune`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from podbuild.cli.options import Common, common_options, only_image, only_registry, option
+from podbuild.cli.session import open_session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from podbuild.pruning import Pruned
+    from podbuild.ui import Ui
+
+
+@click.command(
+    epilog="\b\nExamples:\n  podbuild prune\n  podbuild prune --registry ghcr --apply\n"
+    "  podbuild prune --json"
+)
+@option("--apply", is_flag=True, help="Delete what the plan says; without it nothing is deleted.")
+@option(
+    "--most",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Delete at most N images of a repository in this run, the oldest; default: 1000.",
+)
+@only_image
+@only_registry
+@common_options
+def command(
+    common: Common,
+    apply: bool,
+    most: int | None,
+    images: tuple[str, ...],
+    registries: tuple[str, ...],
+) -> None:
+    """Delete what [retention] lets go; shows the plan first.
+
+    Reads each repository completely: tags, manifest lists with all their children, attestations
+    and signatures. What any kept tag can reach stays. With --apply every tag is asked again right
+    before it goes, and afterwards every kept image is proved complete.
+    """
+    with open_session(common) as session:
+        from podbuild.cli.show_prune import hearing, prune_json, prune_text  # noqa: PLC0415
+        from podbuild.pruning import Pruner, Scope  # noqa: PLC0415  # --help is asked often
+        from podbuild.retention import MOST  # noqa: PLC0415
+
+        services = session.services()
+        pruner = Pruner(
+            services=services,
+            scope=Scope(images=images, registries=registries),
+            most=MOST if most is None else most,
+            hear=hearing(services.ui),
+        )
+        found = tuple(pruner.plans())
+        if apply:
+            services.ui.info(prune_text(found))
+            done = {each.target.key: each for each in pruner.prune(found)}
+            found = tuple(done.get(each.target.key, each) for each in found)
+        services.ui.give(prune_text(found), prune_json(found))
+        if not apply and any(each.planned and each.planned.plan.removed for each in found):
+            services.ui.note("nothing was deleted; pass --apply to delete")
+        raise_failures(services.ui, found)
+
+
+def raise_failures(ui: Ui, found: Iterable[Pruned]) -> None:
+    """Raise the first failure of a required registry; those of optional ones are warnings."""
+    failed = [each for each in found if each.error]
+    for each in failed:
+        if each.error and not each.target.registry.required:
+            ui.warn(f"{each.target}: {each.error.message}")
+    required = [each.error for each in failed if each.error and each.target.registry.required]
+    for error in required[1:]:
+        ui.warn(error.message)
+    if required:
+        raise required[0]

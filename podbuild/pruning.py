@@ -1,0 +1,190 @@
+"""`podbuild prune`: retention over every repository that the configuration publishes to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from podbuild.config.image import Image
+from podbuild.errors import PodbuildError
+from podbuild.git.facts import commit_dates
+from podbuild.model import Tag
+from podbuild.plan import Plan, Target
+from podbuild.relocate import Scope, plan_of
+from podbuild.retention import MOST, Policy, prune_policy
+from podbuild.services import Services
+from podbuild.steps.chart import Place
+from podbuild.steps.cleanup import (
+    Cleaned,
+    Planned,
+    Progress,
+    apply_plan,
+    plan_repository,
+    prune_repository,
+)
+from podbuild.store.removers import Removers
+from podbuild.superseded import Ledger
+from podbuild.tags import Range, Reader, TagKind, kind_of, owned_versions
+from podbuild.template import Placeholders, Template
+from podbuild.versions import Version
+
+Group = tuple[Target, ...]  # the images that one repository holds
+Hear = Callable[[str], Progress]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """What became of one repository: its plan, what was done of it, or why it could not be."""
+
+    target: Target
+    planned: Planned | None = None
+    cleaned: Cleaned | None = None
+    error: PodbuildError | None = None
+    requests: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruner:
+    """Plans and prunes the repositories in scope, one at a time, each only once.
+
+    `hear` gives who hears of the progress in a repository.
+    """
+
+    services: Services
+    scope: Scope
+    most: int = MOST
+    hear: Hear = lambda _name: Progress()
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def plans(self) -> Iterator[Pruned]:
+        """Give the plan of each repository; an error of one is in its place."""
+        yield from self._each(self._planned)
+
+    def prune(self, plans: Collection[Pruned]) -> Iterator[Pruned]:
+        """Carry out these plans; one whose repository has changed since is made again."""
+        known = {each.target.key: each.planned for each in plans if each.planned}
+
+        def carry_out(group: Group, place: Place, policy: Policy) -> Pruned:
+            return self._carried_out(group, place, policy, known[group[0].key])
+
+        yield from self._each(carry_out, frozenset(known))
+
+    def _each(
+        self,
+        act: Callable[[Group, Place, Policy], Pruned],
+        only: frozenset[str] | None = None,
+    ) -> Iterator[Pruned]:
+        plan = plan_of(self.services, self.scope)
+        removers = Removers(self.services.opener.registries)
+        for group in _by_place(plan):
+            target = group[0]
+            if only is not None and target.key not in only:
+                continue
+            before = removers.requests
+            try:
+                done = act(group, self._place(removers, target), self._policy(plan, group))
+            except PodbuildError as error:
+                self.services.cancel.check()
+                done = Pruned(target=target, error=error)
+            yield replace(done, requests=removers.requests - before)
+        removers.close()
+
+    def _place(self, removers: Removers, target: Target) -> Place:
+        store = self.services.opener.open(target.registry, target.place)
+        return Place(key=target.key, store=store, remover=removers.open(target.registry, store))
+
+    def _planned(self, group: Group, place: Place, policy: Policy) -> Pruned:
+        hears = self.hear(place.store.name)
+        found = plan_repository(place, policy, hears, self._dates)
+        return Pruned(target=group[0], planned=found)
+
+    def _carried_out(self, group: Group, place: Place, policy: Policy, planned: Planned) -> Pruned:
+        hears = self.hear(place.store.name)
+        cleaned = apply_plan(planned, self.services.cancel, hears)
+        if cleaned is None:
+            planned, cleaned = prune_repository(
+                place, policy, self.services.cancel, hears, self._dates
+            )
+        finished = {item.digest for item in (*cleaned.removed, *cleaned.gone)}
+        forgotten = frozenset(finished & policy.superseded.keys())
+        for target in group if forgotten else ():
+            self._ledger.forget(target.key, forgotten)
+        return Pruned(target=group[0], planned=planned, cleaned=cleaned)
+
+    def _policy(self, plan: Plan, group: Group) -> Policy:
+        """Give the rules with all that the images of one repository say of its tags."""
+        config = self.services.config
+        images = tuple(config.image(target.image) for target in group)
+        readers = tuple(reader for target in group for reader in plan.image(target.image).readers)
+        ranges = tuple(reader for image in images for reader in self._moving(image))
+        recorded = self._ledger.read()
+        superseded = {
+            digest: when for t in group for digest, when in recorded.get(t.key, {}).items()
+        }
+        return prune_policy(
+            config.retention,
+            self.now,
+            moving=frozenset(tag for image in images for tag in self._fixed(image)),
+            superseded=superseded,
+            version_of=_version_reader(readers),
+            range_of=_range_reader(ranges),
+            most=self.most,
+        )
+
+    @property
+    def _ledger(self) -> Ledger:
+        return Ledger.of(self.services.folders, self.services.config.root)
+
+    def _dates(self, revisions: Collection[str]) -> Mapping[str, datetime]:
+        return commit_dates(self.services.runner, self.services.config.root, revisions)
+
+    def _moving(self, image: Image) -> Iterator[Reader]:
+        """Give the readers of a release's moving tags: `1`, `1.2`, `latest`."""
+        config = self.services.config
+        values = Placeholders(project=config.project.name, image=image.name, env=config.env)
+        templates = config.tags.release if image.tags.release is None else image.tags.release
+        for template in templates:
+            if kind_of(template) is TagKind.MOVING:
+                yield Reader(template, values)
+
+    def _fixed(self, image: Image) -> Iterator[Tag]:
+        """Give the moving tags whose name never changes, such as `edge`."""
+        tags = self.services.config.tags
+        release = tags.release if image.tags.release is None else image.tags.release
+        branches = tags.branches if image.tags.branches is None else image.tags.branches
+        templates = (*release, *(each for found in branches.values() for each in found))
+        yield from (Tag(each.text) for each in templates if _is_plain(each))
+
+
+def _by_place(plan: Plan) -> Iterator[Group]:
+    """Several images may share a repository: it is pruned once, with the tags of them all."""
+    groups: dict[tuple[str, str], list[Target]] = {}
+    for target in plan.targets:
+        groups.setdefault((target.registry.name, target.place), []).append(target)
+    return (tuple(group) for group in groups.values())
+
+
+def _version_reader(readers: tuple[Reader, ...]) -> Callable[[Tag], Version | None]:
+    known: dict[Tag, Version | None] = {}
+
+    def version_of(tag: Tag) -> Version | None:
+        if tag not in known:
+            known[tag] = owned_versions([tag], readers).get(tag)
+        return known[tag]
+
+    return version_of
+
+
+def _range_reader(readers: tuple[Reader, ...]) -> Callable[[Tag], Range | None]:
+    def range_of(tag: Tag) -> Range | None:
+        return next((found for reader in readers if (found := reader.range(tag))), None)
+
+    return range_of
+
+
+def _is_plain(template: Template) -> bool:
+    return not template.names
+
+
+__all__ = ["Pruned", "Pruner", "Scope"]
