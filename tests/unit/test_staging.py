@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import requests
 
-from podbuild.errors import VerificationError
+from podbuild.errors import BuildError, VerificationError
 from podbuild.leases import leased_folder
 from podbuild.model import Descriptor, Digest, Manifest, MediaType, Tag
 from podbuild.store.blobs import BytesBlob
-from podbuild.store.pool import Pool
+from podbuild.store.pool import Pool, Upload
 from podbuild.store.staged import Listener, Staging, repository_name
 from podbuild.store.staging import StagingRegistry
 from tests.images import LAYER, blob_of
@@ -351,3 +351,26 @@ def test_what_a_dead_run_left_is_removed_by_the_next(tmp_path: Path) -> None:
             assert mine != living
         assert removed == ["dead", mine.name]
     assert removed == ["dead", mine.name, living.name]
+
+
+class FullPool(Pool):
+    """A pool on a disk that is full."""
+
+    def receive(self) -> Upload:
+        link = self.folder / "full"
+        if not link.is_symlink():
+            link.symlink_to("/dev/full")
+        return Upload(self, link)
+
+
+def test_a_full_disk_is_told_to_the_engine_and_to_us(tmp_path: Path) -> None:
+    pool = FullPool(tmp_path)
+    staging = Staging(pool)
+    with StagingRegistry(staging) as registry:
+        client = Client(registry)
+        answer = client("PUT", f"{client.begin()}?digest={Digest.of(b'x')}", data=b"x")
+        client.session.close()
+    assert answer.status_code == 507
+    assert "no space left on device" in answer.json()["errors"][0]["message"]
+    assert isinstance(staging.failure, BuildError)
+    pool.close()
