@@ -71,11 +71,12 @@ def input_hash(
         "layers": recipe.layers,
         "instant": recipe.instant,
     }
-    text = json.dumps(everything, sort_keys=True, separators=(",", ":"))
-    return InputHash(
-        text=f"sha256:{hashlib.sha256(text.encode()).hexdigest()}",
-        never_again=_never_again(recipe, inner),
-    )
+    return InputHash(text=_hashed(everything), never_again=_never_again(recipe, inner))
+
+
+def _hashed(value: JSONValue) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _never_again(recipe: Recipe, inner: Mapping[Job, InputHash]) -> str:

@@ -120,16 +120,13 @@ def make_recipe(
 ) -> Recipe:
     """Give the recipe of one platform.
 
-    Raises ConfigError for a Containerfile or ignore file that can't be read, or a target that
-    it does not have.
+    Raises ConfigError for a file that can't be read, or a target that there is not.
     """
-    image = planned.image
+    image, pins = planned.image, surroundings.pins
     text = _read(image.containerfile)
     parsed = read_containerfile(text, where=_where(plan, planned))
     variables = {**platform_arguments(platform, surroundings.build), **planned.build_args}
     names = _outside_names(image, parsed, variables)
-    pins = surroundings.pins
-    contexts = image.contexts
     return Recipe(
         job=Job(planned.name, platform),
         build=surroundings.build,
@@ -145,7 +142,7 @@ def make_recipe(
         annotations=planned.annotations,
         secrets=image.secrets,
         ssh=image.ssh,
-        folders={n: c.path for n, c in contexts.items() if isinstance(c, FolderContext)},
+        folders=_folders(image),
         inner={name: Job(other, platform) for name, other in image.inner.items()},
         pins={name: pins[value] for name, value in names.items() if value in pins},
         unpinned=tuple(sorted({value for value in names.values() if value not in pins})),
@@ -175,6 +172,14 @@ def _outside_names(
         if isinstance(context, ReferenceContext)
     }
     return written | given
+
+
+def _folders(image: Image) -> Mapping[str, Path]:
+    return {
+        name: context.path
+        for name, context in image.contexts.items()
+        if isinstance(context, FolderContext)
+    }
 
 
 def _ignored(image: Image) -> tuple[str, ...]:

@@ -194,21 +194,12 @@ def open_workplace(surroundings: Surroundings) -> Iterator[Workplace]:
 
         run = stack.enter_context(leased_folder(folders.runtime / "runs", remove))
         scratch = stack.enter_context(leased_folder(folders.cache / "runs", remove))
-        files = EngineFiles(folder=run)
-        environment = engine_environment(surroundings.environment, toolchain, files)
-        write_files(
-            files,
-            registries=with_own(
-                surroundings.registries, mirrors={}, insecure=[surroundings.staging.host]
-            ),
-            policy=user_policy(surroundings.environment),
-            auth=_with_login(surroundings.logins, surroundings.staging),
-            toolchain=toolchain,
-        )
         own = Own(
             run=run,
             scratch=scratch,
-            inside=namespace.inside(replace(surroundings.runner, env=environment)),
+            inside=namespace.inside(
+                replace(surroundings.runner, env=_configure(surroundings, run))
+            ),
             remove=remove,
             driver=prove_storage_driver(
                 surroundings.runner, namespace, folders.cache, toolchain.fuse_overlayfs
@@ -220,6 +211,20 @@ def open_workplace(surroundings: Surroundings) -> Iterator[Workplace]:
             yield workplace
         finally:
             workplace.sweep()
+
+
+def _configure(surroundings: Surroundings, run: Path) -> Mapping[str, str]:
+    """Write the engines' configuration and give the environment that names it."""
+    files = EngineFiles(folder=run)
+    staging = surroundings.staging
+    write_files(
+        files,
+        registries=with_own(surroundings.registries, mirrors={}, insecure=[staging.host]),
+        policy=user_policy(surroundings.environment),
+        auth=_with_login(surroundings.logins, staging),
+        toolchain=surroundings.toolchain,
+    )
+    return engine_environment(surroundings.environment, surroundings.toolchain, files)
 
 
 def read_cost(report: Path) -> Cost:

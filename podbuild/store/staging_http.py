@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import hmac
 import json
-import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Protocol
@@ -19,14 +18,16 @@ from podbuild.errors import PodbuildError, VerificationError, VersionError
 from podbuild.model import MANIFEST_TYPES, Digest, Manifest, Tag
 from podbuild.store.pool import Upload
 from podbuild.store.staged import Staging
-
-CHUNK = 1 << 20  # bytes
-MAX_MANIFEST = 4 << 20  # bytes
-_BINARY = "application/octet-stream"
-_PATH = re.compile(
-    r"/v2/(?P<name>[a-z0-9][a-z0-9._/-]*)/"
-    r"(?P<kind>blobs/uploads|blobs|manifests|tags)/(?P<item>[^/]*)"
+from podbuild.store.staging_request import (
+    Refusal,
+    address_of,
+    body_of,
+    digest_of,
+    target_of,
+    whole_body,
 )
+
+_BINARY = "application/octet-stream"
 
 
 class Server(Protocol):
@@ -35,15 +36,6 @@ class Server(Protocol):
     staged: Staging
     authorization: bytes
     uploads: dict[str, Upload]
-
-
-class _Refusal(Exception):  # noqa: N818  # an answer, not a failure of ours
-    """An error answer by the distribution spec."""
-
-    def __init__(self, status: HTTPStatus, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
 
 
 class StagingHandler(BaseHTTPRequestHandler):
@@ -95,23 +87,23 @@ class StagingHandler(BaseHTTPRequestHandler):
             if url.path == "/v2/":
                 self._send(HTTPStatus.OK, b"{}", {"Content-Type": "application/json"})
             else:
-                act(*_parts(url.path))
-        except _Refusal as refusal:
+                act(*address_of(url.path))
+        except Refusal as refusal:
             self._refuse(refusal)
         except VerificationError as error:
-            self._refuse(_Refusal(HTTPStatus.BAD_REQUEST, "DIGEST_INVALID", str(error)))
+            self._refuse(Refusal(HTTPStatus.BAD_REQUEST, "DIGEST_INVALID", str(error)))
         except VersionError as error:
-            self._refuse(_Refusal(HTTPStatus.BAD_REQUEST, "TAG_INVALID", str(error)))
+            self._refuse(Refusal(HTTPStatus.BAD_REQUEST, "TAG_INVALID", str(error)))
         except PodbuildError as error:
             self.server.staged.failure = error
-            self._refuse(_Refusal(HTTPStatus.INSUFFICIENT_STORAGE, "UNKNOWN", str(error)))
+            self._refuse(Refusal(HTTPStatus.INSUFFICIENT_STORAGE, "UNKNOWN", str(error)))
 
     def _check_login(self) -> None:
         given = (self.headers.get("Authorization") or "").encode()
         if not hmac.compare_digest(given, self.server.authorization):
-            raise _Refusal(HTTPStatus.UNAUTHORIZED, "UNAUTHORIZED", "authentication required")
+            raise Refusal(HTTPStatus.UNAUTHORIZED, "UNAUTHORIZED", "authentication required")
 
-    def _refuse(self, refusal: _Refusal) -> None:
+    def _refuse(self, refusal: Refusal) -> None:
         self.close_connection = True  # a body may be left unread
         error = {"code": refusal.code, "message": str(refusal)}
         headers = {"Content-Type": "application/json"}
@@ -140,7 +132,7 @@ class StagingHandler(BaseHTTPRequestHandler):
     def _get(self, name: str, kind: str, item: str) -> None:
         match kind:
             case "blobs":
-                self._get_blob(name, _digest(item))
+                self._get_blob(name, digest_of(item))
             case "manifests":
                 self._get_manifest(name, item)
             case "tags" if item == "list":
@@ -148,13 +140,13 @@ class StagingHandler(BaseHTTPRequestHandler):
                 body = json.dumps({"name": name, "tags": tags}).encode()
                 self._send(HTTPStatus.OK, body, {"Content-Type": "application/json"})
             case _:
-                raise _Refusal(HTTPStatus.NOT_FOUND, "UNSUPPORTED", "no such address")
+                raise Refusal(HTTPStatus.NOT_FOUND, "UNSUPPORTED", "no such address")
 
     def _get_blob(self, name: str, digest: Digest) -> None:
         staged = self.server.staged
         size = staged.pool.size(digest)
         if size is None:
-            raise _Refusal(HTTPStatus.NOT_FOUND, "BLOB_UNKNOWN", f"{digest} is not here")
+            raise Refusal(HTTPStatus.NOT_FOUND, "BLOB_UNKNOWN", f"{digest} is not here")
         headers = {"Docker-Content-Digest": str(digest), "Content-Type": _BINARY}
         if self.command == "HEAD":
             self._head(HTTPStatus.OK, size, headers)
@@ -166,10 +158,10 @@ class StagingHandler(BaseHTTPRequestHandler):
             self.connection.sendfile(file)
 
     def _get_manifest(self, name: str, item: str) -> None:
-        digest = self.server.staged.resolve(name, _target(item))
+        digest = self.server.staged.resolve(name, target_of(item))
         manifest = self.server.staged.manifest(digest) if digest else None
         if manifest is None:
-            raise _Refusal(HTTPStatus.NOT_FOUND, "MANIFEST_UNKNOWN", f"{name}: {item} is not here")
+            raise Refusal(HTTPStatus.NOT_FOUND, "MANIFEST_UNKNOWN", f"{name}: {item} is not here")
         headers = {
             "Docker-Content-Digest": str(manifest.digest),
             "Content-Type": manifest.media_type,
@@ -180,8 +172,8 @@ class StagingHandler(BaseHTTPRequestHandler):
 
     def _post(self, name: str, kind: str, item: str) -> None:
         if kind != "blobs/uploads" or item:
-            raise _Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "UNSUPPORTED", "not an upload")
-        if "mount" in self._query and self._mounted(name, _digest(self._query["mount"])):
+            raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "UNSUPPORTED", "not an upload")
+        if "mount" in self._query and self._mounted(name, digest_of(self._query["mount"])):
             return
         upload = self.server.staged.pool.receive()
         if "digest" in self._query:
@@ -203,7 +195,7 @@ class StagingHandler(BaseHTTPRequestHandler):
         upload = self._upload(kind, item)
         start = self.headers.get("Content-Range", "").partition("-")[0]
         if start and start != str(upload.size):
-            raise _Refusal(
+            raise Refusal(
                 HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
                 "BLOB_UPLOAD_INVALID",
                 f"expected bytes from {upload.size}, not {start}",
@@ -222,23 +214,23 @@ class StagingHandler(BaseHTTPRequestHandler):
     def _finish(self, name: str, upload: Upload) -> None:
         try:
             self._receive(upload)
-            digest = _digest(self._query.get("digest", ""))
+            digest = digest_of(self._query.get("digest", ""))
             upload.finish(digest)
         finally:
             upload.discard()
         self._tell_blob(name, digest, upload.size)
 
     def _put_manifest(self, name: str, item: str) -> None:
-        target = _target(item)
-        data = b"".join(self._body())
+        target = target_of(item)
+        data = whole_body(self.headers, self.rfile)
         manifest = Manifest(self.headers.get("Content-Type", ""), data)
         if manifest.media_type not in MANIFEST_TYPES:
-            raise _Refusal(HTTPStatus.BAD_REQUEST, "MANIFEST_INVALID", "not a manifest's type")
+            raise Refusal(HTTPStatus.BAD_REQUEST, "MANIFEST_INVALID", "not a manifest's type")
         if isinstance(target, Digest) and target != manifest.digest:
             raise VerificationError(f"the manifest is {manifest.digest}, not {target}")
         missing = self.server.staged.missing(manifest)
         if missing:
-            raise _Refusal(
+            raise Refusal(
                 HTTPStatus.NOT_FOUND, "MANIFEST_BLOB_UNKNOWN", f"{missing.digest} is not here"
             )
         self.server.staged.accept(name, manifest, target if isinstance(target, Tag) else None)
@@ -250,7 +242,7 @@ class StagingHandler(BaseHTTPRequestHandler):
 
     def _delete(self, _name: str, kind: str, item: str) -> None:
         if kind != "blobs/uploads":
-            raise _Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "UNSUPPORTED", "nothing is deleted here")
+            raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "UNSUPPORTED", "nothing is deleted here")
         self._upload(kind, item).discard()
         del self.server.uploads[item]
         self._send(HTTPStatus.NO_CONTENT)
@@ -258,7 +250,7 @@ class StagingHandler(BaseHTTPRequestHandler):
     def _upload(self, kind: str, item: str) -> Upload:
         upload = self.server.uploads.get(item) if kind == "blobs/uploads" else None
         if upload is None:
-            raise _Refusal(HTTPStatus.NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", "no such upload")
+            raise Refusal(HTTPStatus.NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", "no such upload")
         return upload
 
     def _tell_upload(self, status: HTTPStatus, name: str, token: str, size: int) -> None:
@@ -275,45 +267,5 @@ class StagingHandler(BaseHTTPRequestHandler):
     # Request bodies.
 
     def _receive(self, upload: Upload) -> None:
-        for piece in self._body():
+        for piece in body_of(self.headers, self.rfile):
             upload.write(piece)
-
-    def _body(self) -> Iterator[memoryview]:
-        """Give the request's body in pieces; each is valid until the next."""
-        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
-            return self._chunked()
-        return self._exactly(int(self.headers.get("Content-Length") or 0))
-
-    def _exactly(self, length: int) -> Iterator[memoryview]:
-        buffer = memoryview(bytearray(min(CHUNK, length)))
-        while length:
-            count = self.rfile.readinto1(buffer[: min(CHUNK, length)])
-            if not count:
-                raise ConnectionError("the request's body ended early")
-            length -= count
-            yield buffer[:count]
-
-    def _chunked(self) -> Iterator[memoryview]:
-        while size := int(self.rfile.readline(64).partition(b";")[0], 16):
-            yield from self._exactly(size)
-            self.rfile.readline(8)
-        while self.rfile.readline(1 << 16).strip():
-            continue  # trailers
-
-
-def _parts(path: str) -> tuple[str, str, str]:
-    found = _PATH.fullmatch(path)
-    if not found:
-        raise _Refusal(HTTPStatus.NOT_FOUND, "UNSUPPORTED", "no such address")
-    return found["name"], found["kind"], found["item"]
-
-
-def _digest(text: str) -> Digest:
-    digest = Digest(text)
-    if digest.algorithm != "sha256":
-        raise VerificationError(f"{digest.algorithm} is not supported here")
-    return digest
-
-
-def _target(text: str) -> Tag | Digest:
-    return _digest(text) if ":" in text else Tag(text)

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -258,6 +259,29 @@ def test_a_connection_that_breaks_leaves_no_blob(client: Client, pool: Pool) -> 
         raw.sendall(f"PUT {location}?digest={Digest.of(b'x')} HTTP/1.1\r\n{head}half".encode())
     assert client("GET", "/v2/").status_code == 200
     assert not list((pool.folder / "sha256").iterdir())
+
+
+def test_a_manifest_in_several_packets_is_put_together(client: Client) -> None:
+    manifest = client.manifest(b"one")
+    middle = len(manifest.data) // 2
+    with connected(client) as raw:
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        head = f"Authorization: Basic {client.registry.login.basic}\r\n"
+        head += f"Content-Type: {manifest.media_type}\r\n"
+        head += f"Content-Length: {len(manifest.data)}\r\n\r\n"
+        raw.sendall(f"PUT /v2/web/manifests/x HTTP/1.1\r\n{head}".encode())
+        raw.sendall(manifest.data[:middle])
+        client("GET", "/v2/")  # time passes: the first half has arrived alone
+        raw.sendall(manifest.data[middle:])
+        assert raw.recv(4096).startswith(b"HTTP/1.1 201")
+    assert client("GET", "/v2/web/manifests/x").content == manifest.data
+
+
+def test_a_manifest_has_a_limit(client: Client) -> None:
+    big = Manifest(MediaType.OCI_MANIFEST, b"{" + b" " * (5 << 20) + b"}")
+    with suppress(requests.ConnectionError):  # it may be closed in the middle
+        assert client.put(big, "x").status_code == 413
+    assert client("HEAD", "/v2/web/manifests/x").status_code == 404
 
 
 def test_it_stops_while_connections_are_open(pool: Pool) -> None:

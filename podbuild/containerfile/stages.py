@@ -1,0 +1,252 @@
+"""What the stages of a Containerfile start from, copy from and fetch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from podbuild.containerfile.lines import Instruction
+from podbuild.containerfile.words import substitute
+from podbuild.errors import ConfigError
+from podbuild.model import Platform
+
+SCRATCH = "scratch"
+_GIT = re.compile(r"git@|git://|ssh://|https?://.*\.git(?:[#?]|$)")
+_URL = re.compile(r"https?://")
+_COMMIT = re.compile(r".*[#&?](?:checksum=|commit=)?[0-9a-f]{40}(?::.*)?")
+
+
+class Use(Enum):
+    """How an instruction uses another image."""
+
+    FROM = "FROM"
+    COPY = "COPY --from"
+    MOUNT = "RUN --mount=from"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """An image that comes from outside the Containerfile.
+
+    `text` is what stands there: the key by which engines let it be replaced. `value` is what it
+    means with these build arguments. `platform` is as written, with values put in.
+    """
+
+    text: str
+    value: str
+    line: int
+    use: Use
+    platform: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One FROM and what follows it."""
+
+    index: int
+    name: str | None
+    base: str  # as written
+    platform: str | None  # as written
+    line: int
+    instructions: tuple[Instruction, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Containerfile:
+    """A Containerfile: the arguments before its first FROM, and its stages."""
+
+    arguments: tuple[Instruction, ...]
+    stages: tuple[Stage, ...]
+
+    @property
+    def instructions(self) -> Iterator[Instruction]:
+        """Give every instruction after the first FROM, in order."""
+        return (instruction for stage in self.stages for instruction in stage.instructions)
+
+    def stage(self, name: str) -> Stage | None:
+        """Find a stage by name or number; later stages win."""
+        for stage in reversed(self.stages):
+            if stage.name is not None and stage.name.lower() == name.lower():
+                return stage
+        return self.stages[int(name)] if name.isdigit() and int(name) < len(self.stages) else None
+
+    def needed(self, target: str | None, variables: Mapping[str, str]) -> tuple[Stage, ...]:
+        """Give the stages that the target (the last one where it is None) is made from.
+
+        Raises ConfigError when there is no such stage.
+        """
+        last = self.stages[-1] if target is None else self.stage(target)
+        if last is None:
+            known = ", ".join(stage.name for stage in self.stages if stage.name) or "none is named"
+            raise ConfigError(f"no stage {target!r} in the Containerfile", hint=f"stages: {known}")
+        found: dict[int, Stage] = {}
+        waiting = [last]
+        while waiting:
+            stage = waiting.pop()
+            if stage.index in found:
+                continue
+            found[stage.index] = stage
+            uses = self._uses(stage, variables)
+            waiting.extend(s for s in (self._earlier(stage, use) for use in uses) if s)
+        return tuple(found[index] for index in sorted(found))
+
+    def outside(
+        self, variables: Mapping[str, str], *, target: str | None = None
+    ) -> tuple[Reference, ...]:
+        """Give the images from outside that the target needs, each text once.
+
+        `variables` are the build arguments and the platform's own (`platform_arguments`).
+        """
+        found: dict[str, Reference] = {}
+        for stage in self.needed(target, variables):
+            for reference in self._uses(stage, variables):
+                if reference.value != SCRATCH and self._earlier(stage, reference) is None:
+                    found.setdefault(reference.text, reference)
+        return tuple(found.values())
+
+    def global_values(self, variables: Mapping[str, str]) -> Mapping[str, str]:
+        """Give what the arguments before the first FROM are worth."""
+        known = dict(variables)
+        for instruction in self.arguments:
+            known |= _assigned(instruction, known, variables)
+        return known
+
+    def unpinned(
+        self, variables: Mapping[str, str], *, target: str | None = None
+    ) -> tuple[Instruction, ...]:
+        """Give the ADD instructions whose bytes may change: a URL, or git without a commit."""
+        return tuple(
+            instruction
+            for stage in self.needed(target, variables)
+            for instruction, known in self._walk(stage, variables)
+            if instruction.word == "ADD" and _may_change(instruction, known)
+        )
+
+    def final_base(self, target: str | None, variables: Mapping[str, str]) -> str:
+        """Give the image that the target's stage, or the stages below it, starts from."""
+        stage = self.needed(target, variables)[-1]
+        while True:
+            reference = next(self._uses(stage, variables))
+            below = self._earlier(stage, reference)
+            if below is None:
+                return reference.value
+            stage = below
+
+    def label_keys(self, target: str | None, variables: Mapping[str, str]) -> frozenset[str]:
+        """Give the keys that LABEL sets in the target's stage and those that it starts from."""
+        found: set[str] = set()
+        stage: Stage | None = self.needed(target, variables)[-1]
+        while stage is not None:
+            for instruction, known in self._walk(stage, variables):
+                if instruction.word == "LABEL":
+                    found |= _label_keys(instruction, known)
+            stage = self._earlier(stage, next(self._uses(stage, variables)))
+        return frozenset(found)
+
+    def _uses(self, stage: Stage, variables: Mapping[str, str]) -> Iterator[Reference]:
+        known = self.global_values(variables)
+        yield Reference(
+            text=stage.base,
+            value=substitute(stage.base, known),
+            line=stage.line,
+            use=Use.FROM,
+            platform=None if stage.platform is None else substitute(stage.platform, known),
+        )
+        for instruction, values in self._walk(stage, variables):
+            for text, use in _named_images(instruction):
+                yield Reference(
+                    text=text, value=substitute(text, values), line=instruction.line, use=use
+                )
+
+    def _walk(
+        self, stage: Stage, variables: Mapping[str, str]
+    ) -> Iterator[tuple[Instruction, Mapping[str, str]]]:
+        """Give a stage's instructions with the variables that each of them sees."""
+        outer = self.global_values(variables)
+        known: dict[str, str] = {}
+        for instruction in stage.instructions:
+            if instruction.word == "ARG":
+                known |= _assigned(instruction, known, variables, outer)
+            elif instruction.word == "ENV":
+                known |= _assigned(instruction, known, {})
+            yield instruction, known
+
+    def _earlier(self, stage: Stage, reference: Reference) -> Stage | None:
+        """Give the stage that a reference means; only those before can be meant."""
+        found = self.stage(reference.value)
+        if found is None or found.index >= stage.index:
+            return None
+        if reference.use is Use.FROM and reference.value.isdigit() and found.name is None:
+            return None  # FROM 0 is an image called 0
+        return found
+
+
+def platform_arguments(target: Platform, build: Platform) -> Mapping[str, str]:
+    """Give the arguments that engines set by themselves from the platforms."""
+    return {
+        f"{side}{key}": value
+        for side, platform in (("TARGET", target), ("BUILD", build))
+        for key, value in (
+            ("PLATFORM", str(platform)),
+            ("OS", platform.os),
+            ("ARCH", platform.architecture),
+            ("VARIANT", platform.variant),
+        )
+    }
+
+
+def _assigned(
+    instruction: Instruction,
+    known: Mapping[str, str],
+    given: Mapping[str, str],
+    outer: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Give what ARG or ENV sets: given values win over defaults, which may use what is known."""
+    found: dict[str, str] = {}
+    words = instruction.words
+    if instruction.word == "ENV" and words and "=" not in words[0]:
+        return {words[0]: substitute(instruction.text[len(words[0]) :].strip(), known)}
+    for word in words:
+        name, equals, default = word.partition("=")
+        value = given.get(name, substitute(default, {**known, **found}) if equals else None)
+        if value is None and outer is not None:
+            value = outer.get(name)
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def _label_keys(instruction: Instruction, known: Mapping[str, str]) -> set[str]:
+    words = instruction.words
+    named = words if words and "=" in words[0] else words[:1]
+    return {substitute(word.partition("=")[0], known) for word in named}
+
+
+def _named_images(instruction: Instruction) -> Iterator[tuple[str, Use]]:
+    if instruction.word in ("COPY", "ADD") and (name := instruction.flag("from")):
+        yield name, Use.COPY
+    if instruction.word == "RUN":
+        for mount in instruction.all_flags("mount"):
+            options = dict(part.partition("=")[::2] for part in mount.split(","))
+            if name := options.get("from"):
+                yield name, Use.MOUNT
+
+
+def _may_change(instruction: Instruction, known: Mapping[str, str]) -> bool:
+    if instruction.flag("checksum"):
+        return False
+    sources = [substitute(word, known) for word in _sources(instruction)]
+    return any(
+        (_GIT.match(source) and not _COMMIT.fullmatch(source))
+        or (_URL.match(source) and not _GIT.match(source))
+        for source in sources
+    )
+
+
+def _sources(instruction: Instruction) -> tuple[str, ...]:
+    """Give ADD's sources; its JSON form holds the same words between brackets and commas."""
+    if instruction.text.startswith("["):
+        return tuple(re.findall(r'"((?:\\.|[^"\\])*)"', instruction.text))[:-1]
+    return instruction.words[:-1]
