@@ -6,7 +6,6 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from itertools import islice
 
 from podbuild import labels
 from podbuild.errors import CleanupError
@@ -119,16 +118,16 @@ def _read_all(
     place: Place, first: set[Digest], undated: frozenset[Digest], on_read: Count
 ) -> dict[Digest, _Read | None]:
     found: dict[Digest, _Read | None] = {}
-    waiting = set(first)
+    waiting, seen = sorted(first), set(first)
     with ThreadPoolExecutor(READERS, thread_name_prefix="chart") as pool:
         while waiting:
-            wave = tuple(islice(waiting, _WAVE))
+            wave, waiting = waiting[:_WAVE], waiting[_WAVE:]
             for digest, read in pool.map(lambda each: (each, _read(place, each, undated)), wave):
                 found[digest] = read
                 on_read(1)
-                if read:
-                    waiting.update(_named_by(read))
-            waiting.difference_update(found)
+                fresh = {*_named_by(read)} - seen if read else set()
+                waiting.extend(sorted(fresh))
+                seen |= fresh
     return found
 
 
