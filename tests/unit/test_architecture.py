@@ -29,6 +29,7 @@ LAYERS = (
     {"report", "services"},
     {"planning", "superseded"},
     {"cleaning", "known", "relocate", "story"},
+    {"handover", "kitchen"},
     {"making", "pruning", "tag_check"},
     {"release"},
     {"cli"},
