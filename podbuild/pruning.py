@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from podbuild.config.image import Image
 from podbuild.errors import PodbuildError
 from podbuild.git.facts import commit_dates
+from podbuild.lock import Holder, Work, project_lock
 from podbuild.model import Tag
 from podbuild.plan import Plan, Target
 from podbuild.relocate import Scope, plan_of
@@ -61,8 +63,23 @@ class Pruner:
         """Give the plan of each repository; an error of one is in its place."""
         yield from self._each(self._planned)
 
-    def prune(self, plans: Collection[Pruned]) -> Iterator[Pruned]:
-        """Carry out these plans; one whose repository has changed since is made again."""
+    def prune(self, plans: Collection[Pruned]) -> tuple[Pruned, ...]:
+        """Carry out these plans; one whose repository has changed since is made again.
+
+        No release of this project runs on this machine meanwhile, and no other prune.
+        """
+        me = Holder(work=Work.OTHER, name="prune", pid=os.getpid())
+        services = self.services
+        with project_lock(
+            services.folders,
+            services.config.root,
+            me,
+            cancel=services.cancel,
+            on_wait=lambda other: services.ui.info(f"waiting for {other or 'another podbuild'}"),
+        ):
+            return tuple(self._prune(plans))
+
+    def _prune(self, plans: Collection[Pruned]) -> Iterator[Pruned]:
         known = {each.target.key: each.planned for each in plans if each.planned}
 
         def carry_out(group: Group, place: Place, policy: Policy) -> Pruned:

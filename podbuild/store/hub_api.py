@@ -60,10 +60,9 @@ class HubApi:
 
     def tags(self, on_page: Callable[[int], None]) -> Iterator[HubTag] | None:
         """List all tags; None when there is no such repository."""
-        first = f"{self._base}/tags?page=1&page_size={_PAGE}"
-        if self._call("GET", first, ok=(200, 404)).status == 404:
-            return None
-        return self._listing(first, on_page)
+        path = f"{self._base}/tags?page=1&page_size={_PAGE}"
+        first = self._call("GET", path, ok=(200, 404))
+        return None if first.status == 404 else self._listing(path, first, on_page)
 
     def immutable(self) -> Callable[[Tag], bool]:
         """Read the repository's setting and give whether a tag may never be deleted."""
@@ -94,9 +93,13 @@ class HubApi:
     def _base(self) -> str:
         return f"/v2/namespaces/{self._namespace}/repositories/{self._repository}"
 
-    def _listing(self, first: str, on_page: Callable[[int], None]) -> Iterator[HubTag]:
-        pages = self._rest.pages(first, _next, lambda path: self._call("GET", path, ok=(200,)))
-        for page in pages:
+    def _listing(
+        self, path: str, first: Response, on_page: Callable[[int], None]
+    ) -> Iterator[HubTag]:
+        def ask(url: str) -> Response:
+            return first if url == path else self._call("GET", url, ok=(200,))
+
+        for page in self._rest.pages(path, _next, ask):
             match page.json():
                 case {"results": list(results)}:
                     found = [_tag(result) for result in results]
