@@ -151,7 +151,8 @@ class Authorizer:
         host = _host(self._origin)
         return CredentialError(
             f"{host} wants a login, and there is none for it",
-            hint=f"podman login {host}, or set PODBUILD_<NAME>_USERNAME and PODBUILD_<NAME>_TOKEN",
+            hint=f"podman login {host}, or set PODBUILD_NAME_USERNAME and PODBUILD_NAME_TOKEN "
+            "for [registries.NAME]",
         )
 
     def _refused(self, response: Response) -> CredentialError:
