@@ -89,6 +89,14 @@ class Journal:
             self._sections[section][key] = value
             self._save()
 
+    def record_all(self, section: str, values: Mapping[str, JSONValue]) -> None:
+        """Remember several things at once; raises as `record` does."""
+        with self._lock:
+            known = self._sections[section]
+            if any(known.get(key) != value for key, value in values.items()):
+                known.update(values)
+                self._save()
+
     def forget(self, section: str, key: str) -> None:
         """Take one thing back (a tag that was undone)."""
         with self._lock:
@@ -211,6 +219,20 @@ def recorded_tags(folder: Path, release: str) -> Mapping[str, Digest]:
     return {}
 
 
+def recorded_toolchain(folder: Path, release: str) -> str:
+    """Give the toolchain that this machine's journal of a release is bound to; empty: none is."""
+    for path in (folder / NAME, _aside(folder, release)):
+        found = _load(path)
+        if found is not None and found.binding.release == release:
+            return found.binding.toolchain
+    return ""
+
+
+def read_journal(path: Path) -> Found | None:
+    """Give what a journal file holds; None where there is no file. Raises ConfigError."""
+    return _load(path)
+
+
 def restart(folder: Path, binding: Binding) -> Journal:
     """Forget what was done for this release, and only for this one."""
     path = folder / NAME
@@ -225,20 +247,22 @@ def restart(folder: Path, binding: Binding) -> Journal:
     return Journal(path, binding, {})
 
 
-def _put_aside(path: Path, found: _Found) -> None:
+def _put_aside(path: Path, found: Found) -> None:
     """Keep another release's journal while that release is not complete."""
     if not found.finished:
         path.replace(_aside(path.parent, found.binding.release))
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Found:
+class Found:
+    """A journal as its file has it."""
+
     binding: Binding
     sections: Mapping[str, dict[str, JSONValue]]
     finished: bool
 
 
-def _load(path: Path) -> _Found | None:
+def _load(path: Path) -> Found | None:
     try:
         value: JSONValue = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -261,7 +285,7 @@ def _load(path: Path) -> _Found | None:
             binding = Binding(
                 release=release, commit=commit, configuration=configuration, toolchain=toolchain
             )
-            return _Found(binding=binding, sections=sections, finished=finished)
+            return Found(binding=binding, sections=sections, finished=finished)
         case _:
             raise _damaged(path)
 
@@ -297,7 +321,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     except OSError as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def _write_synced(path: Path, data: bytes, mode: int) -> None:
@@ -320,7 +344,8 @@ def _sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def _unwritable(path: Path, error: OSError) -> PodbuildError:
+def unwritable(path: Path, error: OSError) -> PodbuildError:
+    """Give what is raised for a file of the output folder that can't be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return BuildError(f"{path}: no space left", hint="make room, then run the same command")
     return ConfigError(

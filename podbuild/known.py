@@ -6,22 +6,77 @@ and the indexes that registries hold.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from podbuild.config import shown
 from podbuild.errors import PodbuildError
 from podbuild.inputs import InputHash
 from podbuild.journal import BUILT, Journal, write_atomically
-from podbuild.model import Digest, Manifest
+from podbuild.model import Digest, JSONValue, Manifest
 from podbuild.plan import Job, Plan
 from podbuild.planning import Planned
+from podbuild.report import Origin
 from podbuild.steps.build import BuiltImage, Known
 from podbuild.steps.building import staged_tag
 from podbuild.steps.reuse import Earlier, earlier_results
 from podbuild.store.copy import copy_blob
 from podbuild.store.staged import Staging, repository_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a journal says of a job: its image, from what, and where it came from."""
+
+    digest: Digest
+    inputs: InputHash
+    origin: Origin = Origin.BUILT
+    folder: str = ""  # that handed it over
+
+    def to_json(self) -> dict[str, JSONValue]:
+        """Give the journal's entry."""
+        return {
+            "digest": str(self.digest),
+            "inputs": self.inputs.text,
+            "never-again": self.inputs.never_again,
+            "origin": self.origin.value,
+            "folder": self.folder,
+        }
+
+    @classmethod
+    def from_json(cls, value: JSONValue) -> Record | None:
+        """Read a journal's entry; None where there is none, or another podbuild wrote it."""
+        match value:
+            case {"digest": str(digest), "inputs": str(inputs), **rest}:
+                origin, folder = str(rest.get("origin", "")), str(rest.get("folder", ""))
+                known = origin in set(Origin)
+                return cls(
+                    digest=Digest(digest),
+                    inputs=InputHash(text=inputs, never_again=str(rest.get("never-again", ""))),
+                    origin=Origin(origin) if known else Origin.BUILT,
+                    folder=folder,
+                )
+            case _:
+                return None
+
+
+def recorded(plan: Plan, journal: Journal, staging: Staging) -> Iterator[tuple[Job, Record, Known]]:
+    """Give what the journal says of the plan's jobs, where the image is staged, as it is."""
+    for job in plan.jobs:
+        record = Record.from_json(journal.get(BUILT, str(job)))
+        if record is None:
+            continue
+        store = staging.repository(repository_name(job.image))
+        manifest = store.manifest(record.digest)
+        if manifest is None or manifest.config is None or not store.has_blob(manifest.config):
+            continue
+        store.put_manifest(manifest, staged_tag(job))
+        joined = record.origin is Origin.JOINED
+        here = shown(Path(record.folder))
+        reason = f"handed over in {here}" if joined else "built before by this release"
+        yield job, record, Known(manifest=manifest, reason=reason)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,20 +100,40 @@ class Results:
     def remember(self, built: BuiltImage) -> None:
         """Record a result, for this release and for later ones."""
         inputs = self.hashes[built.job]
-        digest = str(built.manifest.digest)
-        self.journal.record(BUILT, str(built.job), {"inputs": inputs.text, "digest": digest})
+        record = Record(digest=built.manifest.digest, inputs=inputs)
+        self.journal.record(BUILT, str(built.job), record.to_json())
         if inputs.reusable:
-            write_atomically(self._record(inputs), digest.encode())
+            write_atomically(self._record(inputs), str(record.digest).encode())
+
+    def remember_reused(self, images: Iterable[BuiltImage]) -> None:
+        """Record what was not built, so that a machine it is handed to knows it too."""
+        self.journal.record_all(
+            BUILT,
+            {
+                str(each.job): Record(
+                    digest=each.manifest.digest,
+                    inputs=self.hashes[each.job],
+                    origin=Origin.REUSED,
+                ).to_json()
+                for each in images
+                if each.reused and not self._is_recorded(each)
+            },
+        )
+
+    def _is_recorded(self, image: BuiltImage) -> bool:
+        record = Record.from_json(self.journal.get(BUILT, str(image.job)))
+        now = (image.manifest.digest, self.hashes[image.job].text)
+        return record is not None and (record.digest, record.inputs.text) == now
 
     def _find(self, job: Job) -> Known | None:
-        match self.journal.get(BUILT, str(job)):
-            case {"inputs": str(inputs), "digest": str(digest)} if inputs == self.hashes[job].text:
-                manifest = self._staged(job, Digest(digest))
-                if manifest is not None:
-                    return Known(manifest=manifest, reason="built before by this release")
-            case _:
-                pass
-        if not self.reuse or not self.hashes[job].reusable:
+        record = Record.from_json(self.journal.get(BUILT, str(job)))
+        inputs = self.hashes[job]
+        mine = record is not None and record.inputs.text == inputs.text
+        if record and mine and (self.reuse or record.origin is Origin.BUILT):
+            manifest = self._staged(job, record.digest)
+            if manifest is not None:
+                return Known(manifest=manifest, reason="built before by this release")
+        if not self.reuse or not inputs.reusable:
             return None
         return self._recorded(job) or self._published(job)
 

@@ -8,11 +8,20 @@ from pathlib import Path
 
 from podbuild.check import require_inputs
 from podbuild.context.own import OUTPUT_NAMES
-from podbuild.errors import ConfigError, ImmutableTagError, PodbuildError, VersionError
+from podbuild.errors import (
+    ConfigError,
+    CredentialError,
+    ImmutableTagError,
+    PodbuildError,
+    PublishError,
+    VersionError,
+)
 from podbuild.git import (
+    CiFacts,
     Facts,
     History,
     NoFacts,
+    Resolved,
     ci_facts,
     previous_tag,
     read_facts,
@@ -26,6 +35,7 @@ from podbuild.services import Services
 from podbuild.steps import Destination
 from podbuild.steps.survey import survey
 from podbuild.tags import Ancestry, Decision, TagKind, Verdict, owned_versions
+from podbuild.versions import Version
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +44,7 @@ class Asked:
 
     version: str | None = None
     snapshot: bool = False
+    loose: bool = False  # `build`, `push`, `manifest`: a version counts, but none is needed
     require_tag: bool = False
     request: Request = field(default_factory=Request)
 
@@ -65,16 +76,16 @@ def plan_offline(services: Services, asked: Asked) -> Planned:
     warnings = []
     request, tag, previous = asked.request, "", ""
     if not asked.snapshot:
-        resolved = resolve_version(asked.version, facts, ci)
-        if resolved.tag is None and asked.require_tag:
+        resolved = _resolve(asked, facts, ci)
+        if resolved and resolved.tag is None and asked.require_tag:
             raise VersionError(
                 resolved.warning, hint=f"git tag v{resolved.version}, or leave out --require-tag"
             )
-        warnings.append(resolved.warning)
-        request = replace(request, version=resolved.version)
-        tag = resolved.tag or f"v{resolved.version}"
-        if isinstance(facts, Facts):
-            previous = previous_tag(resolved.version, facts.tags) or ""
+        warnings.append(resolved.warning if resolved else _without_git(facts))
+        if resolved:
+            request = replace(request, version=resolved.version)
+            tag = resolved.tag or f"v{resolved.version}"
+            previous = _previous(resolved.version, facts)
     source = _source(facts, ci.branch)
     if asked.snapshot and not (source.branch and source.commit):
         raise ConfigError(
@@ -88,6 +99,7 @@ def plan_offline(services: Services, asked: Asked) -> Planned:
             "what is released can't be built again from the commit"
         )
     plan = make_plan(services.config, request, source)
+    plan = plan.without_tags() if asked.loose else plan
     built = {job.image for job in plan.jobs}
     require_inputs(planned.image for planned in plan.images if planned.name in built)
     history = (
@@ -108,6 +120,36 @@ def plan_offline(services: Services, asked: Asked) -> Planned:
         ancestry=history.ancestry if history else lambda _revision: Ancestry.UNKNOWN,
         warnings=tuple(filter(None, warnings)),
     )
+
+
+def _resolve(asked: Asked, facts: Facts | NoFacts, ci: CiFacts) -> Resolved | None:
+    try:
+        return resolve_version(asked.version, facts, ci)
+    except ConfigError:
+        if asked.loose and asked.version is None:
+            return None
+        raise
+
+
+def _without_git(facts: Facts | NoFacts) -> str:
+    return f"no commit is known: {facts.reason}" if isinstance(facts, NoFacts) else ""
+
+
+def _previous(version: Version, facts: Facts | NoFacts) -> str:
+    return previous_tag(version, facts.tags) or "" if isinstance(facts, Facts) else ""
+
+
+def plan_tolerantly(services: Services, offline: Planned) -> Planned:
+    """Give the plan as plan_online does, or as it is where a registry can't be asked.
+
+    For what publishes nothing: it only loses what it could have re-used.
+    """
+    try:
+        return plan_online(services, offline)
+    except (CredentialError, PublishError) as error:
+        services.cancel.check()
+        warning = f"nothing that registries hold is re-used: {error.message}"
+        return replace(offline, warnings=(*offline.warnings, warning))
 
 
 def plan_online(services: Services, offline: Planned) -> Planned:

@@ -6,19 +6,29 @@ Nothing that a user can see changes before `move_tags`; everything before it can
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cache
 
 from podbuild.cleaning import check_removal_rights, record_superseded, remove_superseded
 from podbuild.config import shown
-from podbuild.errors import CleanupError
-from podbuild.journal import Binding, Journal, open_journal, restart
+from podbuild.errors import CleanupError, CredentialError
+from podbuild.handover import Handed, read_handed_over, restock, take_over
+from podbuild.journal import Binding, Journal, open_journal, recorded_toolchain, restart
+from podbuild.kitchen import Kitchen, Making, open_staging
 from podbuild.lock import Holder, Work, project_lock, supersede
-from podbuild.making import Kitchen, Making, make_images, open_staging
+from podbuild.making import make_images
 from podbuild.plan import Plan
-from podbuild.planning import Asked, Planned, plan_offline, plan_online, refuse_conflicts
+from podbuild.planning import (
+    Asked,
+    Planned,
+    plan_offline,
+    plan_online,
+    plan_tolerantly,
+    refuse_conflicts,
+)
 from podbuild.report import Report
 from podbuild.services import Services
 from podbuild.steps.guards import BranchGuard, Overrides, Readers, ReleaseGuard
@@ -68,23 +78,35 @@ def release(services: Services, options: Options) -> Ended:
     Raises what ends it, with its exit code.
     """
     offline = plan_offline(services, options.asked)
-    with _one_at_a_time(services, options, offline.plan):
-        with services.ui.step("plan"):
-            planned = plan_online(services, offline)
+    handed = read_handed_over(options.making.handed_over, offline.plan, binding_of(offline.plan))
+    work = Work.SNAPSHOT if options.asked.snapshot else Work.RELEASE
+    me = Holder(work=work, name=offline.plan.name, pid=os.getpid())
+    with one_at_a_time(services, me, cancel_superseded=options.cancel_superseded):
+        with services.ui.step("plan"), _hinting_at_skip_push():
+            ask = plan_online if options.publish else plan_tolerantly
+            planned = ask(services, offline)
             for warning in planned.warnings:
                 services.ui.warn(warning)
             refuse_conflicts(planned.plan)
         with Story(services=services, planned=planned).told() as story:
-            _deliver(services, options, planned, story)
+            _deliver(services, options, planned, story, handed)
         return Ended(report=story.report(), incomplete=story.incomplete)
 
 
-def _deliver(services: Services, options: Options, planned: Planned, story: Story) -> None:
-    with story.step("check logins"):
-        planned = check_logins(services, options, planned)
-    toolchain = find_chosen(services.runner, services.folders, services.environment)
-    story.engine = str(toolchain.engine)
-    journal = _journal(services, options, planned, toolchain)
+def _deliver(
+    services: Services,
+    options: Options,
+    planned: Planned,
+    story: Story,
+    handed: tuple[Handed, ...],
+) -> None:
+    if options.publish:
+        with story.step("check logins"), _hinting_at_skip_push():
+            planned = check_logins(services, planned)
+            if _cleans_up(services, options):
+                check_removal_rights(services, planned.plan, planned.destinations)
+    toolchain = toolchain_finder(services, story)
+    journal = _journal(services, options, planned.plan, toolchain)
     kitchen = Kitchen(
         services=services,
         planned=planned,
@@ -94,8 +116,11 @@ def _deliver(services: Services, options: Options, planned: Planned, story: Stor
         staging=open_staging(services),
         story=story,
     )
+    restock(services.config.output, journal, kitchen.staging)
+    wanted = (each for each in handed if each.job in planned.plan.jobs)
+    take_over(wanted, journal, kitchen.staging, kitchen.source)
     publishes = options.publish and not planned.plan.is_partial
-    with _publisher(kitchen) as publisher:
+    with open_publisher(kitchen) as publisher:
         with story.step("build"):
             offer = publisher.offer if publishes else kitchen.offer
             images = make_images(replace(kitchen, offer=offer))
@@ -129,16 +154,12 @@ def clean_up(services: Services, planned: Planned, story: Story) -> None:
             story.incomplete = error
 
 
-def check_logins(services: Services, options: Options, planned: Planned) -> Planned:
+def check_logins(services: Services, planned: Planned) -> Planned:
     """Give the plan with the destinations that can be pushed to; raises where one must be.
 
     Optional registries that refuse are left out with a warning.
     """
-    if not options.publish:
-        return planned
     ready = preflight(planned.destinations)
-    if _cleans_up(services, options):
-        check_removal_rights(services, planned.plan, ready.destinations)
     for destination in ready.unknown:
         services.ui.detail(f"{destination}: whether this login may push shows when pushing")
     for destination, error in ready.unavailable:
@@ -218,7 +239,8 @@ def _guard(services: Services, planned: Planned) -> Guard:
     )
 
 
-def _publisher(kitchen: Kitchen) -> Publisher:
+def open_publisher(kitchen: Kitchen) -> Publisher:
+    """Give what copies staged images to the destinations of the plan."""
     return Publisher(
         destinations=kitchen.planned.destinations,
         source=kitchen.source,
@@ -229,21 +251,44 @@ def _publisher(kitchen: Kitchen) -> Publisher:
     )
 
 
-def _journal(
-    services: Services, options: Options, planned: Planned, toolchain: Toolchain
-) -> Journal:
-    """Continue what was begun, if it is the same; say so, or why not."""
-    plan = planned.plan
-    binding = Binding(
+def toolchain_finder(services: Services, story: Story) -> Callable[[], Toolchain]:
+    """Give what finds the toolchain when it is first asked; it raises ToolError."""
+
+    @cache
+    def found() -> Toolchain:
+        toolchain = find_chosen(services.runner, services.folders, services.environment)
+        story.engine = str(toolchain.engine)
+        return toolchain
+
+    return found
+
+
+def binding_of(plan: Plan, toolchain: str = "") -> Binding:
+    """Give what this plan's journal is bound to."""
+    return Binding(
         release=plan.name,
         commit=plan.source.commit,
         configuration=plan.fingerprint,
-        toolchain=toolchain.identity,
+        toolchain=toolchain,
     )
+
+
+def _journal(
+    services: Services, options: Options, plan: Plan, toolchain: Callable[[], Toolchain]
+) -> Journal:
+    """Open the journal; a join goes on with what any engine has built, and needs none itself."""
+    joins = bool(options.making.handed_over)
     folder = services.config.output
+    identity = recorded_toolchain(folder, plan.name) if joins else toolchain().identity
+    binding = binding_of(plan, identity)
     if options.restart:
         return restart(folder, binding)
-    opened = open_journal(folder, binding)
+    return continued(services, plan, binding)
+
+
+def continued(services: Services, plan: Plan, binding: Binding) -> Journal:
+    """Continue what was begun, if it is the same; say so, or why not."""
+    opened = open_journal(services.config.output, binding)
     if opened.started_anew:
         services.ui.note(f"not continued, as it differs: {opened.started_anew}")
     elif not plan.jobs:
@@ -254,12 +299,24 @@ def _journal(
 
 
 @contextmanager
-def _one_at_a_time(services: Services, options: Options, plan: Plan) -> Iterator[None]:
-    work = Work.SNAPSHOT if options.asked.snapshot else Work.RELEASE
-    me = Holder(work=work, name=plan.name, pid=os.getpid())
+def _hinting_at_skip_push() -> Iterator[None]:
+    """Jobs for pull requests from forks get no logins, and can build all the same."""
+    try:
+        yield
+    except CredentialError as error:
+        way = "to build without any login, pass --skip-push"
+        error.hint = f"{error.hint}; {way}" if error.hint else way
+        raise
+
+
+@contextmanager
+def one_at_a_time(
+    services: Services, me: Holder, *, cancel_superseded: bool = False
+) -> Iterator[None]:
+    """Hold the project's lock; a snapshot may stop an older one of its branch."""
 
     def waiting(holder: Holder | None) -> None:
-        if options.cancel_superseded and supersede(holder, me):
+        if cancel_superseded and supersede(holder, me):
             services.ui.note(f"stops {holder}: it is superseded")
         else:
             services.ui.info(f"waits for {holder or 'another podbuild'} on this project")

@@ -10,7 +10,7 @@ from pathlib import Path
 from podbuild.cli.session import Session
 from podbuild.cli.show_plan import show_plan
 from podbuild.errors import ConfigError
-from podbuild.making import Making
+from podbuild.kitchen import Making
 from podbuild.planning import Asked, plan_offline, plan_online
 from podbuild.release import Options, Part, release
 from podbuild.report.json_files import summary_json

@@ -87,3 +87,8 @@ def index_bytes(entries: list[Descriptor]) -> bytes:
         "manifests": [entry.to_json() for entry in entries],
     }
     return json.dumps(content, indent=1).encode()
+
+
+def named_index_bytes(manifest: Descriptor, name: str) -> bytes:
+    """Give an index.json with one entry whose name is a whole reference, as engines read it."""
+    return index_bytes([replace(manifest, annotations={REF_NAME: name})])

@@ -30,8 +30,9 @@ LAYERS = (
     {"planning", "superseded"},
     {"cleaning", "known", "relocate", "story"},
     {"handover", "kitchen"},
-    {"making", "pruning", "tag_check"},
+    {"loading", "making", "pruning", "tag_check"},
     {"release"},
+    {"stages"},
     {"cli"},
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -1,0 +1,35 @@
+"""`podbuild manifest [IMAGE...]`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from podbuild.cli.options import Common, common_options, hand_over
+from podbuild.cli.session import open_session
+
+
+@click.command(
+    epilog="\b\nExamples:\n  podbuild build && podbuild manifest\n"
+    "  podbuild manifest --from dist-amd64 --from dist-arm64"
+)
+@click.argument("images", nargs=-1, metavar="[IMAGE]...")
+@hand_over
+@common_options
+def command(common: Common, images: tuple[str, ...], handed_over: tuple[Path, ...]) -> None:
+    """Assemble the manifest lists from what is staged; publish nothing.
+
+    Takes what `podbuild build` left here, and what other machines built, with --from.
+    """
+    with open_session(common) as session:
+        from podbuild.cli.asking import make_request  # noqa: PLC0415  # --help is asked often
+        from podbuild.kitchen import Making  # noqa: PLC0415
+        from podbuild.report.json_files import summary_json  # noqa: PLC0415
+        from podbuild.report.text import report_text  # noqa: PLC0415
+        from podbuild.stages import Order, assemble  # noqa: PLC0415
+
+        making = Making(handed_over=tuple(session.directory / each for each in handed_over))
+        order = Order(request=make_request(images=images), making=making)
+        report = assemble(session.services(), order)
+        session.ui.give(report_text(report), summary_json(report))

@@ -1,0 +1,256 @@
+"""What images are made with: engines and staging's endpoint, opened when they are needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+from podbuild.build_secrets import find_secrets
+from podbuild.context import Contents
+from podbuild.engine import RegistriesConf, user_registries_conf, with_own
+from podbuild.engine.registries import Mirror
+from podbuild.errors import VerificationError
+from podbuild.inputs import Recipe
+from podbuild.journal import ASSEMBLED, PINS, Journal
+from podbuild.known import Results
+from podbuild.model import Manifest, Platform
+from podbuild.plan import Job, Plan, PlannedImage
+from podbuild.planning import Planned
+from podbuild.services import Services
+from podbuild.steps.assemble import Members, assemble, check_index, plain_image
+from podbuild.steps.build import Built, BuiltImage, Work, build_all
+from podbuild.steps.building import Site
+from podbuild.steps.pins import Pinner, place_of, repositories_of
+from podbuild.steps.workplace import Surroundings as Ground
+from podbuild.steps.workplace import Workplace, open_workplace
+from podbuild.store import Store
+from podbuild.store.client import Endpoint
+from podbuild.store.fallback import FallbackStore
+from podbuild.store.pool import Pool
+from podbuild.store.staged import Staging, repository_name
+from podbuild.store.staging import StagingRegistry
+from podbuild.story import Story
+from podbuild.toolchain import Toolchain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Making:
+    """How images are made. `jobs` is how many builds run at a time (None: one per CPU).
+
+    With `handed_over`, the output folders of other machines, nothing is built here.
+    """
+
+    jobs: int | None = None
+    cache: bool = True
+    reuse: bool = True
+    fail_fast: bool = False
+    skip_build: bool = False
+    handed_over: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kitchen:
+    """What images are made with, opened once per command."""
+
+    services: Services
+    planned: Planned
+    making: Making
+    journal: Journal
+    toolchain: Callable[[], Toolchain]  # raises ToolError; not asked where no engine is needed
+    staging: Staging
+    story: Story
+    offer: Callable[[str, Manifest], None] = lambda _image, _manifest: None
+    contents: Contents = field(default_factory=Contents)
+
+    @property
+    def plan(self) -> Plan:
+        """Give the plan."""
+        return self.planned.plan
+
+    def source(self, image: str) -> Store:
+        """Give where an image's bytes are: staging, else the registries that hold them."""
+        holders = (each.store for each in self.planned.destinations if each.image == image)
+        return FallbackStore(self.staging.repository(repository_name(image)), tuple(holders))
+
+    def assembled(self, image: str) -> Manifest | None:
+        """Give what this release has assembled of an image before, if it is staged."""
+        digest = self.journal.digest(ASSEMBLED, image)
+        return self.source(image).manifest(digest) if digest else None
+
+
+def open_staging(services: Services) -> Staging:
+    """Give the staging area, whose blobs last in podbuild's cache folder."""
+    return Staging(Pool(services.folders.cache / "blobs"))
+
+
+def registries_conf(services: Services) -> RegistriesConf:
+    """Give the user's registries.conf with the configuration's mirrors and plain-HTTP hosts."""
+    plain = {
+        each.repository.text.partition("/")[0]
+        for each in services.config.registries
+        if each.insecure and each.repository is not None
+    }
+    return with_own(
+        user_registries_conf(services.environment),
+        mirrors=services.config.mirrors,
+        insecure=sorted(plain),
+    )
+
+
+def open_pinner(kitchen: Kitchen) -> Pinner:
+    """Give what resolves outside bases to digests, once per release."""
+    return Pinner(
+        conf=registries_conf(kitchen.services),
+        open_store=lambda mirror: _open_base(kitchen.services, mirror),
+        journal=kitchen.journal,
+    )
+
+
+def _open_base(services: Services, mirror: Mirror) -> Store:
+    """Open where a base comes from, with the CA that the configuration names for that host."""
+    repository = place_of(mirror)
+    configured = (
+        each.ca
+        for each in services.config.registries
+        if each.repository and each.repository.text.partition("/")[0] == repository.host
+    )
+    endpoint = Endpoint(
+        host=repository.host, insecure=mirror.insecure, ca=next(filter(None, configured), None)
+    )
+    return services.opener.registries.open(repository, endpoint)
+
+
+class Engines:
+    """Opens staging's endpoint and the engines' workplace when an engine is needed, not before."""
+
+    def __init__(self, kitchen: Kitchen) -> None:
+        self._kitchen = kitchen
+        self._stack = ExitStack()
+        self._platforms: tuple[Platform, ...] = ()  # that programs run for; lists need none
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def build(
+        self,
+        recipes: Mapping[Job, Recipe],
+        results: Results,
+        on_built: Callable[[BuiltImage], None],
+    ) -> Built:
+        """Build what is not known; `Built.check` raises the first failure.
+
+        Raises CredentialError before anything is built when a build secret is missing.
+        """
+        kitchen, services = self._kitchen, self._kitchen.services
+        self._platforms = tuple(sorted({job.platform for job in recipes}))
+        missing = [job for job in recipes if job not in results.known]
+        secrets = find_secrets(
+            _cooked(kitchen.plan, missing),
+            services.environment,
+            on_value=services.ui.redactor.add,
+        )
+
+        def remember(built: BuiltImage) -> None:
+            results.remember(built)
+            on_built(built)
+            image = kitchen.plan.image(built.job.image)
+            if image.published and image.is_index:
+                kitchen.offer(image.name, built.manifest)
+
+        site = Site(
+            workplace=self._workplace,
+            staging=self._staging,
+            contents=kitchen.contents,
+            secrets=secrets,
+            ui=services.ui,
+            logs=services.config.output / "logs",
+            retry=replace(services.retry, attempts=3),
+            no_cache=not kitchen.making.cache,
+        )
+        return build_all(
+            Work(
+                recipes=recipes,
+                site=site,
+                workers=kitchen.making.jobs or max(2, len(os.sched_getaffinity(0))),
+                fail_fast=kitchen.making.fail_fast,
+                known=results.known.get,
+                remember=remember,
+            )
+        )
+
+    def assemble(self, members: Iterable[Members]) -> Mapping[str, Manifest]:
+        """Give what is published of each image; an index that was made before is kept."""
+        kitchen = self._kitchen
+        images: dict[str, Manifest] = {}
+        left = []
+        for found in members:
+            before = self._before(found)
+            if before is not None:
+                images[found.image.name] = before
+            elif found.image.is_index:
+                left.append(found)
+            else:
+                images[found.image.name] = plain_image(kitchen.staging, found)
+        if left:
+            images |= assemble(self._workplace, self._staging, left)
+        kitchen.journal.record_all(
+            ASSEMBLED, {name: str(manifest.digest) for name, manifest in images.items()}
+        )
+        return images
+
+    def _before(self, members: Members) -> Manifest | None:
+        """Give the index that this release has made before, if it is still right."""
+        name = members.image.name
+        digest = self._kitchen.journal.digest(ASSEMBLED, name)
+        if digest is None or not members.image.is_index:
+            return None
+        store = self._kitchen.staging.repository(repository_name(name))
+        index = store.manifest(digest)
+        if index is None:
+            return None
+        try:
+            check_index(store, index, members)
+        except VerificationError:
+            return None
+        return index
+
+    @cached_property
+    def _staging(self) -> StagingRegistry:
+        return self._stack.enter_context(StagingRegistry(self._kitchen.staging))
+
+    @cached_property
+    def _workplace(self) -> Workplace:
+        kitchen, services = self._kitchen, self._kitchen.services
+        conf = registries_conf(services)
+        pins = [text for _, text in kitchen.journal.items(PINS) if isinstance(text, str)]
+        repositories = repositories_of(pins, conf)
+        ground = Ground(
+            runner=services.runner,
+            folders=services.folders,
+            toolchain=kitchen.toolchain(),
+            environment=services.environment,
+            project=services.config.root,
+            platforms=self._platforms,
+            registries=conf,
+            logins=services.opener.registries.keyring.entries(repositories),
+            staging=self._staging.login,
+        )
+        return self._stack.enter_context(open_workplace(ground))
+
+
+def _cooked(plan: Plan, missing: Collection[Job]) -> tuple[PlannedImage, ...]:
+    """Give the images that may be built: what is missing, and what that builds on."""
+    wanted = {*missing}
+    for job in reversed(plan.jobs):  # what others build on comes first in `jobs`
+        if job in wanted:
+            wanted.update(plan.needs[job])
+    names = {job.image for job in wanted}
+    return tuple(image for image in plan.images if image.name in names)

@@ -1,0 +1,107 @@
+"""`build --load`: tag what was built in the storage that the user's own podman or buildah has."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from podbuild.emulation import native_architecture
+from podbuild.engine import (
+    CommandLine,
+    EngineFiles,
+    RegistriesConf,
+    engine_environment,
+    user_policy,
+    write_files,
+)
+from podbuild.errors import BuildError
+from podbuild.kitchen import Kitchen
+from podbuild.model import Manifest, Platform
+from podbuild.namespace import open_namespace
+from podbuild.plan import Job
+from podbuild.run import CommandError
+from podbuild.store.copy import copy_image
+from podbuild.store.entries import named_index_bytes
+from podbuild.store.files import write_whole
+from podbuild.store.layout import LayoutStore
+from podbuild.store.staged import repository_name
+from podbuild.toolchain import Toolchain
+
+# What decides where containers/storage keeps images (containers-storage.conf(5)).
+_STORAGE = ("XDG_DATA_HOME", "XDG_RUNTIME_DIR", "CONTAINERS_STORAGE_CONF", "STORAGE_DRIVER")
+
+
+def load_images(kitchen: Kitchen, images: Mapping[Job, Manifest]) -> None:
+    """Put each image for this machine's platform into the user's storage: localhost/NAME:TAG.
+
+    TAG is the version, or latest. Where an image has another platform alone, that one is taken.
+    Raises BuildError when the engine refuses, ToolError without a user namespace.
+    """
+    services, toolchain = kitchen.services, kitchen.toolchain()
+    with (
+        TemporaryDirectory(dir=services.folders.cache, prefix="load-") as folder,
+        open_namespace(services.runner, services.folders, {}) as namespace,
+    ):
+        files = EngineFiles(folder=Path(folder))
+        write_files(
+            files,
+            registries=RegistriesConf(),
+            policy=user_policy(services.environment),
+            auth={},
+            toolchain=toolchain,
+        )
+        environment = _environment(services.environment, toolchain, files)
+        run = namespace.inside(services.runner).extended(environment)
+        command = CommandLine(
+            engine=toolchain.engine, registries=files.registries, policy=files.policy
+        )
+        for job, manifest in _chosen(kitchen, images):
+            name = f"localhost/{repository_name(job.image)}:{_tag(kitchen)}"
+            layout = files.folder / job.slug
+            _lay_out(kitchen, job, manifest, layout, name)
+            try:
+                run(*command.pull(f"oci:{layout}:{name}"))
+            except CommandError as error:
+                raise BuildError(
+                    f"{job} could not be loaded: {error.message}",
+                    hint="does `podman images` work for this user?",
+                ) from error
+            services.ui.info(f"loaded {job} as {name}")
+
+
+def _chosen(kitchen: Kitchen, images: Mapping[Job, Manifest]) -> Iterator[tuple[Job, Manifest]]:
+    native = Platform("linux", native_architecture())
+    for image in kitchen.plan.images:
+        found = {job.platform: job for job in images if job.image == image.name}
+        wanted = image.published or image.name in kitchen.plan.request.images
+        if not found or not wanted:
+            continue
+        if native not in found and len(found) > 1:
+            kitchen.services.ui.warn(f"{image.name} is not loaded: it is not built for {native}")
+            continue
+        job = found.get(native) or next(iter(found.values()))
+        yield job, images[job]
+
+
+def _lay_out(kitchen: Kitchen, job: Job, manifest: Manifest, folder: Path, name: str) -> None:
+    """Write a layout whose entry has the full name: engines take it from there."""
+    layout = LayoutStore(folder)
+    copy_image(kitchen.source(job.image), layout, manifest)
+    write_whole(folder / "index.json", [named_index_bytes(manifest.descriptor, name)])
+
+
+def _tag(kitchen: Kitchen) -> str:
+    version = kitchen.plan.version
+    return str(version).replace("+", "-") if version else "latest"
+
+
+def _environment(
+    user: Mapping[str, str], toolchain: Toolchain, files: EngineFiles
+) -> dict[str, str]:
+    """Give the engine's usual environment, but with the user's own storage."""
+    found = {**engine_environment(user, toolchain, files), "TMPDIR": str(files.folder)}
+    if not user.get("XDG_RUNTIME_DIR") and os.getuid() != 0:
+        found.pop("XDG_RUNTIME_DIR")
+    return found | {name: user[name] for name in _STORAGE if user.get(name)}

@@ -1,0 +1,165 @@
+"""The parts of a release as commands of their own: build, manifest, push. None moves a tag."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from podbuild.handover import Handed, read_handed_over, restock, take_over
+from podbuild.journal import Journal, recorded_toolchain
+from podbuild.kitchen import Kitchen, Making, open_staging
+from podbuild.loading import load_images
+from podbuild.lock import Holder, Work
+from podbuild.making import assemble_images, build_images, staged_images
+from podbuild.model import Manifest
+from podbuild.plan import Request
+from podbuild.planning import Asked, Planned, plan_offline, plan_tolerantly
+from podbuild.release import (
+    binding_of,
+    check_logins,
+    continued,
+    one_at_a_time,
+    open_publisher,
+    toolchain_finder,
+)
+from podbuild.report import Report
+from podbuild.services import Services
+from podbuild.steps.publish import Published
+from podbuild.story import Story
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a stage is asked for."""
+
+    request: Request
+    making: Making
+    loads: bool = False  # --load
+
+
+def build(services: Services, order: Order) -> Report:
+    """Build images into staging and hand them over in the output folder.
+
+    With `loads`, each is also tagged in the storage that the user's own engine has.
+
+    Raises BuildError, CredentialError, ToolError, ConfigError.
+    """
+    with _told(services, order, _to_build) as (planned, story, _handed):
+        toolchain = toolchain_finder(services, story)
+        binding = binding_of(planned.plan, toolchain().identity)
+        journal = continued(services, planned.plan, binding)
+        kitchen = replace(_kitchen(services, order, planned, story, journal), toolchain=toolchain)
+        with story.step("build"):
+            images = build_images(kitchen)
+        if order.loads:
+            with story.step("load"):
+                load_images(kitchen, images)
+        return story.report()
+
+
+def assemble(services: Services, order: Order) -> Report:
+    """Assemble the lists from what is staged here or was handed over; publishes nothing.
+
+    Raises ConfigError when a platform is missing, ToolError, BuildError, VerificationError.
+    """
+    with _told(services, order, _to_assemble) as (planned, story, handed):
+        journal = _journal(services, planned)
+        kitchen = _kitchen(services, order, planned, story, journal)
+        take_over(handed, journal, kitchen.staging, kitchen.source)
+        with story.step("assemble"):
+            assemble_images(kitchen)
+        return story.report()
+
+
+def push(services: Services, order: Order) -> Report:
+    """Publish by digest what is staged: the index where one is assembled, else every platform.
+
+    Raises ConfigError when nothing is staged, CredentialError, PublishError.
+    """
+    with _told(services, order, _to_push) as (planned, story, _handed):
+        journal = _journal(services, planned)
+        kitchen = _kitchen(services, order, planned, story, journal)
+        rounds = staged_images(kitchen)
+        with story.step("check logins"):
+            ready = check_logins(services, planned)
+        with (
+            story.step("publish by digest"),
+            open_publisher(replace(kitchen, planned=ready)) as publisher,
+        ):
+            for each in rounds:
+                for image, manifest in each.items():
+                    publisher.offer(image, manifest)
+            story.published(_together([publisher.finish(each) for each in rounds]))
+        return story.report()
+
+
+def _to_build(services: Services, offline: Planned) -> Planned:
+    """Look for what can be re-used; nothing goes to a registry."""
+    planned = plan_tolerantly(services, offline)
+    return replace(planned, plan=replace(planned.plan, targets=()))
+
+
+def _to_assemble(services: Services, offline: Planned) -> Planned:
+    """Know where layers may be; nothing goes to a registry."""
+    planned = _to_push(services, offline)
+    return replace(planned, plan=replace(planned.plan, targets=()))
+
+
+def _to_push(services: Services, offline: Planned) -> Planned:
+    return replace(offline, destinations=services.destinations(offline.plan))
+
+
+@contextmanager
+def _told(
+    services: Services, order: Order, prepare: Callable[[Services, Planned], Planned]
+) -> Iterator[tuple[Planned, Story, tuple[Handed, ...]]]:
+    """Plan, hold the project's lock, and write the reports however it ends."""
+    offline = plan_offline(services, Asked(loose=True, request=order.request))
+    plan = offline.plan
+    handed = read_handed_over(order.making.handed_over, plan, binding_of(plan))
+    me = Holder(work=Work.OTHER, name=plan.name, pid=os.getpid())
+    with one_at_a_time(services, me):
+        with services.ui.step("plan"):
+            planned = prepare(services, offline)
+            for warning in planned.warnings:
+                services.ui.warn(warning)
+        with Story(services=services, planned=planned).told() as story:
+            yield planned, story, handed
+
+
+def _journal(services: Services, planned: Planned) -> Journal:
+    """Continue what any engine has built."""
+    known = recorded_toolchain(services.config.output, planned.plan.name)
+    return continued(services, planned.plan, binding_of(planned.plan, known))
+
+
+def _kitchen(
+    services: Services, order: Order, planned: Planned, story: Story, journal: Journal
+) -> Kitchen:
+    staging = open_staging(services)
+    restock(services.config.output, journal, staging)
+    return Kitchen(
+        services=services,
+        planned=planned,
+        making=order.making,
+        journal=journal,
+        toolchain=toolchain_finder(services, story),
+        staging=staging,
+        story=story,
+    )
+
+
+def _together(rounds: list[Published]) -> Published:
+    """Give what several rounds published as one; a destination that failed once has failed."""
+    failed = {found: error for each in rounds for found, error in each.failed.items()}
+    images: dict[str, Manifest] = {}
+    for each in rounds:
+        images |= _new(each.images, images)
+    at = dict.fromkeys(found for each in rounds for found in each.at if found not in failed)
+    return Published(images=images, at=tuple(at), failed=failed)
+
+
+def _new(found: Mapping[str, Manifest], known: Mapping[str, Manifest]) -> Mapping[str, Manifest]:
+    return {name: manifest for name, manifest in found.items() if name not in known}
