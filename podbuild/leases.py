@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,17 @@ def leased_folder(parent: Path, remove: Callable[[Path], None]) -> Iterator[Path
             yield mine
         finally:
             remove(mine)
+
+
+def sweep(parent: Path) -> None:
+    """Remove what dead runs left, as far as this user may; files of other ids need a namespace."""
+    if not parent.is_dir():
+        return
+    with (parent / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for folder in parent.iterdir():
+            if _is_abandoned(folder):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_abandoned(folder: Path) -> bool:

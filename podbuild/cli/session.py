@@ -82,7 +82,8 @@ class Session:
 
     def services(self) -> Services:
         """Give what the recipes work with; the configuration is read here."""
-        from podbuild.retry import Budget, Retry  # noqa: PLC0415  # these take their time
+        from podbuild.leases import sweep  # noqa: PLC0415  # these take their time
+        from podbuild.retry import Budget, Retry  # noqa: PLC0415
         from podbuild.services import Services  # noqa: PLC0415
         from podbuild.store.client import Conduct  # noqa: PLC0415
         from podbuild.store.credentials import Keyring  # noqa: PLC0415
@@ -91,6 +92,9 @@ class Session:
         from podbuild.store.registries import Registries  # noqa: PLC0415
 
         config = self.config()
+        folders = self.folders(config.output)
+        for place in (folders.runtime, folders.cache):  # logins of a killed run, first of all
+            sweep(place / "runs")
         runner = self.runner.extended(cwd=config.root)
         retry = Retry(sleep=self.cancel.sleep, budget=Budget(RETRIES))
         registries = Registries(
@@ -106,7 +110,7 @@ class Session:
             ui=self.ui,
             runner=runner,
             cancel=self.cancel,
-            folders=self.folders(config.output),
+            folders=folders,
             opener=Opener(root=config.root, registries=registries),
             retry=retry,
         )
