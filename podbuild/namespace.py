@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import queue
 import re
 import shutil
@@ -227,11 +228,24 @@ def _entry(pid: int, order: _Order) -> tuple[str, ...]:
     return (*shared, "--", "setpriv", "--pdeathsig=KILL", "--")
 
 
+def outside_user() -> int:
+    """Give the user outside that engines are told of: this one, where that works.
+
+    For 0 they record blobs in /var/lib/containers, whatever XDG_DATA_HOME says; and a RUN fails
+    for a user without a home in the user database (containers/storage, unshare.HomeDir).
+    """
+    mine = [entry for entry in pwd.getpwall() if entry.pw_uid == os.getuid()]
+    for entry in (*mine, *sorted(pwd.getpwall(), key=lambda found: found.pw_uid)):
+        if entry.pw_uid and os.path.isdir(entry.pw_dir):  # noqa: PTH112  # text of a database
+            return entry.pw_uid
+    return os.getuid()
+
+
 def _engine_environment() -> Mapping[str, str]:
     """Give what tells the engines that they are in a user namespace already."""
     return {
         "_CONTAINERS_USERNS_CONFIGURED": "done",
-        "_CONTAINERS_ROOTLESS_UID": str(os.getuid()),
+        "_CONTAINERS_ROOTLESS_UID": str(outside_user()),
         "_CONTAINERS_ROOTLESS_GID": str(os.getgid()),
     }
 

@@ -35,7 +35,7 @@ from podbuild.engine import (
 from podbuild.folders import Folders
 from podbuild.leases import leased_folder
 from podbuild.model import JSONValue, Platform
-from podbuild.namespace import open_namespace
+from podbuild.namespace import open_namespace, outside_user
 from podbuild.plan import Job
 from podbuild.run import Runner
 from podbuild.storage_driver import StorageDriver, prove_storage_driver
@@ -124,7 +124,7 @@ class Workplace:
         mounts = self._mounts(job)
         mounts.mkdir(mode=0o700, parents=True, exist_ok=True)
         # buildah-build(1), cache mounts: $TMPDIR/buildah-cache-<id of the user outside>
-        (folder / f"buildah-cache-{os.getuid()}").symlink_to(mounts)
+        (folder / f"buildah-cache-{outside_user()}").symlink_to(mounts)
         try:
             yield folder
         finally:

@@ -172,6 +172,12 @@ def test_a_base_is_compressed_once_for_all_that_build_on_it(shop: Shop) -> None:
     assert [layer.digest for layer in shop.child("web").layers[: len(digests)]] == digests
 
 
+def test_records_of_known_blobs_are_podbuilds_own_and_apart_by_compression(shop: Shop) -> None:
+    """For root, engines would keep one record for all in /var/lib/containers."""
+    found = shop.place.workplace.storages.glob("blobs-*/containers/cache/blob-info-cache-*")
+    assert {path.parents[2].name for path in found} == {"blobs-gzip", "blobs-zstd"}
+
+
 def test_labels_are_stable_and_annotations_follow_the_format(shop: Shop) -> None:
     web = shop.place.config("web", shop.child("web"))["config"]
     assert isinstance(web, dict)
