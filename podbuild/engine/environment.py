@@ -33,11 +33,14 @@ def engine_environment(
 ) -> Mapping[str, str]:
     """Give what every engine process of a run gets; a storage and a job add their own.
 
-    A HOME that does not exist is replaced by an empty one, which engines need.
+    A HOME that does not exist is replaced by an empty one, which engines need; where it has no
+    folder for configuration, they would make one there.
     """
     found = {name: value for name, value in user.items() if name in ALLOWED}
     if not os.path.isdir(found.get("HOME", "")):  # noqa: PTH112  # an empty text is no folder
         found["HOME"] = str(files.home)
+    if not (found.get("XDG_CONFIG_HOME") or Path(found["HOME"], ".config").is_dir()):
+        found["XDG_CONFIG_HOME"] = str(files.home / ".config")
     folders = (*map(str, toolchain.path), user.get("PATH") or _PATH)
     return found | {
         "PATH": os.pathsep.join(folders),

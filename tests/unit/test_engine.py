@@ -247,6 +247,7 @@ def test_a_storage_says_its_folders_and_driver(
 
 
 def test_the_environment_is_an_allow_list(tmp_path: Path, toolchain: Toolchain) -> None:
+    (tmp_path / ".config").mkdir()
     files = EngineFiles(folder=tmp_path / "run")
     user = {
         "HOME": str(tmp_path),
@@ -268,6 +269,18 @@ def test_the_environment_is_an_allow_list(tmp_path: Path, toolchain: Toolchain) 
         "CONTAINERS_REGISTRIES_CONF": str(files.registries),
         "PODMAN_IGNORE_CGROUPSV1_WARNING": "1",
     }
+
+
+def test_engines_make_no_folder_for_configuration_in_a_home(
+    tmp_path: Path, toolchain: Toolchain
+) -> None:
+    files = EngineFiles(folder=tmp_path / "run")
+    home = {"HOME": str(tmp_path)}
+    instead = engine_environment(home, toolchain, files)
+    assert instead["HOME"] == str(tmp_path)
+    assert instead["XDG_CONFIG_HOME"] == str(files.home / ".config")
+    named = engine_environment({**home, "XDG_CONFIG_HOME": "/etc/mine"}, toolchain, files)
+    assert named["XDG_CONFIG_HOME"] == "/etc/mine"
 
 
 @pytest.mark.parametrize("home", ["", "/nonexistent"])
