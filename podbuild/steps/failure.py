@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from podbuild.errors import BuildError, DeadlineError, PodbuildError
+from podbuild.errors import BuildError, CredentialError, DeadlineError, PodbuildError
 from podbuild.run import CommandError, CommandTimeoutError, describe_code
 
 SHOWN = 20  # last lines of a job's output
@@ -15,6 +15,11 @@ _STEP = re.compile(r'building at STEP "(?P<step>.*?)": ')
 _GO_VALUE = re.compile(r" &\w+\.\w+\{.*$")  # buildah shows its own structures
 _RUN_CODE = re.compile(r"exit status (\d+)")
 _FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
+_REFUSED = re.compile(
+    r"unauthorized|authentication required|denied: requested access|403 \(?Forbidden",
+    re.IGNORECASE,
+)
+_NO_PLATFORM = re.compile(r"no image found in (image index|manifest list)")
 _TRANSIENT = re.compile(
     r"layer not known"
     r"|connection re(set|fused)|broken pipe|unexpected EOF|i/o timeout|TLS handshake timeout"
@@ -57,10 +62,17 @@ def explain(
             hint="raise the image's timeout",
             details=tail,
         )
-    if error.finished.code in _KILLED:
+    if error.finished.code in _KILLED and not _IN_RUN.search(text):
         return BuildError(
             f"{what}: the engine was killed",
             hint="out of memory? use fewer --jobs",
+            details=tail,
+        )
+    reason = _reason(tail)
+    if _REFUSED.search(reason) and not _IN_RUN.search(reason):
+        return CredentialError(
+            f"{what}: {reason}",
+            hint="log in to the registry that the base comes from, such as podman login docker.io",
             details=tail,
         )
     return _failed(what, error, tail, log)
@@ -79,7 +91,9 @@ def _failed(what: str, error: CommandError, tail: Sequence[str], log: str) -> Bu
         message = f"{what}: {reason or describe_code(error.finished.code)}"
     return BuildError(
         message,
-        hint=f"{log} has the whole output",
+        hint="one of its bases has no image for this platform"
+        if _NO_PLATFORM.search(reason)
+        else f"{log} has the whole output",
         details=tail,
         run_code=int(code[1]) if code else None,
     )

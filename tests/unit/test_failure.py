@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from podbuild.errors import BuildError, DeadlineError
+from podbuild.errors import BuildError, CredentialError, DeadlineError
 from podbuild.run import CommandError, CommandTimeoutError, Finished
 from podbuild.steps.failure import explain, is_transient
 
@@ -37,6 +37,33 @@ def test_another_step_is_told_with_its_reason() -> None:
 @pytest.mark.parametrize("code", [-9, 137])
 def test_a_killed_engine_may_lack_memory(code: int) -> None:
     assert "memory" in explain("web", failed("STEP 1", code=code)).hint
+
+
+def test_a_run_that_was_killed_is_not_the_engine() -> None:
+    line = 'Error: building at STEP "RUN make": while running runtime: exit status 137'
+    error = explain("web", failed(line, code=137))
+    assert error.message == "web: RUN make ended with code 137"
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "reading manifest trixie in r.example.com/base: unauthorized: authentication required",
+        "reading manifest 1 in docker.io/acme/base: denied: requested access is denied",
+    ],
+)
+def test_a_base_that_is_refused_is_a_matter_of_logins(reason: str) -> None:
+    line = f"Error: creating build container: unable to copy from source: {reason}"
+    error = explain("web", failed(line, code=125))
+    assert isinstance(error, CredentialError)
+    assert reason in error.message
+    in_run = f'Error: building at STEP "RUN curl": exit status 1: {reason}'
+    assert isinstance(explain("web", failed(in_run)), BuildError)
+
+
+def test_a_base_without_the_platform_is_told() -> None:
+    line = 'Error: choosing image: no image found in image index for architecture "arm64"'
+    assert "no image for this platform" in explain("web", failed(line, code=125)).hint
 
 
 @pytest.mark.parametrize(
