@@ -126,7 +126,7 @@ def _amounts(activity: Activity) -> tuple[str, str, RenderableType]:
     if not total:
         return elapsed, size(moved), ""
     bar = ProgressBar(total=total, completed=min(moved, total), width=20)
-    rate = Text(f" {speed(moved, activity.seconds)}", style="dim")
+    rate = Text(f" {speed(moved, activity.busy)}", style="dim")
     return elapsed, f"{size(moved)}/{size(total)}", Columns((bar, rate))
 
 
