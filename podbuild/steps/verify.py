@@ -7,7 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 
-from podbuild.errors import VerificationError
+from podbuild.errors import (
+    CredentialError,
+    PartialReleaseError,
+    PublishError,
+    VerificationError,
+)
 from podbuild.model import Descriptor, Digest, Manifest, Platform, Tag
 from podbuild.steps import Destination
 from podbuild.steps.remote import read_config
@@ -49,8 +54,19 @@ def verify(expectations: Iterable[Expectation]) -> tuple[Checked, ...]:
 
 
 def verify_or_raise(expectations: Iterable[Expectation]) -> tuple[Checked, ...]:
-    """Give what was checked; raises VerificationError that lists every difference."""
-    checked = verify(expectations)
+    """Give what was checked, of tags that have moved already.
+
+    Raises VerificationError that lists every difference, and PartialReleaseError where a
+    registry can't be asked: what else it raises would say that no tag has moved.
+    """
+    try:
+        checked = verify(expectations)
+    except (PublishError, CredentialError) as error:
+        raise PartialReleaseError(
+            f"all tags have moved, but can't be verified: {error.message}",
+            hint="run the same command again: it verifies what is there",
+            details=error.details,
+        ) from error
     problems = tuple(
         f"{found.expectation}: {problem}" for found in checked for problem in found.problems
     )

@@ -34,14 +34,14 @@ def kill_at_write(trial: Trial, undisturbed: Undisturbed, number: int, moment: s
     finishes(trial, undisturbed)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_kill_at_some_writes_of_the_journal(
     make_trial: MakeTrial, undisturbed: Undisturbed, seed: int
 ) -> None:
     kill_at_write(make_trial(), undisturbed, *moments(seed, undisturbed.writes))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_kill_at_some_time(make_trial: MakeTrial, undisturbed: Undisturbed, seed: int) -> None:
     trial = make_trial()
     trial.release_killed_after(random.Random(seed).uniform(0.3, 5.0))

@@ -6,7 +6,13 @@ import json
 
 import pytest
 
-from podbuild.errors import CredentialError, InterruptedBySignal, PublishError, VerificationError
+from podbuild.errors import (
+    CredentialError,
+    InterruptedBySignal,
+    PartialReleaseError,
+    PublishError,
+    VerificationError,
+)
 from podbuild.model import Descriptor, Digest, JSONValue, Manifest, MediaType, Platform, Tag
 from podbuild.steps import Destination
 from podbuild.steps.verify import Checked, Expectation, agree, check, verify_or_raise
@@ -163,6 +169,16 @@ def test_every_difference_is_in_one_error(store: ScriptedStore) -> None:
         verify_or_raise([expected(store)])
     assert caught.value.exit_code == 9
     assert all(line.startswith("registry/web:1.2.3: layer") for line in caught.value.details)
+
+
+@pytest.mark.parametrize("error", [PublishError("down"), CredentialError("denied")])
+def test_release_that_can_not_be_read_back_does_not_claim_that_no_tag_moved(
+    store: ScriptedStore, error: Exception
+) -> None:
+    store.before = failing(error, "get")
+    with pytest.raises(PartialReleaseError, match="all tags have moved") as caught:
+        verify_or_raise([expected(store)])
+    assert caught.value.exit_code == 8
 
 
 def test_nothing_expected_is_nothing_wrong() -> None:
