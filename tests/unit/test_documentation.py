@@ -1,0 +1,71 @@
+"""What people read says what the code does."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from podbuild.cli import COMMANDS
+from podbuild.config import load_config
+from podbuild.errors import EXIT_CODES
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def generated() -> Mapping[Path, str]:
+    """Give what scripts/reference.py would write."""
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "scripts/reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    files: Mapping[Path, str] = module.files()
+    return files
+
+
+@pytest.mark.parametrize("name", ["reference.md", "podbuild.schema.json"])
+def test_reference_is_what_scripts_reference_writes(name: str) -> None:
+    path = ROOT / "docs" / name
+    assert path.read_text() == generated()[path], "run .venv/bin/python scripts/reference.py"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_readme_has_a_row_for_every_command(command: str) -> None:
+    assert re.search(rf"^\| `podbuild {command}[` ]", README, re.MULTILINE)
+
+
+def test_readme_has_a_row_for_every_exit_code() -> None:
+    rows = re.findall(r"^\| (\d+)(?:, (\d+))? \| \S", README, re.MULTILINE)
+    documented = {int(code) for row in rows for code in row if code}
+    assert documented == EXIT_CODES.keys() | {143}
+
+
+@pytest.mark.parametrize("target", ["build", "push", "manifest", "release", "doctor"])
+def test_readme_shows_the_makefile_lines_that_this_project_uses(target: str) -> None:
+    line = re.search(rf"^{target}:.*\$\(PODBUILD\).*$", README, re.MULTILINE)
+    assert line is not None
+    assert line[0] in (ROOT / "Makefile").read_text().splitlines()
+
+
+def test_every_file_that_readme_links_to_exists() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+    missing = [link for link in links if not (ROOT / link).exists()]
+    assert missing == []
+
+
+def test_the_configuration_in_readme_is_valid(tmp_path: Path) -> None:
+    block = re.search(r"```toml\n(.*?)```", README, re.DOTALL)
+    assert block is not None
+    for name in ("base", "web"):
+        containerfile = tmp_path / "containerfiles" / name / "Containerfile"
+        containerfile.parent.mkdir(parents=True)
+        containerfile.write_text("FROM scratch\n")
+    (tmp_path / "podbuild.toml").write_text(block[1])
+    config = load_config(tmp_path / "podbuild.toml", {})
+    assert [image.name for image in config.images] == ["base", "web"]
+    assert [registry.name for registry in config.registries] == ["ghcr", "dockerhub"]
