@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from podbuild.context.ignore import Matcher
+from podbuild.context.remembered import Remembered
 from podbuild.errors import ConfigError
 
 GIT = ".git"
@@ -27,11 +28,14 @@ class Content:
 
 
 class Contents:
-    """Reads contexts, each file once per run. Safe to share between threads."""
+    """Reads contexts, each once per run. Safe to share between threads.
 
-    def __init__(self) -> None:
+    `remembered` is a file that keeps the digests of files that have not changed since.
+    """
+
+    def __init__(self, remembered: Path | None = None) -> None:
         self._known: dict[tuple[Path, tuple[str, ...]], Content] = {}
-        self._files: dict[str, tuple[tuple[int, ...], str]] = {}
+        self._files = Remembered(remembered)
         self._lock = threading.Lock()
 
     def of(self, folder: Path, matcher: Matcher) -> Content:
@@ -43,6 +47,7 @@ class Contents:
             key = (folder, matcher.patterns)
             if key not in self._known:
                 self._known[key] = self._read(folder, matcher)
+                self._files.save()
             return self._known[key]
 
     def _read(self, folder: Path, matcher: Matcher) -> Content:
@@ -80,14 +85,12 @@ class Contents:
         return f"{name}\0{kind:o}\0{mode:o}\0{_attributes(path)}\0{what}"
 
     def _file_digest(self, path: str, facts: os.stat_result) -> str:
-        """Hash a file once per run, as long as nothing about it changes."""
-        marks = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
-        known = self._files.get(path)
-        if known and known[0] == marks:
-            return known[1]
+        known = self._files.get(path, facts)
+        if known:
+            return known
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123  # names need not be UTF-8
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        self._files[path] = (marks, digest)
+        self._files.put(path, facts, digest)
         return digest
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,3 +107,32 @@ def test_a_file_that_cannot_be_read_is_named(folder: Path) -> None:
     assert read(folder).files == 2  # a link to nothing can be sent
     with pytest.raises(ConfigError, match="no such folder"):
         read(folder / "missing")
+
+
+def test_what_was_read_before_is_trusted_while_nothing_changes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = folder.parent / "kept"
+    everything = Matcher(())
+    later = time.time_ns() + 10_000_000_000
+    monkeypatch.setattr(time, "time_ns", lambda: later)
+    before = Contents(kept).of(folder, everything)
+    secret = folder / "src" / "main.py"
+    damaged = kept.read_text().replace(hashlib.sha256(b"print()").hexdigest(), "trusted")
+    kept.write_text(damaged)
+    assert Contents(kept).of(folder, everything) != before  # it was not read again
+    secret.write_text("PRINT()")
+    assert Contents(kept).of(folder, everything) == read(folder, "nothing")  # now it was
+
+
+def test_a_file_that_has_just_changed_is_not_remembered(folder: Path) -> None:
+    kept = folder.parent / "kept"
+    Contents(kept).of(folder, Matcher(()))
+    assert not kept.exists() or "main.py" not in kept.read_text()
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"schema": 2, "files": {}}', '{"schema": 1}'])
+def test_a_record_that_is_broken_is_no_record(folder: Path, text: str) -> None:
+    kept = folder.parent / "kept"
+    kept.write_text(text)
+    assert Contents(kept).of(folder, Matcher(())) == read(folder, "nothing")
