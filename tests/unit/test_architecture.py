@@ -16,9 +16,19 @@ PACKAGE = Path(podbuild.__file__).parent
 # Each may import only from those above it. A folder is one name here.
 LAYERS = (
     {"errors"},
-    {"cancel", "context", "folders", "leases", "measure", "model", "retry", "schedule"}
+    {"cancel", "folders", "leases", "measure", "model", "retry", "schedule"}
     | {"storage_probe", "namespace_init", "versions"},
-    {"caches", "containerfile", "emulation", "journal", "labels", "lock", "redact", "run"}
+    {
+        "caches",
+        "containerfile",
+        "context",
+        "emulation",
+        "journal",
+        "labels",
+        "lock",
+        "redact",
+        "run",
+    }
     | {"template"},
     {"config", "idmap", "tags", "toolchain", "ui"},
     {"git", "namespace", "store"},
