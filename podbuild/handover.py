@@ -16,7 +16,7 @@ from pathlib import Path
 from podbuild.errors import ConfigError, PodbuildError, VerificationError
 from podbuild.journal import ASSEMBLED, BUILT, NAME, Binding, Journal, read_journal, unwritable
 from podbuild.known import Record
-from podbuild.model import Descriptor, Digest, Manifest, Tag
+from podbuild.model import Descriptor, Digest, Manifest, Platform, Tag
 from podbuild.plan import Job, Plan
 from podbuild.report import Origin
 from podbuild.steps.building import staged_tag
@@ -41,7 +41,6 @@ def layout_of(folder: Path) -> LayoutStore:
 def job_tag(job: Job) -> Tag:
     """Give the tag of one platform's image.
 
-    >>> from podbuild.model import Platform
     >>> job_tag(Job("web", Platform("linux", "arm64")))
     Tag(text='web-linux-arm64')
     """
@@ -63,14 +62,15 @@ def _name(image: str) -> str:
 # Writing.
 
 
-def hand_over(folder: Path, pool: Pool, named: Mapping[Tag, Manifest]) -> None:
-    """Make `folder/staging` hold exactly these images: links to the pool's files, else copies.
+def hand_over(folder: Path, journal: Journal, staging: Staging) -> None:
+    """Make `folder/staging` hold what a release has staged: links to the pool's files, else copies.
 
     Layers that are not in the pool lie in a registry and stay there. What podbuild put there
-    before and is not among these goes; what others put there stays. Raises BuildError when no
-    space is left, ConfigError when the folder can't be written.
+    for another release goes; what others put there stays. Raises BuildError when no space is
+    left, ConfigError when the folder can't be written.
     """
-    layout = layout_of(folder)
+    layout, pool = layout_of(folder), staging.pool
+    named = dict(_staged(journal, staging))
     try:
         with layout.editing() as entries:
             for manifest in named.values():
@@ -80,6 +80,20 @@ def hand_over(folder: Path, pool: Pool, named: Mapping[Tag, Manifest]) -> None:
             _sweep(layout, pool, before, entries)
     except OSError as error:
         raise unwritable(layout.path, error) from error
+
+
+def _staged(journal: Journal, staging: Staging) -> Iterator[tuple[Tag, Manifest]]:
+    for key, value in journal.items(BUILT):
+        record = Record.from_json(value)
+        manifest = staging.manifest(record.digest) if record else None
+        if manifest is not None:
+            image, _, platform = key.rpartition(" ")
+            yield job_tag(Job(image, Platform.parse(platform))), manifest
+    for image, _ in journal.items(ASSEMBLED):
+        digest = journal.digest(ASSEMBLED, image)
+        manifest = staging.manifest(digest) if digest else None
+        if manifest is not None:
+            yield image_tag(image, manifest), manifest
 
 
 def _entries(

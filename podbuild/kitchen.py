@@ -139,12 +139,7 @@ class Engines:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def build(
-        self,
-        recipes: Mapping[Job, Recipe],
-        results: Results,
-        on_built: Callable[[BuiltImage], None],
-    ) -> Built:
+    def build(self, recipes: Mapping[Job, Recipe], results: Results) -> Built:
         """Build what is not known; `Built.check` raises the first failure.
 
         Raises CredentialError before anything is built when a build secret is missing.
@@ -160,7 +155,6 @@ class Engines:
 
         def remember(built: BuiltImage) -> None:
             results.remember(built)
-            on_built(built)
             image = kitchen.plan.image(built.job.image)
             if image.published and image.is_index:
                 kitchen.offer(image.name, built.manifest)

@@ -63,10 +63,10 @@ class Record:
 
 
 def recorded(plan: Plan, journal: Journal, staging: Staging) -> Iterator[tuple[Job, Record, Known]]:
-    """Give what the journal says of the plan's jobs, where the image is staged, as it is."""
+    """Give what the journal says of images to publish that are staged, whatever their inputs."""
     for job in plan.jobs:
         record = Record.from_json(journal.get(BUILT, str(job)))
-        if record is None:
+        if record is None or not plan.image(job.image).published:
             continue
         store = staging.repository(repository_name(job.image))
         manifest = store.manifest(record.digest)

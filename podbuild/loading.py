@@ -12,7 +12,9 @@ from podbuild.engine import (
     CommandLine,
     EngineFiles,
     RegistriesConf,
+    Storage,
     engine_environment,
+    storage_conf,
     user_policy,
     write_files,
 )
@@ -22,6 +24,7 @@ from podbuild.model import Manifest, Platform
 from podbuild.namespace import open_namespace
 from podbuild.plan import Job
 from podbuild.run import CommandError
+from podbuild.storage_driver import StorageDriver, prove_storage_driver
 from podbuild.store.copy import copy_image
 from podbuild.store.entries import named_index_bytes
 from podbuild.store.files import write_whole
@@ -31,6 +34,7 @@ from podbuild.toolchain import Toolchain
 
 # What decides where containers/storage keeps images (containers-storage.conf(5)).
 _STORAGE = ("XDG_DATA_HOME", "XDG_RUNTIME_DIR", "CONTAINERS_STORAGE_CONF", "STORAGE_DRIVER")
+_MACHINE = (Path("/etc/containers/storage.conf"), Path("/usr/share/containers/storage.conf"))
 
 
 def load_images(kitchen: Kitchen, images: Mapping[Job, Manifest]) -> None:
@@ -53,6 +57,11 @@ def load_images(kitchen: Kitchen, images: Mapping[Job, Manifest]) -> None:
             toolchain=toolchain,
         )
         environment = _environment(services.environment, toolchain, files)
+        if os.getuid() == 0 and "CONTAINERS_STORAGE_CONF" not in environment:
+            driver = prove_storage_driver(
+                services.runner, namespace, services.folders.cache, toolchain.fuse_overlayfs
+            )
+            environment["CONTAINERS_STORAGE_CONF"] = str(_storage_of_root(files, driver))
         run = namespace.inside(services.runner).extended(environment)
         command = CommandLine(
             engine=toolchain.engine, registries=files.registries, policy=files.policy
@@ -69,6 +78,17 @@ def load_images(kitchen: Kitchen, images: Mapping[Job, Manifest]) -> None:
                     hint="does `podman images` work for this user?",
                 ) from error
             services.ui.info(f"loaded {job} as {name}")
+
+
+def _storage_of_root(files: EngineFiles, driver: StorageDriver) -> Path:
+    """Give the machine's storage.conf: inside the namespace an engine would take root's HOME."""
+    for path in _MACHINE:
+        if path.is_file():
+            return path
+    graph, run = Path("/var/lib/containers/storage"), Path("/run/containers/storage")
+    own = files.storage("root")
+    own.write_text(storage_conf(Storage(graph=graph, run=run, driver=driver)))
+    return own
 
 
 def _chosen(kitchen: Kitchen, images: Mapping[Job, Manifest]) -> Iterator[tuple[Job, Manifest]]:

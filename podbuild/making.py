@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from podbuild.emulation import native_architecture
 from podbuild.errors import ConfigError, PodbuildError
-from podbuild.handover import hand_over, image_tag, job_tag
+from podbuild.handover import hand_over
 from podbuild.inputs import InputHash, Recipe, Surroundings, input_hash, make_recipe, outside_images
 from podbuild.kitchen import Engines, Kitchen, open_pinner
 from podbuild.known import Results, jobs_to_do, recorded
@@ -69,14 +69,14 @@ def staged_images(kitchen: Kitchen) -> tuple[Mapping[str, Manifest], ...]:
     for job, record, known in recorded(kitchen.plan, kitchen.journal, kitchen.staging):
         made.parts[job] = BuiltImage(job=job, manifest=known.manifest, reason=known.reason)
         made.inputs[job] = record.inputs
-    if not any(kitchen.plan.image(job.image).published for job in made.parts):
+    if not made.parts:
         raise ConfigError("nothing is staged", hint="podbuild build")
     _tell(kitchen, made)
     rounds: dict[str, list[Manifest]] = {}
     for image in kitchen.plan.images:
         whole = kitchen.assembled(image.name)
         parts = [each.manifest for job, each in made.parts.items() if job.image == image.name]
-        if image.published and parts:
+        if parts:
             rounds[image.name] = [whole] if whole and _holds(whole, parts) else parts
     kitchen.story.images = {
         name: found[0] for name, found in rounds.items() if found[0] == kitchen.assembled(name)
@@ -114,16 +114,14 @@ def _build(kitchen: Kitchen, engines: Engines, made: Made) -> None:
     missing = [job for job in todo if job not in results.known]
     if missing and kitchen.making.skip_build:
         raise _not_staged(missing)
-    if missing:
-        built = engines.build(
-            {job: recipes[job] for job in todo},
-            results,
-            lambda image: made.parts.__setitem__(image.job, image),
-        )
-        built.check()
-        made.parts.update(built.images)
     results.remember_reused(made.parts.values())
-    _tell(kitchen, made)
+    if missing:
+        built = engines.build({job: recipes[job] for job in todo}, results)
+        made.parts.update(built.images)
+        _tell(kitchen, made)
+        built.check()
+    else:
+        _tell(kitchen, made)
 
 
 def _take(kitchen: Kitchen, made: Made) -> None:
@@ -160,17 +158,11 @@ def _handing_over(kitchen: Kitchen) -> Iterator[Made]:
         yield made
     except PodbuildError:
         try:
-            _hand_over(kitchen, made)
+            hand_over(kitchen.services.config.output, kitchen.journal, kitchen.staging)
         except PodbuildError as problem:
             kitchen.services.ui.warn(problem.message)
         raise
-    _hand_over(kitchen, made)
-
-
-def _hand_over(kitchen: Kitchen, made: Made) -> None:
-    named = {job_tag(job): each.manifest for job, each in made.parts.items()}
-    named |= {image_tag(name, manifest): manifest for name, manifest in made.images.items()}
-    hand_over(kitchen.services.config.output, kitchen.staging.pool, named)
+    hand_over(kitchen.services.config.output, kitchen.journal, kitchen.staging)
 
 
 def _prepare(kitchen: Kitchen) -> tuple[Mapping[Job, Recipe], Mapping[Job, InputHash]]:

@@ -84,7 +84,8 @@ def _remarks(report: Report) -> Iterator[str]:
 
 
 def _end(report: Report) -> Iterator[str]:
-    yield f"{report.project} {report.name}: {_result(report)} in {duration(report.seconds)}"
+    what = f"{report.project} {report.name}".rstrip()
+    yield f"{what}: {_result(report)} in {duration(report.seconds)}"
     line = run_line(report)
     if line:
         yield f"run it: {line}"
