@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from urllib.parse import urlsplit, urlunsplit
 
 from podbuild.errors import CleanupError, CredentialError
@@ -189,7 +189,7 @@ def limit_wait(answer: Response, now: float) -> float | None:
     """
     if answer.status not in (403, 429):
         return None
-    problem = read_problem(answer)
+    problem = read_problem(answer, datetime.fromtimestamp(now, UTC))
     if problem.wait is not None:
         return problem.wait
     if answer.header("x-ratelimit-remaining") == "0":

@@ -17,7 +17,10 @@ from podbuild.model import Digest, Tag
 from podbuild.retention import Policy, prune_policy
 from podbuild.steps.cleanup import Cleaned, apply_plan, plan_repository, prune_repository
 from podbuild.store import RemovalKind
+from podbuild.store.hub_api import HubApi
+from podbuild.store.remove_dockerhub import DockerHubRemover
 from podbuild.store.removers import Removers
+from podbuild.store.secret import Credential
 from podbuild.template import Template
 from tests.cleaning import SECRET, Scene, platforms, scene
 from tests.fakes.github import Token
@@ -243,6 +246,14 @@ def test_rule_12_a_404_on_delete_counts_only_when_a_read_agrees(kind: str, tmp_p
         assert here.there() == set(here.images)
 
 
+def test_rule_12_a_tag_that_docker_hub_still_shows_is_not_gone(tmp_path: Path) -> None:
+    unknown = Status(404, b'{"message":"tag not found"}')
+    with two_images("hub", tmp_path, On("DELETE", "/tags/", fault=unknown)) as here:
+        with pytest.raises(CleanupError, match="still here"):
+            here.again().remover.remove_tag(Tag("old-1"), here.images["old"].digest)
+        assert here.tags() == {"old-1", "1.0.0"}
+
+
 def test_rule_12_a_token_that_reads_but_does_not_delete_is_told(tmp_path: Path) -> None:
     with two_images("ghcr", tmp_path) as here:
         assert here.github is not None
@@ -369,6 +380,21 @@ def test_docker_hubs_token_is_renewed_when_it_expires(new: bool, tmp_path: Path)
         assert here.tags() == {"1.0.0"}
         paths = [one.path for one in here.hub.api.requests("POST")]
         assert paths.count("/v2/auth/token" if new else "/v2/users/login") == 2
+
+
+def test_docker_hubs_token_is_renewed_by_its_age_before_it_expires(tmp_path: Path) -> None:
+    with two_images("hub", tmp_path) as here:
+        remover = here.again().remover
+        assert isinstance(remover, DockerHubRemover)
+        now = [0.0]
+        credential = Credential(username="acme", secret=SECRET, source="the test")
+        api = HubApi(remover.api._rest, credential, "acme/web", clock=lambda: now[0])
+        assert here.hub is not None
+        logins = len(here.hub.api.requests("POST"))
+        for minute in (0, 4, 9, 13):
+            now[0] = 60.0 * minute
+            assert api.has(Tag("1.0.0"))
+        assert len(here.hub.api.requests("POST")) == logins + 2
 
 
 def test_long_lists_are_read_to_their_end(tmp_path: Path) -> None:

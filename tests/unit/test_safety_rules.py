@@ -26,7 +26,8 @@ from podbuild.steps.chart import Place
 from podbuild.steps.cleanup import apply_plan, plan_repository, prune_repository
 from podbuild.store import Abilities, Inventory, Removal, RemovalKind
 from podbuild.store.memory import MemoryStore
-from podbuild.store.rest import Pace
+from podbuild.store.problem import Response
+from podbuild.store.rest import Pace, limit_wait
 from podbuild.tags import Range
 from podbuild.versions import Version
 from tests.graphs import NOW, ago, attached, digest_of, graph_of
@@ -331,6 +332,27 @@ def test_rule_06_a_view_that_is_not_the_same_twice_deletes_nothing() -> None:
     assert len(store.named) == 3
 
 
+def test_rule_06_that_a_manifest_is_missing_must_be_said_twice() -> None:
+    subject = image("subject")
+    referrer = image("referrer", subject=subject)
+    store = filled((image("kept"), "latest"), (subject, "1.0.0"), (referrer, ""))
+
+    asked: list[Digest] = []
+
+    class Flickering(MemoryStore):
+        def manifest(self, target: Tag | Digest) -> Manifest | None:
+            if target == subject.digest and not asked:
+                asked.append(subject.digest)
+                return None
+            return super().manifest(target)
+
+    flickering = Flickering(manifests=store.manifests, named=store.named)
+    remover = MemoryRemover(store, ALONE, untagged=False)
+    place = Place(key="r", store=flickering, remover=remover)
+    with pytest.raises(CleanupError, match="comes and goes"):
+        prune_repository(place, policy(ALL), Cancel())
+
+
 # 7: a least age for what nothing names
 
 
@@ -560,3 +582,23 @@ def test_rule_13_no_more_than_180_deletions_a_minute() -> None:
     for _ in range(181):
         pace()
     assert now[0] - 100.0 >= 59.9
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "expected"),
+    [
+        (429, {"retry-after": "7"}, b"{}", 7.0),
+        (429, {"x-retry-after": "1000000030"}, b"{}", 30.0),
+        (429, {}, b"Too Many Requests (HAP429).", 0.0),
+        (403, {"retry-after": "60"}, b'{"message":"secondary rate limit"}', 60.0),
+        (403, {}, b'{"message":"You have exceeded a secondary rate limit"}', 60.0),
+        (403, {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1000000040"}, b"{}", 40.0),
+        (403, {"x-ratelimit-remaining": "9"}, b'{"message":"Must have admin rights"}', None),
+        (404, {"x-ratelimit-remaining": "0"}, b"{}", None),
+    ],
+)
+def test_rule_13_a_limit_is_told_from_a_missing_right_and_waited_for_as_asked(
+    status: int, headers: dict[str, str], body: bytes, expected: float | None
+) -> None:
+    answer = Response(method="DELETE", url="https://x/y", status=status, headers=headers, body=body)
+    assert limit_wait(answer, 1_000_000_000.0) == expected
