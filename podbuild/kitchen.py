@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -65,7 +65,11 @@ class Kitchen:
     staging: Staging
     story: Story
     offer: Callable[[str, Manifest], None] = lambda _image, _manifest: None
-    contents: Contents = field(default_factory=Contents)
+
+    @cached_property
+    def contents(self) -> Contents:
+        """Give the reader of contexts; files that have not changed are not read again."""
+        return Contents(self.services.folders.cache / "contents.json")
 
     @property
     def plan(self) -> Plan:
