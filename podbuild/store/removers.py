@@ -25,6 +25,11 @@ from podbuild.store.rest import RestClient
 
 _LOOK_AGAIN = Retry(attempts=4, base=1.0, cap=8.0)  # for what an API shows a moment later
 
+_LOGINS = {
+    hub_api.API: "podman login docker.io, set DOCKERHUB_USERNAME and DOCKERHUB_TOKEN, or ",
+    github_api.API: "podman login ghcr.io, set GITHUB_TOKEN, or ",
+}
+
 
 @dataclass(frozen=True)
 class Removers:
@@ -108,10 +113,10 @@ class Removers:
         if found is None and base in (hub_api.API, github_api.API):
             found = keyring.find(store.repository, registry.name)
         if found is None or found.kind is not CredentialKind.PASSWORD:
-            name = registry.variable
+            stem = f"PODBUILD_{registry.variable}"
             raise CredentialError(
                 f"{host}: there is no login for deleting from {store.name}",
-                hint=f"set PODBUILD_{name}_USERNAME and PODBUILD_{name}_TOKEN",
+                hint=f"{_LOGINS.get(base, '')}set {stem}_USERNAME and {stem}_TOKEN",
             )
         return found
 
