@@ -1,0 +1,115 @@
+"""After a release: what its moving tags left goes, once, and a failure undoes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from podbuild.cleaning import record_superseded, remove_superseded
+from podbuild.cli.options import Common
+from podbuild.cli.session import open_session
+from podbuild.errors import CleanupError
+from podbuild.journal import SUPERSEDED, Binding, Journal
+from podbuild.model import Manifest, Tag
+from podbuild.plan import Plan
+from podbuild.relocate import Scope, plan_of
+from podbuild.services import Services
+from podbuild.store.layout import LayoutStore
+from podbuild.superseded import Ledger
+from tests.images import make_image, make_index
+
+pytestmark = pytest.mark.integration
+
+CONFIG = """
+[project]
+name = "shop"
+
+[images.web]
+containerfile = "Containerfile"
+
+[registries.here]
+kind = "layout"
+path = "registry/{image}"
+
+[tags]
+branches = { main = ["edge"] }
+
+[retention]
+superseded = true
+grace = "0s"
+"""
+
+
+@pytest.fixture
+def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
+    (tmp_path / "podbuild.toml").write_text(CONFIG)
+    (tmp_path / "Containerfile").write_text("FROM scratch\n")
+    for name in ("STATE", "CACHE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name.lower()))
+    with open_session(Common(directory=tmp_path)) as session:
+        yield session.services()
+
+
+def store_of(services: Services) -> LayoutStore:
+    long_ago = datetime.now(UTC) - timedelta(days=3)
+    return LayoutStore(services.config.root / "registry/web", clock=lambda: long_ago)
+
+
+def push(services: Services, name: str, *tags: str) -> Manifest:
+    store = store_of(services)
+    image = make_image(store, name.encode())
+    index = make_index(store, amd64=image, arm64=make_image(store, b"the same"))
+    for tag in tags:
+        store.put_manifest(index, Tag(tag))
+    return index
+
+
+def clean(services: Services, *left: Manifest) -> int:
+    """Do as a release does whose journal says what its tags left; give how many went."""
+    binding = Binding(release="1.0.0", commit="", configuration="", toolchain="")
+    journal = Journal(services.config.output / "state.json", binding, {})
+    for index in left:
+        journal.record(SUPERSEDED, f"here/web@{index.digest}", "edge")
+    record_superseded(services, journal)
+    plan: Plan = plan_of(services, Scope())
+    done = remove_superseded(services, plan, services.destinations(plan))
+    return sum(each.outcome == "removed" for each in done)
+
+
+def test_what_a_moving_tag_left_goes_once_and_is_struck_out(services: Services) -> None:
+    first = push(services, "first", "edge")
+    second = push(services, "second", "edge")
+    store = store_of(services)
+    assert clean(services, first) == 2
+    assert store.head(first.digest) is None
+    assert all(store.head(child.digest) for child in second.children)
+    assert clean(services) == 0
+    assert Ledger.of(services.folders, services.config.root).read() == {}
+
+
+def test_what_a_version_tag_names_is_not_touched(services: Services) -> None:
+    first = push(services, "first", "edge", "1.0.0")
+    push(services, "second", "edge")
+    assert clean(services, first) == 0
+    assert store_of(services).head(Tag("1.0.0")) is not None
+    assert all(store_of(services).head(child.digest) for child in first.children)
+
+
+def test_a_cleanup_that_fails_is_exit_12_and_goes_on_the_next_time(services: Services) -> None:
+    first = push(services, "first", "edge")
+    second = push(services, "second", "edge")
+    store = store_of(services)
+    file = store.blob_file(second.children[0].digest)
+    data = file.read_bytes()
+    file.unlink()
+    with pytest.raises(CleanupError, match="the release is out") as told:
+        clean(services, first)
+    assert told.value.exit_code == 12
+    assert store.head(first.digest) is not None
+    file.write_bytes(data)
+    assert clean(services) == 2
+    assert store.head(first.digest) is None
+    assert store.head(Tag("edge")) is not None
