@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Callable
 
 import pytest
 
 from tests.soak.conftest import Undisturbed
 from tests.soak.trials import Trial, moments
+from tests.toolchains import SYSTEM_PATH, own_folders
 
 pytestmark = pytest.mark.integration
 MakeTrial = Callable[..., Trial]
@@ -44,7 +46,7 @@ def test_kill_at_some_writes_of_the_journal(
 @pytest.mark.parametrize("seed", range(2))
 def test_kill_at_some_time(make_trial: MakeTrial, undisturbed: Undisturbed, seed: int) -> None:
     trial = make_trial()
-    trial.release_killed_after(random.Random(seed).uniform(0.3, 5.0))
+    trial.release_signalled((random.Random(seed).uniform(0.3, 5.0), signal.SIGKILL))
     finishes(trial, undisturbed)
 
 
@@ -54,6 +56,61 @@ def test_two_kills_in_a_row(make_trial: MakeTrial, undisturbed: Undisturbed) -> 
     trial.check_nothing_partial()
     trial.release(kill=(9, "after"))
     finishes(trial, undisturbed)
+
+
+def stop(trial: Trial, undisturbed: Undisturbed, seed: int) -> None:
+    """Ask a run to stop, politely or twice; then run it again."""
+    chance = random.Random(seed)
+    number, code = chance.choice(((signal.SIGINT, 130), (signal.SIGTERM, 143)))
+    seconds = chance.uniform(1.0, 6.0)
+    signals = [(seconds, number)]
+    if chance.random() < 0.3:
+        signals.append((seconds + chance.uniform(0.0, 0.5), number))
+    ended = trial.release_signalled(*signals)
+    if ended.code < 0:  # it came before there was anything to stop
+        assert ended.code == -number, ended.said
+    else:
+        assert ended.code in (0, code), ended.said
+    finishes(trial, undisturbed)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_stop_at_some_time(make_trial: MakeTrial, undisturbed: Undisturbed, seed: int) -> None:
+    stop(make_trial(), undisturbed, seed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(100, 140))
+def test_stop_at_any_time(make_trial: MakeTrial, undisturbed: Undisturbed, seed: int) -> None:
+    stop(make_trial(), undisturbed, seed)
+
+
+def real_engine() -> dict[str, str]:
+    """Give the environment of a run with the toolchain that `make test` installs."""
+    return {
+        "PATH": SYSTEM_PATH,
+        "PODBUILD_TOOLCHAIN": "private",
+        "XDG_STATE_HOME": str(own_folders().state.parent),
+    }
+
+
+def kill_with_a_real_engine(make_trial: MakeTrial, seed: int) -> None:
+    reference = make_trial(**real_engine())
+    ended = reference.release()
+    assert ended.code == 0, ended.said
+    trial = make_trial(**real_engine())
+    trial.release(kill=moments(seed, reference.writes()))
+    finishes(trial, Undisturbed(digests=reference.check_finished(), writes=0))
+
+
+def test_kill_with_a_real_engine_at_some_write(make_trial: MakeTrial) -> None:
+    kill_with_a_real_engine(make_trial, 1)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(200, 230))
+def test_kill_with_a_real_engine_at_any_write(make_trial: MakeTrial, seed: int) -> None:
+    kill_with_a_real_engine(make_trial, seed)
 
 
 @pytest.mark.soak
@@ -69,5 +126,5 @@ def test_kill_at_every_write_of_the_journal(
 @pytest.mark.parametrize("seed", range(100, 150))
 def test_kill_at_any_time(make_trial: MakeTrial, undisturbed: Undisturbed, seed: int) -> None:
     trial = make_trial()
-    trial.release_killed_after(random.Random(seed).uniform(0.3, 6.0))
+    trial.release_signalled((random.Random(seed).uniform(0.3, 6.0), signal.SIGKILL))
     finishes(trial, undisturbed)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import threading
@@ -82,7 +81,7 @@ class Trial:
         for image in IMAGES:
             place = self.folder / "project" / image
             place.mkdir(parents=True)
-            (place / "Containerfile").write_text(f"FROM scratch\nLABEL soak={image}\n")
+            (place / "Containerfile").write_text(f"FROM scratch\nCOPY . /{image}\n")
         text = CONFIG.format(platforms=json.dumps(PLATFORMS))
         (self.project / "podbuild.toml").write_text(text)
         (self.project / ".gitignore").write_text("/dist/\n")
@@ -132,13 +131,18 @@ class Trial:
         said, _ = process.communicate(timeout=PATIENCE)
         return Ended(code=process.returncode, said=said)
 
-    def release_killed_after(self, seconds: float) -> Ended:
-        """Kill a run -9 after some time, wherever it is then."""
+    def release_signalled(self, *signals: tuple[float, int]) -> Ended:
+        """Send signals to a run, each after some seconds, wherever it is then."""
         with self.start() as process:
-            timer = threading.Timer(seconds, process.send_signal, (signal.SIGKILL,))
-            timer.start()
+            timers = [
+                threading.Timer(seconds, process.send_signal, (number,))
+                for seconds, number in signals
+            ]
+            for timer in timers:
+                timer.start()
             ended = self.finish(process)
-            timer.cancel()
+            for timer in timers:
+                timer.cancel()
         return ended
 
     def environment(self) -> dict[str, str]:
