@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from podbuild.build_secrets import find_secrets
+from podbuild.config import Registry
 from podbuild.context import Contents
 from podbuild.engine import RegistriesConf, user_registries_conf, with_own
 from podbuild.engine.registries import Mirror
@@ -116,17 +117,25 @@ def open_pinner(kitchen: Kitchen) -> Pinner:
 
 
 def _open_base(services: Services, mirror: Mirror) -> Store:
-    """Open where a base comes from, with the CA that the configuration names for that host."""
+    """Open where a base comes from; what the configuration says of that host holds here too."""
     repository = place_of(mirror)
-    configured = (
-        each.ca
-        for each in services.config.registries
-        if each.repository and each.repository.text.partition("/")[0] == repository.host
-    )
+    configured = _by_host(services).get(repository.host)
     endpoint = Endpoint(
-        host=repository.host, insecure=mirror.insecure, ca=next(filter(None, configured), None)
+        host=repository.host,
+        insecure=mirror.insecure,
+        ca=configured.ca if configured else None,
     )
-    return services.opener.registries.open(repository, endpoint)
+    name = configured.name if configured else ""
+    return services.opener.registries.open(repository, endpoint, name)
+
+
+def _by_host(services: Services) -> Mapping[str, Registry]:
+    """Give the first configured registry of each host."""
+    found: dict[str, Registry] = {}
+    for each in services.config.registries:
+        if each.repository is not None:
+            found.setdefault(each.repository.text.partition("/")[0], each)
+    return found
 
 
 class Engines:
@@ -230,6 +239,9 @@ class Engines:
         conf = registries_conf(services)
         pins = [text for _, text in kitchen.journal.items(PINS) if isinstance(text, str)]
         repositories = repositories_of(pins, conf)
+        known = _by_host(services)
+        names = {host: registry.name for host, registry in known.items()}
+        serving = [known[host] for host in {each.host for each in repositories} if host in known]
         ground = Ground(
             runner=services.runner,
             folders=services.folders,
@@ -238,8 +250,9 @@ class Engines:
             project=services.config.root,
             platforms=self._platforms,
             registries=conf,
-            logins=services.opener.registries.keyring.entries(repositories),
+            logins=services.opener.registries.keyring.entries(repositories, names),
             staging=self._staging.login,
+            authorities=tuple(sorted({each.ca for each in serving if each.ca is not None})),
         )
         return self._stack.enter_context(open_workplace(ground))
 

@@ -60,6 +60,7 @@ class CommandLine:
     engine: Engine
     registries: Path  # registries.conf
     policy: Path  # policy.json
+    certificates: Path | None = None  # folder with CAs of the registries that bases come from
 
     @property
     def dialect(self) -> Dialect:
@@ -70,7 +71,7 @@ class CommandLine:
         """Give the argv of one build."""
         return (
             *self._start("build"),
-            f"--signature-policy={self.policy}",
+            *self._trust(),
             *_build_options(order),
             str(order.recipe.context),
         )
@@ -121,7 +122,7 @@ class CommandLine:
             *self._start("pull"),
             "--quiet",
             "--policy=always",
-            f"--signature-policy={self.policy}",
+            *self._trust(),
             reference,
         )
 
@@ -132,6 +133,11 @@ class CommandLine:
     def info(self) -> tuple[str, ...]:
         """Give the argv that opens the storage, which fails where its driver can't work."""
         return self._start("info")
+
+    def _trust(self) -> Iterator[str]:
+        yield f"--signature-policy={self.policy}"
+        if self.certificates:
+            yield f"--cert-dir={self.certificates}"
 
     def _start(self, *command: str) -> tuple[str, ...]:
         return (str(self.engine.path), f"--registries-conf={self.registries}", *command)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from podbuild.engine.registries import RegistriesConf, render
 from podbuild.engine.storage import Storage
+from podbuild.errors import ConfigError
 from podbuild.model import JSONValue
 from podbuild.toolchain.model import Toolchain
 
@@ -46,6 +47,11 @@ class EngineFiles:
     def containers(self) -> Path:
         """Give containers.conf."""
         return self.folder / "containers.conf"
+
+    @property
+    def certificates(self) -> Path:
+        """Give the folder with the CAs that the configuration names."""
+        return self.folder / "certs"
 
     @property
     def runtime(self) -> Path:
@@ -82,6 +88,19 @@ def write_files(
     files.policy.write_text(policy or _PERMISSIVE)
     files.containers.write_text("\n".join(_containers_conf(toolchain, files)) + "\n")
     write_private(files.auth, json.dumps(auth))
+
+
+def write_certificates(files: EngineFiles, authorities: Iterable[Path]) -> None:
+    """Put CAs where engines look for them (containers-certs.d(5)).
+
+    Raises ConfigError for a file that can't be read.
+    """
+    files.certificates.mkdir(mode=0o700)
+    for number, authority in enumerate(authorities):
+        try:
+            (files.certificates / f"{number}.crt").write_bytes(authority.read_bytes())
+        except OSError as error:
+            raise ConfigError(f"can't read the CA {authority}: {error.strerror}") from None
 
 
 def write_private(path: Path, text: str) -> None:

@@ -29,6 +29,7 @@ from podbuild.engine import (
     storage_environment,
     user_policy,
     with_own,
+    write_certificates,
     write_files,
     write_storage,
 )
@@ -51,7 +52,7 @@ class Surroundings:
     """What a workplace is made from.
 
     `registries` is the finished registries.conf but for the staging registry; `logins` an auth
-    file's content with the hosts that bases come from.
+    file's content with the hosts that bases come from, `authorities` their CAs.
     """
 
     runner: Runner
@@ -63,6 +64,7 @@ class Surroundings:
     registries: RegistriesConf
     logins: Mapping[str, JSONValue] = field(repr=False)
     staging: Login
+    authorities: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +97,7 @@ class Workplace:
             engine=surroundings.toolchain.engine,
             registries=self.files.registries,
             policy=self.files.policy,
+            certificates=self.files.certificates if surroundings.authorities else None,
         )
         self.name = f"podbuild-{own.run.name}"  # unique per run
         self._own = own
@@ -224,6 +227,7 @@ def _configure(surroundings: Surroundings, run: Path) -> Mapping[str, str]:
         auth=_with_login(surroundings.logins, staging),
         toolchain=surroundings.toolchain,
     )
+    write_certificates(files, surroundings.authorities)
     return engine_environment(surroundings.environment, surroundings.toolchain, files)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from podbuild.model import JSONValue
+from tests.builds import NATIVE
 from tests.registries import Server, free_port, make_authority, registry_server
 from tests.shops import BOTH, MACHINES, Done, Shop, new_shop, oci_registry
 from tests.toolchains import own_folders, private_toolchain
@@ -315,3 +316,23 @@ def test_an_optional_registry_that_is_down_is_left_out(released: Released) -> No
     assert "spare" in done.text
     one, two, safe = (released.raw(server, "app", "1.2.4") for server in released.servers)
     assert one == two == safe
+
+
+def test_a_base_comes_from_a_registry_with_its_own_ca_and_login(
+    released: Released, tmp_path: Path
+) -> None:
+    safe = released.servers[2]
+    shop = Shop(root=tmp_path / "kid", environment=released.shop.environment)
+    shop.write(
+        "podbuild.toml",
+        f'[project]\nname = "kid"\n[images.kid]\nplatforms = ["{NATIVE}"]\ncontext = "kid"\n'
+        + oci_registry("safe", safe.host, f'ca = "{safe.ca}"'),
+    )
+    base = f"FROM {safe.host}/acme/app:1.2.3\nRUN grep heredoc /heredoc\n"
+    shop.write("kid/Containerfile", base)
+    shop.write(".gitignore", "/dist/\n")
+    shop.git("init", "-q", "-b", "main")
+    shop.commit("v1.0.0")
+    done = shop("release", "v1.0.0")
+    assert done.code == 0, done.text
+    assert as_object(released.raw(safe, "kid", "1.0.0"))["config"]

@@ -21,9 +21,11 @@ from podbuild.engine import (
     storage_conf,
     storage_environment,
     user_policy,
+    write_certificates,
     write_files,
     write_storage,
 )
+from podbuild.errors import ConfigError
 from podbuild.inputs import Recipe, Surroundings, make_recipe
 from podbuild.model import Platform
 from podbuild.plan import Request, Source, make_plan
@@ -299,3 +301,24 @@ def test_the_users_policy_comes_before_the_machines(tmp_path: Path) -> None:
         (folder / "policy.json").write_text(text)
     assert user_policy({}, machine) == "1"
     assert user_policy({"HOME": str(home)}, machine) == "2"
+
+
+def test_cas_are_handed_to_what_fetches_bases_and_to_nothing_else(
+    tmp_path: Path, toolchain: Toolchain
+) -> None:
+    authority = tmp_path / "ours.pem"
+    authority.write_text("a certificate")
+    files = EngineFiles(folder=tmp_path)
+    write_certificates(files, [authority])
+    assert [path.read_text() for path in files.certificates.glob("*.crt")] == ["a certificate"]
+    trusting = CommandLine(
+        engine=toolchain.engine,
+        registries=files.registries,
+        policy=files.policy,
+        certificates=files.certificates,
+    )
+    option = f"--cert-dir={files.certificates}"
+    assert option in trusting.pull("registry.example.com/base")
+    assert option not in trusting.push("image", "staging", Compression.GZIP)
+    with pytest.raises(ConfigError, match="can't read the CA"):
+        write_certificates(EngineFiles(folder=tmp_path / "certs"), [tmp_path / "none.pem"])
