@@ -120,7 +120,7 @@ class Platform:
 
     @classmethod
     def parse(cls, text: str) -> Platform:
-        """Read `os/arch[/variant]`; `linux/arm64/v8` is linux/arm64.
+        """Read `os/arch[/variant]`; `linux/arm64/v8` is linux/arm64, `linux/arm` linux/arm/v7.
 
         >>> Platform.parse("linux/arm/v7")
         Platform(os='linux', architecture='arm', variant='v7')
@@ -133,6 +133,8 @@ class Platform:
         match parts:
             case ["linux", "arm64", "v8"]:
                 return cls("linux", "arm64")
+            case ["linux", "arm"]:  # what every engine takes it for
+                return cls("linux", "arm", "v7")
             case ["linux", arch]:
                 return cls("linux", arch)
             case ["linux", arch, variant]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from podbuild.context import Matcher
+from podbuild.model import Platform
 from podbuild.plan import Job
 from podbuild.steps.build import build_all
 from podbuild.toolchain import EngineKind
@@ -110,3 +112,15 @@ def test_git_is_sent_where_the_ignore_file_wants_it(bench: Bench) -> None:
         (image,) = place.build(toml).images.values()
     assert ".git/HEAD" not in place.files("g", without.manifest)
     assert ".git/HEAD" in place.files("g", image.manifest)
+
+
+def test_every_platform_gets_an_image_that_says_so(bench: Bench) -> None:
+    names = ("386", "amd64", "amd64/v2", "arm", "arm/v6", "arm64", "ppc64le", "riscv64", "s390x")
+    bench.write("p/Containerfile", "FROM scratch\nCOPY Containerfile /\n")
+    platforms = [f"linux/{name}" for name in names]
+    plan = bench.plan(f'[images.p]\ncontext = "p"\nplatforms = {json.dumps(platforms)}\n')
+    with opened(bench) as place:
+        built = build_all(place.work(plan))
+        built.check()
+        index = place.assemble(plan, built)["p"]
+    assert [child.platform for child in index.children] == sorted(map(Platform.parse, platforms))

@@ -90,6 +90,7 @@ def test_tag_that_registries_refuse_is_refused(text: str) -> None:
         ("linux/amd64", "linux/amd64"),
         ("linux/arm64", "linux/arm64"),
         ("linux/arm64/v8", "linux/arm64"),
+        ("linux/arm", "linux/arm/v7"),
         ("linux/arm/v7", "linux/arm/v7"),
         ("linux/riscv64", "linux/riscv64"),
         ("linux/amd64/v3", "linux/amd64/v3"),
