@@ -13,6 +13,8 @@ from typing import Self
 from podbuild.build_secrets import find_secrets
 from podbuild.config import Registry
 from podbuild.context import Contents
+from podbuild.durations import priorities
+from podbuild.durations import remember as remember_durations
 from podbuild.engine import RegistriesConf, user_registries_conf, with_own
 from podbuild.engine.registries import Mirror
 from podbuild.errors import VerificationError
@@ -22,6 +24,7 @@ from podbuild.known import Results
 from podbuild.model import Manifest, Platform
 from podbuild.plan import Job, Plan, PlannedImage
 from podbuild.planning import Planned
+from podbuild.records import Records
 from podbuild.services import Services
 from podbuild.steps.assemble import Members, assemble, check_index, plain_image
 from podbuild.steps.build import Built, BuiltImage, Work, build_all
@@ -182,7 +185,9 @@ class Engines:
             retry=replace(services.retry, attempts=3),
             no_cache=not kitchen.making.cache,
         )
-        return build_all(
+        records = Records.of_project(services.folders.cache, services.config.root)
+        needs = {job: tuple(recipe.inner.values()) for job, recipe in recipes.items()}
+        built = build_all(
             Work(
                 recipes=recipes,
                 site=site,
@@ -190,8 +195,12 @@ class Engines:
                 fail_fast=kitchen.making.fail_fast,
                 known=results.known.get,
                 remember=remember,
+                duration=priorities(needs, records).__getitem__,
             )
         )
+        new = (each for each in built.images.values() if not each.reused)
+        remember_durations({each.job: each.metrics.seconds for each in new}, records)
+        return built
 
     def assemble(self, members: Iterable[Members]) -> Mapping[str, Manifest]:
         """Give what is published of each image; an index that was made before is kept."""

@@ -20,6 +20,8 @@ from podbuild.store import Store
 
 READERS = 8  # requests at a time
 
+_Parts = tuple[frozenset[Platform], tuple[str, ...]]  # platforms, and what is missing
+
 
 @dataclass(frozen=True, kw_only=True)
 class Expectation:
@@ -47,10 +49,25 @@ class Checked:
 def verify(expectations: Iterable[Expectation]) -> tuple[Checked, ...]:
     """Check each expectation against its registry; differences are values, not errors.
 
-    Raises what the registries raise when they can't be asked.
+    An image that several tags of a repository name is read once. Raises what the registries
+    raise when they can't be asked.
     """
+    asked = tuple(expectations)
     with ThreadPoolExecutor(READERS, thread_name_prefix="verify") as pool:
-        return tuple(pool.map(check, expectations))
+        tops = tuple(pool.map(_top, asked))
+        images = {
+            (expected.destination, top.digest): top
+            for expected, top in zip(asked, tops, strict=True)
+            if isinstance(top, Manifest)
+        }
+        parts = pool.map(lambda each: _parts(each[0][0], each[1]), images.items())
+        read = dict(zip(images, parts, strict=True))
+    return tuple(
+        _compare(expected, top, read[expected.destination, top.digest])
+        if isinstance(top, Manifest)
+        else _unusable(expected, None, top)
+        for expected, top in zip(asked, tops, strict=True)
+    )
 
 
 def verify_or_raise(expectations: Iterable[Expectation]) -> tuple[Checked, ...]:
@@ -82,18 +99,34 @@ def verify_or_raise(expectations: Iterable[Expectation]) -> tuple[Checked, ...]:
 
 def check(expected: Expectation) -> Checked:
     """Fetch what a tag names with all its children, and compare."""
-    store = expected.destination.store
-    manifest = None
+    return verify((expected,))[0]
+
+
+def _top(expected: Expectation) -> Manifest | str:
+    """Give what a tag names, or what is wrong with it."""
     try:
-        manifest = store.manifest(expected.tag)
-        if manifest is None:
-            return _unusable(expected, None, "does not exist")
-        platforms, parts = _read(store, manifest)
+        return expected.destination.store.manifest(expected.tag) or "does not exist"
     except VerificationError as error:  # bytes that are not what their digest says
-        return _unusable(expected, None if manifest is None else manifest.digest, error.message)
-    problems = tuple(chain(_difference(expected, manifest, platforms), parts))
+        return error.message
+
+
+def _parts(destination: Destination, manifest: Manifest) -> _Parts | str:
+    """Read an image completely, or say why that can't be done."""
+    try:
+        return _read(destination.store, manifest)
+    except VerificationError as error:
+        return error.message
+
+
+def _compare(expected: Expectation, manifest: Manifest, read: _Parts | str) -> Checked:
+    if isinstance(read, str):
+        return _unusable(expected, manifest.digest, read)
+    platforms, parts = read
     return Checked(
-        expectation=expected, digest=manifest.digest, platforms=platforms, problems=problems
+        expectation=expected,
+        digest=manifest.digest,
+        platforms=platforms,
+        problems=tuple(chain(_difference(expected, manifest, platforms), parts)),
     )
 
 
@@ -114,7 +147,7 @@ def _names(platforms: frozenset[Platform]) -> str:
     return ", ".join(sorted(map(str, platforms))) or "no platform"
 
 
-def _read(store: Store, manifest: Manifest) -> tuple[frozenset[Platform], tuple[str, ...]]:
+def _read(store: Store, manifest: Manifest) -> _Parts:
     """Give the platforms of an image or index and what is missing of it."""
     if not manifest.is_index:
         missing = tuple(f"layer {blob.digest} is missing" for blob in _missing(store, manifest))

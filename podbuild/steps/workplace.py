@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -39,7 +40,7 @@ from podbuild.model import JSONValue, Platform
 from podbuild.namespace import open_namespace, outside_user
 from podbuild.plan import Job
 from podbuild.run import Runner
-from podbuild.storage_driver import StorageDriver, prove_storage_driver
+from podbuild.storage_driver import DriverName, StorageDriver, prove_storage_driver
 from podbuild.store.staging import Login
 from podbuild.toolchain.model import Toolchain
 
@@ -83,7 +84,7 @@ class Own:
     scratch: Path  # TMPDIR of jobs
     inside: Runner
     remove: Callable[[Path], None]
-    driver: StorageDriver
+    driver: Callable[[], StorageDriver]  # proved when it is first asked for
     stack: ExitStack
 
 
@@ -146,10 +147,12 @@ class Workplace:
             self._sweep(name, storage, lease)
 
     def _open(self, name: str) -> tuple[Storage, IO[bytes]]:
-        # Lists are nothing to keep: their storage goes with the run.
-        folder = (self._own.scratch if name == LISTS else self.storages) / name
+        if name == LISTS:  # nothing to keep, no layers: it goes with the run, any driver will do
+            folder, driver = self._own.scratch / name, StorageDriver(DriverName.VFS)
+        else:
+            folder, driver = self.storages / name, self._own.driver()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        storage = Storage(graph=folder / "graph", run=folder / "run", driver=self._own.driver)
+        storage = Storage(graph=folder / "graph", run=folder / "run", driver=driver)
         write_storage(self.files, name, storage)
         lease = self._own.stack.enter_context((folder / "lease").open("ab"))
         self._sweep(name, storage, lease)
@@ -195,6 +198,11 @@ def open_workplace(surroundings: Surroundings) -> Iterator[Workplace]:
         def remove(folder: Path) -> None:
             tidier("rm", "-rf", "--", str(folder), timeout=TIDY)  # may hold files of other ids
 
+        def prove() -> StorageDriver:
+            return prove_storage_driver(
+                surroundings.runner, namespace, folders.cache, toolchain.fuse_overlayfs
+            )
+
         run = stack.enter_context(leased_folder(folders.runtime / "runs", remove))
         scratch = stack.enter_context(leased_folder(folders.cache / "runs", remove))
         own = Own(
@@ -204,9 +212,7 @@ def open_workplace(surroundings: Surroundings) -> Iterator[Workplace]:
                 replace(surroundings.runner, env=_configure(surroundings, run))
             ),
             remove=remove,
-            driver=prove_storage_driver(
-                surroundings.runner, namespace, folders.cache, toolchain.fuse_overlayfs
-            ),
+            driver=cache(prove),
             stack=stack,
         )
         workplace = Workplace(surroundings, own)

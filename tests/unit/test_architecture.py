@@ -26,6 +26,7 @@ LAYERS = (
         "journal",
         "labels",
         "lock",
+        "records",
         "redact",
         "run",
     }
@@ -38,7 +39,7 @@ LAYERS = (
     {"doctor", "steps"},
     {"report", "services"},
     {"planning", "superseded"},
-    {"cleaning", "known", "relocate", "story"},
+    {"cleaning", "durations", "known", "relocate", "story"},
     {"handover", "kitchen"},
     {"loading", "making", "pruning", "tag_check"},
     {"release"},
