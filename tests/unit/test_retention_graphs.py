@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from podbuild.config.model import PruneRule, Retention
@@ -163,7 +163,7 @@ def delete_by_the_first_index(graph: Graph) -> set[Digest]:
 
 @pytest.mark.parametrize("naive", [delete_untagged, delete_by_the_first_index])
 def test_the_same_graphs_catch_a_naive_cleanup(naive: Callable[[Graph], set[Digest]]) -> None:
-    @settings(max_examples=200, database=None)
+    @settings(max_examples=200, database=None, phases=[Phase.generate])  # finding is enough
     @given(graphs())
     def kept_tags_pull(graph: Graph) -> None:
         there = set(graph.nodes) - naive(graph)
