@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from podbuild.cancel import Cancel
@@ -130,7 +130,7 @@ def repository() -> Iterator[tuple[Manifest, str]]:
     yield image("loose"), ""
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     reused=st.sets(st.sampled_from(range(5)), min_size=1),
     before=st.lists(st.integers(1, 70), min_size=4, max_size=8).map(sorted),

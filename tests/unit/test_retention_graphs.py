@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from podbuild.config.model import PruneRule, Retention
@@ -23,6 +23,8 @@ from podbuild.retention import (
 from podbuild.store import Abilities
 from tests.graphs import NOW, ago, graphs
 
+# A busy machine is no finding.
+CALM = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 ABILITIES = st.sampled_from(
     [
         Abilities(tags=True, manifests=True),  # Distribution 3, Docker Hub
@@ -90,7 +92,7 @@ def broken(graph: Graph, plan: RemovalPlan) -> list[Tag]:
     ]
 
 
-@settings(max_examples=80)
+@CALM
 @given(cases())
 def test_every_kept_tag_pulls_completely_at_every_moment(
     case: tuple[Graph, Policy, Abilities],
@@ -102,7 +104,7 @@ def test_every_kept_tag_pulls_completely_at_every_moment(
     assert last_tags == dict(plan.roots)
 
 
-@settings(max_examples=80)
+@CALM
 @given(cases())
 def test_a_referrer_lives_and_dies_with_its_subject(case: tuple[Graph, Policy, Abilities]) -> None:
     graph, policy, abilities = case
@@ -116,7 +118,7 @@ def test_a_referrer_lives_and_dies_with_its_subject(case: tuple[Graph, Policy, A
                 assert graph.tags[tag] in there
 
 
-@settings(max_examples=80)
+@CALM
 @given(cases())
 def test_what_nothing_names_goes_only_when_it_is_old_enough(
     case: tuple[Graph, Policy, Abilities],
@@ -131,7 +133,7 @@ def test_what_nothing_names_goes_only_when_it_is_old_enough(
             assert NOW - graph.pushed[item.digest] >= timedelta(hours=24)
 
 
-@settings(max_examples=80)
+@CALM
 @given(cases())
 def test_a_second_run_of_a_done_cleanup_finds_nothing_more_of_what_was_named(
     case: tuple[Graph, Policy, Abilities],
@@ -163,7 +165,9 @@ def delete_by_the_first_index(graph: Graph) -> set[Digest]:
 
 @pytest.mark.parametrize("naive", [delete_untagged, delete_by_the_first_index])
 def test_the_same_graphs_catch_a_naive_cleanup(naive: Callable[[Graph], set[Digest]]) -> None:
-    @settings(max_examples=200, database=None, phases=[Phase.generate])  # finding is enough
+    @settings(
+        max_examples=200, deadline=None, database=None, phases=[Phase.generate]
+    )  # finding is enough
     @given(graphs())
     def kept_tags_pull(graph: Graph) -> None:
         there = set(graph.nodes) - naive(graph)
@@ -175,6 +179,7 @@ def test_the_same_graphs_catch_a_naive_cleanup(naive: Callable[[Graph], set[Dige
         kept_tags_pull()
 
 
+@CALM
 @given(cases(), st.integers(-100, 100))
 def test_a_clock_that_is_wrong_only_keeps_more(
     case: tuple[Graph, Policy, Abilities], hours: int
