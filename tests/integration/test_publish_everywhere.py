@@ -273,11 +273,16 @@ def children(index: Mapping[str, JSONValue]) -> list[JSONValue]:
 
 
 def state(servers: tuple[Server, ...]) -> dict[str, int]:
-    """Give all files of registries with the time of their last change."""
+    """Give all files of registries with the time of their last change.
+
+    The server itself keeps a little of uploads that were cancelled, as asking for the right to
+    push does.
+    """
     return {
         str(file): file.stat().st_mtime_ns
         for server in servers
         for file in readable(server.storage)
+        if "_uploads" not in file.parts
     }
 
 
