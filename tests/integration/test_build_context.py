@@ -115,7 +115,7 @@ def test_git_is_sent_where_the_ignore_file_wants_it(bench: Bench) -> None:
 
 
 def test_every_platform_gets_an_image_that_says_so(bench: Bench) -> None:
-    names = ("386", "amd64", "amd64/v2", "arm", "arm/v6", "arm64", "ppc64le", "riscv64", "s390x")
+    names = ("386", "amd64/v2", "arm", "arm64", "s390x")
     bench.write("p/Containerfile", "FROM scratch\nCOPY Containerfile /\n")
     platforms = [f"linux/{name}" for name in names]
     plan = bench.plan(f'[images.p]\ncontext = "p"\nplatforms = {json.dumps(platforms)}\n')
