@@ -18,6 +18,7 @@ from podbuild.journal import ASSEMBLED, BUILT, NAME, Binding, Journal, read_jour
 from podbuild.known import Record
 from podbuild.model import Descriptor, Digest, Manifest, Platform, Tag
 from podbuild.plan import Job, Plan
+from podbuild.planning import Planned
 from podbuild.report import Origin
 from podbuild.steps.building import staged_tag
 from podbuild.store import Store
@@ -227,6 +228,23 @@ def _differences(here: Binding, there: Binding) -> tuple[str, ...]:
         f"its {name} is {theirs or 'unknown'}, here it is {ours or 'unknown'}"
         for name, (theirs, ours) in pairs.items()
         if theirs != ours
+    )
+
+
+def with_dirt(planned: Planned, handed: Iterable[Handed]) -> Planned:
+    """Give the plan as one of a tree with changes, where such a tree was built elsewhere."""
+    folders = {str(each.folder) for each in handed if each.record.dirty}
+    source = planned.plan.source
+    if not folders or source.dirty:
+        return planned
+    warning = (
+        f"what {', '.join(sorted(folders))} holds was built from a work tree with changes: it "
+        "can't be built again from the commit"
+    )
+    return replace(
+        planned,
+        plan=replace(planned.plan, source=replace(source, dirty=True)),
+        warnings=(*planned.warnings, warning),
     )
 
 

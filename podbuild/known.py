@@ -34,6 +34,7 @@ class Record:
     inputs: InputHash
     origin: Origin = Origin.BUILT
     folder: str = ""  # that handed it over
+    dirty: bool = False  # the work tree had changes that no commit holds
 
     def to_json(self) -> dict[str, JSONValue]:
         """Give the journal's entry."""
@@ -43,6 +44,7 @@ class Record:
             "never-again": self.inputs.never_again,
             "origin": self.origin.value,
             "folder": self.folder,
+            "dirty": self.dirty,
         }
 
     @classmethod
@@ -57,6 +59,7 @@ class Record:
                     inputs=InputHash(text=inputs, never_again=str(rest.get("never-again", ""))),
                     origin=Origin(origin) if known else Origin.BUILT,
                     folder=folder,
+                    dirty=rest.get("dirty") is True,
                 )
             case _:
                 return None
@@ -100,7 +103,7 @@ class Results:
     def remember(self, built: BuiltImage) -> None:
         """Record a result, for this release and for later ones."""
         inputs = self.hashes[built.job]
-        record = Record(digest=built.manifest.digest, inputs=inputs)
+        record = self._recording(built, Origin.BUILT)
         self.journal.record(BUILT, str(built.job), record.to_json())
         if inputs.reusable:
             write_atomically(self._record(inputs), str(record.digest).encode())
@@ -110,14 +113,18 @@ class Results:
         self.journal.record_all(
             BUILT,
             {
-                str(each.job): Record(
-                    digest=each.manifest.digest,
-                    inputs=self.hashes[each.job],
-                    origin=Origin.REUSED,
-                ).to_json()
+                str(each.job): self._recording(each, Origin.REUSED).to_json()
                 for each in images
                 if each.reused and not self._is_recorded(each)
             },
+        )
+
+    def _recording(self, image: BuiltImage, origin: Origin) -> Record:
+        return Record(
+            digest=image.manifest.digest,
+            inputs=self.hashes[image.job],
+            origin=origin,
+            dirty=self.planned.plan.source.dirty,
         )
 
     def _is_recorded(self, image: BuiltImage) -> bool:

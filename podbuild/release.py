@@ -15,7 +15,7 @@ from functools import cache
 from podbuild.cleaning import check_removal_rights, record_superseded, remove_superseded
 from podbuild.config import shown
 from podbuild.errors import CleanupError, CredentialError
-from podbuild.handover import Handed, read_handed_over, restock, take_over
+from podbuild.handover import Handed, read_handed_over, restock, take_over, with_dirt
 from podbuild.journal import Binding, Journal, open_journal, recorded_toolchain, restart
 from podbuild.kitchen import Kitchen, Making, open_staging
 from podbuild.lock import Holder, Work, project_lock, supersede
@@ -84,7 +84,7 @@ def release(services: Services, options: Options) -> Ended:
     with one_at_a_time(services, me, cancel_superseded=options.cancel_superseded):
         with services.ui.step("plan"), _hinting_at_skip_push():
             ask = plan_online if options.publish else plan_tolerantly
-            planned = ask(services, offline)
+            planned = ask(services, with_dirt(offline, handed))
             for warning in planned.warnings:
                 services.ui.warn(warning)
             refuse_conflicts(planned.plan)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from podbuild.handover import Handed, read_handed_over, restock, take_over
+from podbuild.handover import Handed, read_handed_over, restock, take_over, with_dirt
 from podbuild.journal import Journal, recorded_toolchain
 from podbuild.kitchen import Kitchen, Making, open_staging
 from podbuild.loading import load_images
@@ -46,7 +46,8 @@ def build(services: Services, order: Order) -> Report:
 
     Raises BuildError, CredentialError, ToolError, ConfigError.
     """
-    with _told(services, order, _to_build) as (planned, story, _handed):
+    asks = order.making.reuse and order.making.cache
+    with _told(services, order, _to_build if asks else _to_assemble) as (planned, story, _handed):
         toolchain = toolchain_finder(services, story)
         binding = binding_of(planned.plan, toolchain().identity)
         journal = continued(services, planned.plan, binding)
@@ -122,7 +123,7 @@ def _told(
     me = Holder(work=Work.OTHER, name=plan.name, pid=os.getpid())
     with one_at_a_time(services, me):
         with services.ui.step("plan"):
-            planned = prepare(services, offline)
+            planned = prepare(services, with_dirt(offline, handed))
             for warning in planned.warnings:
                 services.ui.warn(warning)
         with Story(services=services, planned=planned).told() as story:

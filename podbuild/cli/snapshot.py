@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from podbuild.cli.options import (
@@ -10,10 +12,12 @@ from podbuild.cli.options import (
     common_options,
     dry_run,
     fail_fast,
+    hand_over,
     jobs,
     no_cache,
     no_reuse,
     only_image,
+    only_platform,
     only_registry,
     option,
     restart,
@@ -36,10 +40,12 @@ from podbuild.cli.session import open_session
 )
 @only_image
 @only_registry
+@only_platform
 @jobs
 @no_cache
 @no_reuse
 @fail_fast
+@hand_over
 @skip
 @skip_push
 @allow_backwards
@@ -52,10 +58,12 @@ def command(
     cancel_superseded: bool,
     images: tuple[str, ...],
     registries: tuple[str, ...],
+    platforms: tuple[str, ...],
     jobs: int | None,
     no_cache: bool,
     no_reuse: bool,
     fail_fast: bool,
+    handed_over: tuple[Path, ...],
     skip: str | None,
     skip_push: bool,
     allow_backwards: bool,
@@ -74,13 +82,19 @@ def command(
         from podbuild.cli.carry_out import Chosen, carry_out  # noqa: PLC0415
         from podbuild.planning import Asked  # noqa: PLC0415
 
-        request = make_request(images=images, registries=registries, backwards=allow_backwards)
+        request = make_request(
+            images=images,
+            registries=registries,
+            platforms=platforms,
+            backwards=allow_backwards,
+        )
         chosen = Chosen(
             asked=Asked(snapshot=True, request=request),
             jobs=jobs,
             cache=not no_cache,
             reuse=not no_reuse,
             fail_fast=fail_fast,
+            handed_over=tuple(session.directory / each for each in handed_over),
             skip=skip or "",
             publish=not skip_push,
             restart=restart,

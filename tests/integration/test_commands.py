@@ -128,6 +128,24 @@ def test_a_join_refuses_another_commit_and_another_version(fan_out: FanOut, tmp_
     assert not (shop.root / "dist" / "registry").exists()
 
 
+def test_an_image_of_one_platform_is_joined_without_any_engine(
+    fan_out: FanOut, tmp_path: Path
+) -> None:
+    def single(name: str) -> Shop:
+        shop = Shop(root=tmp_path / name, environment=fan_out.whole.environment)
+        shutil.copytree(fan_out.whole.root, shop.root, ignore=shutil.ignore_patterns("dist"))
+        text = (shop.root / "podbuild.toml").read_text()
+        shop.write("podbuild.toml", text.replace('"linux/amd64", "linux/arm64"', '"linux/amd64"'))
+        shop.commit("v1.2.3")
+        return shop
+
+    builder, joiner = single("builder"), single("joiner").having(PODBUILD_TOOLCHAIN="system")
+    done(builder("build"))
+    answer = joiner("release", "v1.2.3", "--from", str(builder.root / "dist"))
+    assert answer.code == 0, answer.text
+    assert registry(joiner, "app").head(VERSION) is not None
+
+
 def test_manifest_assembles_what_is_handed_over_and_push_publishes_it_without_tags(
     fan_out: FanOut, tmp_path: Path
 ) -> None:

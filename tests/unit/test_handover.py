@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from podbuild.config import parse_config
 from podbuild.errors import ConfigError
-from podbuild.handover import hand_over, read_handed_over, restock, take_over
+from podbuild.handover import (
+    Handed,
+    hand_over,
+    read_handed_over,
+    restock,
+    take_over,
+    with_dirt,
+)
 from podbuild.inputs import InputHash
 from podbuild.journal import ASSEMBLED, BUILT, Binding, Journal, open_journal
 from podbuild.known import Record, recorded
 from podbuild.model import Digest, Manifest, Platform
 from podbuild.plan import Job, Plan, Request, Source, make_plan
+from podbuild.planning import Planned
 from podbuild.report import Origin
 from podbuild.store.layout import LayoutStore
 from podbuild.store.memory import MemoryStore
@@ -150,6 +159,19 @@ def test_another_configuration_is_refused(tmp_path: Path) -> None:
     (folder / "state.json").write_text(json.dumps(state))
     with pytest.raises(ConfigError, match="its configuration is sha256:other"):
         Machine(tmp_path / "here").take(folder)
+
+
+def test_what_a_dirty_tree_built_makes_no_clean_release(tmp_path: Path) -> None:
+    plan = plan_of()
+    record = Record(
+        digest=Digest.of(b"x"), inputs=InputHash(text="sha256:1"), origin=Origin.BUILT, dirty=True
+    )
+    handed = Handed(job=AMD64, record=record, folder=tmp_path)
+    planned = with_dirt(Planned(plan=plan), [handed])
+    assert not planned.plan.result("web").clean
+    assert str(tmp_path) in planned.warnings[0]
+    clean = replace(handed, record=replace(record, dirty=False))
+    assert with_dirt(Planned(plan=plan), [clean]) == Planned(plan=plan)
 
 
 def test_a_folder_without_staging_is_refused(tmp_path: Path) -> None:
