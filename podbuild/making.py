@@ -43,7 +43,9 @@ def make_images(kitchen: Kitchen) -> Mapping[str, Manifest]:
         else:
             _build(kitchen, engines, made)
         _assemble(kitchen, engines, made)
-        return {**made.images, **_adopted(kitchen)}
+        adopted = _adopted(kitchen)
+        kitchen.story.parts = {**kitchen.story.parts, **dict(_adopted_parts(kitchen, adopted))}
+        return {**made.images, **adopted}
 
 
 def build_images(kitchen: Kitchen) -> Mapping[Job, Manifest]:
@@ -221,6 +223,28 @@ def _adopted(kitchen: Kitchen) -> Mapping[str, Manifest]:
             if manifest is not None:
                 found[image.name] = manifest
     return found
+
+
+def _adopted_parts(
+    kitchen: Kitchen, adopted: Mapping[str, Manifest]
+) -> Iterator[tuple[Job, PlatformReport]]:
+    """Give what is published already, platform by platform, for the report."""
+    for name, manifest in adopted.items():
+        source = kitchen.source(name)
+        children = {child.platform: source.manifest(child.digest) for child in manifest.children}
+        alone = dict.fromkeys(kitchen.plan.image(name).platforms, manifest)
+        for platform, child in (children if manifest.is_index else alone).items():
+            if platform is not None and child is not None:
+                yield (
+                    Job(name, platform),
+                    PlatformReport(
+                        platform=platform,
+                        digest=child.digest,
+                        size=size_of(child),
+                        origin=Origin.ADOPTED,
+                        reason="published already",
+                    ),
+                )
 
 
 def _tell(kitchen: Kitchen, made: Made) -> None:

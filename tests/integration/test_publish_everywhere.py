@@ -293,6 +293,7 @@ def test_a_finished_release_is_a_no_op(released: Released) -> None:
         done = released.shop("release", "v1.2.3")
     assert done.code == 0, done.text
     assert "nothing to build" in done.err
+    assert done.out.count("adopted: published already") == len(IMAGES) * len(BOTH)
     mine = os.fsencode(released.shop.root)
     assert not [argv for argv in watch.argvs if mine in argv and b"\0build\0" in argv]
     assert state(released.servers) == before
