@@ -7,7 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from podbuild.engine.registries import Mirror, RegistriesConf
-from podbuild.errors import BuildError, ConfigError, PodbuildError
+from podbuild.errors import (
+    BuildError,
+    ConfigError,
+    CredentialError,
+    PodbuildError,
+    PublishError,
+)
 from podbuild.journal import PINS, Journal
 from podbuild.model import Digest, Repository, Tag
 from podbuild.store import Store
@@ -71,7 +77,11 @@ class Pinner:
         for reference in candidates:
             if isinstance(reference.target, Digest):
                 return str(reference)
-            digest = self._digest(reference)
+            try:
+                digest = self._digest(reference)
+            except (CredentialError, PublishError) as error:  # a host alone says too little
+                error.message = f"the base {written}: {error.message}"
+                raise
             if digest is not None:
                 return reference.repository.at(digest)
         names = ", ".join(map(str, candidates))

@@ -165,4 +165,5 @@ def _nothing_good(seen: list[Engine], choice: Choice, kind: EngineKind | None) -
     }[choice]
     old = ", ".join(f"{engine} at {engine.path}" for engine in seen if kind in (None, engine.kind))
     found = f"; too old: {old}" if old else ""
-    return ToolError(f"no {floors} or newer{where}{found}", hint=INSTALL_HINT)
+    also = ", and unset PODBUILD_TOOLCHAIN" if choice is Choice.SYSTEM else ""
+    return ToolError(f"no {floors} or newer{where}{found}", hint=f"{INSTALL_HINT}{also}")

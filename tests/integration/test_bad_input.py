@@ -207,7 +207,7 @@ CASES = {
         code=11,
         environment={"PODBUILD_TOOLCHAIN": "system", "PATH": "/usr/bin:/bin"},
         says=r"no buildah 1\.41 or podman 5\.6 or newer on PATH",
-        hint="podbuild toolchain install",
+        hint="podbuild toolchain install, and unset PODBUILD_TOOLCHAIN",
     ),
     "a folder that can't be written to": Case(
         code=2,
