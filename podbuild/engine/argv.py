@@ -90,15 +90,6 @@ class CommandLine:
         options = (f"--annotation={key}={value}" for key, value in sorted(annotations.items()))
         return (*self._start("manifest", "create"), *options, name, *members)
 
-    def annotate_list(self, name: str, annotations: Mapping[str, str]) -> tuple[str, ...]:
-        """Give the argv that annotates a list that exists."""
-        options = (f"--annotation={key}={value}" for key, value in sorted(annotations.items()))
-        return (*self._start("manifest", "annotate"), "--index", *options, name)
-
-    def add_to_list(self, name: str, member: str) -> tuple[str, ...]:
-        """Give the argv that adds one member to a list that exists."""
-        return (*self._start("manifest", "add"), name, member)
-
     def push_list(self, name: str, destination: str) -> tuple[str, ...]:
         """Give the argv that delivers a list alone, without its members, and removes it here."""
         options = ["--all=false", "--rm"]
@@ -107,10 +98,6 @@ class CommandLine:
         if self.dialect.list_retry:
             options.append("--retry=0")
         return (*self._start("manifest", "push"), *options, name, destination)
-
-    def remove_list(self, name: str) -> tuple[str, ...]:
-        """Give the argv that removes a list."""
-        return (*self._start("manifest", "rm"), name)
 
     def remove_containers(self) -> tuple[str, ...]:
         """Give the argv that removes every working container of the storage."""

@@ -54,14 +54,6 @@ def newest(tags: Iterable[Tag], graph: Graph, policy: Policy) -> frozenset[Tag]:
     return frozenset(tag for tag in tags if tag not in ranks or graph.tags[tag] in digests)
 
 
-def oldest_first(tags: Iterable[Tag], graph: Graph, policy: Policy) -> tuple[Tag, ...]:
-    """Sort tags by age as far as it is known; the unknown last."""
-    known = frozenset(tags)
-    ranks = _ranks(known, graph, policy)
-    ordered = sorted(ranks, key=lambda tag: (_key(ranks[tag]), tag))
-    return (*ordered, *sorted(known - ranks.keys()))
-
-
 def pushed_or_committed(digest: Digest, graph: Graph, policy: Policy) -> datetime | None:
     """Give when the registry says it was pushed, else its revision's committer date."""
     node = graph.nodes.get(digest)

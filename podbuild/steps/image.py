@@ -42,15 +42,6 @@ def layer_bytes(manifest: Manifest) -> int:
     return sum(layer.size for layer in manifest.layers)
 
 
-def labels_of(store: Store, manifest: Manifest) -> Mapping[str, str]:
-    """Give the labels in an image's config."""
-    match read_config(store, manifest).get("config"):
-        case {"Labels": labels}:
-            return string_map(labels)
-        case _:
-            return {}
-
-
 def stamp(store: Store, manifest: Manifest, texts: Mapping[str, str], form: Format) -> Manifest:
     """Write a release's texts into an image without building it again: same layers, same bytes.
 

@@ -162,10 +162,6 @@ def test_a_list_is_made_with_members_and_annotations_in_one_call() -> None:
         *("manifest", "create", "--annotation=a=2", "--annotation=z=1"),
         *("l", "docker://h/a@d", "docker://h/b@d"),
     )
-    assert line.annotate_list("l", {"a": "2"})[2:] == (
-        *("manifest", "annotate", "--index", "--annotation=a=2", "l"),
-    )
-    assert line.add_to_list("l", "docker://h/a@d")[2:] == ("manifest", "add", "l", "docker://h/a@d")
 
 
 @pytest.mark.parametrize(
