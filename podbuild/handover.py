@@ -72,6 +72,8 @@ def hand_over(folder: Path, journal: Journal, staging: Staging) -> None:
     """
     layout, pool = layout_of(folder), staging.pool
     named = dict(_staged(journal, staging))
+    if not named and not layout.path.exists():
+        return
     try:
         with layout.editing() as entries:
             for manifest in named.values():

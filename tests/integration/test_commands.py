@@ -169,6 +169,15 @@ def test_push_takes_dist_where_the_cache_is_another_one(fan_out: FanOut, tmp_pat
     assert registry(shop, "app").tags() == ()
 
 
+def test_a_build_goes_on_from_dist_where_the_cache_is_another_one(
+    fan_out: FanOut, tmp_path: Path
+) -> None:
+    shop = new_shop(tmp_path, HERE).having(NPM_SECRET=None)  # a build would want it
+    shutil.copytree(fan_out.dists["linux/amd64"], shop.root / "dist")
+    answer = done(shop("build", "--platform", "linux/amd64", "--json"))
+    assert {origin for _, origin in parts_of(answer, "app").values()} == {"reused"}
+
+
 def test_nothing_staged_is_nothing_to_push(tmp_path: Path) -> None:
     answer = new_shop(tmp_path, HERE)("push")
     assert answer.code == 2

@@ -97,6 +97,10 @@ def test_staging_names_each_platform_and_the_index(tmp_path: Path) -> None:
     assert all(here.layout.has_blob(blob) for blob in (*amd64.blobs, *arm64.blobs))
 
 
+def test_nothing_staged_makes_no_folder(tmp_path: Path) -> None:
+    assert not (Machine(tmp_path).hand_over() / "staging").exists()
+
+
 def test_blobs_are_links_and_no_copies(tmp_path: Path) -> None:
     here = Machine(tmp_path)
     (layer,) = here.build(AMD64).layers
