@@ -165,9 +165,8 @@ def delete_by_the_first_index(graph: Graph) -> set[Digest]:
 
 @pytest.mark.parametrize("naive", [delete_untagged, delete_by_the_first_index])
 def test_the_same_graphs_catch_a_naive_cleanup(naive: Callable[[Graph], set[Digest]]) -> None:
-    @settings(
-        max_examples=200, deadline=None, database=None, phases=[Phase.generate]
-    )  # finding is enough
+    # Finding is enough: no shrinking.
+    @settings(max_examples=200, deadline=None, database=None, phases=[Phase.generate])
     @given(graphs())
     def kept_tags_pull(graph: Graph) -> None:
         there = set(graph.nodes) - naive(graph)
