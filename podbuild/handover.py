@@ -13,8 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from podbuild.atomic import unwritable
 from podbuild.errors import ConfigError, PodbuildError, VerificationError
-from podbuild.journal import ASSEMBLED, BUILT, NAME, Binding, Journal, read_journal, unwritable
+from podbuild.journal import ASSEMBLED, BUILT, NAME, Binding, Journal, read_journal
 from podbuild.known import Record
 from podbuild.model import Descriptor, Digest, Manifest, Platform, Tag
 from podbuild.plan import Job, Plan

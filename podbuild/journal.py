@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-import errno
 import json
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from podbuild.errors import BuildError, ConfigError, PodbuildError, VerificationError
+from podbuild.atomic import write_atomically
+from podbuild.errors import ConfigError, PodbuildError, VerificationError
 from podbuild.model import Digest, JSONValue, Manifest
 
 SCHEMA = 1
@@ -305,50 +303,3 @@ def _damaged(path: Path) -> PodbuildError:
 
 def _aside(folder: Path, release: str) -> Path:
     return folder / f"state-{quote(release, safe='+')}.json"  # a branch's name may hold slashes
-
-
-def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Replace a file: readers see the old or the new content, also after a power cut.
-
-    Raises BuildError when no space is left, ConfigError for other failures.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_synced(part, data, mode)
-        part.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise unwritable(path, error) from error
-
-
-def _write_synced(path: Path, data: bytes, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    """Make a rename last; some network file systems can't be asked, and need not be."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(descriptor)
-
-
-def unwritable(path: Path, error: OSError) -> PodbuildError:
-    """Give what is raised for a file of the output folder that can't be written."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return BuildError(f"{path}: no space left", hint="make room, then run the same command")
-    return ConfigError(
-        f"{path}: can't be written: {error.strerror or error}",
-        hint="make the folder writable, or name another with [project] output",
-    )

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from podbuild.atomic import write_atomically
 from podbuild.config import shown
 from podbuild.errors import PodbuildError
 from podbuild.inputs import InputHash
-from podbuild.journal import BUILT, Journal, write_atomically
+from podbuild.journal import BUILT, Journal
 from podbuild.model import Digest, JSONValue, Manifest
 from podbuild.plan import Job, Plan
 from podbuild.planning import Planned

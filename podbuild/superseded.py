@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from podbuild.atomic import write_atomically
 from podbuild.errors import PodbuildError
 from podbuild.folders import Folders
-from podbuild.journal import SUPERSEDED, Journal, write_atomically
+from podbuild.journal import SUPERSEDED, Journal
 from podbuild.model import Digest, JSONValue
 
 _SCHEMA = 1

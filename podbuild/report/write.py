@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from podbuild.atomic import write_atomically
 from podbuild.errors import PodbuildError
-from podbuild.journal import write_atomically
 from podbuild.model import JSONValue
 from podbuild.redact import Redactor
 from podbuild.report import Report

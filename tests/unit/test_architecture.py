@@ -16,7 +16,7 @@ PACKAGE = Path(podbuild.__file__).parent
 # Each may import only from those above it. A folder is one name here.
 LAYERS = (
     {"errors"},
-    {"cancel", "folders", "leases", "measure", "model", "retry", "schedule"}
+    {"atomic", "cancel", "folders", "leases", "measure", "model", "retry", "schedule"}
     | {"storage_probe", "namespace_init", "versions"},
     {
         "caches",

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podbuild.atomic import write_atomically
 from podbuild.errors import BuildError, ConfigError
 from podbuild.journal import (
     BEFORE,
@@ -21,7 +22,6 @@ from podbuild.journal import (
     open_journal,
     recorded_tags,
     restart,
-    write_atomically,
 )
 from podbuild.model import Digest, JSONValue, Manifest, MediaType
 
@@ -117,7 +117,7 @@ def test_kill_in_the_middle_of_a_write_leaves_the_last_step(
     elif call == "fsync":
         monkeypatch.setattr(os, "fsync", killed)
     else:
-        monkeypatch.setattr("podbuild.journal._write_synced", lambda path, *_: torn(path))
+        monkeypatch.setattr("podbuild.atomic._write_synced", lambda path, *_: torn(path))
 
     def torn(path: Path) -> None:
         path.write_bytes(b'{"schema": 1, "bind')
