@@ -71,7 +71,7 @@ def stop_when_begun(bench: Bench, log: Path) -> None:
 
 
 def test_a_failing_run_gives_its_own_code_and_its_last_words(bench: Bench) -> None:
-    toml = table(bench, "bad", f"{SHELL}RUN <<END\necho my last words\nexit 7\nEND\n")
+    toml = table(bench, "bad", f"{SHELL}RUN <<END\necho my last words\nsleep 1\nexit 7\nEND\n")
     toml += table(bench, "good", f"{SHELL}RUN echo fine\n")
     with opened(bench) as place:
         built = build_all(place.work(bench.plan(toml)))
