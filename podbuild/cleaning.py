@@ -13,6 +13,7 @@ from podbuild.services import Services
 from podbuild.steps import Destination
 from podbuild.steps.chart import Place
 from podbuild.steps.cleanup import clean_superseded
+from podbuild.steps.orders import Moved
 from podbuild.steps.removal import Cleaned
 from podbuild.store.removers import Removers
 from podbuild.superseded import Ledger
@@ -52,9 +53,14 @@ def check_removal_rights(
     removers.close()
 
 
-def record_superseded(services: Services, journal: Journal) -> None:
-    """Remember what this release's tags left, for this cleanup and for later ones."""
+def record_superseded(services: Services, journal: Journal, moved: Moved) -> None:
+    """Remember what this release's tags left, for this cleanup and for later ones.
+
+    What a tag names again is struck out: once left anew, its grace begins anew.
+    """
     ledger = Ledger.of(services.folders, services.config.root)
+    for tagged in moved.tags:
+        ledger.forget(tagged.order.destination.key, frozenset({tagged.order.manifest.digest}))
     ledger.add(journal, datetime.now(UTC))
 
 

@@ -132,7 +132,7 @@ def _deliver(
     with story.step("move tags"):
         moved = move_tags(services, options, planned, journal, published)
     story.moved(moved)
-    record_superseded(services, journal)
+    record_superseded(services, journal, moved)
     if Part.VERIFY not in options.skip:
         with story.step("verify"):
             verify_or_raise(expectations(planned, moved))

@@ -59,9 +59,9 @@ class Ledger:
     def forget(self, key: str, digests: frozenset[Digest]) -> None:
         """Strike out what is gone, or what a tag names again."""
         found = {name: dict(left) for name, left in self.read().items()}
-        for digest in digests:
-            found.get(key, {}).pop(digest, None)
-        self._write(found)
+        if found.get(key, {}).keys() & digests:
+            found[key] = {each: when for each, when in found[key].items() if each not in digests}
+            self._write(found)
 
     def _write(self, found: Mapping[str, Mapping[Digest, datetime]]) -> None:
         left = {

@@ -17,8 +17,11 @@ from podbuild.model import Manifest, Tag
 from podbuild.plan import Plan
 from podbuild.relocate import Scope, plan_of
 from podbuild.services import Services
+from podbuild.steps.orders import Moved, Order, Outcome, Tagged
 from podbuild.store.layout import LayoutStore
 from podbuild.superseded import Ledger
+from podbuild.tags import NamedTag, TagKind
+from podbuild.template import Template
 from tests.images import make_image, make_index
 
 pytestmark = pytest.mark.integration
@@ -73,7 +76,7 @@ def clean(services: Services, *left: Manifest) -> int:
     journal = Journal(services.config.output / "state.json", binding, {})
     for index in left:
         journal.record(SUPERSEDED, f"here/web@{index.digest}", "edge")
-    record_superseded(services, journal)
+    record_superseded(services, journal, Moved(tags=(), failed={}))
     plan: Plan = plan_of(services, Scope())
     done = remove_superseded(services, plan, services.destinations(plan))
     return sum(each.outcome == "removed" for each in done)
@@ -113,3 +116,20 @@ def test_a_cleanup_that_fails_is_exit_12_and_goes_on_the_next_time(services: Ser
     assert clean(services) == 2
     assert store.head(first.digest) is None
     assert store.head(Tag("edge")) is not None
+
+
+def test_what_a_tag_names_again_is_struck_out(services: Services) -> None:
+    first = push(services, "first", "edge")
+    binding = Binding(release="1.0.0", commit="", configuration="", toolchain="")
+    journal = Journal(services.config.output / "state.json", binding, {})
+    journal.record(SUPERSEDED, f"here/web@{first.digest}", "edge")
+    record_superseded(services, journal, Moved(tags=(), failed={}))
+    ledger = Ledger.of(services.folders, services.config.root)
+    assert first.digest in ledger.read()["here/web"]
+    (destination,) = services.destinations(plan_of(services, Scope()))
+    named = NamedTag(tag=Tag("edge"), kind=TagKind.MOVING, template=Template("edge"))
+    order = Order(destination=destination, named=named, manifest=first)
+    again = Moved(tags=(Tagged(order=order, outcome=Outcome.MOVED),), failed={})
+    other = Journal(services.config.output / "other.json", binding, {})
+    record_superseded(services, other, again)
+    assert ledger.read() == {}
