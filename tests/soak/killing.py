@@ -13,12 +13,12 @@ import signal
 import sys
 from pathlib import Path
 
-from podbuild import journal
+from podbuild import atomic
 from podbuild.cancel import Cancel
 from podbuild.cli import main
 
-_write = journal._write_synced
-_sync = journal._sync_folder
+_write = atomic._write_synced
+_sync = atomic._sync_folder
 _wait = Cancel.sleep
 
 
@@ -60,8 +60,8 @@ def _die() -> None:
 
 if __name__ == "__main__":
     killer = _Killer(int(sys.argv[1]), sys.argv[2])
-    journal._write_synced = killer.write
-    journal._sync_folder = killer.renamed
+    atomic._write_synced = killer.write
+    atomic._sync_folder = killer.renamed
     setattr(Cancel, "sleep", _sleep)  # noqa: B010
     sys.argv = ["podbuild", *sys.argv[3:]]
     sys.exit(main())
