@@ -15,6 +15,7 @@ setup: ; scripts/setup dev
 demo:  ; scripts/demo
 test:  ; scripts/test
 soak:  ; scripts/test -m soak
+bench: ; scripts/bench
 lint: setup
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -23,4 +24,4 @@ type: setup
 	.venv/bin/mypy
 clean: ; rm -rf dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: build push manifest release doctor setup demo test soak lint type clean
+.PHONY: build push manifest release doctor setup demo test soak bench lint type clean

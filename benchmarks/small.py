@@ -1,0 +1,117 @@
+"""Smaller measures: start-up, a large plan, uploads from staging, a second registry."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from contestants import PROGRAM, Podbuild, timed
+from servers import registries
+from workload import git, make_project, root_archives
+
+from podbuild.folders import find_folders
+from podbuild.run import Runner
+from podbuild.toolchain import find
+from podbuild.toolchain.start import start_cost
+
+TURNS = 11
+PLATFORMS = '["linux/amd64", "linux/arm64", "linux/arm/v7", "linux/riscv64"]'
+
+
+def small_measures(work: Path, scripts: Path) -> Iterator[str]:
+    """Give the results as lines of Markdown."""
+    yield "## Smaller measures\n"
+    yield engine_start()
+    yield from start_up(work)
+    yield from large_plan(work)
+    yield from uploads(work, scripts)
+
+
+def engine_start() -> str:
+    """Give what the engine's own start costs."""
+    runner = Runner(env=dict(os.environ))
+    engine = find(runner, find_folders(os.environ, Path("dist"))).engine
+    return f"- start of {engine}: {start_cost(runner, engine) * 1000:.0f} ms of CPU"
+
+
+def start_up(work: Path) -> Iterator[str]:
+    """Compare `podbuild --version` and `--help` with the bare import of click."""
+    bare = (sys.executable, "-c", "import click")
+    asked = {
+        "--version": (str(PROGRAM), "--version"),
+        "--help": (str(PROGRAM), "--help"),
+    }
+    times: dict[str, list[float]] = {name: [] for name in ("bare", *asked)}
+    for _ in range(TURNS):  # in alternation
+        for name, argv in (("bare", bare), *asked.items()):
+            log = work / "start-up.log"
+            times[name].append(timed(argv, folder=work, env=os.environ, log=log).cpu)
+    known = {name: statistics.median(found) for name, found in times.items()}
+    for name in asked:
+        ratio = known[name] / known["bare"]
+        yield f"- `podbuild {name}`: {ratio:.2f} x `import click` of CPU (target 1.5)"
+
+
+def large_plan(work: Path) -> Iterator[str]:
+    """Time an offline plan of 100 images for 4 platforms."""
+    folder = work / "large"
+    folder.mkdir()
+    lines = ["[project]", 'name = "large"', "[defaults]", f"platforms = {PLATFORMS}"]
+    lines += [f"[images.image{number}]" for number in range(100)]
+    lines += ["[registries.here]", 'kind = "layout"', 'path = "registry/{image}"', ""]
+    (folder / "podbuild.toml").write_text("\n".join(lines))
+    (folder / "Containerfile").write_text("FROM scratch\n")
+    git(folder, "init", "--quiet")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--message", "large")
+    argv = (str(PROGRAM), "plan", "v1.0.0", "--offline")
+    log = work / "plan.log"
+    found = [timed(argv, folder=folder, env=os.environ, log=log) for _ in range(TURNS)]
+    seconds = statistics.median(spent.seconds for spent in found)
+    cpu = statistics.median(spent.cpu for spent in found)
+    yield f"- `plan --offline`, 100 images x 4: {seconds:.2f} s, {cpu:.2f} s of CPU (target 1 s)"
+
+
+def uploads(work: Path, scripts: Path) -> Iterator[str]:
+    """Send what is staged to one registry, to two at once, and with skopeo to another one."""
+    with registries(work / "servers", 4) as servers:
+        *ours, other = (server.host for server in servers)
+        project = make_project(work / "uploads", tuple(ours), root_archives(scripts))
+        build = Podbuild(project=project, work=work, options=("--skip-push",))
+        build.release("1.0.0")
+        one = Podbuild(project=project, work=work, options=("--registry", "r1"))
+        first = one.release("1.0.0")
+        two = Podbuild(project=project, work=work, options=("--registry", "r2", "--registry", "r3"))
+        both = two.release("1.0.0")
+        skopeo = skopeo_seconds(project.folder / "dist/staging", other, work)
+    name = "publish by digest"
+    alone, together = first.phases[name], both.phases[name]
+    yield f"- upload from staging: {alone:.2f} s, `skopeo copy` {skopeo:.2f} s (target 1 x)"
+    extra = (together - alone) / alone
+    yield f"- a second registry adds {extra:.2f} x the first's upload (target 0.25 x of a release)"
+    yield f"- a release with uploads alone: peak {first.memory / 1e6:.0f} MB (target 150 MB)"
+
+
+def skopeo_seconds(layout: Path, host: str, work: Path) -> float:
+    """Copy every index of an OCI layout to a registry."""
+    runner = Runner(env=dict(os.environ))
+    toolchain = find(runner, find_folders(os.environ, layout))
+    policy = work / "policy.json"
+    policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+    index = json.loads((layout / "index.json").read_text())
+    seconds = 0.0
+    for number, entry in enumerate(index["manifests"]):
+        if "index" not in entry["mediaType"]:
+            continue
+        tag = entry["annotations"]["org.opencontainers.image.ref.name"]
+        argv = (
+            *(str(toolchain.skopeo), "--policy", str(policy), "copy", "--all", "--quiet"),
+            *("--dest-tls-verify=false", f"oci:{layout}:{tag}"),
+            f"docker://{host}/bench/image{number}:1.0.0",
+        )
+        seconds += timed(argv, folder=work, env=os.environ, log=work / "skopeo.log").seconds
+    return seconds
