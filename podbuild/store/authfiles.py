@@ -120,6 +120,8 @@ def read_auth_file(path: Path) -> AuthFile | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError) as error:
+        if not os.access(path.parent, os.X_OK):  # a folder of somebody else's: no login of ours
+            return None
         raise CredentialError(f"{path}: can't be read: {error}") from None
     if not text.strip():
         return AuthFile(path=path)

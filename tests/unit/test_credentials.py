@@ -1,5 +1,6 @@
 import base64
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from podbuild.errors import CredentialError
 from podbuild.model import Repository
 from podbuild.run import Runner
+from podbuild.store.authfiles import read_auth_file
 from podbuild.store.credentials import Keyring
 from podbuild.store.secret import Credential, CredentialKind
 
@@ -232,3 +234,20 @@ def test_bases_in_a_configured_registry_are_read_with_its_own_variables() -> Non
 def test_basic_is_user_and_secret() -> None:
     login = Credential(username="ann", secret="pä:ss", source="here")
     assert base64.b64decode(login.basic).decode() == "ann:pä:ss"
+
+
+def test_a_folder_that_belongs_to_somebody_else_holds_no_login(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as /run/containers where root has run podman; root itself may read everything."""
+    closed = tmp_path / "closed"
+    closed.mkdir()
+
+    def refuse(path: Path, encoding: str) -> str:
+        raise PermissionError(13, "Permission denied", str(path), encoding)
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(os, "access", lambda path, _mode: path != closed)
+    assert read_auth_file(closed / "auth.json") is None
+    with pytest.raises(CredentialError, match="can't be read"):
+        read_auth_file(tmp_path / "auth.json")
