@@ -188,10 +188,11 @@ def why_no_buildkit() -> str:
     if not shutil.which("docker"):
         return "there is no docker on PATH"
     asked = subprocess.run(
-        ("docker", "buildx", "inspect", "--bootstrap"), capture_output=True, text=True, check=False
+        ("docker", "buildx", "inspect"), capture_output=True, text=True, check=False
     )
     if asked.returncode:
-        return f"docker buildx: {asked.stderr.strip().splitlines()[-1:]}"
+        said = asked.stderr.strip().splitlines()
+        return f"docker buildx says {said[0] if said else asked.returncode}"
     missing = [name for name in ARCHITECTURES if f"linux/{name}" not in asked.stdout]
     return f"the daemon runs no {', '.join(missing)} programs" if missing else ""
 

@@ -86,7 +86,7 @@ class Project:
     def change(self, image: str, turn: int) -> None:
         """Change one source file and one data file of an image, as an edit would."""
         (self.context(image) / "source" / "main.txt").write_text(f"edited, turn {turn}\n")
-        (self.context(image) / "data" / "part-00").write_bytes(data_file(f"{image}-{turn}"))
+        (self.context(image) / "data" / "part-00").write_bytes(data_file(f"edited-{image}-{turn}"))
 
 
 def make_project(folder: Path, registries: tuple[str, ...], roots: Mapping[str, Path]) -> Project:
