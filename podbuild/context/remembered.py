@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -41,9 +40,12 @@ class Remembered:
         self._used.add(path)
         return known[1] if known and known[0] == marks_of(facts) else None
 
-    def put(self, path: str, facts: os.stat_result, digest: str) -> None:
-        """Remember what a file held; `facts` are from before it was read."""
-        if time.time_ns() - max(facts.st_mtime_ns, facts.st_ctime_ns) > _SETTLED:
+    def put(self, path: str, facts: os.stat_result, digest: str, read_at: int) -> None:
+        """Remember what a file held; `facts` are from before `read_at` (ns since 1970).
+
+        A long read counts from its beginning: the file may have changed again meanwhile.
+        """
+        if read_at - max(facts.st_mtime_ns, facts.st_ctime_ns) > _SETTLED:
             self._known[path] = (marks_of(facts), digest)
             self._new = True
 

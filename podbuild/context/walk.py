@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,9 +89,10 @@ class Contents:
         known = self._files.get(path, facts)
         if known:
             return known
+        read_at = time.time_ns()
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123  # names need not be UTF-8
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        self._files.put(path, facts, digest)
+        self._files.put(path, facts, digest, read_at)
         return digest
 
 
