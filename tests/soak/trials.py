@@ -145,11 +145,20 @@ class Trial:
                 timer.cancel()
         return ended
 
+    def engine_folder(self) -> Path:
+        """Give a folder with the fake engine, run by this Python: no other may be installed."""
+        program = self.folder / "bin" / "buildah"
+        if not program.exists():
+            program.parent.mkdir()
+            text = (Path(__file__).parents[1] / "fakes" / "buildah").read_text()
+            program.write_text(f"#!{sys.executable} -IS\n" + text.split("\n", maxsplit=1)[1])
+            program.chmod(0o755)
+        return program.parent
+
     def environment(self) -> dict[str, str]:
         """Give the environment of a run: the fake engine first on PATH, folders of its own."""
-        fakes = Path(__file__).parents[1] / "fakes"
         return {
-            "PATH": f"{fakes}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PATH": f"{self.engine_folder()}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
             "HOME": str(self.folder / "home"),
             "LANG": "C.UTF-8",
             "XDG_CACHE_HOME": str(self.folder / "cache"),
