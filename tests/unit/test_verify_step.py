@@ -214,3 +214,26 @@ def test_descriptor_sizes_are_those_of_the_bytes(store: ScriptedStore) -> None:
     assert store.inner.head(TAG) == Descriptor(
         media_type=MediaType.OCI_INDEX, digest=index.digest, size=len(index.data)
     )
+
+
+def test_parts_are_asked_for_once_whatever_the_number_of_tags(store: ScriptedStore) -> None:
+    tags = [TAG, Tag("1.2"), Tag("latest")]
+    for tag in tags:
+        store.inner.put_manifest(index_of(store), tag)
+    verify_or_raise(Expectation(destination=at(store), tag=tag) for tag in tags)
+    parts = [asked for asked in store.log if "sha256:" in asked]
+    assert len(parts) == len(set(parts))
+    assert len(store.log) - len(parts) == len(tags)
+
+
+def test_two_registries_are_each_asked_for_the_parts(store: ScriptedStore) -> None:
+    other = ScriptedStore(inner=MemoryStore(name="registry/other"))
+    other.inner.manifests.update(store.inner.manifests)
+    other.inner.named.update(store.inner.named)
+    asked = (
+        Expectation(destination=at(store), tag=TAG),
+        Expectation(destination=at(other, "there"), tag=TAG),
+    )
+    with pytest.raises(VerificationError) as caught:
+        verify_or_raise(asked)
+    assert all("registry/other" in line for line in caught.value.details)
