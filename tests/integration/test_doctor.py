@@ -43,7 +43,7 @@ def test_trial_leaves_nothing_behind(tmp_path: Path) -> None:
     code, _ = doctor(tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert code == 0
     left = [path for path in (tmp_path / "cache" / "podbuild").rglob("*") if path.is_dir()]
-    assert {path.name for path in left} <= {"trials", "runtime"}
+    assert {path.name for path in left} <= {"guests", "runtime", "trials"}
 
 
 def test_configured_platforms_and_registries_are_examined(tmp_path: Path) -> None:

@@ -112,13 +112,16 @@ PATTERNS = st.lists(
 
 
 @given(PATTERNS, PATHS)
-def test_nothing_is_sent_from_a_folder_that_is_not_walked(patterns: list[str], path: str) -> None:
+def test_a_folder_is_walked_where_a_pattern_brings_something_back(
+    patterns: list[str], path: str
+) -> None:
     matcher = Matcher(tuple(patterns))
     parents = [path[:at] for at, character in enumerate(path) if character == "/"]
     skipped = any(
         matcher.excludes(parent) and not matcher.may_include_below(parent) for parent in parents
     )
-    assert not skipped or matcher.excludes(path)
+    back = [text for text in patterns if text.startswith("!")]
+    assert not skipped or all(Matcher(("**", text)).excludes(path) for text in back)
 
 
 @given(PATTERNS)
