@@ -25,7 +25,9 @@ _TRANSIENT = re.compile(
     r"|connection re(set|fused)|broken pipe|unexpected EOF|i/o timeout|TLS handshake timeout"
     r"|Temporary failure in name resolution|server misbehaving|context deadline exceeded"
     r"|(HTTP status|status code|StatusCode)\D{0,12}5\d\d|50[0-4] \w+|toomanyrequests"
-    r"|Client\.Timeout exceeded",
+    r"|Client\.Timeout exceeded"
+    # the engines try https first; that they name it means that plain HTTP failed, too
+    r"|pinging container registry 127\.0\.0\.1:\d+",
     re.IGNORECASE,
 )
 

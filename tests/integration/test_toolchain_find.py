@@ -80,7 +80,8 @@ def test_no_engine_at_all_says_how_to_get_one(
 ) -> None:
     with pytest.raises(ToolError, match=r"no buildah 1\.41 or podman 5\.6") as caught:
         find(runner(tools), folders, choice=choice)
-    assert caught.value.hint == HINT
+    also = ", and unset PODBUILD_TOOLCHAIN" if choice is Choice.SYSTEM else ""
+    assert caught.value.hint == HINT + also
 
 
 @pytest.mark.parametrize("script", ["exit 1", "echo no number here", "kill -9 $$"])
