@@ -176,6 +176,7 @@ def test_another_machine_finds_what_the_registry_holds(shop: Shop, tmp_path: Pat
     assert children(shop) == before
 
 
+@pytest.mark.soak  # a direct commit of cached layers fails now and then: see the open issue
 @pytest.mark.parametrize("options", [("--no-reuse",), ("--no-reuse", "--no-cache")])
 def test_no_reuse_builds_the_same_again(options: tuple[str, ...], shop: Shop) -> None:
     before = children(shop)
