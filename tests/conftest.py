@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from _pytest.terminal import TerminalReporter
 from hypothesis import settings
 
 # A busy machine is no failure: nothing here is judged by seconds.
@@ -55,3 +57,16 @@ def _pure(request: pytest.FixtureRequest) -> Iterator[None]:
     Purity.wanted = request.node.get_closest_marker("integration") is None
     yield
     Purity.wanted = False
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """Say how the runs of each kind ended that note it: kind, exit code, how many."""
+    ends = Counter(
+        (name, code)
+        for report in terminalreporter.stats.get("passed", [])
+        for name, code in report.user_properties
+        if name.startswith("through ")
+    )
+    for (name, code), count in sorted(ends.items()):
+        every = sum(number for (other, _), number in ends.items() if other == name)
+        terminalreporter.write_line(f"{name}: {count} of {every} ended with {code}")
