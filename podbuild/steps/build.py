@@ -203,8 +203,11 @@ class _Builder:
         stored = self._is_stored(job)
         attempted = build(self._work.site, recipe, bases, stored=stored)
         self._metrics[job] = attempted.metrics
+        self._ids[job] = attempted.image_id
         if stored:
-            self._ids[job] = attempted.image_id
+            return  # delivered by a task of its own: what waits for this one need not wait for it
+        if attempted.image_id:
+            self._deliver(job)
         else:
             self._finish(job, staged_image(self._work.site, job))
 

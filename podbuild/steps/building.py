@@ -21,7 +21,7 @@ from podbuild.model import Manifest, Tag
 from podbuild.plan import Job
 from podbuild.retry import Retry, Transient
 from podbuild.run import CommandError, Runner
-from podbuild.steps.failure import explain, is_transient
+from podbuild.steps.failure import explain, is_held_whole, is_transient
 from podbuild.steps.image import check_platform
 from podbuild.steps.workplace import Cost, Workplace, measured, read_cost
 from podbuild.store.staged import repository_name
@@ -99,9 +99,16 @@ class Output:
         self.counts.clear()
 
 
+class _HeldWholeError(Exception):
+    """The engine's storage holds the image, and the engine can't deliver it from there itself."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Attempted:
-    """What a successful build left: the image's id in the engine's storage, if it is there."""
+    """What a successful build left: the image's id if it is in the engine's storage.
+
+    Without one it was delivered to staging.
+    """
 
     image_id: str
     metrics: Metrics
@@ -110,7 +117,8 @@ class Attempted:
 def build(site: Site, recipe: Recipe, bases: Mapping[str, str], *, stored: bool) -> Attempted:
     """Build one image for one platform, to staging or (`stored`) into the engine's storage.
 
-    `bases` map context names to image ids in the storage. Transient failures are tried again.
+    What the storage holds whole already stays there in either case, see `is_held_whole`. `bases`
+    map context names to image ids in the storage. Transient failures are tried again.
     Raises BuildError, DeadlineError, and what Cancel.check raises after a stop.
     """
     job = recipe.job
@@ -183,6 +191,16 @@ def staged_tag(job: Job) -> Tag:
 def _attempt(
     site: Site, recipe: Recipe, bases: Mapping[str, str], output: Output, *, stored: bool
 ) -> Attempted:
+    try:
+        return _try_once(site, recipe, bases, output, stored=stored)
+    except _HeldWholeError:
+        output.take("the engine holds this image already: it is delivered from there")
+        return _try_once(site, recipe, bases, output, stored=True)
+
+
+def _try_once(
+    site: Site, recipe: Recipe, bases: Mapping[str, str], output: Output, *, stored: bool
+) -> Attempted:
     job, workplace = recipe.job, site.workplace
     output.begin()
     with workplace.temporary(job) as folder:
@@ -228,6 +246,8 @@ def _engine(site: Site, what: str, run: Callable[[], T], *, log: str = "its log"
     try:
         return run()
     except CommandError as error:
+        if is_held_whole(error):
+            raise _HeldWholeError from error
         full = site.staging.staging.failure
         reason = explain(what, error, full, log=log)
         if full is None and is_transient(error):

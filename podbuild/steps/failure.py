@@ -25,10 +25,11 @@ _TRANSIENT = re.compile(
     r"|connection re(set|fused)|broken pipe|unexpected EOF|i/o timeout|TLS handshake timeout"
     r"|Temporary failure in name resolution|server misbehaving|context deadline exceeded"
     r"|(HTTP status|status code|StatusCode)\D{0,12}5\d\d|50[0-4] \w+|toomanyrequests"
-    r"|Client\.Timeout exceeded"
-    # the engines try https first; that they name it means that plain HTTP failed, too
-    r"|pinging container registry 127\.0\.0\.1:\d+",
+    r"|Client\.Timeout exceeded",
     re.IGNORECASE,
+)
+_HELD_WHOLE = re.compile(
+    r'copying image "[0-9a-f]+": .*pinging container registry 127\.0\.0\.1:\d+: Get "https:'
 )
 
 
@@ -41,6 +42,15 @@ def is_transient(error: CommandError) -> bool:
         return False
     reason = _reason(error.finished.tail)
     return not _IN_RUN.search(reason) and bool(_TRANSIENT.search(reason))
+
+
+def is_held_whole(error: CommandError) -> bool:
+    """Tell whether a direct commit failed because the storage holds the result already.
+
+    The engine then copies the image from there without its own --registries-conf (tagExistingImage
+    in buildah's imagebuildah/stage_executor.go), so that it asks staging by https alone.
+    """
+    return bool(_HELD_WHOLE.search(_reason(error.finished.tail)))
 
 
 def explain(

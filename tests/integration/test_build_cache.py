@@ -86,3 +86,15 @@ def test_two_runs_share_storages_at_the_same_time(bench: Bench) -> None:
         thread.join()
     assert not failures
     assert sorted(results) == [b"three\n", b"two\n"]
+
+
+def test_an_image_that_the_storage_holds_whole_is_delivered_again(bench: Bench) -> None:
+    """A direct commit of an image that is wholly cached fails in buildah: it goes another way."""
+    first, _ = build(bench, "one")
+    toml = f'[defaults]\nplatforms = ["{NATIVE}"]\n' + bench.write_base(NATIVE)
+    with opened(bench) as place:
+        again = place.build(toml.replace("publish = false\n", ""))
+    base = Job("base", NATIVE)
+    assert again.images[base].manifest.digest == first.images[base].manifest.digest
+    metrics = again.images[base].metrics
+    assert (metrics.cached_steps > 0, metrics.retries) == (True, 0)
