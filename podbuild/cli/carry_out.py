@@ -4,57 +4,53 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import dataclass
-from pathlib import Path
 
+from podbuild.cli.asking import make_request
+from podbuild.cli.options import Flow
 from podbuild.cli.session import Session
 from podbuild.cli.show_plan import show_plan
 from podbuild.errors import ConfigError
 from podbuild.kitchen import Making
+from podbuild.plan import Request
 from podbuild.planning import Asked, plan_offline, plan_online
 from podbuild.release import Options, Part, release
 from podbuild.report.json_files import summary_json
 from podbuild.report.text import report_text
 
 
-@dataclass(frozen=True, kw_only=True)
-class Chosen:
-    """The options of `release` and `snapshot` as the user gave them."""
-
-    asked: Asked
-    jobs: int | None
-    cache: bool
-    reuse: bool
-    fail_fast: bool
-    skip: str
-    publish: bool
-    restart: bool
-    dry_run: bool
-    handed_over: tuple[Path, ...] = ()
-    cancel_superseded: bool = False
+def flow_request(flow: Flow) -> Request:
+    """Give the request that the options make; raises ConfigError for what can't be read."""
+    return make_request(
+        images=flow.images,
+        registries=flow.registries,
+        platforms=flow.platforms,
+        backwards=flow.allow_backwards,
+    )
 
 
-def carry_out(session: Session, chosen: Chosen) -> None:
+def carry_out(
+    session: Session, asked: Asked, flow: Flow, *, cancel_superseded: bool = False
+) -> None:
     """Plan only, or release; the report is the answer."""
     services = session.services()
-    skipped = read_parts(chosen.skip)
-    if chosen.dry_run:
-        show_plan(services.ui, plan_online(services, plan_offline(services, chosen.asked)))
+    skipped = read_parts(flow.skip or "")
+    if flow.dry_run:
+        show_plan(services.ui, plan_online(services, plan_offline(services, asked)))
         return
     options = Options(
-        asked=chosen.asked,
+        asked=asked,
         command=shlex.join(["podbuild", *sys.argv[1:]]),
         making=Making(
-            jobs=chosen.jobs,
-            cache=chosen.cache,
-            reuse=chosen.reuse,
-            fail_fast=chosen.fail_fast,
-            handed_over=chosen.handed_over,
+            jobs=flow.jobs,
+            cache=not flow.no_cache,
+            reuse=not flow.no_reuse,
+            fail_fast=flow.fail_fast,
+            handed_over=tuple(session.directory / each for each in flow.handed_over),
         ),
         skip=skipped,
-        publish=chosen.publish,
-        restart=chosen.restart,
-        cancel_superseded=chosen.cancel_superseded,
+        publish=not flow.skip_push,
+        restart=flow.restart,
+        cancel_superseded=cancel_superseded,
     )
     ended = release(services, options)
     services.ui.give(report_text(ended.report), summary_json(ended.report))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +23,26 @@ class Common:
     verbose: bool = False
     json: bool = False
     progress: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flow:
+    """The options that `release` and `snapshot` share."""
+
+    dry_run: bool
+    images: tuple[str, ...]
+    registries: tuple[str, ...]
+    platforms: tuple[str, ...]
+    jobs: int | None
+    no_cache: bool
+    no_reuse: bool
+    fail_fast: bool
+    handed_over: tuple[Path, ...]
+    skip: str | None
+    skip_push: bool
+    allow_backwards: bool
+    restart: bool
+    timeout: str | None
 
 
 def option(*names: str, **settings: Any) -> Callable[[F], F]:
@@ -133,3 +153,34 @@ require_tag = option(
 )
 restart = option("--restart", is_flag=True, help="Forget what dist/state.json says was done.")
 skip = option("--skip", metavar="STEPS", help="Leave out build, verify or cleanup (comma list).")
+
+
+def flow_options(function: F) -> F:
+    """Add the options of a Flow; the function gets them as `flow`. Stands above common_options."""
+
+    @wraps(function)
+    def command(**options: Any) -> Any:
+        given = {field.name: options.pop(field.name) for field in fields(Flow)}
+        return function(flow=Flow(**given), **options)
+
+    for add in reversed(_FLOW):
+        command = add(command)
+    return command  # type: ignore[return-value]  # click's decorators keep no signature
+
+
+_FLOW = (
+    dry_run,
+    only_image,
+    only_registry,
+    only_platform,
+    jobs,
+    no_cache,
+    no_reuse,
+    fail_fast,
+    hand_over,
+    skip,
+    skip_push,
+    allow_backwards,
+    restart,
+    timeout,
+)

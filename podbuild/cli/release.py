@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 
 import click
 
 from podbuild.cli.options import (
     Common,
-    allow_backwards,
+    Flow,
     allow_overwrite,
     common_options,
-    dry_run,
-    fail_fast,
-    hand_over,
-    jobs,
-    no_cache,
-    no_reuse,
-    only_image,
-    only_platform,
-    only_registry,
+    flow_options,
     require_tag,
-    restart,
-    skip,
-    skip_push,
-    timeout,
 )
 from podbuild.cli.session import open_session
 
@@ -34,42 +22,12 @@ from podbuild.cli.session import open_session
     "  podbuild release --from dist-amd64 --from dist-arm64"
 )
 @click.argument("version", required=False)
-@dry_run
-@only_image
-@only_registry
-@only_platform
-@jobs
-@no_cache
-@no_reuse
-@fail_fast
-@hand_over
-@skip
-@skip_push
+@flow_options
 @allow_overwrite
-@allow_backwards
 @require_tag
-@restart
-@timeout
 @common_options
 def command(
-    common: Common,
-    version: str | None,
-    dry_run: bool,
-    images: tuple[str, ...],
-    registries: tuple[str, ...],
-    platforms: tuple[str, ...],
-    jobs: int | None,
-    no_cache: bool,
-    no_reuse: bool,
-    fail_fast: bool,
-    handed_over: tuple[Path, ...],
-    skip: str | None,
-    skip_push: bool,
-    allow_overwrite: bool,
-    allow_backwards: bool,
-    require_tag: bool,
-    restart: bool,
-    timeout: str | None,
+    common: Common, flow: Flow, version: str | None, allow_overwrite: bool, require_tag: bool
 ) -> None:
     """Take a version to every registry, all or nothing.
 
@@ -78,29 +36,11 @@ def command(
     be left out: the SemVer tag that is checked out counts. The same command continues a release
     that was interrupted.
     """
-    from podbuild.cli.asking import make_request, read_duration  # noqa: PLC0415  # lazily
+    from podbuild.cli.asking import read_duration  # noqa: PLC0415  # lazily
 
-    with open_session(common, timeout=read_duration(timeout)) as session:
-        from podbuild.cli.carry_out import Chosen, carry_out  # noqa: PLC0415
+    with open_session(common, timeout=read_duration(flow.timeout)) as session:
+        from podbuild.cli.carry_out import carry_out, flow_request  # noqa: PLC0415
         from podbuild.planning import Asked  # noqa: PLC0415
 
-        request = make_request(
-            images=images,
-            registries=registries,
-            platforms=platforms,
-            overwrite=allow_overwrite,
-            backwards=allow_backwards,
-        )
-        chosen = Chosen(
-            asked=Asked(version=version, require_tag=require_tag, request=request),
-            jobs=jobs,
-            cache=not no_cache,
-            reuse=not no_reuse,
-            fail_fast=fail_fast,
-            handed_over=tuple(session.directory / each for each in handed_over),
-            skip=skip or "",
-            publish=not skip_push,
-            restart=restart,
-            dry_run=dry_run,
-        )
-        carry_out(session, chosen)
+        request = replace(flow_request(flow), overwrite=allow_overwrite)
+        carry_out(session, Asked(version=version, require_tag=require_tag, request=request), flow)
