@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from podbuild.check.findings import Finding, Level
 from podbuild.config import Config, Format, Image, Timestamp
-from podbuild.containerfile import Containerfile, Reference, platform_arguments
+from podbuild.containerfile import Containerfile, Reference, open_quote, platform_arguments
 from podbuild.template import VERSION_NAMES, Placeholders, Template
 from podbuild.versions import Version
 
@@ -59,6 +59,7 @@ def check_containerfile(subject: Subject) -> Iterator[Finding]:
     yield from _unpinned(subject)
     yield from _arguments(subject)
     yield from _secrets(subject)
+    yield from _quotes(subject)
 
 
 def _contexts(subject: Subject, outside: tuple[Reference, ...]) -> Iterator[Finding]:
@@ -149,6 +150,19 @@ def _secrets(subject: Subject) -> Iterator[Finding]:
                     instruction.line,
                     f"the secret {name!r} is not in the configuration of {subject.image.name!r}",
                     f'secrets = [{{ id = "{name}", env = "..." }}]',
+                )
+
+
+def _quotes(subject: Subject) -> Iterator[Finding]:
+    """Find files written as heredocs that buildah (1.43) can't read: it matches their quotes."""
+    for instruction in subject.containerfile.instructions:
+        for heredoc in instruction.heredocs if instruction.word != "RUN" else ():
+            quote = "" if heredoc.literal else open_quote(heredoc.body)
+            if quote:
+                yield subject.warn(
+                    instruction.line,
+                    f"the engine fails at a {quote} without a partner in the text {heredoc.name}",
+                    f'{instruction.word} <<"{heredoc.name}" takes the text as it stands',
                 )
 
 

@@ -13,6 +13,7 @@ from podbuild.containerfile.stages import (
     Use,
     platform_arguments,
 )
+from podbuild.containerfile.words import open_quote
 
 __all__ = [
     "SCRATCH",
@@ -22,6 +23,7 @@ __all__ = [
     "Reference",
     "Stage",
     "Use",
+    "open_quote",
     "platform_arguments",
     "read_containerfile",
 ]

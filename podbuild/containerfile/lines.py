@@ -21,10 +21,11 @@ _WITH_FLAGS = ("ADD", "COPY", "FROM", "HEALTHCHECK", "RUN")
 
 @dataclass(frozen=True)
 class Heredoc:
-    """A here-document of an instruction: its name and its text."""
+    """A here-document of an instruction: its name and its text, literal if the name is quoted."""
 
     name: str
     body: str
+    literal: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +95,15 @@ def _instructions(lines: Sequence[str], escape: str, where: str) -> Iterator[Ins
             at += 1
         instruction = _parse("".join(pieces).strip(), start + 1)
         bodies = []
-        for name, strip_tabs in _heredoc_names(instruction):
+        for word, strip_tabs in _heredoc_words(instruction):
+            name = unquote(word)
             body, at = _heredoc(lines, at, name, strip_tabs=strip_tabs)
             if body is None:
                 raise ConfigError(
                     f"{where}:{start + 1}: the heredoc {name} has no end",
                     hint=f"a line that holds only {name} ends it",
                 )
-            bodies.append(Heredoc(name, body))
+            bodies.append(Heredoc(name, body, literal=name != word))
         yield Instruction(
             line=instruction.line,
             word=instruction.word,
@@ -128,14 +130,14 @@ def _parse(text: str, line: int) -> Instruction:
     return Instruction(line=line, word=word, flags=tuple(flags), text=rest)
 
 
-def _heredoc_names(instruction: Instruction) -> Iterator[tuple[str, bool]]:
-    """Give the heredocs that an instruction opens: the name, and whether tabs are stripped."""
+def _heredoc_words(instruction: Instruction) -> Iterator[tuple[str, bool]]:
+    """Give the heredocs that an instruction opens: the name as written, and if tabs go."""
     if instruction.word not in _WITH_HEREDOCS or instruction.text.startswith("["):
         return
     for word in instruction.words:
         found = _HEREDOC.fullmatch(word)
         if found and unquote(found[3]):
-            yield unquote(found[3]), bool(found[2])
+            yield found[3], bool(found[2])
 
 
 def _heredoc(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 # Quoted parts and escaped characters belong to a word, blanks end it.
 _WORD = re.compile(r"""(?:\\.|"(?:\\.|[^"\\])*"|'[^']*'|[^\s"'\\]|["'\\])+""")
+_CLOSED = re.compile(r"""\\.|"(?:\\.|[^"\\])*"|'[^']*'|[^"']""", re.DOTALL)
 _QUOTING = re.compile(r"""\\(.)|'([^']*)'|\"""")
 _VARIABLE = re.compile(
     r"""\\(?P<escaped>.)
@@ -25,6 +26,15 @@ def split_words(text: str) -> tuple[str, ...]:
     ('cat', "<<'A B'", '>', '/x')
     """
     return tuple(_WORD.findall(text))
+
+
+def open_quote(text: str) -> str:
+    """Give the quote that has no partner in a text; empty where all have one.
+
+    >>> open_quote("it's"), open_quote("'a' b")
+    ("'", '')
+    """
+    return _CLOSED.sub("", text)[:1]
 
 
 def unquote(text: str) -> str:

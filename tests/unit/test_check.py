@@ -38,6 +38,19 @@ def test_a_sound_project_has_no_findings(tmp_path: Path) -> None:
     assert found(tmp_path) == ()
 
 
+@pytest.mark.parametrize(
+    "heredoc",
+    [
+        "COPY <<'E' /x\nit's\nE",
+        "COPY <<E /x\n'a' \\' \"b'c\"\nE",
+        "RUN <<E\necho it\\'s\nE",
+        "RUN <<E\n'\nE",
+    ],
+)
+def test_quotes_that_the_engine_takes_are_no_finding(heredoc: str, tmp_path: Path) -> None:
+    assert found(tmp_path, containerfile=f"FROM a.b/c\n{heredoc}\n") == ()
+
+
 CONTAINERFILES = [
     ("RUN true\nFROM a.b/c\n", 1, Level.ERROR, "before the first FROM", "ARG"),
     ("FROM a.b/c\nRUN <<EOF\ntrue\n", 2, Level.ERROR, "the heredoc EOF has no end", "EOF"),
@@ -46,6 +59,8 @@ CONTAINERFILES = [
     ("FROM docker.io/library/nginx:1\n", 1, Level.NOTE, "nginx makes ETags", "commit"),
     ("FROM a.b/nginx-unprivileged@sha256:0\n", 1, Level.NOTE, "nginx makes ETags", "commit"),
     ("FROM a.b/c\nADD https://x.y/z /z\n", 2, Level.WARNING, "other bytes each time", "checksum"),
+    ("FROM a.b/c\nCOPY <<E /x\nit's\nE\n", 2, Level.WARNING, "a ' without a partner", 'COPY <<"E"'),
+    ("FROM a.b/c\nADD <<E /x\n'a' \"\nE\n", 2, Level.WARNING, 'a " without a partner', 'ADD <<"E"'),
     (
         "FROM a.b/c\nRUN --mount=type=secret,id=npm true\n",
         2,
