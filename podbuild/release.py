@@ -82,27 +82,22 @@ def release(services: Services, options: Options) -> Ended:
     work = Work.SNAPSHOT if options.asked.snapshot else Work.RELEASE
     me = Holder(work=work, name=offline.plan.name, pid=os.getpid())
     with one_at_a_time(services, me, cancel_superseded=options.cancel_superseded):
-        with services.ui.step("plan"), _hinting_at_skip_push():
-            ask = plan_online if options.publish else plan_tolerantly
-            planned = ask(services, with_dirt(offline, handed))
-            for warning in planned.warnings:
-                services.ui.warn(warning)
-            refuse_conflicts(planned.plan)
-        with Story(services=services, planned=planned).told() as story:
-            _deliver(services, options, planned, story, handed)
+        with Story(services=services, planned=with_dirt(offline, handed)).told() as story:
+            with story.step("plan"), _hinting_at_skip_push():
+                ask = plan_online if options.publish else plan_tolerantly
+                story.decided(ask(services, story.planned))
+                refuse_conflicts(story.planned.plan)
+            _deliver(services, options, story, handed)
         return Ended(report=story.report(), incomplete=story.incomplete)
 
 
 def _deliver(
-    services: Services,
-    options: Options,
-    planned: Planned,
-    story: Story,
-    handed: tuple[Handed, ...],
+    services: Services, options: Options, story: Story, handed: tuple[Handed, ...]
 ) -> None:
+    planned = story.planned
     if options.publish:
         with story.step("check logins"), _hinting_at_skip_push():
-            planned = check_logins(services, planned)
+            planned = check_logins(services, planned, story)
             if _cleans_up(services, options):
                 check_removal_rights(services, planned.plan, planned.destinations)
     toolchain = toolchain_finder(services, story)
@@ -130,7 +125,7 @@ def _deliver(
             published = publisher.finish(images)
             story.published(published)
     with story.step("move tags"):
-        moved = move_tags(services, options, planned, journal, published)
+        moved = move_tags(services, options, planned, journal, published, story)
     story.moved(moved)
     record_superseded(services, journal, moved)
     if Part.VERIFY not in options.skip:
@@ -154,7 +149,7 @@ def clean_up(services: Services, planned: Planned, story: Story) -> None:
             story.incomplete = error
 
 
-def check_logins(services: Services, planned: Planned) -> Planned:
+def check_logins(services: Services, planned: Planned, story: Story) -> Planned:
     """Give the plan with the destinations that can be pushed to; raises where one must be.
 
     Optional registries that refuse are left out with a warning.
@@ -163,7 +158,7 @@ def check_logins(services: Services, planned: Planned) -> Planned:
     for destination in ready.unknown:
         services.ui.detail(f"{destination}: whether this login may push shows when pushing")
     for destination, error in ready.unavailable:
-        services.ui.warn(f"{destination} is left out: {error.message}")
+        story.warn(f"{destination} is left out: {error.message}")
     return replace(
         planned,
         destinations=ready.destinations,
@@ -177,6 +172,7 @@ def move_tags(
     planned: Planned,
     journal: Journal,
     published: Published,
+    story: Story,
 ) -> Moved:
     """Move version tags, then moving tags, everywhere; raises as TagMover.move does."""
     mover = TagMover(
@@ -186,6 +182,7 @@ def move_tags(
         cancel=services.cancel,
         command=options.command,
         note=services.ui.note,
+        left=story.tags_left,
     )
     return mover.move(_orders(planned, published))
 

@@ -84,7 +84,7 @@ def push(services: Services, order: Order) -> Report:
         kitchen = _kitchen(services, order, planned, story, journal)
         rounds = staged_images(kitchen)
         with story.step("check logins"):
-            ready = check_logins(services, planned)
+            ready = check_logins(services, planned, story)
         with (
             story.step("publish by digest"),
             open_publisher(replace(kitchen, planned=ready)) as publisher,

@@ -26,7 +26,7 @@ from podbuild.report.collect import Delivered, image_reports, result_of, target_
 from podbuild.report.write import write_plan, write_reports
 from podbuild.services import Services
 from podbuild.steps import Destination
-from podbuild.steps.orders import Moved
+from podbuild.steps.orders import Moved, Tagged
 from podbuild.steps.publish import Progress, Published
 from podbuild.ui import Activity
 
@@ -58,8 +58,7 @@ class Story:
 
         Raises ConfigError or BuildError where the output folder can't be written to.
         """
-        plan = plan_json(self.planned.plan)
-        write_plan(plan, self.services.config.output, self.services.ui.redactor)
+        self._write_plan()
         try:
             with self._open:
                 yield self
@@ -93,6 +92,13 @@ class Story:
         self._warnings.append(text)
         self.services.ui.warn(text)
 
+    def decided(self, planned: Planned) -> None:
+        """Go on with what the registries' answers decided; plan.json says it."""
+        self.planned = planned
+        for warning in planned.warnings:
+            self.services.ui.warn(warning)
+        self._write_plan()
+
     def published(self, published: Published) -> None:
         """Remember where the images are, and say what went out."""
         self._open.close()
@@ -108,6 +114,10 @@ class Story:
             self.warn(f"{destination} lacks tags: {error.message}")
         failed = {**self._delivered.failed, **moved.failed}
         self._delivered = replace(self._delivered, tagged=moved.tags, failed=failed)
+
+    def tags_left(self, tags: tuple[Tagged, ...]) -> None:
+        """Remember what tags name after a release that failed while it moved them."""
+        self._delivered = replace(self._delivered, tagged=tags)
 
     @property
     def progress(self) -> Progress:
@@ -153,6 +163,10 @@ class Story:
 
     def _transfer_moved(self, destination: Destination, _blob: Descriptor, count: int) -> None:
         self._transfers[destination].advance(count)
+
+    def _write_plan(self) -> None:
+        plan = plan_json(self.planned.plan)
+        write_plan(plan, self.services.config.output, self.services.ui.redactor)
 
     def _problems(self, problems: tuple[str, ...]) -> None:
         for problem in problems:

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from _pytest.terminal import TerminalReporter
 from hypothesis import settings
 
 # A busy machine is no failure: nothing here is judged by seconds.
@@ -59,7 +58,7 @@ def _pure(request: pytest.FixtureRequest) -> Iterator[None]:
     Purity.wanted = False
 
 
-def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how the runs of each kind ended that note it: kind, exit code, how many."""
     ends = Counter(
         (name, code)

@@ -39,6 +39,7 @@ class TagOutcome(StrEnum):
     SKIPPED = "skipped"
     YIELDED = "left to a competing release"
     UNDONE = "put back"
+    UNCERTAIN = "may have moved"  # the registry can't be asked any more
     UNTOUCHED = "not moved"  # the release ended before, or was not to move tags
     FAILED = "failed"
 

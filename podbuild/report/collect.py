@@ -25,6 +25,8 @@ _OUTCOMES = {
     Outcome.ALREADY: TagOutcome.ALREADY,
     Outcome.SKIPPED: TagOutcome.SKIPPED,
     Outcome.YIELDED: TagOutcome.YIELDED,
+    Outcome.UNDONE: TagOutcome.UNDONE,
+    Outcome.UNCERTAIN: TagOutcome.UNCERTAIN,
 }
 _UNDECIDED = {
     Decision.SKIP: TagOutcome.SKIPPED,

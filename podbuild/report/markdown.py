@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 
-from podbuild.report import ImageReport, Origin, Report
+from podbuild.report import ImageReport, Origin, Report, Result, TagOutcome
 from podbuild.report.text import run_line
 from podbuild.ui.amounts import duration, size
 from podbuild.ui.table import one_line
@@ -99,8 +99,19 @@ def _failure(report: Report) -> tuple[str, ...]:
     failure = report.failure
     if failure is None:
         return ()
-    first = f"**{text(failure.message)}** (exit code {failure.exit_code})"
-    return (first, "", f"hint: {text(failure.hint)}") if failure.hint else (first,)
+    lines = [f"**{text(failure.message)}** (exit code {failure.exit_code})"]
+    if failure.hint:
+        lines += ["", f"hint: {text(failure.hint)}"]
+    if _moved_nothing(report):
+        lines += ["", "No tag was moved."]
+    return tuple(lines)
+
+
+def _moved_nothing(report: Report) -> bool:
+    """Tell whether a failed release has left all of its tags as they were."""
+    outcomes = {tag.outcome for target in report.targets for tag in target.tags}
+    touched = {TagOutcome.MOVED, TagOutcome.UNDONE, TagOutcome.UNCERTAIN}
+    return report.result is Result.FAILED and bool(outcomes) and not outcomes & touched
 
 
 def _images(report: Report) -> tuple[str, ...]:

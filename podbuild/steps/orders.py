@@ -74,6 +74,8 @@ class Outcome(Enum):
     ALREADY = "already there"
     SKIPPED = "skipped"
     YIELDED = "left to a competing release"
+    UNDONE = "put back"
+    UNCERTAIN = "may have moved"  # the registry can't be asked any more
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ so that it can go back when the release fails between two tags.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -49,6 +49,7 @@ class TagMover:
     cancel: Cancel
     command: str
     note: Callable[[str], None]
+    left: Callable[[tuple[Tagged, ...]], None] = lambda _tags: None  # hears it, whatever fails
 
     def move(self, orders: Iterable[Order]) -> Moved:
         """Move version tags everywhere, then moving tags everywhere.
@@ -65,12 +66,13 @@ class TagMover:
             left = tuple(order for order in moving if order.destination not in first.failed)
             second = self._phase(left)
         except PodbuildError as error:
+            begun = self._begun(every)
             self._placer.take_back(moving)
-            raise self._partial(error, every) from error
+            raise self._partial(error, begun) from error
         try:
             settled = self._placer.settle(second.done)
         except PodbuildError as error:
-            raise self._partial(error, every) from error
+            raise self._partial(error, self._begun(every)) from error
         return Moved(tags=(*first.done, *settled), failed={**first.failed, **second.failed})
 
     @property
@@ -141,13 +143,29 @@ class TagMover:
             before=None if before is None else before.digest,
         )
 
-    def _partial(self, cause: PodbuildError, orders: Iterable[Order]) -> PodbuildError:
+    def _begun(self, orders: Iterable[Order]) -> Mapping[Order, bool]:
+        """Give the orders that this release began, and whether it carried them out for sure."""
+        moved = {order: self.journal.get(MOVED, order.key) is not None for order in orders}
+        return {
+            order: is_moved
+            for order, is_moved in moved.items()
+            if is_moved or self.journal.get(BEFORE, order.key) is not None
+        }
+
+    def _partial(self, cause: PodbuildError, begun: Mapping[Order, bool]) -> PodbuildError:
         """Give the error for a release of which some tags are live already."""
         with self.cancel.shielded(SHIELD):
-            live = tuple(self._live(orders))
+            asked = tuple(map(self._as_left, begun))
+        left = tuple(
+            tagged
+            for tagged in asked
+            if tagged.outcome is not Outcome.UNDONE or begun[tagged.order]
+        )
+        self.left(left)
+        live = tuple(tagged for tagged in left if tagged.outcome is not Outcome.UNDONE)
         if not live:
             return cause
-        details = ("live now:", *(f"  {line}" for line in live), *cause.details)
+        details = ("live now:", *(f"  {_said(tagged)}" for tagged in live), *cause.details)
         if isinstance(cause, InterruptedBySignal):  # its own code says more
             cause.details = details
             return cause
@@ -158,19 +176,23 @@ class TagMover:
             details=details,
         )
 
-    def _live(self, orders: Iterable[Order]) -> Iterator[str]:
-        """Name the tags that this release has moved and that are in their new place."""
-        for order in orders:
-            known = self.journal.get(MOVED, order.key) is not None
-            if not known and self.journal.get(BEFORE, order.key) is None:
-                continue
-            try:
-                found = order.destination.store.head(order.tag)
-            except PodbuildError as error:
-                yield f"{order} (may be, can't be asked: {error})"
-                continue
-            if found is not None and found.digest == order.manifest.digest:
-                yield f"{order} -> {found.digest}"
+    def _as_left(self, order: Order) -> Tagged:
+        """Ask what a tag names after all."""
+        try:
+            found = order.destination.store.head(order.tag)
+        except PodbuildError as error:
+            reason = f"can't be asked: {error}"
+            return Tagged(order=order, outcome=Outcome.UNCERTAIN, reason=reason)
+        if found is not None and found.digest == order.manifest.digest:
+            return Tagged(order=order, outcome=Outcome.MOVED)
+        before = None if found is None else found.digest
+        return Tagged(order=order, outcome=Outcome.UNDONE, before=before)
+
+
+def _said(tagged: Tagged) -> str:
+    if tagged.outcome is Outcome.UNCERTAIN:
+        return f"{tagged.order} (may be, {tagged.reason})"
+    return f"{tagged.order} -> {tagged.order.manifest.digest}"
 
 
 @dataclass(kw_only=True)

@@ -293,6 +293,25 @@ def test_a_registry_that_is_not_there_is_named(place: Place, tmp_path: Path) -> 
     assert "check that the registry is up" in hint
 
 
+def test_a_plan_that_fails_leaves_a_summary_that_says_so(place: Place, tmp_path: Path) -> None:
+    shop = place.copy(tmp_path).having(
+        GITHUB_ACTIONS="true",
+        GITHUB_STEP_SUMMARY=str(tmp_path / "step.md"),
+        GITHUB_OUTPUT=str(tmp_path / "output"),
+    )
+    replaced("podbuild.toml", place.server.host, f"127.0.0.1:{free_port()}")(shop)
+    assert shop("release", "v1.2.3").code == 7
+    summary = (tmp_path / "step.md").read_text()
+    assert summary == (shop.root / "dist/summary.md").read_text()
+    assert "connection refused" in summary
+    assert "(exit code 7)" in summary
+    assert "No tag was moved." in summary
+    metadata = json.loads((shop.root / "dist/metadata.json").read_text())
+    assert (metadata["result"], metadata["failure"]["exit_code"]) == ("failed", 7)
+    assert json.loads((shop.root / "dist/artifacts.json").read_text())["artifacts"] == []
+    assert "failed" in (tmp_path / "output").read_text()
+
+
 def test_a_web_page_is_no_registry(place: Place, tmp_path: Path) -> None:
     shop = place.copy(tmp_path)
     with fault_proxy(place.server.host, Script(On("GET", "/v2/", fault=HTML, times=99))) as proxy:

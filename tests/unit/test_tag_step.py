@@ -26,7 +26,7 @@ from podbuild.model import Descriptor, Digest, Manifest, Tag
 from podbuild.retry import Retry
 from podbuild.steps import Destination
 from podbuild.steps.guards import Overrides, Readers, ReleaseGuard
-from podbuild.steps.orders import Moved, Order, Outcome
+from podbuild.steps.orders import Moved, Order, Outcome, Tagged
 from podbuild.steps.tag import TagMover
 from podbuild.store.memory import MemoryStore
 from podbuild.tags import Reader, Result, release_tags
@@ -60,6 +60,7 @@ class World:
     stores: dict[str, ScriptedStore] = field(default_factory=dict)
     cancel: Cancel = field(default_factory=Cancel)
     notes: list[str] = field(default_factory=list)
+    left: list[Tagged] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for name in ("a", "b", *(("optional",) if self.optional else ())):
@@ -110,6 +111,7 @@ class World:
             cancel=self.cancel,
             command=f"podbuild release v{version}",
             note=self.notes.append,
+            left=self.left.extend,
         )
 
     def release(self, version: str = NEW) -> Moved:
@@ -308,6 +310,9 @@ def test_failure_between_moving_tags_puts_them_back(world: World, request_: str)
         assert named[NEW] == NEW
     assert {"a:1.1.0", "b:1.1.0"} <= live(error)
     assert not {"a:latest", "b:latest", "a:1", "b:1"} & live(error)
+    said = {str(tagged.order): tagged.outcome for tagged in world.left}
+    assert {said[f"{name}:{NEW}"] for name in ("a", "b")} == {Outcome.MOVED}
+    assert {said[f"a:{tag}"] for tag in MOVING} == {Outcome.UNDONE}
 
 
 def test_failure_to_ask_again_between_the_two_kinds_is_partial_too(world: World) -> None:
