@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from podbuild.errors import PodbuildError
+from podbuild.errors import BuildError, ConfigError, PodbuildError
 from podbuild.ui.escape import command_data, command_property, no_command
 from podbuild.ui.look import Lines, Paint, Place, PlainLook, place_of
 
@@ -71,7 +71,9 @@ class GitHubLook:
     def failed(self, error: PodbuildError) -> Lines:
         """Say why the command fails, and once more as an annotation for the overview."""
         text = f"{error.message}\nhint: {error.hint}" if error.hint else error.message
-        annotation = _annotation("error", text, place_of(error.message))
+        in_a_file = isinstance(error, ConfigError | BuildError)  # others begin with host:port
+        place = place_of(error.message) if in_a_file else None
+        annotation = _annotation("error", text, place)
         return (*_harmless(self.plain.failed(error)), annotation)
 
     def block(self, title: str, content: Sequence[str], *, failed: bool) -> Lines:

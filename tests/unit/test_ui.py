@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from podbuild.errors import BuildError, ConfigError, PodbuildError
+from podbuild.errors import BuildError, ConfigError, PodbuildError, PublishError
 from podbuild.redact import Redactor
 from podbuild.ui import Answers, Streams, Ui, Verbosity, choose_ui
 from podbuild.ui.ci import GitHubLook, GitLabLook
@@ -281,6 +281,13 @@ class TestGitHub:
                 "podbuild.toml:12: web.x: 50%25 of, it%0Ahint: a b"
             ),
         ]
+
+    def test_host_and_port_are_no_file_and_line(self) -> None:
+        spoken = Spoken(github())
+        spoken.ui.fail(PublishError("127.0.0.1:5000: GET /v2/: connection refused"))
+        assert spoken.lines[-1] == (
+            "::error title=podbuild::127.0.0.1:5000: GET /v2/: connection refused"
+        )
 
     def test_warning_escapes_its_properties(self) -> None:
         spoken = Spoken(github())
