@@ -151,6 +151,7 @@ class Ui:
             hint=self._one_line(error.hint),
             details=[line for line in details if line not in self._failures],
         )
+        shown_error.exit_code = error.exit_code
         self._screen.say(self._look.failed(shown_error))
 
     def block(self, title: str, content: Iterable[str], *, failed: bool = False) -> None:

@@ -13,6 +13,9 @@ from podbuild.errors import BuildError, ConfigError, PodbuildError
 from podbuild.ui.escape import command_data, command_property, no_command
 from podbuild.ui.look import Lines, Paint, Place, PlainLook, place_of
 
+# What is wrong in a file; others may begin with a registry's host and port.
+_IN_A_FILE = (ConfigError.exit_code, BuildError.exit_code)
+
 
 def _random_token() -> str:
     """Give a token that no log can guess, so that none can resume workflow commands."""
@@ -71,8 +74,7 @@ class GitHubLook:
     def failed(self, error: PodbuildError) -> Lines:
         """Say why the command fails, and once more as an annotation for the overview."""
         text = f"{error.message}\nhint: {error.hint}" if error.hint else error.message
-        in_a_file = isinstance(error, ConfigError | BuildError)  # others begin with host:port
-        place = place_of(error.message) if in_a_file else None
+        place = place_of(error.message) if error.exit_code in _IN_A_FILE else None
         annotation = _annotation("error", text, place)
         return (*_harmless(self.plain.failed(error)), annotation)
 
