@@ -38,7 +38,6 @@ from podbuild.steps.publish import Published, Publisher
 from podbuild.steps.tag import TagMover
 from podbuild.steps.verify import Expectation, verify_or_raise
 from podbuild.story import Story
-from podbuild.tags import Decision
 from podbuild.toolchain import Toolchain
 from podbuild.toolchain.chosen import find_chosen
 
@@ -209,7 +208,7 @@ def _orders(planned: Planned, published: Published) -> Iterator[Order]:
         if destination is None or manifest is None:
             continue
         for move in target.tags:
-            if move.decision.writes or move.decision is Decision.ADOPT:
+            if move.decision.is_wanted:
                 yield Order(destination=destination, named=move.named, manifest=manifest)
 
 

@@ -72,7 +72,10 @@ def _decide_image(
             found = {each.registry: _existing(each, verdict) for each in located}
         verdicts |= {(registry, named.tag): verdict for registry, verdict in found.items()}
     targets = tuple(
-        _decided(target, verdicts) if target in asked else target for target in plan.targets
+        _unmoved(_decided(target, verdicts), facts[target.key], adopted)
+        if target in asked
+        else target
+        for target in plan.targets
     )
     images = tuple(
         replace(each, adopted=adopted) if each.name == image.name else each for each in plan.images
@@ -94,6 +97,22 @@ def _decided(target: Target, verdicts: Mapping[tuple[str, Tag], Verdict]) -> Tar
         for move in target.tags
     )
     return replace(target, tags=moves)
+
+
+def _unmoved(target: Target, held: Facts, adopted: Digest | None) -> Target:
+    """Say of tags that may move and name what is adopted that they are in place."""
+    there = Verdict(Decision.KEEP, "it names this release's image already")
+
+    def judged(move: TagMove) -> TagMove:
+        remote = held.found.get(move.named.tag)
+        is_there = remote is not None and remote.digest == adopted
+        return replace(move, verdict=there) if is_there and _may_move(move) else move
+
+    return replace(target, tags=tuple(map(judged, target.tags)))
+
+
+def _may_move(move: TagMove) -> bool:
+    return move.decision is Decision.MOVE and move.kind is not TagKind.VERSION
 
 
 def _existing(found: Located, verdict: Verdict) -> Verdict:

@@ -20,6 +20,7 @@ class Decision(StrEnum):
     CREATE = "create"
     MOVE = "move"
     ADOPT = "adopt"  # it is this release's result already
+    KEEP = "keep"  # it names this release's image already
     SKIP = "skip"  # a guard holds it back, which is no failure
     REFUSE = "refuse"  # it must not change, and the release can't go on
     UNKNOWN = "unknown"  # the registry was not asked
@@ -28,6 +29,11 @@ class Decision(StrEnum):
     def writes(self) -> bool:
         """Tell whether the tag is to be written."""
         return self in (Decision.CREATE, Decision.MOVE, Decision.UNKNOWN)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Tell whether the tag is to name this release's image in the end."""
+        return self.writes or self in (Decision.ADOPT, Decision.KEEP)
 
 
 class Ancestry(StrEnum):

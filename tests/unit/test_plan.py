@@ -386,6 +386,20 @@ def test_a_finished_release_is_adopted_and_nothing_is_built() -> None:
     assert both.jobs == ()
 
 
+def test_moving_tags_of_a_finished_release_are_kept_and_others_moved() -> None:
+    plan = release()
+    old = Digest(f"sha256:{'b' * 64}")
+    held = facts(
+        remote(plan, "web", "1.2.3"),
+        remote(plan, "web", "1.2"),
+        replace(remote(plan, "web", "1"), digest=old),
+    )
+    decided = decide_tags(plan, asked(plan, ghcr_web=held, hub_web=facts(listed="2.0.0")))
+    assert decisions(decided, "ghcr/web") == {
+        "1.2.3": "adopt", "1.2": "keep", "1": "move", "latest": "create"
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("changes", "source"),
     [
