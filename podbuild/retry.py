@@ -21,6 +21,10 @@ class Transient(Exception):  # noqa: N818  # a mark, not an error of its own
         self.wait = wait
 
 
+class Unreachable(Transient):
+    """Nobody answers where a server should be; it may just be starting again."""
+
+
 class Budget:
     """How often one command may try again in all, so that many small failures end, too.
 

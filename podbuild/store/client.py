@@ -16,7 +16,7 @@ from typing import TypeVar
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from podbuild.errors import PodbuildError, PublishError
-from podbuild.retry import Transient
+from podbuild.retry import Transient, Unreachable
 from podbuild.store.auth import Authorizer
 from podbuild.store.breaker import Breaker
 from podbuild.store.challenge import Scope
@@ -33,6 +33,7 @@ _MAX_PAGES = 100_000
 _PAGE_CAP = 64 * 1024 * 1024  # bytes; some registries ignore n and list all tags at once
 _LINK = re.compile(r'<([^<>]*)>\s*((?:;[^,;"]*(?:"[^"]*")?)*)')
 _IS_NEXT = re.compile(r';\s*rel\s*=\s*"?(?:[^"]*\s)?next(?=[\s";]|$)', re.IGNORECASE)
+_UNHEARD_TRIES = 2  # of an optional registry that has not answered yet
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -64,6 +65,7 @@ class RegistryClient:
         self._breaker = Breaker(endpoint.host)
         self._lock = threading.Lock()
         self._counts = Counts()
+        self._has_answered = False
 
     @property
     def counts(self) -> Counts:
@@ -145,6 +147,8 @@ class RegistryClient:
                 return action()
             except Transient as failure:
                 passing.append(failure.cause)
+                if self._is_unheard(failure) and len(passing) >= _UNHEARD_TRIES:
+                    raise failure.cause from failure.cause.__cause__
                 raise
 
         try:
@@ -157,6 +161,11 @@ class RegistryClient:
             raise
         self._breaker.answered()
         return result
+
+    def _is_unheard(self, failure: Transient) -> bool:
+        """Tell whether a release can do without this registry, which has never answered."""
+        unheard = isinstance(failure, Unreachable) and not self._has_answered
+        return unheard and self.endpoint.optional
 
     def once(self, call: Call, *, scopes: tuple[Scope, ...], ok: tuple[int, ...]) -> Response:
         """Send one request, again only after a 401, and follow redirects of reads.
@@ -261,6 +270,7 @@ class RegistryClient:
     def _send(self, call: Call) -> Response:
         self._count(Counts(requests=1))
         answer = self._http.send(call)
+        self._has_answered = True
         self._count(Counts(received=len(answer.body)))
         return answer
 

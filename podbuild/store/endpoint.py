@@ -14,11 +14,15 @@ _WIRE_HOSTS = {"docker.io": "registry-1.docker.io"}
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """Where a registry is: its name as in references, plain HTTP if configured, its CA file."""
+    """Where a registry is: its name as in references, plain HTTP if configured, its CA file.
+
+    An optional one is given up sooner while nobody answers there.
+    """
 
     host: str
     insecure: bool = False
     ca: Path | None = None
+    optional: bool = False
 
     @property
     def origin(self) -> str:

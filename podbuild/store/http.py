@@ -24,7 +24,7 @@ from requests.adapters import HTTPAdapter
 
 from podbuild import __version__
 from podbuild.errors import ConfigError, PublishError
-from podbuild.retry import Transient
+from podbuild.retry import Transient, Unreachable
 from podbuild.store.blobs import CHUNK
 from podbuild.store.network import Network, Timeouts, is_loopback
 from podbuild.store.problem import ERROR_CAP, Response
@@ -223,7 +223,10 @@ def _failure(call: Call, error: Exception) -> Exception:
         return PublishError(f"{where}: {error}")
     last = chain[-1]
     reason = getattr(last, "strerror", None) or str(last) or type(last).__name__
-    return Transient(
+    unheard = isinstance(error, requests.exceptions.ConnectTimeout) or any(
+        isinstance(cause, urllib3.exceptions.NewConnectionError) for cause in chain
+    )
+    return (Unreachable if unheard else Transient)(
         PublishError(
             f"{where}: {_lower(reason)}", hint="check that the registry is up and can be reached"
         )

@@ -36,4 +36,9 @@ class Opener:
 
 def endpoint_of(registry: Registry, repository: Repository) -> Endpoint:
     """Give how a configured registry is reached."""
-    return Endpoint(host=repository.host, insecure=registry.insecure, ca=registry.ca)
+    return Endpoint(
+        host=repository.host,
+        insecure=registry.insecure,
+        ca=registry.ca,
+        optional=not registry.required,
+    )

@@ -45,11 +45,12 @@ def store_at(
     retry: Retry = AT_ONCE,
     cancel: Cancel | None = None,
     told: list[str] | None = None,
+    optional: bool = False,
 ) -> RegistryStore:
     host = server if isinstance(server, str) else server.host
     observe = (lambda _line: None) if told is None else told.append
     client = RegistryClient(
-        Endpoint(host=host, insecure=True),
+        Endpoint(host=host, insecure=True, optional=optional),
         credential,
         conduct=Conduct(retry=retry, cancel=cancel or Cancel(), observe=observe),
         network=IN_TESTS,
@@ -93,6 +94,23 @@ def test_an_unreachable_registry_is_told_after_some_tries() -> None:
     assert caught.value.message.startswith(host)
     assert len(told) == AT_ONCE.attempts - 1
     assert "again in 0.0 s" in told[0]
+
+
+def test_an_optional_registry_where_nobody_answers_is_given_up_sooner() -> None:
+    told: list[str] = []
+    with pytest.raises(PublishError, match="connection refused"):
+        store_at(f"127.0.0.1:{free_port()}", told=told, optional=True).tags()
+    assert len(told) == 1
+
+
+def test_an_optional_registry_that_has_answered_is_waited_for() -> None:
+    told: list[str] = []
+    with answering(always(Answer(404, b"", {"Connection": "close"}))) as server:
+        store = store_at(server, told=told, optional=True)
+        store.tags()
+    with pytest.raises(PublishError, match="connection refused"):
+        store.tags()
+    assert len(told) == AT_ONCE.attempts - 1
 
 
 def test_json_of_something_else_is_told() -> None:
