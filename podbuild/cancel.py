@@ -6,8 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from podbuild.errors import DeadlineError, InterruptedBySignal, PodbuildError
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Cancel:
@@ -94,6 +98,16 @@ class Cancel:
             yield
         finally:
             self._shield.seconds = outer
+
+    def passing_on(self, work: Callable[[T], R]) -> Callable[[T], R]:
+        """Give work for other threads the shield that this thread has now."""
+        seconds: float = getattr(self._shield, "seconds", 0.0)
+
+        def shielded(item: T) -> R:
+            with self.shielded(seconds):
+                return work(item)
+
+        return shielded
 
     def _stop_at(self) -> float | None:
         """Give when this thread must stop (monotonic clock); None where nobody asked."""

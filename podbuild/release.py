@@ -232,6 +232,7 @@ def _guard(services: Services, planned: Planned) -> Guard:
         yanked=frozenset(services.config.tags.yanked),
         overrides=overrides,
         replaced=planned.replaced,
+        cancel=services.cancel,
     )
 
 

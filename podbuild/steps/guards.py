@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from podbuild import labels
+from podbuild.cancel import Cancel
 from podbuild.errors import DeadlineError, PodbuildError
 from podbuild.model import Digest, Manifest, Tag
 from podbuild.steps import Destination
@@ -61,15 +62,17 @@ class ReleaseGuard:
     yanked: frozenset[Version] = frozenset()
     overrides: Overrides = field(default_factory=Overrides)
     replaced: Mapping[str, Digest] = field(default_factory=dict)  # as planned, by Order.key
+    cancel: Cancel = field(default_factory=Cancel)
     _held: dict[Destination, Mapping[Tag, Version]] = field(default_factory=dict)
 
     def refresh(self) -> None:
         """List every repository's tags anew; an optional registry may stay silent."""
         if not self.destinations:
             return
+        ask = self.cancel.passing_on(_tags)  # also asked when moved tags went back after a stop
         with ThreadPoolExecutor(len(self.destinations), thread_name_prefix="tags") as pool:
             for destination, found in zip(
-                self.destinations, pool.map(_tags, self.destinations), strict=True
+                self.destinations, pool.map(ask, self.destinations), strict=True
             ):
                 if found is not None:
                     self._held[destination] = self.readers[destination.image].versions(found)

@@ -105,6 +105,7 @@ class World:
                 destinations=self.destinations(),
                 readers={"web": readers},
                 overrides=overrides or Overrides(),
+                cancel=self.cancel,
             ),
             journal=self.journal(version),
             retry=Retry(attempts=2, sleep=lambda _seconds: self.cancel.check()),
@@ -620,6 +621,33 @@ def test_release_that_went_back_gives_way_to_a_newer_one(world: World) -> None:
 
     a.before = newer
     fails(world, PartialReleaseError)
+    assert world.named("a")["latest"] == "2.0.0"
+
+
+def test_release_that_went_back_after_a_stop_gives_way_to_a_newer_one(world: World) -> None:
+    """As above, but what failed is a signal; like real clients, stores ask whether to stop."""
+    stopped = threading.Event()
+    puts: list[str] = []
+
+    def newer(asked: Asked) -> None:
+        world.cancel.check()
+        if str(asked) != "put latest":
+            return
+        puts.append("put")
+        if len(puts) == 1:
+            world.cancel.request(signal.SIGTERM)
+            stopped.set()
+        if len(puts) == 2:  # the way back
+            publish_newer(world)
+
+    def wait(asked: Asked) -> None:
+        if str(asked) == "put 1":
+            assert stopped.wait(60)
+        world.cancel.check()
+
+    world.stores["a"].before = newer
+    world.stores["b"].before = wait
+    fails(world, InterruptedBySignal)
     assert world.named("a")["latest"] == "2.0.0"
 
 
