@@ -1,6 +1,8 @@
 """Measure podbuild against what users would pick instead; prints tables of medians and ratios.
 
-run.py [--rounds N] [--only CONTESTANT,...]      all on tmpfs, contestants in alternation
+run.py [--rounds N] [--only CONTESTANT,...] [--docker FOLDER]
+
+Everything lies on tmpfs; the contestants take turns. FOLDER has the programs of Debian's dockerd.
 """
 
 from __future__ import annotations
@@ -11,14 +13,17 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from contestants import Contestant, Spent, contestants, remove, why_no_buildkit
+from buildkit import try_buildkit
+from contestants import contestant
+from dockerd import NoDockerError
 from servers import Server, Traffic, registries, traffic
 from small import small_measures
-from workload import make_project, root_archives
+from spent import Contestant, Spent, remove, stop_on_signals
+from workload import Project, make_project, root_archives
 
 from podbuild.folders import find_folders
 from podbuild.run import Runner
@@ -26,12 +31,25 @@ from podbuild.toolchain import find
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 MEMORY = Path("/dev/shm")  # noqa: S108  # tmpfs on every Linux
+NAMES = ("podbuild", "one-registry", "no-layers", "shell", "buildkit")
+VARIANTS = ("one-registry", "no-layers")  # of podbuild, measured cold alone
 SCENARIOS = ("cold", "unchanged", "one image changed")
 TARGETS = {
     "cold": {"shell": 0.55, "buildkit": 0.95},
     "unchanged": {"shell": 0.1, "buildkit": 0.4},
     "one image changed": {"shell": 0.3, "buildkit": 0.9},
 }
+NO_LAYERS_TARGET = 0.8  # of BuildKit's time
+SECOND_REGISTRY_TARGET = 0.25  # of the release to the first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the command line asks for."""
+
+    rounds: int
+    names: tuple[str, ...]
+    docker: Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,40 +62,54 @@ class Run:
     sent: Traffic
 
 
-def measure(
-    contestant: Contestant, servers: tuple[Server, ...], scenario: str, version: str
-) -> Run:
+COLUMNS: Mapping[str, Callable[[Run], float]] = {
+    "seconds": lambda run: run.spent.seconds,
+    "CPU s": lambda run: run.spent.cpu,
+    "peak MB": lambda run: run.spent.memory / 1e6,
+    "sent MB": lambda run: run.sent.received / 1e6,
+    "requests": lambda run: run.sent.requests,
+}
+
+
+def measure(who: Contestant, servers: tuple[Server, ...], scenario: str, version: str) -> Run:
     """Let a contestant release once."""
     before = traffic(servers)
-    spent = contestant.release(version)
+    spent = who.release(version)
     sent = traffic(servers) - before
-    print(f"{contestant.name:<10} {scenario:<18} {spent.seconds:7.2f} s", file=sys.stderr)
-    return Run(contestant=contestant.name, scenario=scenario, spent=spent, sent=sent)
+    print(f"{who.name:<12} {scenario:<18} {spent.seconds:7.2f} s", file=sys.stderr)
+    return Run(contestant=who.name, scenario=scenario, spent=spent, sent=sent)
 
 
-def one_round(work: Path, number: int, only: frozenset[str]) -> Iterator[Run]:
+def one_round(work: Path, number: int, asked: Asked) -> Iterator[Run]:
     """Give all scenarios of every contestant, each with empty registries and a project anew."""
     roots = root_archives(SCRIPTS)
-    for name in rotated(("podbuild", "shell", "buildkit"), number):
-        if name not in only:
-            continue
+    for name in rotated(asked.names, number):
         place = work / f"{number}-{name}"
         with registries(place / "servers", 2) as servers:
             hosts = tuple(server.host for server in servers)
-            project = make_project(place / "project", hosts, roots)
-            with contestants(project, place) as found:
-                for contestant in (each for each in found if each.name == name):
-                    contestant.forget()
-                    yield measure(contestant, servers, "cold", "1.0.0")
-                    yield measure(contestant, servers, "unchanged", "1.0.1")
-                    project.change("web", number)
-                    yield measure(contestant, servers, "one image changed", "1.0.2")
+            layers = name != "no-layers"
+            project = make_project(place / "project", hosts, roots, layers=layers)
+            with contestant(name, project, place, asked.docker) as who:
+                yield from scenarios(who, servers, project, number)
         remove(place)
+
+
+def scenarios(
+    who: Contestant, servers: tuple[Server, ...], project: Project, number: int
+) -> Iterator[Run]:
+    """Give the runs of one contestant in one round."""
+    who.forget()
+    yield measure(who, servers, "cold", "1.0.0")
+    if who.name in VARIANTS:
+        return
+    yield measure(who, servers, "unchanged", "1.0.1")
+    project.change("web", number)
+    yield measure(who, servers, "one image changed", "1.0.2")
 
 
 def rotated(names: tuple[str, ...], turns: int) -> tuple[str, ...]:
     """Give the names in another order each round."""
-    first = turns % len(names)
+    first = turns % max(len(names), 1)
     return names[first:] + names[:first]
 
 
@@ -86,14 +118,9 @@ def median(runs: list[Run], contestant: str, scenario: str) -> Mapping[str, floa
     found = [run for run in runs if (run.contestant, run.scenario) == (contestant, scenario)]
     if not found:
         return {}
-    columns: dict[str, list[float]] = {
-        "seconds": [run.spent.seconds for run in found],
-        "CPU s": [run.spent.cpu for run in found],
-        "peak MB": [run.spent.memory / 1e6 for run in found],
-        "sent MB": [run.sent.received / 1e6 for run in found],
-        "requests": [run.sent.requests for run in found],
+    return {
+        name: statistics.median(column(run) for run in found) for name, column in COLUMNS.items()
     }
-    return {name: statistics.median(values) for name, values in columns.items()}
 
 
 def tables(runs: list[Run]) -> Iterator[str]:
@@ -102,12 +129,14 @@ def tables(runs: list[Run]) -> Iterator[str]:
     for scenario in SCENARIOS:
         mine = median(runs, "podbuild", scenario)
         yield f"\n## {scenario}\n"
-        yield "| | " + " | ".join((*mine, "podbuild takes", "target")) + " |"
-        yield "|---|" + "---|" * (len(mine) + 2)
+        yield "| | " + " | ".join((*COLUMNS, "podbuild takes", "target")) + " |"
+        yield "|---|" + "---|" * (len(COLUMNS) + 2)
         for name in names:
             values = median(runs, name, scenario)
+            if not values:
+                continue
             shown = [f"{value:.2f}" for value in values.values()]
-            ratio = f"{mine['seconds'] / values['seconds']:.2f} x" if mine and values else ""
+            ratio = f"{mine['seconds'] / values['seconds']:.2f} x" if mine else ""
             target = TARGETS[scenario].get(name)
             yield f"| {name} | " + " | ".join((*shown, ratio, str(target or ""))) + " |"
         yield from phases(runs, scenario)
@@ -121,31 +150,72 @@ def phases(runs: list[Run], scenario: str) -> Iterator[str]:
         f"{name} {statistics.median(spent.phases.get(name, 0.0) for spent in found):.2f} s"
         for name in names
     )
-    yield f"\npodbuild's phases: {shown}"
+    if shown:
+        yield f"\npodbuild's phases: {shown}"
+
+
+def comparisons(runs: list[Run]) -> Iterator[str]:
+    """Compare the variants of a cold release."""
+    seconds = {name: median(runs, name, "cold").get("seconds", 0.0) for name in NAMES}
+    both, one, single, other = (
+        seconds[name] for name in ("podbuild", "one-registry", "no-layers", "buildkit")
+    )
+    if one and both:
+        ratio, target = (both - one) / one, SECOND_REGISTRY_TARGET
+        yield f"- a second registry adds {ratio:.2f} x the release to the first (target {target})"
+    if single and other:
+        ratio, target = single / other, NO_LAYERS_TARGET
+        yield f"- podbuild with `layers = false` takes {ratio:.2f} x buildkit (target {target})"
 
 
 def main() -> None:
     """Measure and print."""
-    asking = argparse.ArgumentParser(description=__doc__)
-    asking.add_argument("--rounds", type=int, default=3)
-    asking.add_argument("--only", default="podbuild,shell,buildkit")
-    asked = asking.parse_args()
+    asked = command_line()
+    stop_on_signals()
     runs: list[Run] = []
     load = os.getloadavg()[0]
     work = Path(tempfile.mkdtemp(dir=MEMORY, prefix="podbuild-bench-"))
     try:
+        asked, buildkit = with_buildkit(asked, work)
         for number in range(asked.rounds):
-            runs.extend(one_round(work, number, frozenset(asked.only.split(","))))
-        small = tuple(small_measures(work, SCRIPTS))
+            runs.extend(one_round(work, number, asked))
+        small = tuple(small_measures(work, SCRIPTS)) if "podbuild" in asked.names else ()
     finally:
         remove(work)
     engine = find(Runner(env=dict(os.environ)), find_folders(os.environ, Path("dist"))).engine
     print(f"# {time.strftime('%Y-%m-%d')}, {engine}, {len(os.sched_getaffinity(0))} CPUs")
-    left_out = why_no_buildkit()
-    if left_out:
-        print(f"\nBuildKit is left out: {left_out}.")
+    print(f"\n{buildkit}.")
     print(f"\nLoad before: {load:.1f}; after: {os.getloadavg()[0]:.1f}. {asked.rounds} rounds.")
-    print("\n".join((*tables(runs), "", *small)))
+    print("\n".join((*tables(runs), "", *comparisons(runs), "", *small)))
+
+
+def command_line() -> Asked:
+    """Read the command line; contestants keep the order of NAMES."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default=",".join(NAMES))
+    parser.add_argument("--docker", type=Path, default=Path("nowhere"))
+    given = parser.parse_args()
+    only = given.only.split(",")
+    if unknown := set(only) - set(NAMES):
+        parser.error(f"no such contestant: {', '.join(sorted(unknown))}")
+    names = tuple(name for name in NAMES if name in only)
+    return Asked(rounds=given.rounds, names=names, docker=given.docker)
+
+
+def with_buildkit(asked: Asked, work: Path) -> tuple[Asked, str]:
+    """Leave BuildKit out where it can't run; give its version, or why not."""
+    if "buildkit" not in asked.names:
+        return asked, "BuildKit was not asked for"
+    try:
+        version = try_buildkit(asked.docker, work, root_archives(SCRIPTS))
+    except NoDockerError as error:
+        names = tuple(name for name in asked.names if name != "buildkit")
+        print(f"BuildKit is left out: {error}", file=sys.stderr)
+        return replace(asked, names=names), f"BuildKit is left out: {error}"
+    return asked, f"BuildKit: {version}"
 
 
 if __name__ == "__main__":

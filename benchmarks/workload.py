@@ -89,7 +89,9 @@ class Project:
         (self.context(image) / "data" / "part-00").write_bytes(data_file(f"edited-{image}-{turn}"))
 
 
-def make_project(folder: Path, registries: tuple[str, ...], roots: Mapping[str, Path]) -> Project:
+def make_project(
+    folder: Path, registries: tuple[str, ...], roots: Mapping[str, Path], *, layers: bool = True
+) -> Project:
     """Write the whole project: contexts, Containerfiles, podbuild.toml, a git commit."""
     for image in IMAGES:
         context = folder / image
@@ -102,7 +104,7 @@ def make_project(folder: Path, registries: tuple[str, ...], roots: Mapping[str, 
         (context / "Containerfile").write_text(text)
     for architecture, root in roots.items():
         shutil.copyfile(root, folder / "base" / f"rootfs-{architecture}.tar")
-    (folder / "podbuild.toml").write_text("\n".join(configuration(registries)))
+    (folder / "podbuild.toml").write_text("\n".join(configuration(registries, layers=layers)))
     (folder / ".gitignore").write_text("dist/\n*.tar\n")
     git(folder, "init", "--quiet", "--initial-branch=main")
     git(folder, "add", ".")
