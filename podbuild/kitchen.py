@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Self
 
 from podbuild.build_secrets import find_secrets
-from podbuild.config import Registry
 from podbuild.context import Contents
 from podbuild.durations import priorities
 from podbuild.durations import remember as remember_durations
@@ -21,6 +20,7 @@ from podbuild.errors import VerificationError
 from podbuild.inputs import Recipe
 from podbuild.journal import ASSEMBLED, PINS, Journal
 from podbuild.known import Results
+from podbuild.layer_cache import by_host, open_caches
 from podbuild.model import Manifest, Platform
 from podbuild.plan import Job, Plan, PlannedImage
 from podbuild.planning import Planned
@@ -28,7 +28,7 @@ from podbuild.records import Records
 from podbuild.services import Services
 from podbuild.steps.assemble import Members, assemble, check_index, plain_image
 from podbuild.steps.build import Built, BuiltImage, Work, build_all
-from podbuild.steps.building import Site
+from podbuild.steps.building import JobCache, Site
 from podbuild.steps.pins import Pinner, place_of, repositories_of
 from podbuild.steps.workplace import Surroundings as Ground
 from podbuild.steps.workplace import Workplace, open_workplace
@@ -122,7 +122,7 @@ def open_pinner(kitchen: Kitchen) -> Pinner:
 def _open_base(services: Services, mirror: Mirror) -> Store:
     """Open where a base comes from; what the configuration says of that host holds here too."""
     repository = place_of(mirror)
-    configured = _by_host(services).get(repository.host)
+    configured = by_host(services.config).get(repository.host)
     endpoint = Endpoint(
         host=repository.host,
         insecure=mirror.insecure,
@@ -130,15 +130,6 @@ def _open_base(services: Services, mirror: Mirror) -> Store:
     )
     name = configured.name if configured else ""
     return services.opener.registries.open(repository, endpoint, name)
-
-
-def _by_host(services: Services) -> Mapping[str, Registry]:
-    """Give the first configured registry of each host."""
-    found: dict[str, Registry] = {}
-    for each in services.config.registries:
-        if each.repository is not None:
-            found.setdefault(each.repository.text.partition("/")[0], each)
-    return found
 
 
 class Engines:
@@ -184,6 +175,7 @@ class Engines:
             logs=services.config.output / "logs",
             retry=replace(services.retry, attempts=3),
             no_cache=not kitchen.making.cache,
+            caches=self._caches(recipes.values()),
         )
         records = Records.of_project(services.folders.cache, services.config.root)
         needs = {job: tuple(recipe.inner.values()) for job, recipe in recipes.items()}
@@ -201,6 +193,15 @@ class Engines:
         new = (each for each in built.images.values() if not each.reused)
         remember_durations({each.job: each.metrics.seconds for each in new}, records)
         return built
+
+    def _caches(self, recipes: Iterable[Recipe]) -> Mapping[Job, JobCache]:
+        """Give each job's layer cache; what is uploaded is waited for when the engines close."""
+        if not self._kitchen.making.cache:
+            return {}
+        engine = self._kitchen.toolchain().identity
+        return self._stack.enter_context(
+            open_caches(self._kitchen.services, self._staging, recipes, engine)
+        )
 
     def assemble(self, members: Iterable[Members]) -> Mapping[str, Manifest]:
         """Give what is published of each image; an index that was made before is kept."""
@@ -248,7 +249,7 @@ class Engines:
         conf = registries_conf(services)
         pins = [text for _, text in kitchen.journal.items(PINS) if isinstance(text, str)]
         repositories = repositories_of(pins, conf)
-        known = _by_host(services)
+        known = by_host(services.config)
         names = {host: registry.name for host, registry in known.items()}
         serving = [known[host] for host in {each.host for each in repositories} if host in known]
         ground = Ground(

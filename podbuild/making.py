@@ -281,6 +281,8 @@ def _metrics(built: BuiltImage) -> JobMetrics:
         context_bytes=cost.context_bytes,
         steps=cost.steps,
         cached_steps=cost.cached_steps,
+        pulled_steps=cost.pulled_steps,
+        pushed_steps=cost.pushed_steps,
         layer_bytes=cost.layer_bytes,
         retries=cost.retries,
     )

@@ -225,7 +225,7 @@ def used_variables(config: Config) -> frozenset[str]:
         templates += [*image.annotations.values(), *(image.tags.release or ())]
         templates += _flat(image.tags.branches or {})
     templates += [registry.template for registry in config.registries]
-    templates += [config.cache.registry] if config.cache.registry else []
+    templates += [config.cache.repository] if config.cache.repository else []
     return frozenset[str]().union(*(template.variables for template in templates))
 
 

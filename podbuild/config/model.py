@@ -219,14 +219,30 @@ class Retention:
 class CacheSettings:
     """The layer cache between runners."""
 
-    registry: Template | None = field(
+    repository: Template | None = field(
         default=None,
         metadata=key(
-            TEMPLATE, "a repository for cached layers", example='"ghcr.io/acme/cache/{image}"'
+            TEMPLATE,
+            "the repository for cached layers of all platforms",
+            example='"ghcr.io/acme/cache/{image}"',
         ),
+    )
+    read: bool = field(
+        default=True, metadata=key(FLAG, "false: take no layers from it, only fill it")
+    )
+    write: bool = field(
+        default=True, metadata=key(FLAG, "false: only take from it, such as in pull requests")
     )
     mounts: bool = field(
         default=False, metadata=key(FLAG, "true: carry cache mounts between runners too")
+    )
+    keep: int = field(
+        default=0,
+        metadata=key(COUNT, "how many of the entries used last `podbuild prune` keeps in any case"),
+    )
+    older_than: float = field(  # seconds
+        default=14 * DAY,
+        metadata=key(DURATION, "`podbuild prune` deletes entries that no build used for so long"),
     )
 
 

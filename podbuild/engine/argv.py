@@ -41,7 +41,8 @@ class BuildOrder:
     `bases` name the images of this project that it builds on: context name -> image id in the
     engine's storage. `secrets` say where the engine finds a secret's value: `env=NAME` or
     `src=FILE`. With a `destination` the result is delivered there at once, with an `iidfile` it
-    stays in the storage and its id is written there.
+    stays in the storage and its id is written there. `cache_from` and `cache_to` are repositories
+    without a tag; with `cache_to` the result must stay in the storage, as it is pushed from there.
     """
 
     recipe: Recipe
@@ -51,6 +52,8 @@ class BuildOrder:
     destination: str | None = None
     iidfile: Path | None = None
     no_cache: bool = False
+    cache_from: str = ""
+    cache_to: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +150,10 @@ def _build_options(order: BuildOrder) -> Iterator[str]:
         yield f"--target={recipe.target}"
     if order.no_cache:
         yield "--no-cache"
+    if order.cache_from:
+        yield f"--cache-from={order.cache_from}"
+    if order.cache_to:
+        yield f"--cache-to={order.cache_to}"
     yield from _texts(recipe)
     yield from _contexts(order)
     for name, place in sorted(order.secrets.items()):

@@ -117,6 +117,8 @@ class JobMetrics:
     context_bytes: int | None = None
     steps: int | None = None
     cached_steps: int | None = None
+    pulled_steps: int = 0  # of the cached ones, from the registry's layer cache
+    pushed_steps: int = 0  # that were new to it
     layer_bytes: int | None = None
     retries: int = 0
 

@@ -174,6 +174,8 @@ def _metrics(job: JobMetrics) -> JSONValue:
         "context_bytes": job.context_bytes,
         "steps": job.steps,
         "cached_steps": job.cached_steps,
+        "pulled_steps": job.pulled_steps,
+        "pushed_steps": job.pushed_steps,
         "layer_bytes": job.layer_bytes,
         "retries": job.retries,
     }

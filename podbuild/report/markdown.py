@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 
-from podbuild.report import ImageReport, Origin, Report, Result, TagOutcome
+from podbuild.report import ImageReport, JobMetrics, Origin, Report, Result, TagOutcome
 from podbuild.report.text import run_line
 from podbuild.ui.amounts import duration, size
 from podbuild.ui.table import one_line
@@ -120,7 +120,7 @@ def _images(report: Report) -> tuple[str, ...]:
     for image in report.images:
         for part in image.platforms:
             job = metrics.get((image.name, part.platform))
-            cached = f"{job.cached_steps or 0}/{job.steps}" if job and job.steps else ""
+            cached = _cached(job) if job and job.steps else ""
             change = "" if part.size_before is None else _change(part.size - part.size_before)
             rows.append(
                 (
@@ -137,6 +137,11 @@ def _images(report: Report) -> tuple[str, ...]:
     header = ("image", "platform", "digest", "size", "Δ", "time", "cached", "origin")
     lists = [_index(image) for image in report.images if image.is_index and image.digest]
     return (*table(header, rows), *(("", *lists) if lists else ()))
+
+
+def _cached(job: JobMetrics) -> str:
+    pulled = f" ({job.pulled_steps} pulled)" if job.pulled_steps else ""
+    return f"{job.cached_steps or 0}/{job.steps}{pulled}"
 
 
 def _index(image: ImageReport) -> str:

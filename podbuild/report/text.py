@@ -74,6 +74,7 @@ def _trouble(target: TargetReport) -> str:
 
 
 def _remarks(report: Report) -> Iterator[str]:
+    yield from _layer_cache(report)
     for _, tag in report.left_out:
         reason = f": {one_line(tag.reason)}" if tag.reason else ""
         yield f"{tag.reference} {tag.outcome}{reason}"
@@ -81,6 +82,18 @@ def _remarks(report: Report) -> Iterator[str]:
         reason = f": {one_line(gone.reason)}" if gone.reason else ""
         yield f"{gone.repository} {gone.what} {gone.outcome}{reason}"
     yield from (f"warning: {one_line(warning)}" for warning in report.warnings)
+
+
+def _layer_cache(report: Report) -> Iterator[str]:
+    """Say what the registry's layer cache gave, where there is one."""
+    pulled, pushed = (
+        sum(job.pulled_steps for job in report.metrics),
+        sum(job.pushed_steps for job in report.metrics),
+    )
+    if pulled or pushed:
+        steps = sum(job.steps or 0 for job in report.metrics)
+        cached = sum(job.cached_steps or 0 for job in report.metrics)
+        yield f"layer cache: {cached} of {steps} steps cached, {pulled} pulled, {pushed} new"
 
 
 def _end(report: Report) -> Iterator[str]:

@@ -193,9 +193,15 @@ class _Builder:
     def _is_stored(self, job: Job) -> bool:
         """Tell whether an image goes through the engine's storage.
 
-        What others build on is needed there; a direct commit knows no zstd.
+        What others build on is needed there; a direct commit knows no zstd, and what fills a
+        layer cache must be there to be pushed.
         """
-        return job in self._bases or self._work.recipes[job].compression is Compression.ZSTD
+        cache = self._work.site.caches.get(job)
+        return (
+            job in self._bases
+            or self._work.recipes[job].compression is Compression.ZSTD
+            or (cache is not None and cache.writes)
+        )
 
     def _build(self, job: Job) -> None:
         recipe = self._work.recipes[job]

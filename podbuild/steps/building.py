@@ -22,8 +22,9 @@ from podbuild.plan import Job
 from podbuild.retry import Retry, Transient
 from podbuild.run import CommandError, Runner
 from podbuild.steps.failure import explain, is_held_whole, is_transient
-from podbuild.steps.image import check_platform
+from podbuild.steps.image import check_platform, without_cache_names
 from podbuild.steps.workplace import Cost, Workplace, measured, read_cost
+from podbuild.store.shelf import Shelf
 from podbuild.store.staged import repository_name
 from podbuild.store.staging import StagingRegistry
 from podbuild.ui import Ui
@@ -46,8 +47,20 @@ class Metrics:
     context_bytes: int = 0
     steps: int = 0
     cached_steps: int = 0
+    pulled_steps: int = 0  # of the cached ones, from the registry's layer cache
+    pushed_steps: int = 0  # that the registry's layer cache did not have
     layer_bytes: int = 0  # compressed, all layers of the image
     retries: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobCache:
+    """One job's part of the layer cache; `reference` is how engines reach it, without a tag."""
+
+    reference: str
+    shelf: Shelf
+    reads: bool
+    writes: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +75,7 @@ class Site:
     logs: Path
     retry: Retry
     no_cache: bool = False
+    caches: Mapping[Job, JobCache] = field(default_factory=dict)
 
     @property
     def cancel(self) -> Cancel:
@@ -176,9 +190,10 @@ def deliver(site: Site, recipe: Recipe, image_id: str) -> Manifest:
 def staged_image(site: Site, job: Job) -> Manifest:
     """Give the image that an engine delivered, checked; raises BuildError."""
     store = site.staging.staging.repository(repository_name(job.image))
-    manifest = store.manifest(staged_tag(job))
-    if manifest is None:
+    delivered = store.manifest(staged_tag(job))
+    if delivered is None:
         raise BuildError(f"{job}: the engine delivered nothing", hint="its log has its output")
+    manifest = without_cache_names(store, delivered)
     check_platform(store, manifest, job.platform, str(job))
     return manifest
 
@@ -206,6 +221,7 @@ def _try_once(
     with workplace.temporary(job) as folder:
         ignore, iid, cost = folder / "ignore", folder / "iid", folder / "cost"
         ignore.write_text(write_ignore(recipe.patterns))
+        cache = site.caches.get(job)
         order = BuildOrder(
             recipe=recipe,
             ignorefile=ignore,
@@ -216,6 +232,8 @@ def _try_once(
             else site.staging.reference(repository_name(job.image), staged_tag(job)),
             iidfile=iid if stored else None,
             no_cache=site.no_cache,
+            cache_from=cache.reference if cache and cache.reads else "",
+            cache_to=cache.reference if cache and cache.writes and stored else "",
         )
         runner = workplace.runner(job.platform.slug, recipe.compression).extended(
             {"TMPDIR": str(folder), **site.secrets.environment(recipe.secrets)}
@@ -230,6 +248,9 @@ def _try_once(
         )
         image_id = iid.read_text().strip().removeprefix("sha256:") if stored else ""
         metrics = _metrics(site, recipe, output, read_cost(cost), seconds)
+        if cache:
+            shelf = cache.shelf
+            metrics = replace(metrics, pulled_steps=shelf.pulled, pushed_steps=shelf.pushed)
         return Attempted(image_id=image_id, metrics=metrics)
 
 

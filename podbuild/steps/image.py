@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 
 from podbuild.config import Format
@@ -10,6 +11,12 @@ from podbuild.errors import BuildError, VerificationError
 from podbuild.model import Descriptor, Digest, JSONValue, Manifest, Platform, string_map
 from podbuild.store import Store
 from podbuild.store.blobs import BytesBlob
+from podbuild.store.shelf import SHELVES
+
+_CACHE_NAME = re.compile(
+    rb',"comment":"FROM 127\.0\.0\.1:\d+/%b/[^"\\]*"' % re.escape(SHELVES.encode())
+)
+_CONFIG = re.compile(rb'"config":\{[^{}]*\}')
 
 
 def read_config(store: Store, manifest: Manifest) -> dict[str, JSONValue]:
@@ -35,6 +42,35 @@ def check_platform(store: Store, manifest: Manifest, wanted: Platform, what: str
             f"{what}: the image is for {found or 'no platform'}",
             hint=f"is its base there for {wanted}?",
         )
+
+
+def without_cache_names(store: Store, manifest: Manifest) -> Manifest:
+    """Give the image as it is without a layer cache, stored beside the one that was found.
+
+    An engine writes into the history which image a step was built on where that has a name, and
+    only steps that came from a registry's cache have one (buildah's image.go, newer than 1.15). All
+    other bytes are the same, so that taking them out gives the digests of a build from scratch.
+    """
+    old = manifest.config
+    if old is None:
+        return manifest
+    with store.blob(old) as source:
+        data = b"".join(source.chunks())
+    clean = _CACHE_NAME.sub(b"", data)
+    if clean == data:
+        return manifest
+    new = Descriptor(media_type=old.media_type, digest=Digest.of(clean), size=len(clean))
+    store.put_blob(new, BytesBlob(clean))
+    named = _CONFIG.sub(lambda found: _renamed(found[0], old, new), manifest.data, count=1)
+    cleaned = Manifest(manifest.media_type, named)
+    store.put_manifest(cleaned)
+    return cleaned
+
+
+def _renamed(text: bytes, old: Descriptor, new: Descriptor) -> bytes:
+    """Name another blob in a descriptor, whatever the order of its keys."""
+    text = text.replace(str(old.digest).encode(), str(new.digest).encode())
+    return text.replace(f'"size":{old.size}'.encode(), f'"size":{new.size}'.encode())
 
 
 def layer_bytes(manifest: Manifest) -> int:

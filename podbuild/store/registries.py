@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from podbuild.model import Repository
 from podbuild.store.client import Conduct, Counts, Endpoint, RegistryClient
@@ -47,6 +47,13 @@ class Registries:
                     endpoint, credential, conduct=self.conduct, network=self.network
                 )
             return self._clients[key]
+
+    def impatient(self) -> Registries:
+        """Give the same with clients of their own, which try again only once."""
+        conduct = replace(self.conduct, retry=replace(self.conduct.retry, attempts=2))
+        return Registries(
+            keyring=self.keyring, conduct=conduct, network=self.network, policy=self.policy
+        )
 
     @property
     def counts(self) -> Mapping[str, Counts]:

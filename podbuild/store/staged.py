@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from podbuild.errors import PodbuildError, VerificationError
 from podbuild.model import (
@@ -51,6 +52,22 @@ class Listener:
     on_manifest: Callable[[str, Manifest], None] = lambda _repository, _manifest: None
 
 
+class Backing(Protocol):
+    """What stands behind a repository of staging: a cache that engines read and fill.
+
+    Its methods are called in the server's threads and never raise.
+    """
+
+    def find(self, key: Tag) -> Manifest | None:
+        """Give what a tag names; its blobs may have to be fetched."""
+
+    def fetch(self, digest: Digest) -> None:
+        """Bring a blob of what was found into the pool, if possible."""
+
+    def take(self, key: Tag, manifest: Manifest) -> None:
+        """Take what an engine leaves under a tag; the blobs are in the pool."""
+
+
 class Staging:
     """The staging area itself. Blobs and manifests last in the pool, tags as long as the run.
 
@@ -63,7 +80,16 @@ class Staging:
         self.failure: PodbuildError | None = None
         self._manifests: dict[Digest, Manifest] = {}
         self._tags: dict[str, dict[Tag, Digest]] = {}
+        self._backings: dict[str, Backing] = {}
         self._lock = threading.Lock()
+
+    def back(self, name: str, backing: Backing) -> None:
+        """Put a cache behind a repository, before engines are told of it."""
+        self._backings[name] = backing
+
+    def backing(self, name: str) -> Backing | None:
+        """Give the cache behind a repository; None for those that hold images."""
+        return self._backings.get(name)
 
     def repository(self, name: str) -> StagedRepository:
         """Give one repository as a Store, in this process, without HTTP."""

@@ -144,6 +144,9 @@ class StagingHandler(BaseHTTPRequestHandler):
 
     def _get_blob(self, name: str, digest: Digest) -> None:
         staged = self.server.staged
+        backing = staged.backing(name)
+        if backing and self.command == "GET" and staged.pool.size(digest) is None:
+            backing.fetch(digest)
         size = staged.pool.size(digest)
         if size is None:
             raise Refusal(HTTPStatus.NOT_FOUND, "BLOB_UNKNOWN", f"{digest} is not here")
@@ -158,8 +161,7 @@ class StagingHandler(BaseHTTPRequestHandler):
             self.connection.sendfile(file)
 
     def _get_manifest(self, name: str, item: str) -> None:
-        digest = self.server.staged.resolve(name, target_of(item))
-        manifest = self.server.staged.manifest(digest) if digest else None
+        manifest = self._find_manifest(name, target_of(item))
         if manifest is None:
             raise Refusal(HTTPStatus.NOT_FOUND, "MANIFEST_UNKNOWN", f"{name}: {item} is not here")
         headers = {
@@ -167,6 +169,13 @@ class StagingHandler(BaseHTTPRequestHandler):
             "Content-Type": manifest.media_type,
         }
         self._send(HTTPStatus.OK, manifest.data, headers)
+
+    def _find_manifest(self, name: str, target: Tag | Digest) -> Manifest | None:
+        backing = self.server.staged.backing(name)
+        if backing and isinstance(target, Tag):
+            return backing.find(target)
+        digest = self.server.staged.resolve(name, target)
+        return self.server.staged.manifest(digest) if digest else None
 
     # Writing.
 
@@ -233,7 +242,11 @@ class StagingHandler(BaseHTTPRequestHandler):
             raise Refusal(
                 HTTPStatus.NOT_FOUND, "MANIFEST_BLOB_UNKNOWN", f"{missing.digest} is not here"
             )
-        self.server.staged.accept(name, manifest, target if isinstance(target, Tag) else None)
+        backing = self.server.staged.backing(name)
+        if backing and isinstance(target, Tag):
+            backing.take(target, manifest)
+        else:
+            self.server.staged.accept(name, manifest, target if isinstance(target, Tag) else None)
         headers = {
             "Location": f"/v2/{name}/manifests/{manifest.digest}",
             "Docker-Content-Digest": str(manifest.digest),

@@ -39,7 +39,7 @@ LAYERS = (
     {"doctor", "steps"},
     {"report", "services"},
     {"planning", "superseded"},
-    {"cleaning", "durations", "known", "relocate", "story"},
+    {"cleaning", "durations", "known", "layer_cache", "relocate", "story"},
     {"handover", "kitchen"},
     {"loading", "making", "pruning", "tag_check"},
     {"release"},

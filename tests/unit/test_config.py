@@ -109,7 +109,7 @@ protect = ['\d+\.\d+\.\d+']
 prune = [{ match = 'sha-[0-9a-f]{7}', keep = 10, older-than = "30d" }]
 
 [cache]
-registry = "ghcr.io/acme/cache/{image}"
+repository = "ghcr.io/acme/cache/{image}"
 """
 
 

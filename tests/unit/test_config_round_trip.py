@@ -133,7 +133,15 @@ retentions = st.builds(
         st.builds(PruneRule, match=patterns, keep=st.integers(0, 99), older_than=seconds)
     ),
 )
-caches = st.builds(CacheSettings, registry=st.none() | templates, mounts=st.booleans())
+caches = st.builds(
+    CacheSettings,
+    repository=st.none() | templates,
+    read=st.booleans(),
+    write=st.booleans(),
+    mounts=st.booleans(),
+    keep=st.integers(0, 99),
+    older_than=seconds,
+)
 
 
 def inline(value: object) -> str:

@@ -124,6 +124,8 @@ REPORT = Report(
             context_bytes=1000,
             steps=8,
             cached_steps=5,
+            pulled_steps=4,
+            pushed_steps=3,
             layer_bytes=35_000_000,
             retries=1,
         ),

@@ -1,0 +1,151 @@
+"""The layer cache of one command: which repository holds what, opened once, filled until the end.
+
+Engines only ever meet staging, with a repository for each image and platform; podbuild itself
+talks to the registry, with its own logins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from podbuild.config import Config, Registry
+from podbuild.errors import PodbuildError
+from podbuild.inputs import Recipe
+from podbuild.model import Repository
+from podbuild.plan import Job
+from podbuild.services import Services
+from podbuild.steps.building import JobCache
+from podbuild.store import Store
+from podbuild.store.client import Endpoint
+from podbuild.store.registries import Registries
+from podbuild.store.shelf import CacheRemote, Shelf, Tellers, close_all, shelf_name
+from podbuild.store.staged import repository_name
+from podbuild.store.staging import StagingRegistry
+from podbuild.template import Placeholders
+
+_AT_ONCE = 8  # repositories that are asked at the same time
+
+
+def cache_repository(config: Config, image: str) -> Repository | None:
+    """Give where the cache of an image is; None where none is configured.
+
+    Raises ConfigError for a variable that is not set and for what is no repository.
+    """
+    template = config.cache.repository
+    if template is None:
+        return None
+    values = Placeholders(project=config.project.name, image=image, env=config.env)
+    return Repository.parse(template.expand(values).lower())
+
+
+def by_host(config: Config) -> Mapping[str, Registry]:
+    """Give the first configured registry of each host: what it says of its host holds for all."""
+    found: dict[str, Registry] = {}
+    for each in config.registries:
+        if each.repository is not None:
+            found.setdefault(each.repository.text.partition("/")[0], each)
+    return found
+
+
+def open_cache_store(config: Config, registries: Registries, repository: Repository) -> Store:
+    """Open a cache's repository, with the settings and login of a configured registry there.
+
+    Raises CredentialError (a login that can't be read), ConfigError (a bad CA file).
+    """
+    known = by_host(config).get(repository.host)
+    endpoint = Endpoint(
+        host=repository.host,
+        insecure=known.insecure if known else False,
+        ca=known.ca if known else None,
+    )
+    return registries.open(repository, endpoint, known.name if known else "")
+
+
+@contextmanager
+def open_caches(
+    services: Services, staging: StagingRegistry, recipes: Iterable[Recipe], engine: str
+) -> Iterator[Mapping[Job, JobCache]]:
+    """Give each job's cache while the block runs; its end waits for what is being uploaded.
+
+    `engine` is the engine's identity. Raises ConfigError where the configuration names no
+    repository; a registry that fails is only told.
+    """
+    wanted = [
+        (recipe, repository)
+        for recipe in recipes
+        if recipe.layers and (repository := cache_repository(services.config, recipe.job.image))
+    ]
+    registries = services.opener.registries.impatient()
+    remotes = _open_remotes(services, registries, {repository for _, repository in wanted})
+    caches = {
+        recipe.job: _job_cache(staging, remotes[repository], recipe.job, _prefix(recipe, engine))
+        for recipe, repository in wanted
+        if repository in remotes and (remotes[repository].reads or remotes[repository].writes)
+    }
+    try:
+        yield caches
+    finally:
+        close_all(remotes.values())
+        registries.close()
+
+
+def _open_remotes(
+    services: Services, registries: Registries, repositories: Collection[Repository]
+) -> Mapping[Repository, CacheRemote]:
+    settings = services.config.cache
+    tellers = {each.host: _once(services) for each in repositories}
+    found = {}
+    for repository in sorted(repositories):
+        try:
+            store = open_cache_store(services.config, registries, repository)
+        except PodbuildError as error:
+            tellers[repository.host].warn(f"built without the layer cache: {error.message}")
+            continue
+        found[repository] = CacheRemote(
+            store,
+            tellers[repository.host],
+            services.cancel,
+            reads=settings.read,
+            writes=settings.write,
+        )
+    if found:
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="layer-cache") as pool:
+            for opened in [pool.submit(remote.open) for remote in found.values()]:
+                opened.result()
+    return found
+
+
+def _once(services: Services) -> Tellers:
+    """Give who tells of one host: once is enough, however many repositories it has."""
+    told: set[str] = set()
+
+    def tell(say: Callable[[str], None], kind: str) -> Callable[[str], None]:
+        def once(text: str) -> None:
+            if kind not in told:
+                told.add(kind)
+                say(text)
+
+        return once
+
+    return Tellers(note=tell(services.ui.note, "note"), warn=tell(services.ui.warn, "warn"))
+
+
+def _job_cache(staging: StagingRegistry, remote: CacheRemote, job: Job, prefix: str) -> JobCache:
+    name = shelf_name(repository_name(job.image), job.platform.slug)
+    shelf = Shelf(remote=remote, prefix=prefix, local=staging.staging.repository(name))
+    staging.staging.back(name, shelf)
+    return JobCache(
+        reference=f"{staging.login.host}/{name}",
+        shelf=shelf,
+        reads=remote.reads,
+        writes=remote.writes,
+    )
+
+
+def _prefix(recipe: Recipe, engine: str) -> str:
+    """Give what stands before an engine's keys: layers of other engines are others (design §6)."""
+    made = hashlib.sha256(f"{engine} {recipe.compression}".encode()).hexdigest()[:8]
+    return f"{recipe.job.platform.slug}-{made}-"

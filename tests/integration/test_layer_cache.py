@@ -1,0 +1,132 @@
+"""The layer cache in a registry, from one runner to another: `[cache]` as users meet it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.builds import NATIVE
+from tests.registries import Server, free_port, registry_server
+from tests.shops import APP, Done, Shop, environment, write_files
+
+pytestmark = pytest.mark.integration
+
+EDITED = APP.replace("made in a heredoc", "made in another heredoc")
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with registry_server() as found:
+        yield found
+
+
+def cached(host: str, *lines: str) -> str:
+    """Give a configuration with a cache in a registry, which publishes elsewhere."""
+    return "\n".join(
+        (
+            "[registries.here]",
+            'kind = "layout"',
+            'path = "dist/registry/{image}"',
+            "[registries.there]",  # lends the cache what it says of its host
+            f'repository = "{host}/acme/{{image}}"',
+            "insecure = true",
+            "[cache]",
+            f'repository = "{host}/acme/cache/{{image}}"',
+            *lines,
+            "",
+        )
+    )
+
+
+def runner(folder: Path, name: str, configuration: str) -> Shop:
+    """Give a fresh machine with a clone of the project."""
+    shop = Shop(root=folder / name / "shop", environment=environment(folder / name))
+    shop.root.mkdir(parents=True)
+    write_files(shop, configuration)
+    text = (shop.root / "podbuild.toml").read_text()
+    text = text.replace('["linux/amd64", "linux/arm64"]', f'["{NATIVE}"]')
+    shop.write("podbuild.toml", text)
+    shop.git("init", "-q", "-b", "main")
+    shop.commit("v1.2.3")
+    return shop.having(NPM_SECRET="a build secret")
+
+
+def build(shop: Shop) -> Done:
+    """Build everything anew, as far as caches let it."""
+    done = shop("build", "--no-reuse", "--json")
+    assert done.code == 0, done.text
+    return done
+
+
+def digests(done: Done) -> dict[str, str]:
+    """Give each image's digest."""
+    images = json.loads(done.out)["images"]
+    return {name: image["platforms"][str(NATIVE)]["digest"] for name, image in images.items()}
+
+
+def counted(shop: Shop, what: str) -> dict[str, int]:
+    """Give one of the numbers in metrics.json, by image."""
+    metrics = json.loads((shop.root / "dist/metrics.json").read_text())
+    return {job["image"]: job[what] for job in metrics["jobs"]}
+
+
+def test_another_runner_takes_each_step_from_the_registry_and_makes_the_same_images(
+    server: Server, tmp_path: Path
+) -> None:
+    first = runner(tmp_path, "first", cached(server.host))
+    cold = build(first)
+    assert counted(first, "pulled_steps") == {"base": 0, "app": 0, "probe": 0}
+    assert counted(first, "pushed_steps") == {"base": 4, "app": 4, "probe": 4}
+    second = runner(tmp_path, "second", cached(server.host))
+    warm = build(second)
+    assert counted(second, "pulled_steps") == {"base": 4, "app": 4, "probe": 4}
+    assert counted(second, "pushed_steps") == {"base": 0, "app": 0, "probe": 0}
+    assert (second.root / "dist/summary.md").read_text().count("4/5 (4 pulled)") == 3
+    without = runner(tmp_path, "without", "")
+    assert digests(cold) == digests(warm) == digests(build(without))
+
+
+def test_what_is_built_on_pulled_steps_is_what_a_cold_build_makes(
+    server: Server, tmp_path: Path
+) -> None:
+    first = runner(tmp_path, "first", cached(server.host))
+    first.write("app/Containerfile", APP + "RUN echo more > /more\n")
+    build(first)
+    second = runner(tmp_path, "second", cached(server.host))
+    second.write("app/Containerfile", EDITED + "RUN echo more > /more\n")
+    warm = build(second)
+    assert counted(second, "pulled_steps") == {"base": 4, "app": 0, "probe": 4}
+    third = runner(tmp_path, "third", cached(server.host))
+    third.write("app/Containerfile", APP + "RUN echo less > /less\nRUN echo end > /end\n")
+    other = build(third)
+    assert counted(third, "pulled_steps")["app"] == 3
+    for shop, done in ((second, warm), (third, other)):
+        plain = runner(tmp_path, f"plain-{shop.root.parent.name}", "")
+        text = (shop.root / "app/Containerfile").read_text()
+        plain.write("app/Containerfile", text)
+        assert digests(done) == digests(build(plain))
+
+
+def test_a_cache_that_is_only_read_gives_steps_and_gets_none(
+    server: Server, tmp_path: Path
+) -> None:
+    build(runner(tmp_path, "first", cached(server.host)))
+    tags = server.store("acme/cache/app").tags()
+    second = runner(tmp_path, "second", cached(server.host, "write = false"))
+    second.write("app/Containerfile", APP + "RUN echo more > /more\n")
+    warm = build(second)
+    assert counted(second, "pulled_steps") == {"base": 4, "app": 3, "probe": 4}
+    assert server.store("acme/cache/app").tags() == tags
+    plain = runner(tmp_path, "plain", "")
+    plain.write("app/Containerfile", APP + "RUN echo more > /more\n")
+    assert digests(warm) == digests(build(plain))
+
+
+def test_a_registry_that_is_down_costs_one_warning(tmp_path: Path) -> None:
+    shop = runner(tmp_path, "shop", cached(f"127.0.0.1:{free_port()}"))
+    done = build(shop)
+    assert done.err.count("built without the layer cache") == 1
+    assert counted(shop, "pushed_steps") == {"base": 0, "app": 0, "probe": 0}
