@@ -25,7 +25,7 @@ class Cancel:
         # and an Event could then wait for a lock that its own thread holds.
         self._gate = threading.Lock()
         self._gate.acquire()  # released by `request`, for good
-        self._listeners: dict[int, Callable[[], None]] = {}
+        self._listeners: dict[int, tuple[Callable[[], None], Callable[[], None]]] = {}
         self._lock = threading.RLock()  # a signal handler may interrupt the holder
         self._shield = threading.local()
         self._signal: int | None = None
@@ -41,8 +41,15 @@ class Cancel:
         self._signal = signal_number
         with self._lock:
             listeners = tuple(self._listeners.values())
-        for tell in listeners:
+        for tell, _ in listeners:
             tell()
+
+    def give_up(self) -> None:
+        """End what is listened for at once: nobody will be there to wait for it."""
+        with self._lock:
+            listeners = tuple(self._listeners.values())
+        for _, end in listeners:
+            end()
 
     @property
     def requested(self) -> bool:
@@ -118,10 +125,15 @@ class Cancel:
         return min(moments) + shield if moments else None
 
     @contextmanager
-    def telling(self, listener: Callable[[], None]) -> Iterator[None]:
-        """Call `listener` when a stop is requested while the block runs, or was before."""
+    def telling(
+        self, listener: Callable[[], None], end: Callable[[], None] = lambda: None
+    ) -> Iterator[None]:
+        """Call `listener` when a stop is requested while the block runs, or was before.
+
+        `end` is called instead of waiting any longer, by `give_up`.
+        """
         with self._lock:
-            self._listeners[id(listener)] = listener
+            self._listeners[id(listener)] = (listener, end)
         try:
             if self.signalled:
                 listener()

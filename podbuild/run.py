@@ -160,7 +160,7 @@ class Runner:
         with _readable(stdin) as source:
             process = Process(self._launch(program, argv, collector, source))
             try:
-                with self.cancel.telling(process.terminate):
+                with self.cancel.telling(process.terminate, process.kill):
                     yield process
             finally:
                 process.stop()
@@ -247,6 +247,11 @@ class Process:
         if not self.done.is_set():
             self._signal(signal.SIGTERM)
         self._news.put(None)
+
+    def kill(self) -> None:
+        """End the whole group at once, without waiting. Safe in a signal handler."""
+        if not self.done.is_set():
+            self._signal(signal.SIGKILL)
 
     def stop(self) -> int:
         """Stop the whole group, gently first, and give the exit code."""

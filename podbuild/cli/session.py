@@ -120,8 +120,8 @@ class Session:
 def open_session(common: Common, *, timeout: float | None = None) -> Iterator[Session]:
     """Give the session of a command; while it is open, one signal stops all work.
 
-    `timeout` is in seconds. A second signal leaves at once: children end with us, as the
-    namespace and the kernel see to it, and the journal is always as of the last step.
+    `timeout` is in seconds. A second signal leaves at once: children are killed, engines end with
+    their namespace, and the journal is always as of the last step.
     """
     environment = dict(os.environ)
     ui = make_ui(common, environment)
@@ -165,7 +165,10 @@ def _stopping(cancel: Cancel, ui: Ui) -> Iterator[None]:
     ours = os.getpid()
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        if cancel.signalled or os.getpid() != ours:  # a child that has not become its program yet
+        if os.getpid() != ours:  # a child that has not become its program yet
+            os._exit(128 + number)
+        if cancel.signalled:
+            cancel.give_up()
             os._exit(128 + number)
         cancel.request(number)
         name = signal.Signals(number).name

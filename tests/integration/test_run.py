@@ -21,6 +21,7 @@ from podbuild.run import (
     Process,
     Runner,
 )
+from tests.shops import Shop
 
 pytestmark = pytest.mark.integration
 PATH = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
@@ -269,6 +270,27 @@ def test_real_signal_in_the_waiting_thread_stops_the_command(run: Runner) -> Non
             run("sh", "-c", f"kill -USR1 {os.getpid()}; sleep 300")
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+def test_second_signal_to_podbuild_kills_a_git_that_does_not_listen(tmp_path: Path) -> None:
+    fifo = tmp_path / "pid"
+    os.mkfifo(fifo)
+    git = tmp_path / "bin" / "git"
+    git.parent.mkdir()
+    git.write_text(
+        f"#!/bin/sh\ntrap 'echo asked > {fifo}' TERM\necho $$ > {fifo}\nwhile :; do sleep 1; done\n"
+    )
+    git.chmod(0o755)
+    shop = Shop(root=tmp_path, environment={"PATH": f"{git.parent}:{PATH['PATH']}"})
+    shop.write("podbuild.toml", '[project]\nname = "shop"\n\n[images.web]\n')
+    shop.write("Containerfile", "FROM scratch\n")
+    with shop.start("plan", "v1.2.3") as podbuild:
+        pid = fifo.read_text().strip()
+        podbuild.send_signal(signal.SIGINT)
+        assert fifo.read_text() == "asked\n"  # to stop, and does not
+        podbuild.send_signal(signal.SIGINT)
+    assert podbuild.returncode == 130
+    assert all_ended(pid)
 
 
 def test_nothing_starts_after_a_stop(run: Runner, tmp_path: Path) -> None:
