@@ -22,8 +22,8 @@ from podbuild.store import Store
 from podbuild.store.copy import settled_head
 from podbuild.store.registry import BlobsMissingError
 
-UPLOADS = 6  # blobs on their way at a time, all registries together
-DELIVERIES = 16  # images on their way at a time; they wait for blobs most of the time
+UPLOADS = 6  # blobs on their way to one registry at a time
+DELIVERIES = 16  # images on their way to one registry; they wait for blobs most of the time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,18 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Lane:
+    """What works for one registry alone, so that one that hangs keeps no other waiting."""
+
+    deliveries: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(DELIVERIES, thread_name_prefix="deliver")
+    )
+    uploads: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Publisher:
     """Copies staged images to all their destinations; use as a context manager."""
 
@@ -57,19 +69,18 @@ class Publisher:
     _offered: dict[tuple[Destination, Digest], Future[None]] = field(default_factory=dict)
     _blobs: dict[tuple[Destination, Digest], Future[None]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _deliveries: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(DELIVERIES, thread_name_prefix="deliver")
-    )
-    _uploads: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload")
-    )
+    _lanes: dict[str, _Lane] = field(default_factory=dict)  # by registry
+
+    def __post_init__(self) -> None:
+        self._lanes.update((each.registry, _Lane()) for each in self.destinations)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._deliveries.shutdown(cancel_futures=True)
-        self._uploads.shutdown(cancel_futures=True)
+        for lane in self._lanes.values():
+            lane.deliveries.shutdown(cancel_futures=True)
+            lane.uploads.shutdown(cancel_futures=True)
 
     def offer(self, image: str, manifest: Manifest) -> None:
         """Begin to copy a staged image (or index) to all its destinations, by digest."""
@@ -93,7 +104,7 @@ class Publisher:
         raise_required(failed)
         # The first registry may have waited long for the last one, and others clean up there.
         again = {
-            self._deliveries.submit(self._keep, each, images[each.image]): each
+            self._lanes[each.registry].deliveries.submit(self._keep, each, images[each.image]): each
             for each in wanted.values()
             if each not in failed
         }
@@ -132,7 +143,7 @@ class Publisher:
         key = (destination, manifest.digest)
         with self._lock:
             if key not in self._offered:
-                self._offered[key] = self._deliveries.submit(
+                self._offered[key] = self._lanes[destination.registry].deliveries.submit(
                     self._deliver, destination, manifest, children
                 )
             return self._offered[key]
@@ -195,7 +206,8 @@ class Publisher:
         with self._lock:
             running = self._blobs.get(key)
             if running is None or (running.done() and running.exception() is not None):
-                self._blobs[key] = self._uploads.submit(self._send, destination, blob)
+                lane = self._lanes[destination.registry]
+                self._blobs[key] = lane.uploads.submit(self._send, destination, blob)
             return self._blobs[key]
 
     def _send(self, destination: Destination, blob: Descriptor) -> None:

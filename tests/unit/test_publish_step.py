@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -221,6 +222,28 @@ def test_failure_of_a_required_registry_lets_the_others_go_on(
     world.stores["b/web"].before = failing(error, verb)
     assert fails(world, type(error)).exit_code == code
     assert all(complete(world, key) for key in world.stores if key != "b/web")
+
+
+def test_registry_that_hangs_keeps_no_other_waiting(world: World) -> None:
+    left = {str(image.digest) for image in world.images.values()}
+    all_on_b = threading.Event()
+
+    def hang(asked: Asked) -> None:
+        assert asked.verb != "upload" or all_on_b.wait(60)
+
+    def note(asked: Asked) -> None:
+        if asked.verb == "put":
+            left.discard(asked.target)
+            if not left:
+                all_on_b.set()
+
+    for key, store in world.stores.items():
+        if key.startswith("a/"):
+            store.before = hang
+        else:
+            store.after = note
+    world.publish()
+    assert all(complete(world, key) for key in world.stores)
 
 
 def test_failures_of_several_registries_are_all_told(world: World) -> None:
