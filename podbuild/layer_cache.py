@@ -10,8 +10,10 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from podbuild.config import Config, Registry
+from podbuild.config.choices import RegistryKind
 from podbuild.errors import PodbuildError
 from podbuild.inputs import Recipe
 from podbuild.model import Repository
@@ -19,13 +21,16 @@ from podbuild.plan import Job
 from podbuild.services import Services
 from podbuild.steps.building import JobCache
 from podbuild.store import Store
-from podbuild.store.client import Endpoint
+from podbuild.store.cache_use import record_tag
+from podbuild.store.opening import endpoint_of
 from podbuild.store.registries import Registries
 from podbuild.store.shelf import CacheRemote, Shelf, Tellers, close_all, shelf_name
 from podbuild.store.staged import repository_name
 from podbuild.store.staging import StagingRegistry
-from podbuild.template import Placeholders
+from podbuild.template import Placeholders, Template
 
+NAME = "cache"
+_KINDS = {"docker.io": RegistryKind.DOCKERHUB, "ghcr.io": RegistryKind.GHCR}
 _AT_ONCE = 8  # repositories that are asked at the same time
 
 
@@ -55,13 +60,24 @@ def open_cache_store(config: Config, registries: Registries, repository: Reposit
 
     Raises CredentialError (a login that can't be read), ConfigError (a bad CA file).
     """
+    settings = cache_registry(config, repository)
+    return registries.open(repository, endpoint_of(settings, repository), settings.name)
+
+
+def cache_registry(config: Config, repository: Repository) -> Registry:
+    """Give how a cache's host is reached: as a configured registry there, else as is usual.
+
+    Where none is, PODBUILD_CACHE_TOKEN is its login, unless a registry has that name.
+    """
     known = by_host(config).get(repository.host)
-    endpoint = Endpoint(
-        host=repository.host,
-        insecure=known.insecure if known else False,
-        ca=known.ca if known else None,
+    if known:
+        return known
+    taken = any(each.variable == NAME.upper() for each in config.registries)
+    return Registry(
+        name="" if taken else NAME,
+        kind=_KINDS.get(repository.host, RegistryKind.OCI),
+        repository=Template(str(repository)),
     )
-    return registries.open(repository, endpoint, known.name if known else "")
 
 
 @contextmanager
@@ -88,6 +104,10 @@ def open_caches(
     try:
         yield caches
     finally:
+        now = datetime.now(UTC)
+        for job, cache in caches.items():
+            if cache.shelf.used:
+                cache.shelf.close(record_tag(job.image, job.platform.slug), now)
         close_all(remotes.values())
         registries.close()
 

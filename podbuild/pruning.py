@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from podbuild.cache_retention import cache_place, cache_policy, cache_targets, is_cache
 from podbuild.config.image import Image
 from podbuild.errors import PodbuildError
 from podbuild.git.facts import commit_dates
@@ -92,9 +93,11 @@ class Pruner:
         act: Callable[[Group, Place, Policy], Pruned],
         only: frozenset[str] | None = None,
     ) -> Iterator[Pruned]:
-        plan = plan_of(self.services, self.scope)
-        removers = Removers(self.services.opener.registries)
-        for group in _by_place(plan):
+        services = self.services
+        plan = plan_of(services, self.scope)
+        removers = Removers(services.opener.registries)
+        caches = () if self.scope.registries else cache_targets(services.config, self.scope.images)
+        for group in (*_by_place(plan), *((target,) for target in caches)):
             target = group[0]
             if only is not None and target.key not in only:
                 continue
@@ -102,12 +105,14 @@ class Pruner:
             try:
                 done = act(group, self._place(removers, target), self._policy(plan, group))
             except PodbuildError as error:
-                self.services.cancel.check()
+                services.cancel.check()
                 done = Pruned(target=target, error=error)
             yield replace(done, requests=removers.requests - before)
         removers.close()
 
     def _place(self, removers: Removers, target: Target) -> Place:
+        if is_cache(target):
+            return cache_place(self.services, removers, target)
         store = self.services.opener.open(target.registry, target.place)
         return Place(key=target.key, store=store, remover=removers.open(target.registry, store))
 
@@ -132,6 +137,8 @@ class Pruner:
     def _policy(self, plan: Plan, group: Group) -> Policy:
         """Give the rules with all that the images of one repository say of its tags."""
         config = self.services.config
+        if is_cache(group[0]):
+            return cache_policy(config.cache, self.now, self.most)
         images = tuple(config.image(target.image) for target in group)
         readers = tuple(reader for target in group for reader in plan.image(target.image).readers)
         ranges = tuple(reader for image in images for reader in self._moving(image))

@@ -11,11 +11,13 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from podbuild.cancel import Cancel
 from podbuild.errors import CredentialError, PodbuildError, VersionError
 from podbuild.model import Descriptor, Digest, Manifest, Tag
 from podbuild.store import Store
+from podbuild.store.cache_use import merged, read_uses, write_uses
 from podbuild.store.copy import copy_blob, copy_image
 
 SHELVES = "podbuild-cache"  # first part of the repositories' names in staging
@@ -92,16 +94,26 @@ class CacheRemote:
         """Wait for the uploads; after a stop they are left."""
         self._uploads.shutdown(wait=True, cancel_futures=self._cancel.requested)
 
-    def put(self, tag: Tag, manifest: Manifest, source: Store) -> None:
-        """Upload something under a tag that changes, after what was offered before."""
-        if self.writes:
-            self._uploads.submit(self._upload, tag, manifest, source)
+    def record_use(self, record: Tag, used: frozenset[Tag], prefix: str, now: datetime) -> None:
+        """Write in the background which entries were used, after what was offered before."""
+        self._uploads.submit(self._write, lambda: self._record(record, used, prefix, now))
+
+    def _record(self, record: Tag, used: frozenset[Tag], prefix: str, now: datetime) -> None:
+        before = read_uses(self.store, record) if record in self.known else {}
+        mine = {tag for tag in self.known if tag.text.startswith(prefix)}
+        here = {tag: when for tag, when in before.items() if tag in self.known}
+        after = merged(here, used, mine - before.keys(), now)
+        if after != before:
+            write_uses(self.store, record, after)
 
     def _upload(self, tag: Tag, manifest: Manifest, source: Store) -> None:
+        self._write(lambda: copy_image(source, self.store, manifest, tag=tag))
+
+    def _write(self, action: Callable[[], object]) -> None:
         if not self.writes or self._cancel.requested:
             return
         try:
-            copy_image(source, self.store, manifest, tag=tag)
+            action()
         except PodbuildError as error:
             self.writes = False
             self._tell(f"the layer cache is not written any more: {error.message}")
@@ -182,6 +194,10 @@ class Shelf:
         with self._lock:
             self.pushed += new
             self.used.add(tag)
+
+    def close(self, record: Tag, now: datetime) -> None:
+        """Say in the registry what was used."""
+        self.remote.record_use(record, frozenset(self.used), self.prefix, now)
 
     def _tag(self, key: Tag) -> Tag | None:
         try:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from podbuild.model import Tag
+from podbuild.store.cache_use import read_uses, write_uses
 from tests.builds import NATIVE
+from tests.images import make_image
 from tests.registries import Server, free_port, registry_server
 from tests.shops import APP, Done, Shop, environment, write_files
 
@@ -130,3 +134,52 @@ def test_a_registry_that_is_down_costs_one_warning(tmp_path: Path) -> None:
     done = build(shop)
     assert done.err.count("built without the layer cache") == 1
     assert counted(shop, "pushed_steps") == {"base": 0, "app": 0, "probe": 0}
+
+
+def test_prune_deletes_what_no_build_used_for_long_and_nothing_else(
+    server: Server, tmp_path: Path
+) -> None:
+    shop = runner(tmp_path, "first", cached(server.host))
+    build(shop)
+    app = server.store("acme/cache/app")
+    (record,) = (tag for tag in app.tags() if tag.text.startswith("used-"))
+    uses = read_uses(app, record)
+    entries = set(app.tags()) - {record}
+    assert set(uses) == entries
+    gone, *stay = sorted(entries)
+    long_ago = datetime.now(UTC) - timedelta(days=15)
+    write_uses(app, record, {**uses, gone: long_ago})
+    released = server.store("acme/app")
+    image = make_image(released, b"released")
+    released.put_manifest(image, Tag(gone.text))  # looks like an entry, in another repository
+    plan = shop("prune")
+    assert f" ({gone}): " in plan.out
+    assert set(app.tags()) == {*entries, record}
+    applied = shop("prune", "--apply")
+    assert applied.code == 0, applied.text
+    assert set(app.tags()) == {*stay, record}
+    assert released.head(Tag(gone.text))
+    after = runner(tmp_path, "second", cached(server.host))
+    build(after)
+    assert counted(after, "pulled_steps")["probe"] == 4
+    assert set(app.tags()) >= entries  # it was missed, and is there again
+
+
+def test_a_login_is_found_by_the_host_and_a_wrong_one_costs_a_warning(tmp_path: Path) -> None:
+    with registry_server(login=("ann", "of green gables")) as server:
+        configuration = cached(server.host)
+        shop = runner(tmp_path, "first", configuration)
+        right = shop.having(PODBUILD_THERE_USERNAME="ann", PODBUILD_THERE_TOKEN="of green gables")
+        build(right)
+        assert counted(shop, "pushed_steps")["app"] == 4
+        assert server.store("acme/cache/app").tags()
+        wrong = runner(tmp_path, "second", configuration).having(
+            PODBUILD_THERE_USERNAME="ann", PODBUILD_THERE_TOKEN="of the island"
+        )
+        done = build(wrong)
+        assert counted(wrong, "pulled_steps")["app"] == 0
+        assert done.err.count("layer cache") == 1
+        none = runner(tmp_path, "third", configuration)
+        done = build(none)
+        assert done.err.count("layer cache") == 1
+        assert counted(none, "pulled_steps")["app"] == 0

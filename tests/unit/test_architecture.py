@@ -40,7 +40,7 @@ LAYERS = (
     {"report", "services"},
     {"planning", "superseded"},
     {"cleaning", "durations", "known", "layer_cache", "relocate", "story"},
-    {"handover", "kitchen"},
+    {"cache_retention", "handover", "kitchen"},
     {"loading", "making", "pruning", "tag_check"},
     {"release"},
     {"stages"},
