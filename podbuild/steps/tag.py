@@ -21,10 +21,11 @@ from podbuild.errors import (
     PodbuildError,
 )
 from podbuild.journal import BEFORE, MOVED, Journal
+from podbuild.model import Digest
 from podbuild.retry import Retry
 from podbuild.steps import Destination
 from podbuild.steps.orders import Guard, Moved, Order, Outcome, Ruling, Tagged, Verdict
-from podbuild.steps.place import SHIELD, Placer
+from podbuild.steps.place import ROUNDS, SHIELD, Placer
 from podbuild.tags import TagKind
 
 __all__ = [
@@ -113,15 +114,19 @@ class TagMover:
                 phase.fail(order.destination, error)
                 return
 
-    def _one(self, order: Order) -> Tagged:
-        """Read, ask the guard, journal what stands there, move, read again."""
-        store = order.destination.store
-        found = store.head(order.tag)
-        if found is not None and found.digest == order.manifest.digest:
+    def _one(self, order: Order, rounds: int = ROUNDS) -> Tagged:
+        """Read, ask the guard, journal what stands there, move, read again.
+
+        A guard may ask git for long: where the tag has changed meanwhile, it is asked once more.
+        """
+        before = _named(order)
+        if before == order.manifest.digest:
             return self._already(order)
-        current = None if found is None else store.manifest(found.digest)
-        before = None if found is None else found.digest
+        current = None if before is None else order.destination.store.manifest(before)
         ruling = self.guard.rule(order, current)
+        moves = ruling.verdict is Verdict.MOVE and order.kind is TagKind.MOVING
+        if moves and rounds and _named(order) != before:
+            return self._one(order, rounds - 1)
         if ruling.verdict is Verdict.REFUSE:
             raise ImmutableTagError(
                 f"{order} {ruling.reason}",
@@ -179,14 +184,19 @@ class TagMover:
     def _as_left(self, order: Order) -> Tagged:
         """Ask what a tag names after all."""
         try:
-            found = order.destination.store.head(order.tag)
+            found = _named(order)
         except PodbuildError as error:
             reason = f"can't be asked: {error}"
             return Tagged(order=order, outcome=Outcome.UNCERTAIN, reason=reason)
-        if found is not None and found.digest == order.manifest.digest:
+        if found == order.manifest.digest:
             return Tagged(order=order, outcome=Outcome.MOVED)
-        before = None if found is None else found.digest
-        return Tagged(order=order, outcome=Outcome.UNDONE, before=before)
+        return Tagged(order=order, outcome=Outcome.UNDONE, before=found)
+
+
+def _named(order: Order) -> Digest | None:
+    """Give what the tag names right now."""
+    found = order.destination.store.head(order.tag)
+    return None if found is None else found.digest
 
 
 def _said(tagged: Tagged) -> str:
