@@ -81,7 +81,7 @@ def _registry(program: str, folder: Path) -> Iterator[Server]:
     log = folder / "log"
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [program, "serve", str(folder / "config.json")],
+            ["setpriv", "--pdeathsig=KILL", "--", program, "serve", str(folder / "config.json")],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,

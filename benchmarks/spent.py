@@ -17,6 +17,7 @@ from podbuild.namespace import open_namespace
 from podbuild.run import Runner
 
 GRACE = 20.0  # seconds that a stopped command has to clean up
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +73,14 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def stop_on_signals() -> None:
-    """Let a signal that ends the benchmark end what it has started, as Ctrl-C does."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    """Let a signal that ends the benchmark end what it has started; a second one does nothing."""
+    for number in SIGNALS:
         signal.signal(number, lambda caught, _frame: _exit(caught))
 
 
 def _exit(number: int) -> None:
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
     raise SystemExit(128 + number)
 
 
