@@ -51,6 +51,7 @@ class Authorizer:
         self._challenge: Challenge | None = None
         self._tokens: list[_Token] = []
         self._widened: dict[tuple[Scope, ...], tuple[Scope, ...]] = {}
+        self._read_only: dict[tuple[Scope, ...], CredentialError] = {}  # why no token to push
 
     @property
     def credential(self) -> Credential | None:
@@ -85,6 +86,8 @@ class Authorizer:
                     raise self._refused(refused)
                 return
             self._tokens = [token for token in self._tokens if f"Bearer {token.text}" != used]
+            if used and scopes in self._read_only and refused.method not in ("GET", "HEAD"):
+                raise self._read_only[scopes]
             asked = Scope.parse_all(challenge.parameters.get("scope", ""))
             if refused.method == "DELETE" and asked:
                 self._widened[scopes] = joined(asked)  # some registries know other words for it
@@ -97,14 +100,33 @@ class Authorizer:
 
     def _token(self, challenge: Challenge, scopes: tuple[Scope, ...]) -> str:
         wanted = joined(self._widened.get(scopes, scopes))
+        if scopes in self._read_only:
+            wanted = _reading(wanted)
         now = self._clock()
         self._tokens = [token for token in self._tokens if token.until > now]
         for token in self._tokens:
             if covers(token.scopes, wanted):
                 return token.text
-        fresh = self._exchange(challenge, wanted)
+        fresh = self._granted(challenge, scopes, wanted)
         self._tokens.append(fresh)
         return fresh.text
+
+    def _granted(
+        self, challenge: Challenge, scopes: tuple[Scope, ...], wanted: tuple[Scope, ...]
+    ) -> _Token:
+        """Ask for a token; some servers give none at all to who may read but not push."""
+        try:
+            return self._exchange(challenge, wanted)
+        except CredentialError as error:
+            less = _reading(wanted)
+            if less == wanted:
+                raise
+            try:
+                token = self._exchange(challenge, less)
+            except CredentialError:
+                raise error from None
+            self._read_only[scopes] = error
+            return token
 
     def _exchange(self, challenge: Challenge, scopes: tuple[Scope, ...]) -> _Token:
         began = self._clock()
@@ -174,6 +196,14 @@ def _choose(challenges: tuple[Challenge, ...]) -> Challenge | None:
             if challenge.scheme == scheme:
                 return challenge
     return None
+
+
+def _reading(scopes: tuple[Scope, ...]) -> tuple[Scope, ...]:
+    """Give the scopes without the right to push."""
+    return tuple(
+        Scope(scope.resource, tuple(action for action in scope.actions if action != "push"))
+        for scope in scopes
+    )
 
 
 def _token_call(

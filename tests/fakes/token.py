@@ -49,6 +49,7 @@ class TokenServer:
     refresh_tokens: Mapping[str, str] = field(default_factory=dict)  # token -> user
     rights: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     expires_in: int | None = 300
+    lacking: int = 200  # the answer's status where a user lacks a right that is asked for
     dead_tokens: int = 0  # so many of the next tokens have ended long ago
     asked: list[Asked] = field(default_factory=list)
     port: int = 0
@@ -90,6 +91,10 @@ class TokenServer:
         text = f"{_b64(json.dumps(header).encode())}.{_b64(json.dumps(claims).encode())}"
         r, s = decode_dss_signature(key.sign(text.encode(), ec.ECDSA(hashes.SHA256())))
         return f"{text}.{_b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+
+    def lacks(self, user: str, scope: str) -> bool:
+        """Tell whether a user may not do all that a scope names."""
+        return self._granted(user, scope)["actions"] != scope.rpartition(":")[2].split(",")
 
     def _granted(self, user: str, scope: str) -> dict[str, object]:
         resource, _, actions = scope.rpartition(":")
@@ -173,6 +178,10 @@ class _Handler(BaseHTTPRequestHandler):
             tokens.asked.append(asked)
             dead = tokens.dead_tokens > 0
             tokens.dead_tokens = max(0, tokens.dead_tokens - 1)
+            lacks = any(tokens.lacks(user, scope) for scope in scopes)
+        if lacks and tokens.lacking != 200:
+            self._send(tokens.lacking, {"details": "requested access is denied"})
+            return
         now = time.time()
         until = now - LEEWAY if dead else now + 300
         answer: dict[str, object] = {

@@ -145,6 +145,25 @@ def test_too_few_rights_are_a_refusal_before_any_build(
         reader.check_push()
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_server_that_gives_readers_no_token_to_push_is_asked_for_less(
+    tokens: tuple[Server, TokenServer], status: int
+) -> None:
+    server, issuer = tokens
+    owner = server.store("a/b", client=server.client(credential=login("ann", "secret-a")))
+    owner.put_manifest(make_image(owner, b"layer"), Tag("1.0.0"))
+    issuer.lacking = status
+    issuer.asked.clear()
+    reader = server.store("a/b", client=server.client(credential=login("bob", "secret-b")))
+    assert reader.tags() == (Tag("1.0.0"),)
+    assert reader.manifest(Tag("1.0.0")) is not None
+    both, pull = ("repository:a/b:pull,push",), ("repository:a/b:pull",)
+    assert [one.scopes for one in issuer.asked] == [both, pull]
+    with pytest.raises(CredentialError, match="requested access is denied") as caught:
+        reader.check_push()
+    assert caught.value.exit_code == 4
+
+
 def test_a_wrong_password_at_the_token_server(tokens: tuple[Server, TokenServer]) -> None:
     server, issuer = tokens
     client = server.client(credential=login("ann", "nonsense"))
