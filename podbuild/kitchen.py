@@ -28,7 +28,8 @@ from podbuild.records import Records
 from podbuild.services import Services
 from podbuild.steps.assemble import Members, assemble, check_index, plain_image
 from podbuild.steps.build import Built, BuiltImage, Work, build_all
-from podbuild.steps.building import JobCache, Site
+from podbuild.steps.building import Site
+from podbuild.steps.job_cache import JobCache
 from podbuild.steps.pins import Pinner, place_of, repositories_of
 from podbuild.steps.workplace import Surroundings as Ground
 from podbuild.steps.workplace import Workplace, open_workplace

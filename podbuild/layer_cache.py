@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from podbuild.config import Config, Registry
@@ -19,7 +20,8 @@ from podbuild.inputs import Recipe
 from podbuild.model import Repository
 from podbuild.plan import Job
 from podbuild.services import Services
-from podbuild.steps.building import JobCache
+from podbuild.steps.job_cache import JobCache
+from podbuild.steps.mounts import mounts_tag
 from podbuild.store import Store
 from podbuild.store.cache_use import record_tag
 from podbuild.store.opening import endpoint_of
@@ -101,6 +103,8 @@ def open_caches(
         for recipe, repository in wanted
         if repository in remotes and (remotes[repository].reads or remotes[repository].writes)
     }
+    if services.config.cache.mounts:
+        caches = {job: _with_mounts(job, cache) for job, cache in caches.items()}
     try:
         yield caches
     finally:
@@ -151,6 +155,10 @@ def _once(services: Services) -> Tellers:
         return once
 
     return Tellers(note=tell(services.ui.note, "note"), warn=tell(services.ui.warn, "warn"))
+
+
+def _with_mounts(job: Job, cache: JobCache) -> JobCache:
+    return replace(cache, mounts=mounts_tag(job.image, job.platform.slug))
 
 
 def _job_cache(staging: StagingRegistry, remote: CacheRemote, job: Job, prefix: str) -> JobCache:

@@ -23,8 +23,9 @@ from podbuild.retry import Retry, Transient
 from podbuild.run import CommandError, Runner
 from podbuild.steps.failure import explain, is_held_whole, is_transient
 from podbuild.steps.image import check_platform, without_cache_names
+from podbuild.steps.job_cache import JobCache
+from podbuild.steps.mounts import carried_mounts
 from podbuild.steps.workplace import Cost, Workplace, measured, read_cost
-from podbuild.store.shelf import Shelf
 from podbuild.store.staged import repository_name
 from podbuild.store.staging import StagingRegistry
 from podbuild.ui import Ui
@@ -51,16 +52,6 @@ class Metrics:
     pushed_steps: int = 0  # that the registry's layer cache did not have
     layer_bytes: int = 0  # compressed, all layers of the image
     retries: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobCache:
-    """One job's part of the layer cache; `reference` is how engines reach it, without a tag."""
-
-    reference: str
-    shelf: Shelf
-    reads: bool
-    writes: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +138,7 @@ def build(site: Site, recipe: Recipe, bases: Mapping[str, str], *, stored: bool)
     with (
         site.log(job).open("w", buffering=1) as log,
         site.ui.job(f"build {job}") as doing,
+        carried_mounts(site.workplace, job, site.caches.get(job), site.ui.warn),
     ):
 
         def write(line: str) -> None:

@@ -125,14 +125,38 @@ class Workplace:
         """Give a job's TMPDIR while the block runs; its cache mounts alone last."""
         folder = self._own.scratch / job.slug
         folder.mkdir(mode=0o700)
-        mounts = self._mounts(job)
-        mounts.mkdir(mode=0o700, parents=True, exist_ok=True)
         # buildah-build(1), cache mounts: $TMPDIR/buildah-cache-<id of the user outside>
-        (folder / f"buildah-cache-{outside_user()}").symlink_to(mounts)
+        (folder / f"buildah-cache-{outside_user()}").symlink_to(self.mounts(job))
         try:
             yield folder
         finally:
             self._own.remove(folder)
+
+    @property
+    def inside(self) -> Runner:
+        """Give a runner for commands inside the namespace that are no engines."""
+        return self._own.inside
+
+    @contextmanager
+    def aside(self, job: Job) -> Iterator[Path]:
+        """Give a folder of this run, gone after the block whoever its files belong to."""
+        folder = self._own.scratch / f"{job.slug}-aside"
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            self._own.remove(folder)
+
+    def scratch(self, name: str) -> Path:
+        """Give where a file of this run may be; it goes with the run."""
+        return self._own.scratch / name
+
+    def mounts(self, job: Job) -> Path:
+        """Give the folder of a job's cache mounts, which lasts; on the file system of `aside`."""
+        project = hashlib.sha256(os.fsencode(self.surroundings.project)).hexdigest()[:16]
+        folder = self.surroundings.folders.cache / "mounts" / project / job.slug
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
 
     def storage(self, name: str) -> Storage:
         """Give a storage: driver proved, lock held, what dead runs left removed."""
@@ -173,10 +197,6 @@ class Workplace:
         data = self.storages / f"blobs-{compression}"
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self._own.inside.extended(storage_environment(self.files, storage, data))
-
-    def _mounts(self, job: Job) -> Path:
-        project = hashlib.sha256(os.fsencode(self.surroundings.project)).hexdigest()[:16]
-        return self.surroundings.folders.cache / "mounts" / project / job.slug
 
 
 @contextmanager

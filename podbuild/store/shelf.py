@@ -94,6 +94,10 @@ class CacheRemote:
         """Wait for the uploads; after a stop they are left."""
         self._uploads.shutdown(wait=True, cancel_futures=self._cancel.requested)
 
+    def later(self, action: Callable[[Store], None]) -> None:
+        """Write something else in the background, after what was offered before."""
+        self._uploads.submit(self._write, lambda: action(self.store))
+
     def record_use(self, record: Tag, used: frozenset[Tag], prefix: str, now: datetime) -> None:
         """Write in the background which entries were used, after what was offered before."""
         self._uploads.submit(self._write, lambda: self._record(record, used, prefix, now))

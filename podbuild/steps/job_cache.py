@@ -1,0 +1,23 @@
+"""One job's part of the layer cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from podbuild.model import Tag
+from podbuild.store.shelf import Shelf
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobCache:
+    """What a job may take from the registry's cache and leave there.
+
+    `reference` is how engines reach it, without a tag; `mounts` is where its cache mounts are
+    carried, None where they are not.
+    """
+
+    reference: str
+    shelf: Shelf
+    reads: bool
+    writes: bool
+    mounts: Tag | None = None
