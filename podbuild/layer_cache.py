@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from podbuild.config import Config, Registry
 from podbuild.config.choices import RegistryKind
-from podbuild.errors import PodbuildError
+from podbuild.errors import CredentialError, PodbuildError
 from podbuild.inputs import Recipe
 from podbuild.model import Repository
 from podbuild.plan import Job
@@ -31,7 +31,7 @@ from podbuild.store.staged import repository_name
 from podbuild.store.staging import StagingRegistry
 from podbuild.template import Placeholders, Template
 
-NAME = "cache"
+NAME = "cache"  # of its registry, where none is configured for its host
 _KINDS = {"docker.io": RegistryKind.DOCKERHUB, "ghcr.io": RegistryKind.GHCR}
 _AT_ONCE = 8  # repositories that are asked at the same time
 
@@ -112,6 +112,8 @@ def open_caches(
         for job, cache in caches.items():
             if cache.shelf.used:
                 cache.shelf.close(record_tag(job.image, job.platform.slug), now)
+        if any(remote.busy for remote in remotes.values()):
+            services.ui.info("uploads the rest to the layer cache")
         close_all(remotes.values())
         registries.close()
 
@@ -119,27 +121,33 @@ def open_caches(
 def _open_remotes(
     services: Services, registries: Registries, repositories: Collection[Repository]
 ) -> Mapping[Repository, CacheRemote]:
-    settings = services.config.cache
     tellers = {each.host: _once(services) for each in repositories}
-    found = {}
-    for repository in sorted(repositories):
-        try:
-            store = open_cache_store(services.config, registries, repository)
-        except PodbuildError as error:
-            tellers[repository.host].warn(f"built without the layer cache: {error.message}")
-            continue
-        found[repository] = CacheRemote(
-            store,
-            tellers[repository.host],
-            services.cancel,
-            reads=settings.read,
-            writes=settings.write,
-        )
-    if found:
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="layer-cache") as pool:
-            for opened in [pool.submit(remote.open) for remote in found.values()]:
-                opened.result()
+    found = {
+        repository: remote
+        for repository in sorted(repositories)
+        if (remote := _remote(services, registries, repository, tellers[repository.host]))
+    }
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="layer-cache") as pool:
+        for opened in [pool.submit(remote.open) for remote in found.values()]:
+            opened.result()
     return found
+
+
+def _remote(
+    services: Services, registries: Registries, repository: Repository, tellers: Tellers
+) -> CacheRemote | None:
+    """Give a cache's repository; without a login where the one that is asked for is missing."""
+    config, writes = services.config, services.config.cache.write
+    try:
+        try:
+            store = open_cache_store(config, registries, repository)
+        except CredentialError as error:  # jobs for pull requests from forks get no secrets
+            tellers.note(f"the layer cache is only read: {error.message}")
+            store, writes = open_cache_store(config, registries.anonymous(), repository), False
+    except PodbuildError as error:
+        tellers.warn(f"built without the layer cache: {error.message}")
+        return None
+    return CacheRemote(store, tellers, services.cancel, reads=config.cache.read, writes=writes)
 
 
 def _once(services: Services) -> Tellers:

@@ -29,7 +29,7 @@ __all__ = [
 def check_project(config: Config) -> tuple[Finding, ...]:
     """Give all that is wrong or worth a word, errors first."""
     text = config.path.read_text(encoding="utf-8")
-    found = [*_plans(config), *_remarks(config, text)]
+    found = [*_plans(config), *_remarks(config, text), *_cache_remarks(config, text)]
     for image in config.images:
         line = line_of(text, ("images", image.name))
         found += [replace(each, line=line) for each in _missing_inputs(config, image)]
@@ -98,6 +98,30 @@ def _remarks(config: Config, text: str) -> Iterator[Finding]:
                 line=_line(text, remark.way),
                 message=f"{dotted(remark.way)}{remark.message}",
                 hint=remark.hint,
+            )
+
+
+def _cache_remarks(config: Config, text: str) -> Iterator[Finding]:
+    """Warn of what a layer cache can't do as it is configured."""
+    file = shown(config.path)
+    if config.cache.repository is None:
+        if config.cache.mounts:
+            yield Finding(
+                level=Level.WARNING,
+                file=file,
+                line=line_of(text, ("cache", "mounts")),
+                message="cache.mounts: there is no cache to carry them in",
+                hint='[cache] repository = "ghcr.io/acme/cache/{image}"',
+            )
+        return
+    for image in config.images:
+        if not image.layers:
+            yield Finding(
+                level=Level.WARNING,
+                file=file,
+                line=_line(text, ("images", image.name, "layers")),
+                message=f"image {image.name!r} has layers = false: none of its steps is cached",
+                hint="layers = true, or leave [cache] out",
             )
 
 

@@ -16,6 +16,7 @@ from podbuild.model import Repository
 from podbuild.template import VERSION_NAMES, Placeholders, Template
 
 Way = tuple[str | int, ...]
+_LASTING = frozenset({"project", "image"})  # placeholders that every run fills alike
 Branches = Mapping[str, tuple[Template, ...]]
 
 
@@ -28,6 +29,7 @@ def check(config: Config, document: Mapping[str, object]) -> None:
     _check_platforms(config)
     for registry in config.registries:
         _check_registry(registry)
+    _check_cache(config)
     _check_variables(config)
     _check_output(config)
     _check_tags(("tags",), config.tags.release, config.tags.branches)
@@ -128,6 +130,52 @@ def _check_registry(registry: Registry) -> None:
         Repository.parse(registry.template.expand(sample).lower())
     except PodbuildError as wrong:
         raise Invalid(wrong.message, hint=wrong.hint, path=(*way, "repository")) from None
+
+
+def _check_cache(config: Config) -> None:
+    """Refuse a cache that no runner would find again, or that lies where images are published."""
+    template = config.cache.repository
+    if template is None:
+        return
+    way: Way = ("cache", "repository")
+    moving = {name for name in template.names - _LASTING if not name.startswith("env.")}
+    if moving:
+        raise Invalid(
+            f"{{{min(moving)}}} changes, and the cache of one run must be that of the next",
+            hint="only {project}, {image} and {env.NAME} can stand here",
+            path=way,
+        )
+    places = {_place(config, template, image, way) for image in config.images}
+    for registry in config.registries:
+        for image in config.images:
+            own: Way = ("registries", registry.name, "repository")
+            published = registry.repository and _place(config, registry.repository, image, own)
+            if published and published in places:
+                raise Invalid(
+                    f"{published} is where {registry.name!r} publishes {image.name!r}",
+                    hint="give the cache a repository of its own",
+                    path=way,
+                )
+
+
+def _place(config: Config, template: Template, image: Image, way: Way) -> Repository | None:
+    """Give an image's repository, with what only a release knows made up.
+
+    None where a variable decides what it is; raises Invalid for what can't be one.
+    """
+    values = Placeholders(
+        project=config.project.name,
+        image=image.name,
+        sha="0123456",
+        branch="b",
+        env={name: config.env.get(name, name.lower()) for name in template.variables},
+    )
+    try:
+        return Repository.parse(template.expand(values).lower())
+    except PodbuildError as wrong:
+        if template.variables:
+            return None
+        raise Invalid(wrong.message, hint=wrong.hint, path=way) from None
 
 
 def _check_variables(config: Config) -> None:

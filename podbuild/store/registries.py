@@ -55,6 +55,15 @@ class Registries:
             keyring=self.keyring, conduct=conduct, network=self.network, policy=self.policy
         )
 
+    def anonymous(self) -> Registries:
+        """Give the same without the logins of the environment's variables."""
+        return Registries(
+            keyring=replace(self.keyring, environment={}),
+            conduct=self.conduct,
+            network=self.network,
+            policy=self.policy,
+        )
+
     @property
     def counts(self) -> Mapping[str, Counts]:
         """Give what went over the wire so far, by registry host."""

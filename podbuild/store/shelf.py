@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -45,6 +45,7 @@ class CacheRemote:
         self._known: set[Tag] = set()
         self._lock = threading.Lock()
         self._uploads = ThreadPoolExecutor(1, thread_name_prefix="layer-cache")
+        self._last: Future[None] | None = None
 
     def open(self) -> None:
         """Ask what is there and what this login may do; what it may not is turned off and told."""
@@ -87,8 +88,13 @@ class CacheRemote:
             if not self.writes or tag in self._known:
                 return False
             self._known.add(tag)
-        self._uploads.submit(self._upload, tag, manifest, source)
+        self.later(lambda store: _copied(source, store, manifest, tag))
         return True
+
+    @property
+    def busy(self) -> bool:
+        """Tell whether uploads are left."""
+        return self._last is not None and not self._last.done()
 
     def close(self) -> None:
         """Wait for the uploads; after a stop they are left."""
@@ -96,11 +102,11 @@ class CacheRemote:
 
     def later(self, action: Callable[[Store], None]) -> None:
         """Write something else in the background, after what was offered before."""
-        self._uploads.submit(self._write, lambda: action(self.store))
+        self._last = self._uploads.submit(self._write, lambda: action(self.store))
 
     def record_use(self, record: Tag, used: frozenset[Tag], prefix: str, now: datetime) -> None:
         """Write in the background which entries were used, after what was offered before."""
-        self._uploads.submit(self._write, lambda: self._record(record, used, prefix, now))
+        self.later(lambda _store: self._record(record, used, prefix, now))
 
     def _record(self, record: Tag, used: frozenset[Tag], prefix: str, now: datetime) -> None:
         before = read_uses(self.store, record) if record in self.known else {}
@@ -109,9 +115,6 @@ class CacheRemote:
         after = merged(here, used, mine - before.keys(), now)
         if after != before:
             write_uses(self.store, record, after)
-
-    def _upload(self, tag: Tag, manifest: Manifest, source: Store) -> None:
-        self._write(lambda: copy_image(source, self.store, manifest, tag=tag))
 
     def _write(self, action: Callable[[], object]) -> None:
         if not self.writes or self._cancel.requested:
@@ -146,6 +149,10 @@ class CacheRemote:
     def _tell(self, text: str) -> None:
         if not self._cancel.requested:
             self._tellers.warn(text)
+
+
+def _copied(source: Store, sink: Store, manifest: Manifest, tag: Tag) -> None:
+    copy_image(source, sink, manifest, tag=tag)
 
 
 @dataclass

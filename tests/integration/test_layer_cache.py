@@ -5,14 +5,22 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from podbuild.cancel import Cancel
+from podbuild.config import Compression
 from podbuild.model import Tag
+from podbuild.plan import Job
+from podbuild.steps.build import Work, build_all
+from podbuild.steps.job_cache import JobCache
 from podbuild.store.cache_use import read_uses, write_uses
-from tests.builds import NATIVE, busybox
+from podbuild.store.shelf import CacheRemote, Shelf, Tellers, shelf_name
+from podbuild.toolchain import EngineKind
+from tests.builds import NATIVE, Open, busybox, new_bench, opened, remove_bench
 from tests.images import make_image
 from tests.registries import Server, free_port, registry_server
 from tests.shops import BASE, Done, Shop, environment
@@ -247,3 +255,55 @@ def test_cache_mounts_go_from_runner_to_runner_with_their_owners(
     without = runner(tmp_path, "without", cached(server.host), KEEPING.format(word="four"))
     build(without)
     assert "one" not in log(without)
+
+
+def test_layers_that_the_registry_lost_are_made_again(server: Server, tmp_path: Path) -> None:
+    first = build(runner(tmp_path, "first", cached(server.host)))
+    for data in server.storage.rglob("blobs/sha256/*/*/data"):
+        if not data.read_bytes().startswith(b"{"):  # manifests and configs stay
+            data.unlink()
+    shop = runner(tmp_path, "second", cached(server.host))
+    second = build(shop)
+    assert second.err.count("built without the layer cache") == 1
+    assert digests(first) == digests(second)
+
+
+@pytest.mark.parametrize("compression", list(Compression))
+def test_podman_makes_the_same_images_from_the_cache(
+    compression: Compression, server: Server, tmp_path: Path
+) -> None:
+    found = []
+    for name, steps in (("cold", EDITED), ("first", APP), ("second", EDITED), ("third", EDITED)):
+        bench = new_bench(tmp_path / name, EngineKind.PODMAN)
+        toml = f'[defaults]\nplatforms = ["{NATIVE}"]\ncompression = "{compression}"\n'
+        toml += bench.write_base(NATIVE) + '[images.app]\ncontexts = { base = "image:base" }\n'
+        bench.write("Containerfile", steps)
+        with opened(bench) as place:
+            work = place.work(bench.plan(toml))
+            caches = {} if name == "cold" else served(place, work, server)
+            built = build_all(replace(work, site=replace(work.site, caches=caches)))
+            built.check()
+            for cache in caches.values():
+                cache.shelf.remote.close()
+        found.append({job: each for job, each in built.images.items() if job.image == "app"})
+        remove_bench(bench)
+    cold, _, second, third = ([each.manifest.digest for each in one.values()] for one in found)
+    assert cold == second == third
+    assert [each.metrics.pulled_steps for each in found[-1].values()] == [4]
+
+
+def served(place: Open, work: Work, server: Server) -> dict[Job, JobCache]:
+    """Put a registry behind the cache of every job."""
+    caches = {}
+    for job in work.recipes:
+        remote = CacheRemote(
+            server.store(f"acme/{job.image}"), Tellers(), Cancel(), reads=True, writes=True
+        )
+        remote.open()
+        name = shelf_name(job.image, job.platform.slug)
+        local = place.registry.staging.repository(name)
+        shelf = Shelf(remote=remote, prefix="x-", local=local)
+        place.registry.staging.back(name, shelf)
+        reference = f"{place.registry.login.host}/{name}"
+        caches[job] = JobCache(reference=reference, shelf=shelf, reads=True, writes=True)
+    return caches

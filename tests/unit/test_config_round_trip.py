@@ -135,7 +135,7 @@ retentions = st.builds(
 )
 caches = st.builds(
     CacheSettings,
-    repository=st.none() | templates,
+    repository=st.none() | st.sampled_from([Template("r.example/{project}/cache-{image}")]),
     read=st.booleans(),
     write=st.booleans(),
     mounts=st.booleans(),
