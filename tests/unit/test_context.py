@@ -72,6 +72,21 @@ def test_times_places_and_ignored_files_are_not_in_the_digest(folder: Path) -> N
     assert read(moved, "ignored", ".git") == before
 
 
+def test_large_files_are_in_the_digest_by_their_names_and_bytes(folder: Path) -> None:
+    """They are read by several threads at a time."""
+    bodies = [bytes([number]) * 300_000 for number in range(5)]
+    for number, body in enumerate(bodies):
+        (folder / f"large-{number}").write_bytes(body)
+    before = read(folder)
+    assert read(folder).digest == before.digest
+    (folder / "large-3").write_bytes(bodies[4])
+    (folder / "large-4").write_bytes(bodies[3])
+    assert read(folder).digest != before.digest
+    (folder / "large-3").write_bytes(bodies[3])
+    (folder / "large-4").write_bytes(bodies[4])
+    assert read(folder).digest == before.digest
+
+
 def test_size_and_number_of_files_are_told(folder: Path) -> None:
     found = read(folder)
     assert (found.files, found.size) == (2, len("print()") + len("run"))
