@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import queue
 import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from podbuild.run import Process, Runner
 
 PRIVATE_BINFMT_KERNEL = (6, 7)  # "binfmt_misc: enable sandboxed mounts", Linux 6.7
 
+_USERS = Path("/etc/passwd")
 _SCRIPT = Path(__file__).with_name("namespace_init.py")
 _ANSWER_SECONDS = 30.0
 _POLL_SECONDS = 0.1
@@ -75,6 +75,7 @@ class _Order:
     guests: tuple[Guest, ...]
     qemu: Mapping[str, Path]
     programs: Path  # folder for the proving programs
+    users: Path  # stands for /etc/passwd inside
     pid_namespace: bool
 
     def to_json(self) -> str:
@@ -86,7 +87,14 @@ class _Order:
             }
             for guest in self.guests
         ]
-        return json.dumps({"pid": self.pid_namespace, "guests": guests, "proof": EXIT_PROOF})
+        return json.dumps(
+            {
+                "pid": self.pid_namespace,
+                "users": str(self.users),
+                "guests": guests,
+                "proof": EXIT_PROOF,
+            }
+        )
 
     def _registration(self, guest: Guest) -> str:
         interpreter = self.qemu.get(guest.architecture)
@@ -125,7 +133,9 @@ def open_namespace(
             program = programs / guest.architecture
             program.write_bytes(guest.program())
             program.chmod(0o755)
-        order = _Order(guests=guests, qemu=qemu, programs=programs, pid_namespace=True)
+        users = programs / "passwd"
+        users.write_text(users_inside(programs, _USERS.read_text() if _USERS.exists() else ""))
+        order = _Order(guests=guests, qemu=qemu, programs=programs, users=users, pid_namespace=True)
         with _opened(outside, order) as namespace:
             yield namespace
 
@@ -140,11 +150,8 @@ def _opened(runner: Runner, order: _Order) -> Iterator[Namespace]:
     except _HolderError as error:
         if error.stage != "proc":
             raise _explain(error, order) from None
-    bare = _Order(
-        guests=order.guests, qemu=order.qemu, programs=order.programs, pid_namespace=False
-    )
     try:
-        with _hold(runner, bare) as namespace:
+        with _hold(runner, replace(order, pid_namespace=False)) as namespace:
             yield namespace
     except _HolderError as error:
         raise _explain(error, order) from None
@@ -229,16 +236,22 @@ def _entry(pid: int, order: _Order) -> tuple[str, ...]:
 
 
 def outside_user() -> int:
-    """Give the user outside that engines are told of: this one, where that works.
+    """Give the user outside that engines are told of: this one, but never root.
 
-    For 0 they record blobs in /var/lib/containers, whatever XDG_DATA_HOME says; and a RUN fails
-    for a user without a home in the user database (containers/storage, unshare.HomeDir).
+    For 0 they record blobs in /var/lib/containers, whatever XDG_DATA_HOME says.
     """
-    mine = [entry for entry in pwd.getpwall() if entry.pw_uid == os.getuid()]
-    for entry in (*mine, *sorted(pwd.getpwall(), key=lambda found: found.pw_uid)):
-        if entry.pw_uid and os.path.isdir(entry.pw_dir):  # noqa: PTH112  # text of a database
-            return entry.pw_uid
-    return os.getuid()
+    return os.getuid() or 1
+
+
+def users_inside(home: Path, database: str) -> str:
+    """Give a user database in which the user outside has this home.
+
+    A RUN's own engine process knows no HOME: it makes .config in the home that the database
+    names, and fails where there is none (containers/storage, unshare.HomeDir).
+    """
+    mine = str(outside_user())
+    others = [line for line in database.splitlines() if line.split(":")[2:3] != [mine]]
+    return "\n".join((f"podbuild:x:{mine}:{os.getgid()}::{home}:/bin/sh", *others, ""))
 
 
 def _engine_environment() -> Mapping[str, str]:

@@ -19,9 +19,11 @@ CLONE_NEWPID = 0x20000000
 MS_NOSUID = 2
 MS_NODEV = 4
 MS_NOEXEC = 8
+MS_BIND = 4096
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
 PR_SET_PDEATHSIG = 1
+USERS = "/etc/passwd"
 BINFMT = "/proc/sys/fs/binfmt_misc"
 NO_EXEC = 126
 
@@ -93,6 +95,8 @@ def hold(order: dict[str, object]) -> None:
     """Set the namespace up, report, and wait for the end of stdin."""
     if order["pid"]:
         mount("proc", "proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    if os.path.exists(USERS):  # noqa: PTH110
+        mount("users", str(order["users"]), USERS, "none", MS_BIND)
     guests = order["guests"]
     proof = order["proof"]
     assert isinstance(guests, list)  # noqa: S101  # our own parent wrote it

@@ -194,3 +194,17 @@ def test_where_overlay_is_impossible_it_is_vfs(run: Runner, folders: Folders) ->
         inside("umount", str(merged))
         inside("rm", "-rf", str(work))
     assert told.strip() == "vfs"
+
+
+def test_user_inside_has_a_home_of_podbuilds_that_goes_with_it(
+    run: Runner, folders: Folders
+) -> None:
+    database = Path("/etc/passwd").read_text()
+    with open_namespace(run, folders, {}) as namespace:
+        inside = namespace.inside(run)
+        uid = namespace.env["_CONTAINERS_ROOTLESS_UID"]
+        home = inside("getent", "passwd", uid).out.split(":")[5]
+        assert Path(home).is_relative_to(folders.cache)
+        inside("mkdir", f"{home}/.config")
+    assert left_in(folders) == []
+    assert Path("/etc/passwd").read_text() == database
