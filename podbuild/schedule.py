@@ -27,10 +27,12 @@ def run_all(
     *,
     workers: int,
     first: Callable[[K], float] = lambda _job: 0.0,
+    apart: Callable[[K], Hashable | None] = lambda _job: None,
     go_on: Callable[[], bool] = lambda: True,
 ) -> Outcome[K, T]:
     """Run each job when all it needs is done; of the ready ones, the highest `first` first.
 
+    Jobs of which `apart` says the same never run at the same time; None keeps a job from nothing.
     A failure keeps what depends on it from starting; the others go on while `go_on` says so.
     Raises graphlib.CycleError when the jobs need each other in a circle.
     """
@@ -44,8 +46,12 @@ def run_all(
         while True:
             ready.extend(graph.get_ready())
             ready.sort(key=first)
-            while ready and len(running) < workers and go_on():
-                job = ready.pop()
+            while len(running) < workers and go_on():
+                busy = {apart(job) for job in running.values()} - {None}
+                free = [at for at, job in enumerate(ready) if apart(job) not in busy]
+                if not free:
+                    break
+                job = ready.pop(free[-1])
                 running[pool.submit(work, job)] = job
             if not running:
                 break

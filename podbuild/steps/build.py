@@ -97,6 +97,8 @@ def build_all(work: Work) -> Built:
         builder.do,
         workers=work.workers,
         first=lambda task: (task[1] is _Phase.DELIVER) * 1e9 + work.duration(task[0]),
+        # Platforms share layers; what one has delivered, the next need not compress again.
+        apart=lambda task: task[0].image if task[1] is _Phase.DELIVER else None,
         go_on=lambda: not (work.fail_fast and builder.has_failed),
     )
     work.site.workplace.surroundings.runner.cancel.check()
@@ -188,18 +190,22 @@ class _Builder:
         waits = tuple((base, _Phase.BUILD) for base in inner if base not in self.images)
         yield (job, _Phase.BUILD), waits
         if self._is_stored(job):
-            yield (job, _Phase.DELIVER), ((job, _Phase.BUILD),)
+            shared = tuple((base, _Phase.DELIVER) for base in inner if base not in self.images)
+            yield (job, _Phase.DELIVER), ((job, _Phase.BUILD), *shared)
 
     def _is_stored(self, job: Job) -> bool:
         """Tell whether an image goes through the engine's storage.
 
         What others build on is needed there; a direct commit knows no zstd, and what fills a
-        layer cache must be there to be pushed.
+        layer cache must be there to be pushed. With `layers` nearly all of an image lies there
+        anyway: a direct commit would read and hash every layer again, those of its base too,
+        where a push skips what staging has.
         """
-        cache = self._work.site.caches.get(job)
+        recipe, cache = self._work.recipes[job], self._work.site.caches.get(job)
         return (
             job in self._bases
-            or self._work.recipes[job].compression is Compression.ZSTD
+            or recipe.layers
+            or recipe.compression is Compression.ZSTD
             or (cache is not None and cache.writes)
         )
 

@@ -105,6 +105,31 @@ def test_no_worker_stands_idle_while_jobs_are_ready() -> None:
     assert not together.broken
 
 
+def test_jobs_that_must_be_apart_wait_for_each_other_and_others_do_not() -> None:
+    inside: list[str] = []
+    both = threading.Barrier(2)
+
+    def work(name: str) -> None:
+        if name.startswith("send"):
+            assert not inside
+            inside.append(name)
+        if name in ("send 1", "other"):
+            both.wait(60)  # breaks unless these two run at once
+        if name.startswith("send"):
+            inside.remove(name)
+
+    weights = {"send 1": 4.0, "send 2": 3.0, "send 3": 2.0, "other": 1.0}
+    found = run_all(
+        dict.fromkeys(weights, ()),
+        work,
+        workers=4,
+        first=weights.__getitem__,
+        apart=lambda name: name.partition(" ")[0] if name != "other" else None,
+    )
+    assert not found.failed
+    assert found.done.keys() == weights.keys()
+
+
 def test_circle_is_refused_before_anything_starts() -> None:
     started: list[str] = []
     with pytest.raises(graphlib.CycleError):
@@ -130,9 +155,9 @@ def graphs(draw: st.DrawFn) -> dict[int, tuple[int, ...]]:
     }
 
 
-@given(graphs(), st.sets(st.integers(0, 7), max_size=3), st.integers(1, 4))
+@given(graphs(), st.sets(st.integers(0, 7), max_size=3), st.integers(1, 4), st.integers(1, 3))
 def test_every_job_is_done_failed_or_skipped_for_a_reason(
-    needs: dict[int, tuple[int, ...]], bad: set[int], workers: int
+    needs: dict[int, tuple[int, ...]], bad: set[int], workers: int, groups: int
 ) -> None:
     ended: list[int] = []
 
@@ -143,7 +168,9 @@ def test_every_job_is_done_failed_or_skipped_for_a_reason(
         ended.append(node)
         return node
 
-    found = run_all(needs, work, workers=workers)
+    found = run_all(
+        needs, work, workers=workers, apart=lambda node: node % groups if node % 2 else None
+    )
     assert found.done.keys() | found.failed.keys() | found.skipped == needs.keys()
     assert found.failed.keys() <= bad
     for node, needed in needs.items():
