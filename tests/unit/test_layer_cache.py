@@ -14,13 +14,17 @@ from podbuild.cancel import Cancel
 from podbuild.check import check_project
 from podbuild.config import Config, load_config, parse_config
 from podbuild.errors import ConfigError, CredentialError, PublishError
+from podbuild.layer_cache import cache_registry, open_cache_store
 from podbuild.model import Descriptor, Digest, Manifest, MediaType, Repository, Tag
+from podbuild.run import Runner
 from podbuild.steps.image import without_cache_names
 from podbuild.store import BlobSource, PushRight, Store
 from podbuild.store.blobs import BytesBlob
 from podbuild.store.cache_use import all_uses, merged, read_uses, record_tag, write_uses
 from podbuild.store.client import Conduct, Endpoint, RegistryClient
+from podbuild.store.credentials import Keyring
 from podbuild.store.memory import MemoryStore
+from podbuild.store.registries import Registries
 from podbuild.store.registry import RegistryStore
 from podbuild.store.shelf import CacheRemote, Shelf, Tellers
 from tests.fakes.answering import Answer, answering
@@ -251,3 +255,38 @@ def test_check_says_what_a_cache_can_not_do(tmp_path: Path) -> None:
         (finding,) = check_project(load_config(tmp_path / "podbuild.toml", {}))
         assert message in finding.message
         assert finding.line in (4, 6)
+
+
+@pytest.mark.parametrize(
+    ("cache", "registry", "name"),
+    [
+        ("docker.io/acme/cache", "docker.io/acme/{image}", "hub"),
+        ("r.example/cache", "docker.io/acme/{image}", "cache"),
+    ],
+)
+def test_a_cache_has_the_login_of_a_registry_on_its_host_else_one_of_its_own(
+    cache: str, registry: str, name: str
+) -> None:
+    config = config_with(f'repository = "{cache}"\n')
+    assert config.registries[0].template.text == registry
+    assert cache_registry(config, Repository.parse(cache)).name == name
+
+
+def test_a_registry_called_cache_does_not_lend_its_login_to_another_host() -> None:
+    text = (
+        '[project]\nname = "shop"\n[images.web]\n'
+        '[registries.cache]\nrepository = "docker.io/acme/{image}"\n'
+        '[cache]\nrepository = "r.example/cache"\n'
+    )
+    config = parse_config(text, Path("/nowhere/podbuild.toml"), {})
+    assert cache_registry(config, Repository.parse("r.example/cache")).name == ""
+
+
+def test_without_a_login_of_the_environment_a_cache_can_still_be_read() -> None:
+    environment = {"PODBUILD_CACHE_TOKEN": "", "REGISTRY_AUTH_FILE": "/dev/null"}
+    registries = Registries(keyring=Keyring(environment=environment, runner=Runner(env={})))
+    config = config_with('repository = "r.example/cache"\n')
+    with pytest.raises(CredentialError):
+        open_cache_store(config, registries, Repository.parse("r.example/cache"))
+    store = open_cache_store(config, registries.anonymous(), Repository.parse("r.example/cache"))
+    assert store.name == "r.example/cache"
