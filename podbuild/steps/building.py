@@ -21,7 +21,13 @@ from podbuild.model import Manifest, Tag
 from podbuild.plan import Job
 from podbuild.retry import Retry, Transient
 from podbuild.run import CommandError, Runner
-from podbuild.steps.failure import explain, is_held_whole, is_transient
+from podbuild.steps.failure import (
+    explain,
+    failed_by_cache,
+    is_held_whole,
+    is_transient,
+    last_words,
+)
 from podbuild.steps.image import check_platform, without_cache_names
 from podbuild.steps.job_cache import JobCache
 from podbuild.steps.mounts import carried_mounts
@@ -106,6 +112,10 @@ class Output:
 
 class _HeldWholeError(Exception):
     """The engine's storage holds the image, and the engine can't deliver it from there itself."""
+
+
+class _CacheFailedError(Exception):
+    """The engine gave up because of the layer cache, which it takes for a failed build."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +213,10 @@ def _attempt(
     except _HeldWholeError:
         output.take("the engine holds this image already: it is delivered from there")
         return _try_once(site, recipe, bases, output, stored=True)
+    except _CacheFailedError as error:
+        site.ui.warn(f"{recipe.job}: built again without the layer cache: {error}")
+        others = {job: cache for job, cache in site.caches.items() if job != recipe.job}
+        return _try_once(replace(site, caches=others), recipe, bases, output, stored=stored)
 
 
 def _try_once(
@@ -261,6 +275,8 @@ def _engine(site: Site, what: str, run: Callable[[], T], *, log: str = "its log"
     except CommandError as error:
         if is_held_whole(error):
             raise _HeldWholeError from error
+        if failed_by_cache(error) and not site.staging.staging.failure:
+            raise _CacheFailedError(last_words(error)) from error
         full = site.staging.staging.failure
         reason = explain(what, error, full, log=log)
         if full is None and is_transient(error):

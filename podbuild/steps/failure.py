@@ -53,6 +53,16 @@ def is_held_whole(error: CommandError) -> bool:
     return bool(_HELD_WHOLE.search(_reason(error.finished.tail)))
 
 
+def failed_by_cache(error: CommandError) -> bool:
+    """Tell whether the engine failed because it could not write to its --cache-to."""
+    return last_words(error).startswith("failed pushing cache to ")
+
+
+def last_words(error: CommandError) -> str:
+    """Give what an engine itself said at its end."""
+    return _reason(error.finished.tail)
+
+
 def explain(
     what: str, error: CommandError, full: PodbuildError | None = None, *, log: str = "its log"
 ) -> PodbuildError:

@@ -292,6 +292,24 @@ def test_podman_makes_the_same_images_from_the_cache(
     assert [each.metrics.pulled_steps for each in found[-1].values()] == [4]
 
 
+@pytest.mark.parametrize("kind", list(EngineKind))
+def test_an_engine_that_fails_for_its_cache_builds_again_without(
+    kind: EngineKind, server: Server, tmp_path: Path
+) -> None:
+    bench = new_bench(tmp_path / "bench", kind)
+    toml = f'[defaults]\nplatforms = ["{NATIVE}"]\n' + bench.write_base(NATIVE)
+    with opened(bench) as place:
+        work = place.work(bench.plan(toml.replace("publish = false\n", "")))
+        broken = {
+            job: replace(cache, reference=f"127.0.0.1:{free_port()}/podbuild-cache/x")
+            for job, cache in served(place, work, server).items()
+        }
+        built = build_all(replace(work, site=replace(work.site, caches=broken)))
+    remove_bench(bench)
+    built.check()
+    assert bench.text.count("built again without the layer cache: failed pushing cache") == 1
+
+
 def served(place: Open, work: Work, server: Server) -> dict[Job, JobCache]:
     """Put a registry behind the cache of every job."""
     caches = {}
