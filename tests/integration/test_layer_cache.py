@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,15 +15,18 @@ import pytest
 
 from podbuild.cancel import Cancel
 from podbuild.config import Compression
-from podbuild.model import Tag
+from podbuild.model import Manifest, Tag
 from podbuild.plan import Job
 from podbuild.steps.build import Work, build_all
 from podbuild.steps.job_cache import JobCache
-from podbuild.store.cache_use import read_uses, write_uses
+from podbuild.steps.mounts import mounts_tag
+from podbuild.store import Store
+from podbuild.store.blobs import BytesBlob
+from podbuild.store.cache_use import artifact, put_empty, read_uses, write_uses
 from podbuild.store.shelf import CacheRemote, Shelf, Tellers, shelf_name
 from podbuild.toolchain import EngineKind
 from tests.builds import NATIVE, Open, busybox, new_bench, opened, remove_bench
-from tests.images import make_image
+from tests.images import blob_of, make_image
 from tests.registries import Server, free_port, registry_server
 from tests.shops import BASE, Done, Shop, environment
 
@@ -308,6 +313,47 @@ def test_an_engine_that_fails_for_its_cache_builds_again_without(
     remove_bench(bench)
     built.check()
     assert bench.text.count("built again without the layer cache: failed pushing cache") == 1
+
+
+def test_cache_mounts_that_reach_outside_or_are_too_large_stay_behind(
+    server: Server, tmp_path: Path
+) -> None:
+    bench = new_bench(tmp_path / "bench", EngineKind.BUILDAH)
+    toml = f'[defaults]\nplatforms = ["{NATIVE}"]\n' + bench.write_base(NATIVE)
+    toml += '[images.app]\ncontexts = { base = "image:base" }\n'
+    large = "RUN --mount=type=cache,target=/kept truncate -s 3G /kept/sparse && ls -a /kept\n"
+    bench.write("Containerfile", f"FROM base\n{large}")
+    store, tag = server.store("acme/app"), mounts_tag("app", NATIVE.slug)
+    evil = put_archive(store, tag, "../../evil")
+    with opened(bench) as place:
+        work = place.work(bench.plan(toml))
+        caches = served(place, work, server)
+        app = Job("app", NATIVE)
+        caches[app] = replace(caches[app], mounts=tag)
+        built = build_all(replace(work, site=replace(work.site, caches=caches)))
+        caches[app].shelf.remote.close()
+    left = list(bench.folders.cache.rglob("evil*"))
+    remove_bench(bench)
+    built.check()
+    assert not left
+    assert "its cache mounts were not fetched" in bench.text
+    assert "its cache mounts are not carried on: 3072 MiB, and 2048 MiB is the most" in bench.text
+    assert store.manifest(tag) == evil
+
+
+def put_archive(store: Store, tag: Tag, name: str) -> Manifest:
+    """Put an archive with one file where cache mounts are carried."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz") as archive:
+        entry = tarfile.TarInfo(name)
+        entry.size = 4
+        archive.addfile(entry, io.BytesIO(b"evil"))
+    kind = "application/vnd.podbuild.cache.mounts.v1"
+    layer = blob_of(data.getvalue(), f"{kind}.tar+gzip")
+    store.put_blob(layer, BytesBlob(data.getvalue()))
+    manifest = artifact(kind, put_empty(store), layer)
+    store.put_manifest(manifest, tag)
+    return manifest
 
 
 def served(place: Open, work: Work, server: Server) -> dict[Job, JobCache]:
