@@ -163,7 +163,8 @@ class Journal:
             "finished": self._finished,
             **self._sections,
         }
-        write_atomically(self.path, json.dumps(content, indent=1, sort_keys=True).encode())
+        # Without indent: json would write it in Python, ten times slower, at each step.
+        write_atomically(self.path, json.dumps(content, sort_keys=True).encode())
 
 
 @dataclass(frozen=True)
