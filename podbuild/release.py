@@ -129,7 +129,7 @@ def _deliver(
     record_superseded(services, journal, moved)
     if Part.VERIFY not in options.skip:
         with story.step("verify"):
-            verify_or_raise(expectations(planned, moved))
+            verify_or_raise(expectations(planned, moved), published.present)
     journal.finish()
     if _cleans_up(services, options):
         clean_up(services, planned, story)

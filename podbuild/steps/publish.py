@@ -7,7 +7,8 @@ goes out once.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import Self
@@ -23,16 +24,21 @@ from podbuild.store.copy import settled_head
 from podbuild.store.registry import BlobsMissingError
 
 UPLOADS = 6  # blobs on their way to one registry at a time
+FRESH = 3.0  # seconds for which what was read back counts as there
 DELIVERIES = 16  # images on their way to one registry; they wait for blobs most of the time
 
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """What every destination holds now, by digest, read back."""
+    """What every destination holds now, by digest, read back.
+
+    `present` are the blobs that destinations held before, as they said when asked for them.
+    """
 
     images: Mapping[str, Manifest]
     at: tuple[Destination, ...]
     failed: Mapping[Destination, PodbuildError]  # optional registries only
+    present: frozenset[tuple[Destination, Digest]] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +72,10 @@ class Publisher:
     retry: Retry
     cancel: Cancel
     progress: Progress = field(default_factory=Progress)
+    clock: Callable[[], float] = time.monotonic
     _offered: dict[tuple[Destination, Digest], Future[None]] = field(default_factory=dict)
-    _blobs: dict[tuple[Destination, Digest], Future[None]] = field(default_factory=dict)
+    _blobs: dict[tuple[Destination, Digest], Future[bool]] = field(default_factory=dict)
+    _read_back: dict[tuple[Destination, Digest], float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _lanes: dict[str, _Lane] = field(default_factory=dict)  # by registry
 
@@ -103,10 +111,11 @@ class Publisher:
         failed = self._failures(wanted)
         raise_required(failed)
         # The first registry may have waited long for the last one, and others clean up there.
+        since = self.clock() - FRESH
         again = {
             self._lanes[each.registry].deliveries.submit(self._keep, each, images[each.image]): each
             for each in wanted.values()
-            if each not in failed
+            if each not in failed and self._read_back[each, images[each.image].digest] < since
         }
         failed |= self._failures(again)
         raise_required(failed)
@@ -114,7 +123,14 @@ class Publisher:
             images=images,
             at=tuple(found for found in wanted.values() if found not in failed),
             failed=failed,
+            present=frozenset(self._present()),
         )
+
+    def _present(self) -> Iterator[tuple[Destination, Digest]]:
+        """Give the blobs that were there already, of those that went well."""
+        for key, asked in self._blobs.items():
+            if asked.done() and not asked.cancelled() and not asked.exception() and asked.result():
+                yield key
 
     def _failures(
         self, futures: Mapping[Future[None], Destination]
@@ -164,15 +180,22 @@ class Publisher:
         sink = destination.store
         for child in children:
             child.result()
-        if self.journal.get(PUBLISHED, known) and sink.head(manifest.digest):
-            return
-        self.retry(lambda: self._put(destination, manifest))
-        if not settled_head(sink, manifest.digest, manifest.digest, cancel=self.cancel):
-            raise VerificationError(
-                f"{sink.reference(manifest.digest)} can't be read back after the push",
-                hint="run the same command again; no tag has moved",
-            )
+        there = self.journal.get(PUBLISHED, known) and sink.head(manifest.digest)
+        if not there and not self.retry(lambda: self._stands(destination, manifest)):
+            self.retry(lambda: self._put(destination, manifest))
+            if not settled_head(sink, manifest.digest, manifest.digest, cancel=self.cancel):
+                raise VerificationError(
+                    f"{sink.reference(manifest.digest)} can't be read back after the push",
+                    hint="run the same command again; no tag has moved",
+                )
+        self._read_back[destination, manifest.digest] = self.clock()
         self.journal.record(PUBLISHED, known, True)
+
+    def _stands(self, destination: Destination, manifest: Manifest) -> bool:
+        """Tell whether an image is there with all its blobs, as one that is re-used is."""
+        uploads = [self._upload(destination, blob) for blob in manifest.blobs]
+        present = [upload.result() for upload in uploads]
+        return bool(present) and all(present) and bool(destination.store.head(manifest.digest))
 
     def _put(self, destination: Destination, manifest: Manifest) -> None:
         self.cancel.check()
@@ -200,8 +223,11 @@ class Publisher:
             for blob in manifest.blobs:
                 self._blobs.pop((destination, blob.digest), None)
 
-    def _upload(self, destination: Destination, blob: Descriptor) -> Future[None]:
-        """Send a blob once, also when several images of this destination hold it."""
+    def _upload(self, destination: Destination, blob: Descriptor) -> Future[bool]:
+        """Send a blob once, also when several images of this destination hold it.
+
+        The result tells whether it was there already.
+        """
         key = (destination, blob.digest)
         with self._lock:
             running = self._blobs.get(key)
@@ -210,17 +236,18 @@ class Publisher:
                 self._blobs[key] = lane.uploads.submit(self._send, destination, blob)
             return self._blobs[key]
 
-    def _send(self, destination: Destination, blob: Descriptor) -> None:
+    def _send(self, destination: Destination, blob: Descriptor) -> bool:
         self.cancel.check()
         sink = destination.store
         if sink.has_blob(blob):
             self.progress.present(destination, blob)
-            return
+            return True
         self.progress.began(destination, blob)
         with self.source(destination.image).blob(blob) as content:
             sink.put_blob(
                 blob, content, lambda count: self.progress.moved(destination, blob, count)
             )
+        return False
 
 
 def raise_required(failed: Mapping[Destination, PodbuildError]) -> None:

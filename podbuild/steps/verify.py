@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -16,7 +16,6 @@ from podbuild.errors import (
 from podbuild.model import Descriptor, Digest, Manifest, Platform, Tag
 from podbuild.steps import Destination
 from podbuild.steps.remote import read_config
-from podbuild.store import Store
 
 READERS = 8  # requests at a time
 
@@ -46,11 +45,15 @@ class Checked:
     problems: tuple[str, ...]
 
 
-def verify(expectations: Iterable[Expectation]) -> tuple[Checked, ...]:
+def verify(
+    expectations: Iterable[Expectation],
+    present: Collection[tuple[Destination, Digest]] = frozenset(),
+) -> tuple[Checked, ...]:
     """Check each expectation against its registry; differences are values, not errors.
 
-    An image that several tags of a repository name is read once. Raises what the registries
-    raise when they can't be asked.
+    An image that several tags of a repository name is read once. `present` are layers that
+    this run has found where they belong; they are not asked for again. Raises what the
+    registries raise when they can't be asked.
     """
     asked = tuple(expectations)
     with ThreadPoolExecutor(READERS, thread_name_prefix="verify") as pool:
@@ -60,7 +63,7 @@ def verify(expectations: Iterable[Expectation]) -> tuple[Checked, ...]:
             for expected, top in zip(asked, tops, strict=True)
             if isinstance(top, Manifest)
         }
-        parts = pool.map(lambda each: _parts(each[0][0], each[1]), images.items())
+        parts = pool.map(lambda each: _Reading(each[0][0], present).parts(each[1]), images.items())
         read = dict(zip(images, parts, strict=True))
     return tuple(
         _compare(expected, top, read[expected.destination, top.digest])
@@ -70,14 +73,17 @@ def verify(expectations: Iterable[Expectation]) -> tuple[Checked, ...]:
     )
 
 
-def verify_or_raise(expectations: Iterable[Expectation]) -> tuple[Checked, ...]:
+def verify_or_raise(
+    expectations: Iterable[Expectation],
+    present: Collection[tuple[Destination, Digest]] = frozenset(),
+) -> tuple[Checked, ...]:
     """Give what was checked, of tags that have moved already.
 
     Raises VerificationError that lists every difference, and PartialReleaseError where a
     registry can't be asked: what else it raises would say that no tag has moved.
     """
     try:
-        checked = verify(expectations)
+        checked = verify(expectations, present)
     except (PublishError, CredentialError) as error:
         raise PartialReleaseError(
             f"all tags have moved, but can't be verified: {error.message}",
@@ -110,14 +116,6 @@ def _top(expected: Expectation) -> Manifest | str:
         return error.message
 
 
-def _parts(destination: Destination, manifest: Manifest) -> _Parts | str:
-    """Read an image completely, or say why that can't be done."""
-    try:
-        return _read(destination.store, manifest)
-    except VerificationError as error:
-        return error.message
-
-
 def _compare(expected: Expectation, manifest: Manifest, read: _Parts | str) -> Checked:
     if isinstance(read, str):
         return _unusable(expected, manifest.digest, read)
@@ -147,35 +145,58 @@ def _names(platforms: frozenset[Platform]) -> str:
     return ", ".join(sorted(map(str, platforms))) or "no platform"
 
 
-def _read(store: Store, manifest: Manifest) -> _Parts:
-    """Give the platforms of an image or index and what is missing of it."""
-    if not manifest.is_index:
-        missing = tuple(f"layer {blob.digest} is missing" for blob in _missing(store, manifest))
-        found = Platform.from_json(read_config(store, manifest.config))
+@dataclass(frozen=True)
+class _Reading:
+    """Reads images of one destination completely."""
+
+    destination: Destination
+    present: Collection[tuple[Destination, Digest]]
+
+    def parts(self, manifest: Manifest) -> _Parts | str:
+        """Give what `read` does, or say why that can't be done."""
+        try:
+            return self.read(manifest)
+        except VerificationError as error:
+            return error.message
+
+    def read(self, manifest: Manifest) -> _Parts:
+        """Give the platforms of an image or index and what is missing of it."""
+        if not manifest.is_index:
+            return self._image(manifest)
+        platforms: set[Platform] = set()
+        problems: list[str] = []
+        for child in manifest.children:
+            content = self.destination.store.manifest(child.digest)
+            if content is None:
+                problems.append(f"{child.platform or child.media_type} {child.digest} is missing")
+                continue
+            inner, parts = self.read(content)
+            named = frozenset((child.platform,)) if child.platform else inner
+            problems.extend(parts)
+            if _is_runnable(child) and inner != named:
+                problems.append(
+                    f"{child.digest} is {_names(inner)}, its index says {_names(named)}"
+                )
+            platforms |= named if _is_runnable(child) else set()
+        return frozenset(platforms), tuple(problems)
+
+    def _image(self, manifest: Manifest) -> _Parts:
+        """Read the config, which shows that it is there, and ask for the layers."""
+        store = self.destination.store
+        config = read_config(store, manifest.config)
+        unread = (manifest.config,) if manifest.config and config is None else ()
+        missing = tuple(
+            f"layer {blob.digest} is missing"
+            for blob in {blob.digest: blob for blob in (*unread, *manifest.layers)}.values()
+            if (self.destination, blob.digest) not in self.present and not store.has_blob(blob)
+        )
+        found = Platform.from_json(config)
         return frozenset((found,) if found else ()), missing
-    platforms: set[Platform] = set()
-    problems: list[str] = []
-    for child in manifest.children:
-        content = store.manifest(child.digest)
-        if content is None:
-            problems.append(f"{child.platform or child.media_type} {child.digest} is missing")
-            continue
-        inner, parts = _read(store, content)
-        named = frozenset((child.platform,)) if child.platform else inner
-        problems.extend(parts)
-        if _is_runnable(child) and inner != named:
-            problems.append(f"{child.digest} is {_names(inner)}, its index says {_names(named)}")
-        platforms |= named if _is_runnable(child) else set()
-    return frozenset(platforms), tuple(problems)
 
 
 def _is_runnable(child: Descriptor) -> bool:
     """Attestations stand in an index as unknown/unknown; they are no platform of the image."""
     return child.platform is None or child.platform.os != "unknown"
-
-
-def _missing(store: Store, manifest: Manifest) -> Iterable[Descriptor]:
-    return (blob for blob in manifest.blobs if not store.has_blob(blob))
 
 
 def agree(checked: Iterable[Checked], key: Callable[[Checked], str]) -> tuple[str, ...]:

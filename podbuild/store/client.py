@@ -56,6 +56,7 @@ class RegistryClient:
         self.endpoint = endpoint
         self.cancel = conduct.cancel
         self.holders: Holders = Holders()
+        self.listed: set[str] = set()  # repositories that have answered with their tags
         self._observe = conduct.observe
         self._retry = replace(
             conduct.retry, sleep=self._waiting(conduct), on_retry=self._retried(conduct)

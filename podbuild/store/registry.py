@@ -158,6 +158,7 @@ class RegistryStore:
         for page in self.client.pages(f"{path}?n={_PAGE}", scopes=self._scopes):
             try:
                 found.update(_tags(page))
+                self.client.listed.add(self.repository.path)
             except (ValueError, VersionError) as error:
                 raise PublishError(
                     f"{self.name}: the list of tags can't be read: {error}"
@@ -169,9 +170,7 @@ class RegistryStore:
 
         Raises CredentialError for a proved refusal.
         """
-        listing = f"/v2/{self.repository.path}/tags/list?n=1"
-        answer = self.client.request("GET", listing, scopes=self._scopes, ok=(200, 404))
-        if answer.status == 404:
+        if not self._exists():
             return PushRight.UNKNOWN
         uploads = f"/v2/{self.repository.path}/blobs/uploads/"
         opened = self.client.request(
@@ -187,6 +186,14 @@ class RegistryStore:
             )
         self._cancel(opened)
         return PushRight.ALLOWED
+
+    def _exists(self) -> bool:
+        """Tell whether the repository exists; one whose tags were read is not asked again."""
+        if self.repository.path in self.client.listed:
+            return True
+        listing = f"/v2/{self.repository.path}/tags/list?n=1"
+        answer = self.client.request("GET", listing, scopes=self._scopes, ok=(200, 404))
+        return answer.status == 200
 
     @property
     def _scopes(self) -> tuple[Scope, ...]:

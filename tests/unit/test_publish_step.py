@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,7 +80,11 @@ class World:
         binding = Binding(release="1", commit="c", configuration="", toolchain="")
         return open_journal(self.folder, binding).journal
 
-    def publisher(self, progress: Progress | None = None) -> Publisher:
+    def publisher(
+        self,
+        progress: Progress | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Publisher:
         return Publisher(
             destinations=self.destinations(),
             source=self.staged.__getitem__,
@@ -87,6 +92,7 @@ class World:
             retry=Retry(attempts=3, sleep=lambda _seconds: self.cancel.check()),
             cancel=self.cancel,
             progress=progress or Progress(),
+            clock=clock,
         )
 
     def publish(self, progress: Progress | None = None) -> Published:
@@ -335,6 +341,40 @@ def test_child_that_was_taken_away_since_it_was_put_goes_out_again(world: World)
     with world.publisher() as publisher:
         publisher._offer(world.destinations()[0], child).result()
         del store.inner.manifests[child.digest]
+        publisher.finish(world.images)
+    assert complete(world, "a/web")
+
+
+def test_child_that_stands_there_with_all_its_blobs_is_not_put_again(world: World) -> None:
+    """A new version has a new index, and children that older releases have put."""
+    for key, store in world.stores.items():
+        source = world.staged[key.partition("/")[2]]
+        for digest, manifest in source.manifests.items():
+            if not manifest.is_index:
+                store.inner.manifests[digest] = manifest
+        store.inner.blobs.update(source.blobs)
+    found = world.publish()
+    assert {each.split()[2] for each in world.log("put")} == {
+        str(index.digest) for index in world.images.values()
+    }
+    asked = {(each.split()[0], each.split()[2]) for each in world.log("has")}
+    assert {(at.key, str(digest)) for at, digest in found.present} == asked
+
+
+def test_what_was_sent_does_not_count_as_found(world: World) -> None:
+    assert world.publish().present == frozenset()
+
+
+def test_image_that_was_taken_away_while_another_registry_was_slow_goes_out_again(
+    world: World,
+) -> None:
+    hours = iter(range(0, 1000, 2))
+    with world.publisher(clock=lambda: next(hours) * 3600.0) as publisher:
+        for image, index in world.images.items():
+            publisher.offer(image, index)
+        for waiting in publisher._offered.values():
+            waiting.result()
+        world.stores["a/web"].inner.manifests.clear()
         publisher.finish(world.images)
     assert complete(world, "a/web")
 

@@ -528,6 +528,15 @@ def test_an_upload_that_does_not_open_is_a_refusal(opened: Answer) -> None:
     assert caught.value.exit_code == 4
 
 
+def test_a_repository_that_has_listed_its_tags_is_not_asked_whether_it_exists() -> None:
+    opened = Answer(202, b"", {"Location": "/v2/acme/web/blobs/uploads/77?state=x"})
+    with answering(registry_for_pushes(opened)) as server:
+        store = store_at(server)
+        assert store.tags() == (Tag("a"),)
+        assert store.check_push() is PushRight.ALLOWED
+        assert [asked.method for asked in server.asked] == ["GET", "POST", "DELETE"]
+
+
 def test_a_repository_that_does_not_exist_is_not_created_by_asking() -> None:
     with answering(always(Answer(404, b'{"errors":[{"code":"NAME_UNKNOWN"}]}', JSON))) as server:
         assert store_at(server).check_push() is PushRight.UNKNOWN

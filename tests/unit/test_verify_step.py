@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 
 import pytest
 
@@ -224,6 +225,22 @@ def test_parts_are_asked_for_once_whatever_the_number_of_tags(store: ScriptedSto
     parts = [asked for asked in store.log if "sha256:" in asked]
     assert len(parts) == len(set(parts))
     assert len(store.log) - len(parts) == len(tags)
+
+
+def test_layers_that_this_run_has_found_are_not_asked_for_again(store: ScriptedStore) -> None:
+    digests = {Digest(text.partition(" ")[2]) for text in layers_asked(store, frozenset())}
+    assert digests
+    assert layers_asked(store, {(at(store), digest) for digest in digests}) == []
+    elsewhere = {(at(store, "there"), digest) for digest in digests}
+    assert layers_asked(store, elsewhere)
+
+
+def layers_asked(
+    store: ScriptedStore, present: Collection[tuple[Destination, Digest]]
+) -> list[str]:
+    store.log.clear()
+    verify_or_raise([expected(store)], present)
+    return [asked for asked in store.log if asked.startswith("has ")]
 
 
 def test_two_registries_are_each_asked_for_the_parts(store: ScriptedStore) -> None:
