@@ -117,6 +117,10 @@ def _build(kitchen: Kitchen, engines: Engines, made: Made) -> None:
     if missing and kitchen.making.skip_build:
         raise _not_staged(missing)
     results.remember_reused(made.parts.values())
+    for job, each in made.parts.items():  # while others are built, or lists made
+        image = kitchen.plan.image(job.image)
+        if image.published and image.is_index:
+            kitchen.offer(image.name, each.manifest)
     if missing:
         built = engines.build({job: recipes[job] for job in todo}, results)
         made.parts.update(built.images)
