@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -216,7 +217,10 @@ def open_workplace(surroundings: Surroundings) -> Iterator[Workplace]:
         tidier = replace(namespace.inside(surroundings.runner), cancel=Cancel())
 
         def remove(folder: Path) -> None:
-            tidier("rm", "-rf", "--", str(folder), timeout=TIDY)  # may hold files of other ids
+            try:
+                shutil.rmtree(folder)
+            except OSError:  # it holds files of other ids
+                tidier("rm", "-rf", "--", str(folder), timeout=TIDY)
 
         def prove() -> StorageDriver:
             return prove_storage_driver(
