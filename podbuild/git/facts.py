@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -64,15 +65,12 @@ def read_facts(runner: Runner, folder: Path, own: Collection[Path] = ()) -> Fact
     """
     git = git_runner(runner, folder)
     try:
-        status = git("git", "status", *_STATUS, timeout=TIMEOUT).out
-        top = git("git", "rev-parse", "--show-toplevel", "--is-shallow-repository").out
+        status, top, tags, remote = _asked_at_once(git)
         head = dict(_headers(status))
         commit = head.get("branch.oid", "")
         if not re.fullmatch(r"[0-9a-f]{40,64}", commit):
             return NoFacts("the git repository has no commit yet")
         date = git("git", "show", "-s", "--format=%cI", commit).out.strip()
-        tags = git("git", "for-each-ref", f"--format={_TAG_FORMAT}", "refs/tags").out
-        remote = git("git", "config", "--get", "remote.origin.url", ok=(0, 1)).out.strip()
     except ToolError:
         return NoFacts("git is not installed")
     except CommandError as error:
@@ -87,8 +85,23 @@ def read_facts(runner: Runner, folder: Path, own: Collection[Path] = ()) -> Fact
         tags=dict(_tags(tags)),
         dirty=tuple(sorted(_changed(status, Path(place), own))),
         shallow=shallow == "true",
-        remote=_CREDENTIALS_IN_URL.sub("", remote),
+        remote=_CREDENTIALS_IN_URL.sub("", remote.strip()),
     )
+
+
+def _asked_at_once(git: Runner) -> tuple[str, ...]:
+    """Give status, place, tags and remote: git waits for its own start most of the time."""
+    asked = (
+        (("status", *_STATUS), (0,)),
+        (("rev-parse", "--show-toplevel", "--is-shallow-repository"), (0,)),
+        (("for-each-ref", f"--format={_TAG_FORMAT}", "refs/tags"), (0,)),
+        (("config", "--get", "remote.origin.url"), (0, 1)),
+    )
+    with ThreadPoolExecutor(len(asked), thread_name_prefix="git") as pool:
+        answers = [
+            pool.submit(git, "git", *words, timeout=TIMEOUT, ok=codes) for words, codes in asked
+        ]
+        return tuple(answer.result().out for answer in answers)  # the first failure is told
 
 
 def git_runner(runner: Runner, folder: Path) -> Runner:
