@@ -6,14 +6,12 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from podbuild.errors import CleanupError, CredentialError, PodbuildError
-from podbuild.journal import Journal
 from podbuild.plan import Plan, Target
 from podbuild.report import RemovalReport
 from podbuild.services import Services
 from podbuild.steps import Destination
 from podbuild.steps.chart import Place
 from podbuild.steps.cleanup import clean_superseded
-from podbuild.steps.orders import Moved
 from podbuild.steps.removal import Cleaned
 from podbuild.store.removers import Removers
 from podbuild.superseded import Ledger
@@ -51,17 +49,6 @@ def check_removal_rights(
         if not able.manifests:
             services.ui.warn(f"{destination}: superseded images stay: {able.reason}")
     removers.close()
-
-
-def record_superseded(services: Services, journal: Journal, moved: Moved) -> None:
-    """Remember what this release's tags left, for this cleanup and for later ones.
-
-    What a tag names again is struck out: once left anew, its grace begins anew.
-    """
-    ledger = Ledger.of(services.folders, services.config.root)
-    for tagged in moved.tags:
-        ledger.forget(tagged.order.destination.key, frozenset({tagged.order.manifest.digest}))
-    ledger.add(journal, datetime.now(UTC))
 
 
 def remove_superseded(

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 
-from podbuild.cleaning import check_removal_rights, record_superseded, remove_superseded
 from podbuild.config import shown
 from podbuild.errors import CleanupError, CredentialError
 from podbuild.handover import Handed, read_handed_over, restock, take_over, with_dirt
@@ -38,6 +37,7 @@ from podbuild.steps.publish import Published, Publisher
 from podbuild.steps.tag import TagMover
 from podbuild.steps.verify import Expectation, verify_or_raise
 from podbuild.story import Story
+from podbuild.superseded import record_superseded
 from podbuild.toolchain import Toolchain
 from podbuild.toolchain.chosen import find_chosen
 
@@ -98,6 +98,8 @@ def _deliver(
         with story.step("check logins"), _hinting_at_skip_push():
             planned = check_logins(services, planned, story)
             if _cleans_up(services, options):
+                from podbuild.cleaning import check_removal_rights  # noqa: PLC0415  # costs time
+
                 check_removal_rights(services, planned.plan, planned.destinations)
     toolchain = toolchain_finder(services, story)
     journal = _journal(services, options, planned.plan, toolchain)
@@ -141,6 +143,8 @@ def _cleans_up(services: Services, options: Options) -> bool:
 
 def clean_up(services: Services, planned: Planned, story: Story) -> None:
     """Delete what the moving tags left; a failure is told at the end, as the release stands."""
+    from podbuild.cleaning import remove_superseded  # noqa: PLC0415  # many releases clean nothing
+
     with story.step("clean up"):
         try:
             story.removals = remove_superseded(services, planned.plan, planned.destinations)

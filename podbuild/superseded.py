@@ -19,6 +19,8 @@ from podbuild.errors import PodbuildError
 from podbuild.folders import Folders
 from podbuild.journal import SUPERSEDED, Journal
 from podbuild.model import Digest, JSONValue
+from podbuild.services import Services
+from podbuild.steps.orders import Moved
 
 _SCHEMA = 1
 
@@ -83,3 +85,14 @@ def _digests(value: JSONValue) -> Mapping[Digest, datetime]:
         except (ValueError, PodbuildError):
             continue
     return found
+
+
+def record_superseded(services: Services, journal: Journal, moved: Moved) -> None:
+    """Remember what this release's tags left, for this cleanup and for later ones.
+
+    What a tag names again is struck out: once left anew, its grace begins anew.
+    """
+    ledger = Ledger.of(services.folders, services.config.root)
+    for tagged in moved.tags:
+        ledger.forget(tagged.order.destination.key, frozenset({tagged.order.manifest.digest}))
+    ledger.add(journal, datetime.now(UTC))

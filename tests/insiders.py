@@ -14,8 +14,9 @@ from podbuild.folders import Folders
 from podbuild.model import Platform
 from podbuild.namespace import open_namespace
 from podbuild.storage_driver import prove_storage_driver
-from podbuild.toolchain import Request, Source, Workshop, install
+from podbuild.toolchain.install import Request, Source, install
 from podbuild.toolchain.podman_static import Release
+from podbuild.toolchain.workshop import Workshop
 from tests.toolchains import bare_runner, plain_runner
 
 ENVIRONMENT: Mapping[str, str] = {"PYTHONPATH": str(Path(__file__).parents[1])}

@@ -36,8 +36,8 @@ def install(common: Common, source: str) -> None:
     """Put a private toolchain into podbuild's own folder. Changes nothing when it is there."""
     from podbuild.cli.toolchain_text import record_json, record_text  # noqa: PLC0415
     from podbuild.cli.tools import own_folders  # noqa: PLC0415  # --help is asked often
-    from podbuild.toolchain import Request, Source  # noqa: PLC0415
-    from podbuild.toolchain import install as install_toolchain  # noqa: PLC0415
+    from podbuild.toolchain.install import Request, Source  # noqa: PLC0415
+    from podbuild.toolchain.install import install as install_toolchain  # noqa: PLC0415
     from podbuild.toolchain.workshop import Workshop  # noqa: PLC0415
 
     with open_session(common) as session:

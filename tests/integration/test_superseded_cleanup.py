@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.cleaning import record_superseded, remove_superseded
+from podbuild.cleaning import remove_superseded
 from podbuild.cli.options import Common
 from podbuild.cli.session import open_session
 from podbuild.errors import CleanupError
@@ -19,7 +19,7 @@ from podbuild.relocate import Scope, plan_of
 from podbuild.services import Services
 from podbuild.steps.orders import Moved, Order, Outcome, Tagged
 from podbuild.store.layout import LayoutStore
-from podbuild.superseded import Ledger
+from podbuild.superseded import Ledger, record_superseded
 from podbuild.tags import NamedTag, TagKind
 from podbuild.template import Template
 from tests.images import make_image, make_index

@@ -10,9 +10,11 @@ import pytest
 from podbuild.errors import ToolError
 from podbuild.folders import Folders
 from podbuild.run import Runner
-from podbuild.toolchain import Request, Source, ToolVersion, Workshop, install, read_record
+from podbuild.toolchain import ToolVersion, read_record
 from podbuild.toolchain.debian import fetch_packages
 from podbuild.toolchain.elf import interpreter
+from podbuild.toolchain.install import Request, Source, install
+from podbuild.toolchain.workshop import Workshop
 from tests.toolchains import SYSTEM_PATH, own_folders, plain_runner
 
 pytestmark = pytest.mark.integration

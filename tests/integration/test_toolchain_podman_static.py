@@ -23,19 +23,11 @@ from podbuild.emulation import native_architecture
 from podbuild.errors import InterruptedBySignal, ToolError
 from podbuild.folders import Folders
 from podbuild.run import Runner
-from podbuild.toolchain import (
-    Choice,
-    EngineKind,
-    Record,
-    Request,
-    Source,
-    Workshop,
-    find,
-    install,
-    read_record,
-)
+from podbuild.toolchain import Choice, EngineKind, Record, find, read_record
 from podbuild.toolchain.download import UnreachableError
+from podbuild.toolchain.install import Request, Source, install
 from podbuild.toolchain.podman_static import Release
+from podbuild.toolchain.workshop import Workshop
 from tests.insiders import ENVIRONMENT, insider_argv
 from tests.toolchains import bare_runner
 
