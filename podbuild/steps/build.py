@@ -12,7 +12,7 @@ from podbuild.inputs import Recipe
 from podbuild.model import Manifest
 from podbuild.plan import Job
 from podbuild.schedule import run_all
-from podbuild.steps.building import Metrics, Site, build, deliver, staged_image
+from podbuild.steps.building import Attempted, Metrics, Site, build, deliver, staged_image
 from podbuild.steps.image import layer_bytes
 
 
@@ -164,7 +164,7 @@ class _Builder:
         self._work = work
         self._bases = _bases(work, known)
         self._ids = {job: _image_id(found.manifest) for job, found in known.items()}
-        self._metrics: dict[Job, Metrics] = {}
+        self._attempted: dict[Job, Attempted] = {}
         self.needs = {
             task: needs
             for job in work.recipes
@@ -214,20 +214,20 @@ class _Builder:
         bases = {name: self._ids[base] for name, base in recipe.inner.items()}
         stored = self._is_stored(job)
         attempted = build(self._work.site, recipe, bases, stored=stored)
-        self._metrics[job] = attempted.metrics
+        self._attempted[job] = attempted
         self._ids[job] = attempted.image_id
         if stored:
             return  # delivered by a task of its own: what waits for this one need not wait for it
         if attempted.image_id:
             self._deliver(job)
         else:
-            self._finish(job, staged_image(self._work.site, job))
+            self._finish(job, staged_image(self._work.site, job), attempted.metrics)
 
     def _deliver(self, job: Job) -> None:
-        manifest = deliver(self._work.site, self._work.recipes[job], self._ids[job])
-        self._finish(job, manifest)
+        recipe, attempted = self._work.recipes[job], self._attempted[job]
+        self._finish(job, *deliver(self._work.site, recipe, attempted))
 
-    def _finish(self, job: Job, manifest: Manifest) -> None:
-        metrics = replace(self._metrics[job], layer_bytes=layer_bytes(manifest))
+    def _finish(self, job: Job, manifest: Manifest, metrics: Metrics) -> None:
+        metrics = replace(metrics, layer_bytes=layer_bytes(manifest))
         self.images[job] = BuiltImage(job=job, manifest=manifest, metrics=metrics)
         self._work.remember(self.images[job])

@@ -59,6 +59,15 @@ class Metrics:
     layer_bytes: int = 0  # compressed, all layers of the image
     retries: int = 0
 
+    def with_delivery(self, seconds: float, cost: Cost) -> Metrics:
+        """Add what it cost to bring the image from the engine's storage to staging."""
+        return replace(
+            self,
+            seconds=self.seconds + seconds,
+            cpu_seconds=self.cpu_seconds + cost.cpu_seconds,
+            peak_memory=max(self.peak_memory, cost.peak_memory),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
@@ -170,23 +179,29 @@ def build(site: Site, recipe: Recipe, bases: Mapping[str, str], *, stored: bool)
     return replace(attempted, metrics=replace(attempted.metrics, retries=retries))
 
 
-def deliver(site: Site, recipe: Recipe, image_id: str) -> Manifest:
-    """Push an image of the engine's storage to staging; raises as `build` does."""
+def deliver(site: Site, recipe: Recipe, attempted: Attempted) -> tuple[Manifest, Metrics]:
+    """Push an image of the engine's storage to staging; give it with what it cost in all.
+
+    Raises as `build` does.
+    """
     job = recipe.job
     destination = site.staging.reference(repository_name(job.image), staged_tag(job))
-    argv = site.workplace.command.push(image_id, destination, recipe.compression)
+    push = site.workplace.command.push(attempted.image_id, destination, recipe.compression)
 
-    def push() -> None:
+    def once() -> Metrics:
         with site.workplace.temporary(job) as folder:
+            cost = folder / "cost"
             runner = site.workplace.runner(job.platform.slug, recipe.compression)
-            _engine(
+            runner = runner.extended({"TMPDIR": str(folder)})
+            seconds = _engine(
                 site,
                 f"{job} (delivery)",
-                lambda: runner.extended({"TMPDIR": str(folder)})(*argv),
+                lambda: runner(*measured(cost, push), timeout=recipe.timeout).seconds,
             )
+            return attempted.metrics.with_delivery(seconds, read_cost(cost))
 
-    site.retry(push)
-    return staged_image(site, job)
+    metrics = site.retry(once)
+    return staged_image(site, job), metrics
 
 
 def staged_image(site: Site, job: Job) -> Manifest:
