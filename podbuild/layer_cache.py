@@ -24,9 +24,9 @@ from podbuild.steps.job_cache import JobCache
 from podbuild.steps.mounts import mounts_tag
 from podbuild.store import Store
 from podbuild.store.cache_use import record_tag
+from podbuild.store.cached import CachedRepository, CacheRemote, Tellers, cached_name, close_all
 from podbuild.store.opening import endpoint_of
 from podbuild.store.registries import Registries
-from podbuild.store.shelf import CacheRemote, Shelf, Tellers, close_all, shelf_name
 from podbuild.store.staged import repository_name
 from podbuild.store.staging import StagingRegistry
 from podbuild.template import Placeholders, Template
@@ -110,8 +110,8 @@ def open_caches(
     finally:
         now = datetime.now(UTC)
         for job, cache in caches.items():
-            if cache.shelf.used:
-                cache.shelf.close(record_tag(job.image, job.platform.slug), now)
+            if cache.cached.used:
+                cache.cached.close(record_tag(job.image, job.platform.slug), now)
         if any(remote.busy for remote in remotes.values()):
             services.ui.info("uploads the rest to the layer cache")
         close_all(remotes.values())
@@ -170,12 +170,12 @@ def _with_mounts(job: Job, cache: JobCache) -> JobCache:
 
 
 def _job_cache(staging: StagingRegistry, remote: CacheRemote, job: Job, prefix: str) -> JobCache:
-    name = shelf_name(repository_name(job.image), job.platform.slug)
-    shelf = Shelf(remote=remote, prefix=prefix, local=staging.staging.repository(name))
-    staging.staging.back(name, shelf)
+    name = cached_name(repository_name(job.image), job.platform.slug)
+    cached = CachedRepository(remote=remote, prefix=prefix, local=staging.staging.repository(name))
+    staging.staging.back(name, cached)
     return JobCache(
         reference=f"{staging.login.host}/{name}",
-        shelf=shelf,
+        cached=cached,
         reads=remote.reads,
         writes=remote.writes,
     )

@@ -18,8 +18,8 @@ from podbuild.engine import (
     user_policy,
     write_files,
 )
+from podbuild.equipment import Equipment
 from podbuild.errors import BuildError
-from podbuild.kitchen import Kitchen
 from podbuild.model import Manifest, Platform
 from podbuild.namespace import open_namespace
 from podbuild.plan import Job
@@ -37,13 +37,13 @@ _STORAGE = ("XDG_DATA_HOME", "XDG_RUNTIME_DIR", "CONTAINERS_STORAGE_CONF", "STOR
 _MACHINE = (Path("/etc/containers/storage.conf"), Path("/usr/share/containers/storage.conf"))
 
 
-def load_images(kitchen: Kitchen, images: Mapping[Job, Manifest]) -> None:
+def load_images(equipment: Equipment, images: Mapping[Job, Manifest]) -> None:
     """Put each image for this machine's platform into the user's storage: localhost/NAME:TAG.
 
     TAG is the version, or latest. Where an image has another platform alone, that one is taken.
     Raises BuildError when the engine refuses, ToolError without a user namespace.
     """
-    services, toolchain = kitchen.services, kitchen.toolchain()
+    services, toolchain = equipment.services, equipment.toolchain()
     with (
         TemporaryDirectory(dir=services.folders.cache, prefix="load-") as folder,
         open_namespace(services.runner, services.folders, {}) as namespace,
@@ -66,10 +66,10 @@ def load_images(kitchen: Kitchen, images: Mapping[Job, Manifest]) -> None:
         command = CommandLine(
             engine=toolchain.engine, registries=files.registries, policy=files.policy
         )
-        for job, manifest in _chosen(kitchen, images):
-            name = f"localhost/{repository_name(job.image)}:{_tag(kitchen)}"
+        for job, manifest in _chosen(equipment, images):
+            name = f"localhost/{repository_name(job.image)}:{_tag(equipment)}"
             layout = files.folder / job.slug
-            _lay_out(kitchen, job, manifest, layout, name)
+            _lay_out(equipment, job, manifest, layout, name)
             try:
                 run(*command.pull(f"oci:{layout}:{name}"))
             except CommandError as error:
@@ -91,29 +91,29 @@ def _storage_of_root(files: EngineFiles, driver: StorageDriver) -> Path:
     return own
 
 
-def _chosen(kitchen: Kitchen, images: Mapping[Job, Manifest]) -> Iterator[tuple[Job, Manifest]]:
+def _chosen(equipment: Equipment, images: Mapping[Job, Manifest]) -> Iterator[tuple[Job, Manifest]]:
     native = Platform("linux", native_architecture())
-    for image in kitchen.plan.images:
+    for image in equipment.plan.images:
         found = {job.platform: job for job in images if job.image == image.name}
-        wanted = image.published or image.name in kitchen.plan.request.images
+        wanted = image.published or image.name in equipment.plan.request.images
         if not found or not wanted:
             continue
         if native not in found and len(found) > 1:
-            kitchen.services.ui.warn(f"{image.name} is not loaded: it is not built for {native}")
+            equipment.services.ui.warn(f"{image.name} is not loaded: it is not built for {native}")
             continue
         job = found.get(native) or next(iter(found.values()))
         yield job, images[job]
 
 
-def _lay_out(kitchen: Kitchen, job: Job, manifest: Manifest, folder: Path, name: str) -> None:
+def _lay_out(equipment: Equipment, job: Job, manifest: Manifest, folder: Path, name: str) -> None:
     """Write a layout whose entry has the full name: engines take it from there."""
     layout = LayoutStore(folder)
-    copy_image(kitchen.source(job.image), layout, manifest)
+    copy_image(equipment.source(job.image), layout, manifest)
     write_whole(folder / "index.json", [named_index_bytes(manifest.descriptor, name)])
 
 
-def _tag(kitchen: Kitchen) -> str:
-    version = kitchen.plan.version
+def _tag(equipment: Equipment) -> str:
+    version = equipment.plan.version
     return str(version).replace("+", "-") if version else "latest"
 
 

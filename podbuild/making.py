@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from podbuild.emulation import native_architecture
+from podbuild.equipment import Engines, Equipment, open_pinner
 from podbuild.errors import ConfigError, PodbuildError
 from podbuild.handover import hand_over
 from podbuild.inputs import InputHash, Recipe, Surroundings, input_hash, make_recipe, outside_images
-from podbuild.kitchen import Engines, Kitchen, open_pinner
 from podbuild.known import Results, jobs_to_do, recorded
 from podbuild.labels import inputs_of
 from podbuild.model import Manifest, Platform
@@ -31,57 +31,60 @@ class Made:
     images: dict[str, Manifest] = field(default_factory=dict)
 
 
-def make_images(kitchen: Kitchen) -> Mapping[str, Manifest]:
+def make_images(equipment: Equipment) -> Mapping[str, Manifest]:
     """Give what is published of each image, all staged (or where an earlier release put it).
 
     Raises BuildError, CredentialError, ToolError, ConfigError; what was built stays journalled
     and is handed over.
     """
-    with _handing_over(kitchen) as made, Engines(kitchen) as engines:
-        if kitchen.making.handed_over:
-            _take(kitchen, made)
+    with _handing_over(equipment) as made, Engines(equipment) as engines:
+        if equipment.making.handed_over:
+            _take(equipment, made)
         else:
-            _build(kitchen, engines, made)
-        _assemble(kitchen, engines, made)
-        adopted = _adopted(kitchen)
-        kitchen.story.parts = {**kitchen.story.parts, **dict(_adopted_parts(kitchen, adopted))}
+            _build(equipment, engines, made)
+        _assemble(equipment, engines, made)
+        adopted = _adopted(equipment)
+        equipment.recorder.parts = {
+            **equipment.recorder.parts,
+            **dict(_adopted_parts(equipment, adopted)),
+        }
         return {**made.images, **adopted}
 
 
-def build_images(kitchen: Kitchen) -> Mapping[Job, Manifest]:
+def build_images(equipment: Equipment) -> Mapping[Job, Manifest]:
     """Build and hand over, no more; raises as make_images does."""
-    with _handing_over(kitchen) as made, Engines(kitchen) as engines:
-        _build(kitchen, engines, made)
+    with _handing_over(equipment) as made, Engines(equipment) as engines:
+        _build(equipment, engines, made)
     return {job: each.manifest for job, each in made.parts.items()}
 
 
-def assemble_images(kitchen: Kitchen) -> None:
+def assemble_images(equipment: Equipment) -> None:
     """Assemble what is staged here or was handed over; raises ConfigError where something lacks."""
-    with _handing_over(kitchen) as made, Engines(kitchen) as engines:
-        _take(kitchen, made)
-        _assemble(kitchen, engines, made)
+    with _handing_over(equipment) as made, Engines(equipment) as engines:
+        _take(equipment, made)
+        _assemble(equipment, engines, made)
 
 
-def staged_images(kitchen: Kitchen) -> tuple[Mapping[str, Manifest], ...]:
+def staged_images(equipment: Equipment) -> tuple[Mapping[str, Manifest], ...]:
     """Give what is staged, in rounds of one manifest each image: the index, else each platform.
 
     Raises ConfigError when nothing is.
     """
     made = Made()
-    for job, record, known in recorded(kitchen.plan, kitchen.journal, kitchen.staging):
+    for job, record, known in recorded(equipment.plan, equipment.journal, equipment.staging):
         made.parts[job] = BuiltImage(job=job, manifest=known.manifest, reason=known.reason)
         made.inputs[job] = record.inputs
     if not made.parts:
         raise ConfigError("nothing is staged", hint="podbuild build")
-    _tell(kitchen, made)
+    _tell(equipment, made)
     rounds: dict[str, list[Manifest]] = {}
-    for image in kitchen.plan.images:
-        whole = kitchen.assembled(image.name)
+    for image in equipment.plan.images:
+        whole = equipment.assembled(image.name)
         parts = [each.manifest for job, each in made.parts.items() if job.image == image.name]
         if parts:
             rounds[image.name] = [whole] if whole and _holds(whole, parts) else parts
-    kitchen.story.images = {
-        name: found[0] for name, found in rounds.items() if found[0] == kitchen.assembled(name)
+    equipment.recorder.images = {
+        name: found[0] for name, found in rounds.items() if found[0] == equipment.assembled(name)
     }
     longest = max(map(len, rounds.values()))
     return tuple(
@@ -97,51 +100,51 @@ def _holds(whole: Manifest, parts: list[Manifest]) -> bool:
     return [part.layers for part in parts] == [whole.layers]
 
 
-def _build(kitchen: Kitchen, engines: Engines, made: Made) -> None:
-    recipes, hashes = _prepare(kitchen)
+def _build(equipment: Equipment, engines: Engines, made: Made) -> None:
+    recipes, hashes = _prepare(equipment)
     made.inputs.update(hashes)
     results = Results(
-        planned=kitchen.planned,
-        journal=kitchen.journal,
-        staging=kitchen.staging,
-        folder=kitchen.services.folders.cache / "results",
+        planned=equipment.planned,
+        journal=equipment.journal,
+        staging=equipment.staging,
+        folder=equipment.services.folders.cache / "results",
         hashes=hashes,
-        reuse=kitchen.making.reuse and kitchen.making.cache,
+        reuse=equipment.making.reuse and equipment.making.cache,
     )
-    todo = jobs_to_do(kitchen.plan, results.known)
+    todo = jobs_to_do(equipment.plan, results.known)
     for job in todo:
         if job in results.known:
             known = results.known[job]
             made.parts[job] = BuiltImage(job=job, manifest=known.manifest, reason=known.reason)
     missing = [job for job in todo if job not in results.known]
-    if missing and kitchen.making.skip_build:
+    if missing and equipment.making.skip_build:
         raise _not_staged(missing)
     results.remember_reused(made.parts.values())
     for job, each in made.parts.items():  # while others are built, or lists made
-        image = kitchen.plan.image(job.image)
+        image = equipment.plan.image(job.image)
         if image.published and image.is_index:
-            kitchen.offer(image.name, each.manifest)
+            equipment.offer(image.name, each.manifest)
     if missing:
         built = engines.build({job: recipes[job] for job in todo}, results)
         made.parts.update(built.images)
-        _tell(kitchen, made)
+        _tell(equipment, made)
         built.check()
     else:
-        _tell(kitchen, made)
+        _tell(equipment, made)
 
 
-def _take(kitchen: Kitchen, made: Made) -> None:
+def _take(equipment: Equipment, made: Made) -> None:
     """Take what the journal says is staged, whoever built it."""
-    for job, record, known in recorded(kitchen.plan, kitchen.journal, kitchen.staging):
+    for job, record, known in recorded(equipment.plan, equipment.journal, equipment.staging):
         made.parts[job] = BuiltImage(job=job, manifest=known.manifest, reason=known.reason)
         made.inputs[job] = record.inputs
         if record.origin is Origin.JOINED:
             made.joined.add(job)
-    published = [job for job in kitchen.plan.jobs if kitchen.plan.image(job.image).published]
+    published = [job for job in equipment.plan.jobs if equipment.plan.image(job.image).published]
     missing = [job for job in published if job not in made.parts]
     if missing:
         raise _not_staged(missing)
-    _tell(kitchen, made)
+    _tell(equipment, made)
 
 
 def _not_staged(missing: list[Job]) -> ConfigError:
@@ -151,29 +154,29 @@ def _not_staged(missing: list[Job]) -> ConfigError:
     )
 
 
-def _assemble(kitchen: Kitchen, engines: Engines, made: Made) -> None:
-    made.images.update(engines.assemble(_members(kitchen, made)))
-    kitchen.story.images = made.images
+def _assemble(equipment: Equipment, engines: Engines, made: Made) -> None:
+    made.images.update(engines.assemble(_members(equipment, made)))
+    equipment.recorder.images = made.images
 
 
 @contextmanager
-def _handing_over(kitchen: Kitchen) -> Iterator[Made]:
+def _handing_over(equipment: Equipment) -> Iterator[Made]:
     """Leave in the output folder what another machine needs, also when something fails."""
     made = Made()
     try:
         yield made
     except PodbuildError:
         try:
-            hand_over(kitchen.services.config.output, kitchen.journal, kitchen.staging)
+            hand_over(equipment.services.config.output, equipment.journal, equipment.staging)
         except PodbuildError as problem:
-            kitchen.services.ui.warn(problem.message)
+            equipment.services.ui.warn(problem.message)
         raise
-    hand_over(kitchen.services.config.output, kitchen.journal, kitchen.staging)
+    hand_over(equipment.services.config.output, equipment.journal, equipment.staging)
 
 
-def _prepare(kitchen: Kitchen) -> tuple[Mapping[Job, Recipe], Mapping[Job, InputHash]]:
+def _prepare(equipment: Equipment) -> tuple[Mapping[Job, Recipe], Mapping[Job, InputHash]]:
     """Resolve bases and read every input, once; raises what can't be read or found."""
-    plan, services = kitchen.plan, kitchen.services
+    plan, services = equipment.plan, equipment.services
     native = Platform("linux", native_architecture())
     needed = {job.image for job in plan.jobs}
     names = [
@@ -183,9 +186,9 @@ def _prepare(kitchen: Kitchen) -> tuple[Mapping[Job, Recipe], Mapping[Job, Input
         for name in outside_images(plan, image, native)
     ]
     around = Surroundings(
-        build=native, output=services.config.output, pins=open_pinner(kitchen).pin(names)
+        build=native, output=services.config.output, pins=open_pinner(equipment).pin(names)
     )
-    contents, engine = kitchen.contents, kitchen.toolchain().identity
+    contents, engine = equipment.contents, equipment.toolchain().identity
     recipes: dict[Job, Recipe] = {}
     hashes: dict[Job, InputHash] = {}
     for job in plan.jobs:  # what others build on comes first
@@ -194,15 +197,15 @@ def _prepare(kitchen: Kitchen) -> tuple[Mapping[Job, Recipe], Mapping[Job, Input
             recipes[job],
             engine=engine,
             contents=contents,
-            git=kitchen.planned.git,
+            git=equipment.planned.git,
             inner=hashes,
         )
     return recipes, hashes
 
 
-def _members(kitchen: Kitchen, made: Made) -> Iterator[Members]:
+def _members(equipment: Equipment, made: Made) -> Iterator[Members]:
     """Give what is assembled: published images that are there for all their platforms."""
-    for image in kitchen.plan.images:
+    for image in equipment.plan.images:
         children = {
             job.platform: each.manifest
             for job, each in made.parts.items()
@@ -218,25 +221,25 @@ def _members(kitchen: Kitchen, made: Made) -> Iterator[Members]:
         yield Members(image=image, children=children, texts={**image.release_annotations, **inputs})
 
 
-def _adopted(kitchen: Kitchen) -> Mapping[str, Manifest]:
+def _adopted(equipment: Equipment) -> Mapping[str, Manifest]:
     """Give the images whose version tag holds this release's result already."""
     found = {}
-    for image in kitchen.plan.images:
+    for image in equipment.plan.images:
         if image.published and image.adopted is not None:
-            manifest = kitchen.source(image.name).manifest(image.adopted)
+            manifest = equipment.source(image.name).manifest(image.adopted)
             if manifest is not None:
                 found[image.name] = manifest
     return found
 
 
 def _adopted_parts(
-    kitchen: Kitchen, adopted: Mapping[str, Manifest]
+    equipment: Equipment, adopted: Mapping[str, Manifest]
 ) -> Iterator[tuple[Job, PlatformReport]]:
     """Give what is published already, platform by platform, for the report."""
     for name, manifest in adopted.items():
-        source = kitchen.source(name)
+        source = equipment.source(name)
         children = {child.platform: source.manifest(child.digest) for child in manifest.children}
-        alone = dict.fromkeys(kitchen.plan.image(name).platforms, manifest)
+        alone = dict.fromkeys(equipment.plan.image(name).platforms, manifest)
         for platform, child in (children if manifest.is_index else alone).items():
             if platform is not None and child is not None:
                 yield (
@@ -251,17 +254,21 @@ def _adopted_parts(
                 )
 
 
-def _tell(kitchen: Kitchen, made: Made) -> None:
+def _tell(equipment: Equipment, made: Made) -> None:
     """Hand what became of each job to the report, and say why images were not built."""
-    kitchen.story.parts = {job: _part(kitchen, made, each) for job, each in made.parts.items()}
-    kitchen.story.metrics = tuple(_metrics(each) for each in made.parts.values() if not each.reused)
+    equipment.recorder.parts = {
+        job: _part(equipment, made, each) for job, each in made.parts.items()
+    }
+    equipment.recorder.metrics = tuple(
+        _metrics(each) for each in made.parts.values() if not each.reused
+    )
     for job, each in sorted(made.parts.items()):
         if each.reused:
-            kitchen.services.ui.info(f"{job}: {each.reason}")
+            equipment.services.ui.info(f"{job}: {each.reason}")
 
 
-def _part(kitchen: Kitchen, made: Made, built: BuiltImage) -> PlatformReport:
-    log = kitchen.services.config.output / "logs" / f"{built.job.slug}.log"
+def _part(equipment: Equipment, made: Made, built: BuiltImage) -> PlatformReport:
+    log = equipment.services.config.output / "logs" / f"{built.job.slug}.log"
     other = Origin.JOINED if built.job in made.joined else Origin.REUSED
     return PlatformReport(
         platform=built.job.platform,
@@ -270,7 +277,7 @@ def _part(kitchen: Kitchen, made: Made, built: BuiltImage) -> PlatformReport:
         seconds=built.metrics.seconds,
         origin=other if built.reused else Origin.BUILT,
         reason=built.reason or "its inputs are new",
-        log="" if built.reused else str(log.relative_to(kitchen.services.config.output)),
+        log="" if built.reused else str(log.relative_to(equipment.services.config.output)),
     )
 
 

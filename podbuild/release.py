@@ -13,10 +13,10 @@ from enum import StrEnum
 from functools import cache
 
 from podbuild.config import shown
+from podbuild.equipment import Equipment, Making, open_staging
 from podbuild.errors import CleanupError, CredentialError
 from podbuild.handover import Handed, read_handed_over, restock, take_over, with_dirt
 from podbuild.journal import Binding, Journal, open_journal, recorded_toolchain, restart
-from podbuild.kitchen import Kitchen, Making, open_staging
 from podbuild.lock import Holder, Work, project_lock, supersede
 from podbuild.making import make_images
 from podbuild.plan import Plan
@@ -28,6 +28,7 @@ from podbuild.planning import (
     plan_tolerantly,
     refuse_conflicts,
 )
+from podbuild.recorder import Recorder
 from podbuild.report import Report
 from podbuild.services import Services
 from podbuild.steps.guards import BranchGuard, Overrides, Readers, ReleaseGuard
@@ -36,7 +37,6 @@ from podbuild.steps.preflight import preflight
 from podbuild.steps.publish import Published, Publisher
 from podbuild.steps.tag import TagMover
 from podbuild.steps.verify import Expectation, verify_or_raise
-from podbuild.story import Story
 from podbuild.superseded import record_superseded
 from podbuild.toolchain import Toolchain
 from podbuild.toolchain.chosen import find_chosen
@@ -81,78 +81,80 @@ def release(services: Services, options: Options) -> Ended:
     work = Work.SNAPSHOT if options.asked.snapshot else Work.RELEASE
     me = Holder(work=work, name=offline.plan.name, pid=os.getpid())
     with one_at_a_time(services, me, cancel_superseded=options.cancel_superseded):
-        with Story(services=services, planned=with_dirt(offline, handed)).told() as story:
-            with story.step("plan"), _hinting_at_skip_push():
+        with Recorder(
+            services=services, planned=with_dirt(offline, handed)
+        ).recording() as recorder:
+            with recorder.step("plan"), _hinting_at_skip_push():
                 ask = plan_online if options.publish else plan_tolerantly
-                story.decided(ask(services, story.planned))
-                refuse_conflicts(story.planned.plan)
-            _deliver(services, options, story, handed)
-        return Ended(report=story.report(), incomplete=story.incomplete)
+                recorder.decided(ask(services, recorder.planned))
+                refuse_conflicts(recorder.planned.plan)
+            _deliver(services, options, recorder, handed)
+        return Ended(report=recorder.report(), incomplete=recorder.incomplete)
 
 
 def _deliver(
-    services: Services, options: Options, story: Story, handed: tuple[Handed, ...]
+    services: Services, options: Options, recorder: Recorder, handed: tuple[Handed, ...]
 ) -> None:
-    planned = story.planned
+    planned = recorder.planned
     if options.publish:
-        with story.step("check logins"), _hinting_at_skip_push():
-            planned = check_logins(services, planned, story)
+        with recorder.step("check logins"), _hinting_at_skip_push():
+            planned = check_logins(services, planned, recorder)
             if _cleans_up(services, options):
                 from podbuild.cleaning import check_removal_rights  # noqa: PLC0415  # costs time
 
                 check_removal_rights(services, planned.plan, planned.destinations)
-    toolchain = toolchain_finder(services, story)
+    toolchain = toolchain_finder(services, recorder)
     journal = _journal(services, options, planned.plan, toolchain)
-    kitchen = Kitchen(
+    equipment = Equipment(
         services=services,
         planned=planned,
         making=replace(options.making, skip_build=Part.BUILD in options.skip),
         journal=journal,
         toolchain=toolchain,
         staging=open_staging(services),
-        story=story,
+        recorder=recorder,
     )
-    restock(services.config.output, journal, kitchen.staging)
+    restock(services.config.output, journal, equipment.staging)
     wanted = (each for each in handed if each.job in planned.plan.jobs)
-    take_over(wanted, journal, kitchen.staging, kitchen.source)
+    take_over(wanted, journal, equipment.staging, equipment.source)
     publishes = options.publish and not planned.plan.is_partial
-    with open_publisher(kitchen) as publisher:
-        with story.step("build"):
-            offer = publisher.offer if publishes else kitchen.offer
-            images = make_images(replace(kitchen, offer=offer))
+    with open_publisher(equipment) as publisher:
+        with recorder.step("build"):
+            offer = publisher.offer if publishes else equipment.offer
+            images = make_images(replace(equipment, offer=offer))
         if not publishes:
             return
-        with story.step("publish by digest"):
+        with recorder.step("publish by digest"):
             published = publisher.finish(images)
-            story.published(published)
-    with story.step("move tags"):
-        moved = move_tags(services, options, planned, journal, published, story)
-    story.moved(moved)
+            recorder.published(published)
+    with recorder.step("move tags"):
+        moved = move_tags(services, options, planned, journal, published, recorder)
+    recorder.moved(moved)
     record_superseded(services, journal, moved)
     if Part.VERIFY not in options.skip:
-        with story.step("verify"):
+        with recorder.step("verify"):
             verify_or_raise(expectations(planned, moved), published.present)
     journal.finish()
     if _cleans_up(services, options):
-        clean_up(services, planned, story)
+        clean_up(services, planned, recorder)
 
 
 def _cleans_up(services: Services, options: Options) -> bool:
     return services.config.retention.superseded and Part.CLEANUP not in options.skip
 
 
-def clean_up(services: Services, planned: Planned, story: Story) -> None:
+def clean_up(services: Services, planned: Planned, recorder: Recorder) -> None:
     """Delete what the moving tags left; a failure is told at the end, as the release stands."""
     from podbuild.cleaning import remove_superseded  # noqa: PLC0415  # many releases clean nothing
 
-    with story.step("clean up"):
+    with recorder.step("clean up"):
         try:
-            story.removals = remove_superseded(services, planned.plan, planned.destinations)
+            recorder.removals = remove_superseded(services, planned.plan, planned.destinations)
         except CleanupError as error:
-            story.incomplete = error
+            recorder.incomplete = error
 
 
-def check_logins(services: Services, planned: Planned, story: Story) -> Planned:
+def check_logins(services: Services, planned: Planned, recorder: Recorder) -> Planned:
     """Give the plan with the destinations that can be pushed to; raises where one must be.
 
     Optional registries that refuse are left out with a warning.
@@ -161,7 +163,7 @@ def check_logins(services: Services, planned: Planned, story: Story) -> Planned:
     for destination in ready.unknown:
         services.ui.detail(f"{destination}: whether this login may push shows when pushing")
     for destination, error in ready.unavailable:
-        story.warn(f"{destination} is left out: {error.message}")
+        recorder.warn(f"{destination} is left out: {error.message}")
     return replace(
         planned,
         destinations=ready.destinations,
@@ -175,7 +177,7 @@ def move_tags(
     planned: Planned,
     journal: Journal,
     published: Published,
-    story: Story,
+    recorder: Recorder,
 ) -> Moved:
     """Move version tags, then moving tags, everywhere; raises as TagMover.move does."""
     mover = TagMover(
@@ -185,7 +187,7 @@ def move_tags(
         cancel=services.cancel,
         command=options.command,
         note=services.ui.note,
-        left=story.tags_left,
+        left=recorder.tags_left,
     )
     return mover.move(_orders(planned, published))
 
@@ -240,25 +242,25 @@ def _guard(services: Services, planned: Planned) -> Guard:
     )
 
 
-def open_publisher(kitchen: Kitchen) -> Publisher:
+def open_publisher(equipment: Equipment) -> Publisher:
     """Give what copies staged images to the destinations of the plan."""
     return Publisher(
-        destinations=kitchen.planned.destinations,
-        source=kitchen.source,
-        journal=kitchen.journal,
-        retry=kitchen.services.retry,
-        cancel=kitchen.services.cancel,
-        progress=kitchen.story.progress,
+        destinations=equipment.planned.destinations,
+        source=equipment.source,
+        journal=equipment.journal,
+        retry=equipment.services.retry,
+        cancel=equipment.services.cancel,
+        progress=equipment.recorder.progress,
     )
 
 
-def toolchain_finder(services: Services, story: Story) -> Callable[[], Toolchain]:
+def toolchain_finder(services: Services, recorder: Recorder) -> Callable[[], Toolchain]:
     """Give what finds the toolchain when it is first asked; it raises ToolError."""
 
     @cache
     def found() -> Toolchain:
         toolchain = find_chosen(services.runner, services.folders, services.environment)
-        story.engine = str(toolchain.engine)
+        recorder.engine = str(toolchain.engine)
         return toolchain
 
     return found

@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from podbuild.equipment import Equipment, Making, open_staging
 from podbuild.handover import Handed, read_handed_over, restock, take_over, with_dirt
 from podbuild.journal import Journal, recorded_toolchain
-from podbuild.kitchen import Kitchen, Making, open_staging
 from podbuild.loading import load_images
 from podbuild.lock import Holder, Work
 from podbuild.making import assemble_images, build_images, staged_images
 from podbuild.model import Manifest
 from podbuild.plan import Request
 from podbuild.planning import Asked, Planned, plan_offline, plan_tolerantly
+from podbuild.recorder import Recorder
 from podbuild.release import (
     binding_of,
     check_logins,
@@ -27,7 +28,6 @@ from podbuild.release import (
 from podbuild.report import Report
 from podbuild.services import Services
 from podbuild.steps.publish import Published
-from podbuild.story import Story
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,17 +47,23 @@ def build(services: Services, order: Order) -> Report:
     Raises BuildError, CredentialError, ToolError, ConfigError.
     """
     asks = order.making.reuse and order.making.cache
-    with _told(services, order, _to_build if asks else _to_assemble) as (planned, story, _handed):
-        toolchain = toolchain_finder(services, story)
+    with _told(services, order, _to_build if asks else _to_assemble) as (
+        planned,
+        recorder,
+        _handed,
+    ):
+        toolchain = toolchain_finder(services, recorder)
         binding = binding_of(planned.plan, toolchain().identity)
         journal = continued(services, planned.plan, binding)
-        kitchen = replace(_kitchen(services, order, planned, story, journal), toolchain=toolchain)
-        with story.step("build"):
-            images = build_images(kitchen)
+        equipment = replace(
+            _equipment(services, order, planned, recorder, journal), toolchain=toolchain
+        )
+        with recorder.step("build"):
+            images = build_images(equipment)
         if order.loads:
-            with story.step("load"):
-                load_images(kitchen, images)
-        return story.report()
+            with recorder.step("load"):
+                load_images(equipment, images)
+        return recorder.report()
 
 
 def assemble(services: Services, order: Order) -> Report:
@@ -65,13 +71,13 @@ def assemble(services: Services, order: Order) -> Report:
 
     Raises ConfigError when a platform is missing, ToolError, BuildError, VerificationError.
     """
-    with _told(services, order, _to_assemble) as (planned, story, handed):
+    with _told(services, order, _to_assemble) as (planned, recorder, handed):
         journal = _journal(services, planned)
-        kitchen = _kitchen(services, order, planned, story, journal)
-        take_over(handed, journal, kitchen.staging, kitchen.source)
-        with story.step("assemble"):
-            assemble_images(kitchen)
-        return story.report()
+        equipment = _equipment(services, order, planned, recorder, journal)
+        take_over(handed, journal, equipment.staging, equipment.source)
+        with recorder.step("assemble"):
+            assemble_images(equipment)
+        return recorder.report()
 
 
 def push(services: Services, order: Order) -> Report:
@@ -79,21 +85,21 @@ def push(services: Services, order: Order) -> Report:
 
     Raises ConfigError when nothing is staged, CredentialError, PublishError.
     """
-    with _told(services, order, _to_push) as (planned, story, _handed):
+    with _told(services, order, _to_push) as (planned, recorder, _handed):
         journal = _journal(services, planned)
-        kitchen = _kitchen(services, order, planned, story, journal)
-        rounds = staged_images(kitchen)
-        with story.step("check logins"):
-            ready = check_logins(services, planned, story)
+        equipment = _equipment(services, order, planned, recorder, journal)
+        rounds = staged_images(equipment)
+        with recorder.step("check logins"):
+            ready = check_logins(services, planned, recorder)
         with (
-            story.step("publish by digest"),
-            open_publisher(replace(kitchen, planned=ready)) as publisher,
+            recorder.step("publish by digest"),
+            open_publisher(replace(equipment, planned=ready)) as publisher,
         ):
             for each in rounds:
                 for image, manifest in each.items():
                     publisher.offer(image, manifest)
-            story.published(_together([publisher.finish(each) for each in rounds]))
-        return story.report()
+            recorder.published(_together([publisher.finish(each) for each in rounds]))
+        return recorder.report()
 
 
 def _to_build(services: Services, offline: Planned) -> Planned:
@@ -115,7 +121,7 @@ def _to_push(services: Services, offline: Planned) -> Planned:
 @contextmanager
 def _told(
     services: Services, order: Order, prepare: Callable[[Services, Planned], Planned]
-) -> Iterator[tuple[Planned, Story, tuple[Handed, ...]]]:
+) -> Iterator[tuple[Planned, Recorder, tuple[Handed, ...]]]:
     """Plan, hold the project's lock, and write the reports however it ends."""
     offline = plan_offline(services, Asked(loose=True, request=order.request))
     plan = offline.plan
@@ -126,8 +132,8 @@ def _told(
             planned = prepare(services, with_dirt(offline, handed))
             for warning in planned.warnings:
                 services.ui.warn(warning)
-        with Story(services=services, planned=planned).told() as story:
-            yield planned, story, handed
+        with Recorder(services=services, planned=planned).recording() as recorder:
+            yield planned, recorder, handed
 
 
 def _journal(services: Services, planned: Planned) -> Journal:
@@ -136,19 +142,19 @@ def _journal(services: Services, planned: Planned) -> Journal:
     return continued(services, planned.plan, binding_of(planned.plan, known))
 
 
-def _kitchen(
-    services: Services, order: Order, planned: Planned, story: Story, journal: Journal
-) -> Kitchen:
+def _equipment(
+    services: Services, order: Order, planned: Planned, recorder: Recorder, journal: Journal
+) -> Equipment:
     staging = open_staging(services)
     restock(services.config.output, journal, staging)
-    return Kitchen(
+    return Equipment(
         services=services,
         planned=planned,
         making=order.making,
         journal=journal,
-        toolchain=toolchain_finder(services, story),
+        toolchain=toolchain_finder(services, recorder),
         staging=staging,
-        story=story,
+        recorder=recorder,
     )
 
 

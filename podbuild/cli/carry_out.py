@@ -9,8 +9,8 @@ from podbuild.cli.asking import make_request
 from podbuild.cli.options import Flow
 from podbuild.cli.session import Session
 from podbuild.cli.show_plan import show_plan
+from podbuild.equipment import Making
 from podbuild.errors import ConfigError
-from podbuild.kitchen import Making
 from podbuild.plan import Request
 from podbuild.planning import Asked, plan_offline, plan_online
 from podbuild.release import Options, Part, release

@@ -24,7 +24,7 @@ def command(common: Common, images: tuple[str, ...], handed_over: tuple[Path, ..
     """
     with open_session(common) as session:
         from podbuild.cli.asking import make_request  # noqa: PLC0415  # --help is asked often
-        from podbuild.kitchen import Making  # noqa: PLC0415
+        from podbuild.equipment import Making  # noqa: PLC0415
         from podbuild.report.json_files import summary_json  # noqa: PLC0415
         from podbuild.report.text import report_text  # noqa: PLC0415
         from podbuild.stages import Order, assemble  # noqa: PLC0415

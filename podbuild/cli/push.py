@@ -26,7 +26,7 @@ def command(
     from podbuild.cli.asking import make_request, read_duration  # noqa: PLC0415  # lazily
 
     with open_session(common, timeout=read_duration(timeout)) as session:
-        from podbuild.kitchen import Making  # noqa: PLC0415
+        from podbuild.equipment import Making  # noqa: PLC0415
         from podbuild.report.json_files import summary_json  # noqa: PLC0415
         from podbuild.report.text import report_text  # noqa: PLC0415
         from podbuild.stages import Order, push  # noqa: PLC0415

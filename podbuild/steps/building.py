@@ -270,8 +270,8 @@ def _try_once(
         image_id = iid.read_text().strip().removeprefix("sha256:") if stored else ""
         metrics = _metrics(site, recipe, output, read_cost(cost), seconds)
         if cache:
-            shelf = cache.shelf
-            metrics = replace(metrics, pulled_steps=shelf.pulled, pushed_steps=shelf.pushed)
+            cached = cache.cached
+            metrics = replace(metrics, pulled_steps=cached.pulled, pushed_steps=cached.pushed)
         return Attempted(image_id=image_id, metrics=metrics)
 
 

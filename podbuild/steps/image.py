@@ -11,10 +11,10 @@ from podbuild.errors import BuildError, VerificationError
 from podbuild.model import Descriptor, Digest, JSONValue, Manifest, Platform, string_map
 from podbuild.store import Store
 from podbuild.store.blobs import BytesBlob
-from podbuild.store.shelf import SHELVES
+from podbuild.store.cached import CACHED
 
 _CACHE_NAME = re.compile(
-    rb',"comment":"FROM 127\.0\.0\.1:\d+/%b/[^"\\]*"' % re.escape(SHELVES.encode())
+    rb',"comment":"FROM 127\.0\.0\.1:\d+/%b/[^"\\]*"' % re.escape(CACHED.encode())
 )
 _CONFIG = re.compile(rb'"config":\{[^{}]*\}')
 

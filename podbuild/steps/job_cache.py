@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from podbuild.model import Tag
-from podbuild.store.shelf import Shelf
+from podbuild.store.cached import CachedRepository
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,7 @@ class JobCache:
     """
 
     reference: str
-    shelf: Shelf
+    cached: CachedRepository
     reads: bool
     writes: bool
     mounts: Tag | None = None

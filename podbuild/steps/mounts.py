@@ -73,12 +73,12 @@ class _Carrier:
         """Unpack what the registry has, where this machine has nothing yet."""
         if not self._cache.reads or any(self._folder.iterdir()):
             return
-        found = self._cache.shelf.remote.find(self._tag)
+        found = self._cache.cached.remote.find(self._tag)
         if found is None or not _is_ours(found):
             return
         with self._workplace.aside(self._job) as aside:
             packed, unpacked = aside / "mounts.tar.gz", aside / "mounts"
-            with self._cache.shelf.remote.store.blob(found.layers[0]) as source:
+            with self._cache.cached.remote.store.blob(found.layers[0]) as source:
                 _write(packed, source.chunks())
             unpacked.mkdir(mode=0o700)
             # As root of the namespace: owners and modes are kept; members outside are refused.
@@ -91,7 +91,7 @@ class _Carrier:
     def leave(self, before: str, warn: Tell) -> None:
         """Pack and upload, in the background, what a build has changed."""
         after = self.listing()
-        remote = self._cache.shelf.remote
+        remote = self._cache.cached.remote
         if not self._cache.writes or not after or (after == before and self._tag in remote.known):
             return
         size = sum(int(line.split("|", 1)[0]) for line in after.splitlines())

@@ -23,7 +23,7 @@ from podbuild.steps.mounts import mounts_tag
 from podbuild.store import Store
 from podbuild.store.blobs import BytesBlob
 from podbuild.store.cache_use import artifact, put_empty, read_uses, write_uses
-from podbuild.store.shelf import CacheRemote, Shelf, Tellers, shelf_name
+from podbuild.store.cached import CachedRepository, CacheRemote, Tellers, cached_name
 from podbuild.toolchain import EngineKind
 from tests.builds import NATIVE, Open, busybox, new_bench, opened, remove_bench
 from tests.images import blob_of, make_image
@@ -289,7 +289,7 @@ def test_podman_makes_the_same_images_from_the_cache(
             built = build_all(replace(work, site=replace(work.site, caches=caches)))
             built.check()
             for cache in caches.values():
-                cache.shelf.remote.close()
+                cache.cached.remote.close()
         found.append({job: each for job, each in built.images.items() if job.image == "app"})
         remove_bench(bench)
     cold, _, second, third = ([each.manifest.digest for each in one.values()] for one in found)
@@ -331,7 +331,7 @@ def test_cache_mounts_that_reach_outside_or_are_too_large_stay_behind(
         app = Job("app", NATIVE)
         caches[app] = replace(caches[app], mounts=tag)
         built = build_all(replace(work, site=replace(work.site, caches=caches)))
-        caches[app].shelf.remote.close()
+        caches[app].cached.remote.close()
     left = list(bench.folders.cache.rglob("evil*"))
     remove_bench(bench)
     built.check()
@@ -364,10 +364,10 @@ def served(place: Open, work: Work, server: Server) -> dict[Job, JobCache]:
             server.store(f"acme/{job.image}"), Tellers(), Cancel(), reads=True, writes=True
         )
         remote.open()
-        name = shelf_name(job.image, job.platform.slug)
+        name = cached_name(job.image, job.platform.slug)
         local = place.registry.staging.repository(name)
-        shelf = Shelf(remote=remote, prefix="x-", local=local)
-        place.registry.staging.back(name, shelf)
+        cached = CachedRepository(remote=remote, prefix="x-", local=local)
+        place.registry.staging.back(name, cached)
         reference = f"{place.registry.login.host}/{name}"
-        caches[job] = JobCache(reference=reference, shelf=shelf, reads=True, writes=True)
+        caches[job] = JobCache(reference=reference, cached=cached, reads=True, writes=True)
     return caches

@@ -21,12 +21,12 @@ from podbuild.steps.image import without_cache_names
 from podbuild.store import BlobSource, PushRight, Store
 from podbuild.store.blobs import BytesBlob
 from podbuild.store.cache_use import all_uses, merged, read_uses, record_tag, write_uses
+from podbuild.store.cached import CachedRepository, CacheRemote, Tellers
 from podbuild.store.client import Conduct, Endpoint, RegistryClient
 from podbuild.store.credentials import Keyring
 from podbuild.store.memory import MemoryStore
 from podbuild.store.registries import Registries
 from podbuild.store.registry import RegistryStore
-from podbuild.store.shelf import CacheRemote, Shelf, Tellers
 from tests.fakes.answering import Answer, answering
 from tests.images import blob_of, make_image
 from tests.registries import AT_ONCE
@@ -87,20 +87,20 @@ def opened(store: Store, said: Said, *, writes: bool = True) -> CacheRemote:
     return remote
 
 
-def shelf_over(remote: CacheRemote) -> tuple[Shelf, MemoryStore]:
+def cached_over(remote: CacheRemote) -> tuple[CachedRepository, MemoryStore]:
     local = MemoryStore()
-    return Shelf(remote=remote, prefix=PREFIX, local=local), local
+    return CachedRepository(remote=remote, prefix=PREFIX, local=local), local
 
 
 def test_what_one_machine_leaves_another_finds_and_only_its_blobs_are_fetched() -> None:
     registry, said = MemoryStore(), Said()
-    first, here = shelf_over(opened(registry, said))
+    first, here = cached_over(opened(registry, said))
     image = make_image(here, b"layer")
     first.take(KEY, image)
     first.close(record_tag("web", "linux-amd64"), NOW)
     first.remote.close()
     assert (first.pushed, first.pulled) == (1, 0)
-    second, there = shelf_over(opened(registry, said))
+    second, there = cached_over(opened(registry, said))
     assert second.find(Tag("b" * 64)) is None
     assert second.find(KEY) == image
     assert second.find(KEY) == image
@@ -117,18 +117,18 @@ def test_what_one_machine_leaves_another_finds_and_only_its_blobs_are_fetched() 
 @pytest.mark.parametrize("what", ["manifest", "blob", "upload"])
 def test_a_registry_that_fails_is_warned_of_once_and_left_alone(what: str) -> None:
     registry, said = Failing(), Said()
-    filler, here = shelf_over(opened(registry, said))
+    filler, here = cached_over(opened(registry, said))
     old = make_image(here, b"old")
     filler.take(KEY, old)
     filler.remote.close()
-    shelf, local = shelf_over(opened(registry, said))
+    cached, local = cached_over(opened(registry, said))
     registry.down.add(what)
     for number in range(3):
-        found = shelf.find(KEY)
-        shelf.fetch(old.layers[0].digest)
+        found = cached.find(KEY)
+        cached.fetch(old.layers[0].digest)
         assert (found is None) == (what == "manifest")
-        shelf.take(Tag(f"{number}" * 64), make_image(local, f"new {number}".encode()))
-    shelf.remote.close()
+        cached.take(Tag(f"{number}" * 64), make_image(local, f"new {number}".encode()))
+    cached.remote.close()
     assert len(said.warnings) == 1
     assert "503" in said.warnings[0]
     assert registry.tags() == (ENTRY,)

@@ -24,6 +24,7 @@ from podbuild.layer_cache import by_host, open_caches
 from podbuild.model import Manifest, Platform
 from podbuild.plan import Job, Plan, PlannedImage
 from podbuild.planning import Planned
+from podbuild.recorder import Recorder
 from podbuild.records import Records
 from podbuild.services import Services
 from podbuild.steps.assemble import Members, assemble, check_index, plain_image
@@ -39,7 +40,6 @@ from podbuild.store.fallback import FallbackStore
 from podbuild.store.pool import Pool
 from podbuild.store.staged import Staging, repository_name
 from podbuild.store.staging import StagingRegistry
-from podbuild.story import Story
 from podbuild.toolchain import Toolchain
 
 
@@ -59,7 +59,7 @@ class Making:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kitchen:
+class Equipment:
     """What images are made with, opened once per command."""
 
     services: Services
@@ -68,7 +68,7 @@ class Kitchen:
     journal: Journal
     toolchain: Callable[[], Toolchain]  # raises ToolError; not asked where no engine is needed
     staging: Staging
-    story: Story
+    recorder: Recorder
     offer: Callable[[str, Manifest], None] = lambda _image, _manifest: None
 
     @cached_property
@@ -111,12 +111,12 @@ def registries_conf(services: Services) -> RegistriesConf:
     )
 
 
-def open_pinner(kitchen: Kitchen) -> Pinner:
+def open_pinner(equipment: Equipment) -> Pinner:
     """Give what resolves outside bases to digests, once per release."""
     return Pinner(
-        conf=registries_conf(kitchen.services),
-        open_store=lambda mirror: _open_base(kitchen.services, mirror),
-        journal=kitchen.journal,
+        conf=registries_conf(equipment.services),
+        open_store=lambda mirror: _open_base(equipment.services, mirror),
+        journal=equipment.journal,
     )
 
 
@@ -136,8 +136,8 @@ def _open_base(services: Services, mirror: Mirror) -> Store:
 class Engines:
     """Opens staging's endpoint and the engines' workplace when an engine is needed, not before."""
 
-    def __init__(self, kitchen: Kitchen) -> None:
-        self._kitchen = kitchen
+    def __init__(self, equipment: Equipment) -> None:
+        self._equipment = equipment
         self._stack = ExitStack()
         self._platforms: tuple[Platform, ...] = ()  # that programs run for; lists need none
 
@@ -152,30 +152,30 @@ class Engines:
 
         Raises CredentialError before anything is built when a build secret is missing.
         """
-        kitchen, services = self._kitchen, self._kitchen.services
+        equipment, services = self._equipment, self._equipment.services
         self._platforms = tuple(sorted({job.platform for job in recipes}))
         missing = [job for job in recipes if job not in results.known]
         secrets = find_secrets(
-            _cooked(kitchen.plan, missing),
+            _may_be_built(equipment.plan, missing),
             services.environment,
             on_value=services.ui.redactor.add,
         )
 
         def remember(built: BuiltImage) -> None:
             results.remember(built)
-            image = kitchen.plan.image(built.job.image)
+            image = equipment.plan.image(built.job.image)
             if image.published and image.is_index:
-                kitchen.offer(image.name, built.manifest)
+                equipment.offer(image.name, built.manifest)
 
         site = Site(
             workplace=self._workplace,
             staging=self._staging,
-            contents=kitchen.contents,
+            contents=equipment.contents,
             secrets=secrets,
             ui=services.ui,
             logs=services.config.output / "logs",
             retry=replace(services.retry, attempts=3),
-            no_cache=not kitchen.making.cache,
+            no_cache=not equipment.making.cache,
             caches=self._caches(recipes.values()),
         )
         records = Records.of_project(services.folders.cache, services.config.root)
@@ -184,8 +184,8 @@ class Engines:
             Work(
                 recipes=recipes,
                 site=site,
-                workers=kitchen.making.jobs or max(2, len(os.sched_getaffinity(0))),
-                fail_fast=kitchen.making.fail_fast,
+                workers=equipment.making.jobs or max(2, len(os.sched_getaffinity(0))),
+                fail_fast=equipment.making.fail_fast,
                 known=results.known.get,
                 remember=remember,
                 duration=priorities(needs, records).__getitem__,
@@ -197,16 +197,16 @@ class Engines:
 
     def _caches(self, recipes: Iterable[Recipe]) -> Mapping[Job, JobCache]:
         """Give each job's layer cache; what is uploaded is waited for when the engines close."""
-        if not self._kitchen.making.cache:
+        if not self._equipment.making.cache:
             return {}
-        engine = self._kitchen.toolchain().identity
+        engine = self._equipment.toolchain().identity
         return self._stack.enter_context(
-            open_caches(self._kitchen.services, self._staging, recipes, engine)
+            open_caches(self._equipment.services, self._staging, recipes, engine)
         )
 
     def assemble(self, members: Iterable[Members]) -> Mapping[str, Manifest]:
         """Give what is published of each image; an index that was made before is kept."""
-        kitchen = self._kitchen
+        equipment = self._equipment
         images: dict[str, Manifest] = {}
         left = []
         for found in members:
@@ -216,10 +216,10 @@ class Engines:
             elif found.image.is_index:
                 left.append(found)
             else:
-                images[found.image.name] = plain_image(kitchen.staging, found)
+                images[found.image.name] = plain_image(equipment.staging, found)
         if left:
             images |= assemble(self._workplace, self._staging, left)
-        kitchen.journal.record_all(
+        equipment.journal.record_all(
             ASSEMBLED, {name: str(manifest.digest) for name, manifest in images.items()}
         )
         return images
@@ -227,10 +227,10 @@ class Engines:
     def _before(self, members: Members) -> Manifest | None:
         """Give the index that this release has made before, if it is still right."""
         name = members.image.name
-        digest = self._kitchen.journal.digest(ASSEMBLED, name)
+        digest = self._equipment.journal.digest(ASSEMBLED, name)
         if digest is None or not members.image.is_index:
             return None
-        store = self._kitchen.staging.repository(repository_name(name))
+        store = self._equipment.staging.repository(repository_name(name))
         index = store.manifest(digest)
         if index is None:
             return None
@@ -242,13 +242,13 @@ class Engines:
 
     @cached_property
     def _staging(self) -> StagingRegistry:
-        return self._stack.enter_context(StagingRegistry(self._kitchen.staging))
+        return self._stack.enter_context(StagingRegistry(self._equipment.staging))
 
     @cached_property
     def _workplace(self) -> Workplace:
-        kitchen, services = self._kitchen, self._kitchen.services
+        equipment, services = self._equipment, self._equipment.services
         conf = registries_conf(services)
-        pins = [text for _, text in kitchen.journal.items(PINS) if isinstance(text, str)]
+        pins = [text for _, text in equipment.journal.items(PINS) if isinstance(text, str)]
         repositories = repositories_of(pins, conf)
         known = by_host(services.config)
         names = {host: registry.name for host, registry in known.items()}
@@ -256,7 +256,7 @@ class Engines:
         ground = Ground(
             runner=services.runner,
             folders=services.folders,
-            toolchain=kitchen.toolchain(),
+            toolchain=equipment.toolchain(),
             environment=services.environment,
             project=services.config.root,
             platforms=self._platforms,
@@ -268,7 +268,7 @@ class Engines:
         return self._stack.enter_context(open_workplace(ground))
 
 
-def _cooked(plan: Plan, missing: Collection[Job]) -> tuple[PlannedImage, ...]:
+def _may_be_built(plan: Plan, missing: Collection[Job]) -> tuple[PlannedImage, ...]:
     """Give the images that may be built: what is missing, and what that builds on."""
     wanted = {*missing}
     for job in reversed(plan.jobs):  # what others build on comes first in `jobs`

@@ -32,8 +32,8 @@ from podbuild.ui import Activity
 
 
 @dataclass(kw_only=True)
-class Story:
-    """Hears what the steps do; `told` writes the report at the end, however it ends."""
+class Recorder:
+    """Hears what the steps do; `recording` writes the report at the end, however it ends."""
 
     services: Services
     planned: Planned
@@ -53,7 +53,7 @@ class Story:
     _lock: Lock = field(default_factory=Lock)
 
     @contextmanager
-    def told(self) -> Iterator[Story]:
+    def recording(self) -> Iterator[Recorder]:
         """Write plan.json first and all reports last, also when the release fails.
 
         Raises ConfigError or BuildError where the output folder can't be written to.

@@ -20,7 +20,7 @@ from podbuild.store import Store
 from podbuild.store.cache_use import merged, read_uses, write_uses
 from podbuild.store.copy import copy_blob, copy_image
 
-SHELVES = "podbuild-cache"  # first part of the repositories' names in staging
+CACHED = "podbuild-cache"  # first part of the repositories' names in staging
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +156,7 @@ def _copied(source: Store, sink: Store, manifest: Manifest, tag: Tag) -> None:
 
 
 @dataclass
-class Shelf:
+class CachedRepository:
     """What one image has in the cache for one platform.
 
     `prefix` keeps apart in the registry what the engines' keys do not: platform, engine,
@@ -217,9 +217,9 @@ class Shelf:
             return None
 
 
-def shelf_name(image: str, slug: str) -> str:
+def cached_name(image: str, slug: str) -> str:
     """Give the repository in staging, for an engine's --cache-from and --cache-to."""
-    return f"{SHELVES}/{image}/{slug}"
+    return f"{CACHED}/{image}/{slug}"
 
 
 def close_all(remotes: Iterable[CacheRemote]) -> None:
