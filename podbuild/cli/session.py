@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from podbuild.cancel import Cancel
 from podbuild.cli.options import Common
+from podbuild.cli.signals import stopping
 from podbuild.errors import ConfigError
 from podbuild.folders import Folders, find_folders
 from podbuild.redact import Redactor
@@ -135,7 +134,7 @@ def open_session(common: Common, *, timeout: float | None = None) -> Iterator[Se
         raise ConfigError(f"{directory}: no such folder", hint="-C names an existing folder")
     cancel = Cancel(timeout)
     runner = Runner(env=tool_environment(environment), cwd=directory, cancel=cancel)
-    with _stopping(cancel, ui):
+    with stopping(cancel, ui):
         yield Session(
             ui=ui,
             environment=environment,
@@ -157,26 +156,3 @@ def tool_environment(environment: Mapping[str, str]) -> dict[str, str]:
         if not (name.startswith("PODBUILD_") or name in ("DOCKERHUB_TOKEN", "GITHUB_TOKEN"))
     }
     return {**kept, "LC_ALL": "C.UTF-8", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
-
-
-@contextmanager
-def _stopping(cancel: Cancel, ui: Ui) -> Iterator[None]:
-    """Let the first SIGINT or SIGTERM ask for a stop, and a second one leave at once."""
-    ours = os.getpid()
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        if os.getpid() != ours:  # a child that has not become its program yet
-            os._exit(128 + number)
-        if cancel.signalled:
-            cancel.give_up()
-            os._exit(128 + number)
-        cancel.request(number)
-        name = signal.Signals(number).name
-        ui.info(f"{name}: stopping; once more leaves at once")
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

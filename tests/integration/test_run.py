@@ -278,7 +278,8 @@ def test_second_signal_to_podbuild_kills_a_git_that_does_not_listen(tmp_path: Pa
     git = tmp_path / "bin" / "git"
     git.parent.mkdir()
     git.write_text(
-        f"#!/bin/sh\ntrap 'echo asked > {fifo}' TERM\necho $$ > {fifo}\nwhile :; do sleep 1; done\n"
+        '#!/bin/sh\n[ "$1" = status ] || exit 0\n'
+        f"trap 'echo asked > {fifo}' TERM\necho $$ > {fifo}\nwhile :; do sleep 1; done\n"
     )
     git.chmod(0o755)
     shop = Shop(root=tmp_path, environment={"PATH": f"{git.parent}:{PATH['PATH']}"})
