@@ -72,6 +72,8 @@ def test_two_hundred_releases_through_faults(
     record_property: Callable[[str, object], None],
     seed: int,
 ) -> None:
-    """`make soak` reports how many get through by themselves."""
-    code = release_in(servers, make_trial, seed).code
-    record_property(f"through faults at {RATES[seed % len(RATES)]:.0%}", code)
+    """All get through by themselves at the lowest rate; `make soak` reports how many at others."""
+    rate = RATES[seed % len(RATES)]
+    ended = release_in(servers, make_trial, seed)
+    record_property(f"through faults at {rate:.0%}", ended.code)
+    assert ended.code == 0 or rate > RATES[0], ended.said
