@@ -196,18 +196,14 @@ class _Builder:
     def _is_stored(self, job: Job) -> bool:
         """Tell whether an image goes through the engine's storage.
 
-        What others build on is needed there; a direct commit knows no zstd, and what fills a
-        layer cache must be there to be pushed. With `layers` nearly all of an image lies there
-        anyway: a direct commit would read and hash every layer again, those of its base too,
-        where a push skips what staging has.
+        What others build on is needed there; a direct commit knows no zstd. With `layers` nearly
+        all of an image lies there anyway: a direct commit would read and hash every layer again,
+        those of its base too, where a push skips what staging has. And buildah (1.43) fails to
+        commit directly what its storage holds whole: it copies that without its own
+        --registries-conf (tagExistingImage in imagebuildah/stage_executor.go), so by https.
         """
-        recipe, cache = self._work.recipes[job], self._work.site.caches.get(job)
-        return (
-            job in self._bases
-            or recipe.layers
-            or recipe.compression is Compression.ZSTD
-            or (cache is not None and cache.writes)
-        )
+        recipe = self._work.recipes[job]
+        return job in self._bases or recipe.layers or recipe.compression is Compression.ZSTD
 
     def _build(self, job: Job) -> None:
         recipe = self._work.recipes[job]
@@ -215,11 +211,8 @@ class _Builder:
         stored = self._is_stored(job)
         attempted = build(self._work.site, recipe, bases, stored=stored)
         self._attempted[job] = attempted
-        self._ids[job] = attempted.image_id
-        if stored:
-            return  # delivered by a task of its own: what waits for this one need not wait for it
-        if attempted.image_id:
-            self._deliver(job)
+        if stored:  # and delivered by a task of its own: what waits for this one need not wait
+            self._ids[job] = attempted.image_id
         else:
             self._finish(job, staged_image(self._work.site, job), attempted.metrics)
 

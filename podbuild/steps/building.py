@@ -24,7 +24,6 @@ from podbuild.run import CommandError, Runner
 from podbuild.steps.failure import (
     explain,
     failed_by_cache,
-    is_held_whole,
     is_transient,
     last_words,
 )
@@ -119,10 +118,6 @@ class Output:
         self.counts.clear()
 
 
-class _HeldWholeError(Exception):
-    """The engine's storage holds the image, and the engine can't deliver it from there itself."""
-
-
 class _CacheFailedError(Exception):
     """The engine gave up because of the layer cache, which it takes for a failed build."""
 
@@ -141,8 +136,7 @@ class Attempted:
 def build(site: Site, recipe: Recipe, bases: Mapping[str, str], *, stored: bool) -> Attempted:
     """Build one image for one platform, to staging or (`stored`) into the engine's storage.
 
-    What the storage holds whole already stays there in either case, see `is_held_whole`. `bases`
-    map context names to image ids in the storage. Transient failures are tried again.
+    `bases` map context names to image ids in the storage. Transient failures are tried again.
     Raises BuildError, DeadlineError, and what Cancel.check raises after a stop.
     """
     job = recipe.job
@@ -225,9 +219,6 @@ def _attempt(
 ) -> Attempted:
     try:
         return _try_once(site, recipe, bases, output, stored=stored)
-    except _HeldWholeError:
-        output.take("the engine holds this image already: it is delivered from there")
-        return _try_once(site, recipe, bases, output, stored=True)
     except _CacheFailedError as error:
         site.ui.warn(f"{recipe.job}: built again without the layer cache: {error}")
         others = {job: cache for job, cache in site.caches.items() if job != recipe.job}
@@ -254,7 +245,7 @@ def _try_once(
             iidfile=iid if stored else None,
             no_cache=site.no_cache,
             cache_from=cache.reference if cache and cache.reads else "",
-            cache_to=cache.reference if cache and cache.writes and stored else "",
+            cache_to=cache.reference if cache and cache.writes else "",
         )
         runner = workplace.runner(job.platform.slug, recipe.compression).extended(
             {"TMPDIR": str(folder), **site.secrets.environment(recipe.secrets)}
@@ -288,8 +279,6 @@ def _engine(site: Site, what: str, run: Callable[[], T], *, log: str = "its log"
     try:
         return run()
     except CommandError as error:
-        if is_held_whole(error):
-            raise _HeldWholeError from error
         if failed_by_cache(error) and not site.staging.staging.failure:
             raise _CacheFailedError(last_words(error)) from error
         full = site.staging.staging.failure

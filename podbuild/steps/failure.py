@@ -28,9 +28,6 @@ _TRANSIENT = re.compile(
     r"|Client\.Timeout exceeded",
     re.IGNORECASE,
 )
-_HELD_WHOLE = re.compile(
-    r'copying image "[0-9a-f]+": .*pinging container registry 127\.0\.0\.1:\d+: Get "https:'
-)
 
 
 def is_transient(error: CommandError) -> bool:
@@ -42,15 +39,6 @@ def is_transient(error: CommandError) -> bool:
         return False
     reason = _reason(error.finished.tail)
     return not _IN_RUN.search(reason) and bool(_TRANSIENT.search(reason))
-
-
-def is_held_whole(error: CommandError) -> bool:
-    """Tell whether a direct commit failed because the storage holds the result already.
-
-    The engine then copies the image from there without its own --registries-conf (tagExistingImage
-    in buildah's imagebuildah/stage_executor.go), so that it asks staging by https alone.
-    """
-    return bool(_HELD_WHOLE.search(_reason(error.finished.tail)))
 
 
 def failed_by_cache(error: CommandError) -> bool:

@@ -89,7 +89,7 @@ def test_two_runs_share_storages_at_the_same_time(bench: Bench) -> None:
 
 
 def test_an_image_that_the_storage_holds_whole_is_delivered_again(bench: Bench) -> None:
-    """A direct commit of an image that is wholly cached fails in buildah: it goes another way."""
+    """buildah fails to commit directly what is wholly cached."""
     first, _ = build(bench, "one")
     toml = f'[defaults]\nplatforms = ["{NATIVE}"]\n' + bench.write_base(NATIVE)
     with opened(bench) as place:
