@@ -28,8 +28,12 @@ class History:
     facts: Facts
     branch: str | None
     _known: dict[str, Ancestry] = field(default_factory=dict)
-    _tip: list[str] = field(default_factory=list)  # the remote branch's commit, once asked for
+    _told: str = ""  # the remote branch's commit, as it told last
+    _is_shallow: bool = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._is_shallow = self.facts.shallow
 
     def ancestry(self, revision: str) -> Ancestry:
         """Say how a commit stands to the one that is checked out."""
@@ -44,20 +48,25 @@ class History:
             return Ancestry.UNKNOWN
         if self._is_ancestor(revision, self.facts.commit):
             return Ancestry.ANCESTOR
+        if self._told and self._is_ancestor(revision, self._told):
+            return Ancestry.NOT_ANCESTOR
         tip = self._remote_tip()
         if self._is_ancestor(revision, self.facts.commit):
             return Ancestry.ANCESTOR
         if tip:
             inside = self._is_ancestor(revision, tip)
             return Ancestry.NOT_ANCESTOR if inside else Ancestry.GONE
-        known = not self.facts.shallow and self._has(revision)
+        known = not self._is_shallow and self._has(revision)
         return Ancestry.NOT_ANCESTOR if known else Ancestry.UNKNOWN
 
     def _remote_tip(self) -> str:
-        """Give the remote branch's commit, with its whole history here; empty if that fails."""
-        if not self._tip:
-            self._tip.append(self._fetch() if self.branch and self.facts.remote else "")
-        return self._tip[0]
+        """Give the remote branch's commit, with its whole history here; empty if that fails.
+
+        Asked anew each time: what it does not hold may have been pushed since it told last.
+        """
+        tip = self._fetch() if self.branch and self.facts.remote else ""
+        self._told = tip or self._told
+        return tip
 
     def _fetch(self) -> str:
         """Fetch commits without their files: the one write to `.git` that podbuild does."""
@@ -65,8 +74,9 @@ class History:
         try:
             listed = self._git("ls-remote", "--exit-code", "origin", name, timeout=TIMEOUT)
             tip = listed.out.split()[0]
-            if self.facts.shallow:
+            if self._is_shallow:
                 self._git("fetch", "--unshallow", "--filter=tree:0", *_QUIETLY, name)
+                self._is_shallow = False
             elif not self._has(tip):
                 self._git("fetch", *_QUIETLY, name)
         except (CommandError, ToolError):

@@ -300,13 +300,30 @@ def test_a_remote_that_does_not_answer_leaves_it_unknown(repo: Repository) -> No
     assert shallow.history().ancestry(first) is Ancestry.UNKNOWN
 
 
-def test_the_remote_is_asked_once(repo: Repository) -> None:
+@pytest.mark.parametrize("options", [(), ("--depth=1",)], ids=["whole", "shallow"])
+def test_a_commit_that_was_pushed_since_the_remote_was_asked_is_newer_and_not_gone(
+    repo: Repository, options: tuple[str, ...]
+) -> None:
+    first = repo.commit()
+    repo.commit()
+    there = clone(repo, "there", *options)
+    history = there.history()
+    assert history.ancestry(first) is Ancestry.ANCESTOR  # a shallow clone has asked for that
+    assert history.ancestry("e" * 40) is Ancestry.GONE
+    newer = repo.commit()  # and its snapshot is out before ours has built
+    assert history.ancestry(newer) is Ancestry.NOT_ANCESTOR
+    assert history.ancestry(repo.commit()) is Ancestry.NOT_ANCESTOR
+
+
+def test_what_the_remote_has_told_is_not_asked_again(repo: Repository) -> None:
     repo.commit()
     there = clone(repo, "there")
     history = there.history()
-    assert history.ancestry("e" * 40) is Ancestry.GONE
+    newer, newest = repo.commit(), repo.commit()
+    assert history.ancestry(newest) is Ancestry.NOT_ANCESTOR
     there.git("remote", "set-url", "origin", "file:///nowhere/at/all")
-    assert history.ancestry("f" * 40) is Ancestry.GONE
+    assert history.ancestry(newer) is Ancestry.NOT_ANCESTOR
+    assert history.ancestry("f" * 40) is Ancestry.UNKNOWN  # it may be newer than what was told
 
 
 def test_the_modes_that_a_fresh_clone_would_have(repo: Repository) -> None:
