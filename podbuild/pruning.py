@@ -29,7 +29,7 @@ from podbuild.steps.cleanup import (
 from podbuild.store.removers import Removers
 from podbuild.superseded import Ledger
 from podbuild.tags import Range, Reader, TagKind, kind_of, owned_versions
-from podbuild.template import Placeholders, Template
+from podbuild.template import Placeholders
 from podbuild.versions import Version
 
 Group = tuple[Target, ...]  # the images that one repository holds
@@ -167,18 +167,17 @@ class Pruner:
         """Give the readers of a release's moving tags: `1`, `1.2`, `latest`."""
         config = self.services.config
         values = Placeholders(project=config.project.name, image=image.name, env=config.env)
-        templates = config.tags.release if image.tags.release is None else image.tags.release
-        for template in templates:
+        for template in config.tags_of(image).release:
             if kind_of(template) is TagKind.MOVING:
                 yield Reader(template, values)
 
     def _fixed(self, image: Image) -> Iterator[Tag]:
         """Give the moving tags whose name never changes, such as `edge`."""
-        tags = self.services.config.tags
-        release = tags.release if image.tags.release is None else image.tags.release
-        branches = tags.branches if image.tags.branches is None else image.tags.branches
-        templates = (*release, *(each for found in branches.values() for each in found))
-        yield from (Tag(each.text) for each in templates if _is_plain(each))
+        rules = self.services.config.tags_of(image)
+        branches = (each for found in rules.branches.values() for each in found)
+        for template in (*rules.release, *branches):
+            if not template.names:
+                yield Tag(template.text)
 
 
 def _by_place(plan: Plan) -> Iterator[Group]:
@@ -205,10 +204,6 @@ def _range_reader(readers: tuple[Reader, ...]) -> Callable[[Tag], Range | None]:
         return next((found for reader in readers if (found := reader.range(tag))), None)
 
     return range_of
-
-
-def _is_plain(template: Template) -> bool:
-    return not template.names
 
 
 __all__ = ["Pruned", "Pruner", "Scope"]

@@ -264,9 +264,8 @@ def _moving(
     services: Services, plan: Plan, image: PlannedImage, store: Store
 ) -> Mapping[Tag, tuple[Reader, Version]]:
     """Give the moving tags of releases that exist, and the version that each names."""
-    own = image.image.tags.release
-    templates = services.config.tags.release if own is None else own
     values = Placeholders(project=plan.project, image=image.name, env=services.config.env)
+    templates = services.config.tags_of(image.image).release
     readers = [Reader(each, values) for each in templates if kind_of(each) is TagKind.MOVING]
     found: dict[Tag, tuple[Reader, Version]] = {}
     for tag in store.tags():

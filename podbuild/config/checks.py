@@ -10,14 +10,13 @@ from graphlib import CycleError, TopologicalSorter
 from podbuild.config.choices import Compression, Format, RegistryKind
 from podbuild.config.image import Image
 from podbuild.config.keys import Invalid
-from podbuild.config.model import Config, Registry
+from podbuild.config.model import Config, Registry, TagRules
 from podbuild.errors import PodbuildError
 from podbuild.model import Repository
 from podbuild.template import VERSION_NAMES, Placeholders, Template
 
 Way = tuple[str | int, ...]
 _LASTING = frozenset({"project", "image"})  # placeholders that every run fills alike
-Branches = Mapping[str, tuple[Template, ...]]
 
 
 def check(config: Config, document: Mapping[str, object]) -> None:
@@ -32,12 +31,10 @@ def check(config: Config, document: Mapping[str, object]) -> None:
     _check_cache(config)
     _check_variables(config)
     _check_output(config)
-    _check_tags(("tags",), config.tags.release, config.tags.branches)
+    _check_tags(("tags",), config.tags)
     for image in config.images:
         way: Way = ("images", image.name, "tags")
-        release = config.tags.release if image.tags.release is None else image.tags.release
-        branches = config.tags.branches if image.tags.branches is None else image.tags.branches
-        _check_tags(way, release, branches)
+        _check_tags(way, config.tags_of(image))
 
 
 def _check_names(config: Config, image: Image) -> None:
@@ -199,14 +196,14 @@ def _check_output(config: Config) -> None:
         )
 
 
-def _check_tags(way: Way, release: tuple[Template, ...], branches: Branches) -> None:
+def _check_tags(way: Way, rules: TagRules) -> None:
     """Refuse a moving tag of both releases and a branch, or of two branches."""
     owners: dict[str, str] = {}
-    for place, template in enumerate(release):
+    for place, template in enumerate(rules.release):
         if "branch" in template.names:
             raise Invalid("a release has no branch", path=(*way, "release", place))
         owners[template.text] = "releases"
-    for branch, place, template in _branch_templates(branches):
+    for branch, place, template in _branch_templates(rules.branches):
         here: Way = (*way, "branches", branch, place)
         if template.names & VERSION_NAMES:
             raise Invalid(
@@ -226,7 +223,9 @@ def _check_tags(way: Way, release: tuple[Template, ...], branches: Branches) -> 
             )
 
 
-def _branch_templates(branches: Branches) -> Iterator[tuple[str, int, Template]]:
+def _branch_templates(
+    branches: Mapping[str, tuple[Template, ...]],
+) -> Iterator[tuple[str, int, Template]]:
     for branch, templates in branches.items():
         for place, template in enumerate(templates):
             yield branch, place, template

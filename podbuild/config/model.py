@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from podbuild.config.choices import (
@@ -279,6 +279,15 @@ class Config:
             if registry.name == name:
                 return registry
         raise unknown_name(name, "registry", tuple(each.name for each in self.registries))
+
+    def tags_of(self, image: Image) -> TagRules:
+        """Give the tags that an image gets: its own, where it has any, instead of [tags]."""
+        own = image.tags
+        return replace(
+            self.tags,
+            release=self.tags.release if own.release is None else own.release,
+            branches=self.tags.branches if own.branches is None else own.branches,
+        )
 
 
 def unknown_name(name: str, what: str, known: tuple[str, ...]) -> ConfigError:

@@ -61,7 +61,7 @@ def _check_branch_tags(config: Config, plan: Plan) -> None:
     """Refuse a branch's tag that some release could write."""
     for target in plan.targets:
         for image in _beside(config, plan, target):
-            templates = config.tags.release if image.tags.release is None else image.tags.release
+            templates = config.tags_of(image).release
             values = _values(config, image, plan.source.branch)
             for move in target.tags:
                 if written_by_release(move.named.tag, templates, values):
@@ -73,7 +73,7 @@ def _check_release_tags(config: Config, plan: Plan) -> None:
     for target in plan.targets:
         mine = {move.named.tag for move in target.tags}
         for image in _beside(config, plan, target):
-            rules = config.tags.branches if image.tags.branches is None else image.tags.branches
+            rules = config.tags_of(image).branches
             for branch in rules:
                 named = branch_tags({branch: rules[branch]}, _values(config, image, branch))
                 for tag in mine & {each.tag for each in named}:

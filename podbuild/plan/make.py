@@ -209,7 +209,7 @@ def _planned(
         published=image.publish,
         readers=tuple(
             Reader(template, values)
-            for template in _release_templates(config, image)
+            for template in config.tags_of(image).release
             if kind_of(template) is TagKind.VERSION
         ),
     )
@@ -247,10 +247,6 @@ def _identity(source: Source, fingerprint: str) -> dict[str, str]:
     return {**commit, keys.CONFIGURATION: fingerprint}
 
 
-def _release_templates(config: Config, image: Image) -> tuple[Template, ...]:
-    return config.tags.release if image.tags.release is None else image.tags.release
-
-
 def _registries(config: Config, image: Image, request: Request) -> Iterator[Registry]:
     for registry in config.registries:
         if image.registries is not None and registry.name not in image.registries:
@@ -275,7 +271,7 @@ def _target(
 
 
 def _tags(config: Config, image: Image, values: Placeholders) -> tuple[NamedTag, ...]:
+    rules = config.tags_of(image)
     if values.version is not None:
-        return release_tags(_release_templates(config, image), values)
-    branches = config.tags.branches if image.tags.branches is None else image.tags.branches
-    return branch_tags(branches, values)
+        return release_tags(rules.release, values)
+    return branch_tags(rules.branches, values)
