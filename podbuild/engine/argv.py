@@ -135,7 +135,7 @@ class CommandLine:
 
 def _build_options(order: BuildOrder) -> Iterator[str]:
     recipe = order.recipe
-    yield f"--file={recipe.containerfile}"
+    yield f"--file={_whole(str(recipe.containerfile))}"
     yield f"--platform={recipe.job.platform}"
     yield f"--format={recipe.format}"
     yield f"--layers={_truth(recipe.layers)}"
@@ -188,6 +188,16 @@ def _contexts(order: BuildOrder) -> Iterator[str]:
     found |= {name: f"docker-image://{image}" for name, image in order.bases.items()}
     for name, place in sorted(found.items()):
         yield f"--build-context={name}={place}"
+
+
+def _whole(value: str) -> str:
+    """Quote what engines would split at its commas: they read this flag as a line of CSV.
+
+    >>> print(_whole("acme, inc/Containerfile"))
+    "acme, inc/Containerfile"
+    """
+    special = any(mark in value for mark in ',"\r\n')
+    return '"{}"'.format(value.replace('"', '""')) if special else value
 
 
 def _truth(value: bool) -> str:
