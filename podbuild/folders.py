@@ -19,6 +19,29 @@ class Folders:
     runtime: Path  # sockets, auth files and secrets of runs; tmpfs where there is one
 
 
+def without_closed_homes(environment: Mapping[str, str]) -> dict[str, str]:
+    """Give the environment without a HOME or XDG_CONFIG_HOME that this user can't enter.
+
+    `sudo -u` and containers keep root's; what is in there is not this user's. One that does not
+    exist stays: it says that there is no configuration.
+    """
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in ("HOME", "XDG_CONFIG_HOME") or _is_open(value)
+    }
+
+
+def _is_open(folder: str) -> bool:
+    try:
+        os.stat(f"{folder}/.")  # noqa: PTH116  # a Path would drop the dot, which asks to enter
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return True
+
+
 def find_folders(environment: Mapping[str, str], output: Path) -> Folders:
     """Give the folders for this environment; `output` is the project's `dist`.
 
@@ -50,17 +73,22 @@ def _under(root: str | None, name: str) -> Path | None:
     return Path(root) / name if root and Path(root).is_absolute() else None
 
 
+def _can_be_named(folder: Path) -> bool:
+    """Tell whether engines can take the path: they read PATH and mount options with colons."""
+    return not {":", "\n"} & set(str(folder.resolve()))
+
+
 def _first_writable(*candidates: Path | None) -> Path:
     tried = []
     for folder in candidates:
         if folder is None:
             continue
         tried.append(str(folder))
-        if _usable(folder):
+        if _can_be_named(folder) and _usable(folder):
             return folder.resolve()
     raise ConfigError(
         f"no writable folder for podbuild's own files (tried {', '.join(tried)})",
-        hint="make one of them writable, or set HOME to a writable folder",
+        hint="make one of them writable, or set HOME to a writable folder without a colon",
     )
 
 

@@ -14,7 +14,7 @@ from podbuild.cancel import Cancel
 from podbuild.cli.options import Common
 from podbuild.cli.signals import stopping
 from podbuild.errors import ConfigError
-from podbuild.folders import Folders, find_folders
+from podbuild.folders import Folders, find_folders, without_closed_homes
 from podbuild.redact import Redactor
 from podbuild.run import Runner
 from podbuild.ui import Answers, Streams, Ui, Verbosity, choose_ui
@@ -122,7 +122,7 @@ def open_session(common: Common, *, timeout: float | None = None) -> Iterator[Se
     `timeout` is in seconds. A second signal leaves at once: children are killed, engines end with
     their namespace, and the journal is always as of the last step.
     """
-    environment = dict(os.environ)
+    environment = without_closed_homes(os.environ)
     ui = make_ui(common, environment)
     try:
         directory = (common.directory or Path()).absolute()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from podbuild.engine.registries import RegistriesConf, render
+from podbuild.engine.settings import read_setting
 from podbuild.engine.storage import Storage
 from podbuild.errors import ConfigError
 from podbuild.model import JSONValue
@@ -140,14 +141,17 @@ def storage_conf(storage: Storage) -> str:
 
 
 def user_policy(environment: Mapping[str, str], system: Path = Path("/etc")) -> str | None:
-    """Give the text of the user's policy.json, or of the machine's; None where there is none."""
+    """Give the text of the user's policy.json, or of the machine's; None where there is none.
+
+    Raises ConfigError for one that can't be read.
+    """
     home = Path(environment.get("HOME") or "/nonexistent")
     for path in (
         home / ".config" / "containers" / "policy.json",
         system / "containers" / "policy.json",
     ):
         if path.is_file():
-            return path.read_text()
+            return read_setting(path)
     return None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from podbuild.engine.registries import Entry, Mirror, RegistriesConf
+from podbuild.engine.settings import read_setting
 from podbuild.errors import ConfigError
 
 
@@ -50,7 +51,7 @@ def user_registries_conf(
     found = RegistriesConf()
     for file in files:
         if file.is_file():
-            found = _merged(found, read_registries_conf(file.read_text(), where=str(file)))
+            found = _merged(found, read_registries_conf(read_setting(file), where=str(file)))
     return found
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import json
 import stat
 import tomllib
@@ -124,6 +126,14 @@ def built(recipe: Recipe, **changes: object) -> tuple[str, ...]:
     changed = dataclasses.replace(recipe, **changes)  # type: ignore[arg-type]
     order = BuildOrder(recipe=changed, ignorefile=Path("/i"), iidfile=Path("/iid"), no_cache=True)
     return command(EngineKind.BUILDAH).build(order)
+
+
+@pytest.mark.parametrize("folder", ["acme, inc", 'the "best"', "two\nlines", "plain dir"])
+def test_a_containerfile_is_one_file_whatever_its_path(recipe: Recipe, folder: str) -> None:
+    path = recipe.context.parent / folder / "Containerfile"
+    (word,) = [w for w in built(recipe, containerfile=path) if w.startswith("--file=")]
+    (fields,) = csv.reader(io.StringIO(word.removeprefix("--file="), newline=""))
+    assert fields == [str(path)]
 
 
 def test_docker_format_has_no_annotations(recipe: Recipe) -> None:
@@ -318,3 +328,11 @@ def test_cas_are_handed_to_what_fetches_bases_and_to_nothing_else(
     assert option not in trusting.push("image", "staging", Compression.GZIP)
     with pytest.raises(ConfigError, match="can't read the CA"):
         write_certificates(EngineFiles(folder=tmp_path / "certs"), [tmp_path / "none.pem"])
+
+
+def test_a_policy_that_can_not_be_read_is_named(tmp_path: Path) -> None:
+    policy = tmp_path / ".config/containers/policy.json"
+    policy.parent.mkdir(parents=True)
+    policy.write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match=r"policy\.json: can't be read: not UTF-8"):
+        user_policy({"HOME": str(tmp_path)})

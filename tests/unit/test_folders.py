@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from podbuild.errors import ConfigError
-from podbuild.folders import Folders, find_folders
+from podbuild.folders import Folders, find_folders, without_closed_homes
 
 
 @pytest.fixture
@@ -120,3 +120,24 @@ def test_nothing_writable_at_all_is_a_usage_error(tmp_path: Path) -> None:
         found(tmp_path, HOME=str(tmp_path / "dist"))
     assert caught.value.exit_code == 2
     assert "HOME" in caught.value.hint
+
+
+def test_folder_that_engines_can_not_name_is_passed_over(tmp_path: Path, home: Path) -> None:
+    cache = tmp_path / "10:30"
+    cache.mkdir()
+    assert found(tmp_path, HOME=str(home), XDG_CACHE_HOME=str(cache)).cache.is_relative_to(home)
+    assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["HOME", "XDG_CONFIG_HOME"])
+def test_home_that_is_closed_to_this_user_is_none(tmp_path: Path, name: str) -> None:
+    closed, loop = tmp_path / "closed", tmp_path / "loop"
+    closed.mkdir(mode=0o000)
+    loop.symlink_to(loop)  # closed to root too
+    for folder in (loop, loop / "sub", *((closed,) if os.geteuid() else ())):
+        assert without_closed_homes({name: str(folder), "USER": "ci"}) == {"USER": "ci"}
+
+
+@pytest.mark.parametrize("folder", ["", "gone", "/proc", "/etc/passwd"])
+def test_home_that_says_there_is_none_stays(folder: str) -> None:
+    assert without_closed_homes({"HOME": folder}) == {"HOME": folder}

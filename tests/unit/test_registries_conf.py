@@ -156,3 +156,10 @@ def test_the_users_files_are_read_in_the_engines_order(tmp_path: Path) -> None:
     named.write_text('unqualified-search-registries = ["named"]\n')
     environment["CONTAINERS_REGISTRIES_CONF"] = str(named)
     assert found() == (("named",), "", False)
+
+
+def test_a_file_that_can_not_be_read_is_named(tmp_path: Path) -> None:
+    broken = tmp_path / "registries.conf"
+    broken.write_bytes(b"# \xe4\n")
+    with pytest.raises(ConfigError, match=r"registries\.conf: can't be read: not UTF-8"):
+        user_registries_conf({"CONTAINERS_REGISTRIES_CONF": str(broken)})
