@@ -15,9 +15,10 @@ from datetime import UTC, datetime
 
 from podbuild.config import Config, Registry
 from podbuild.config.choices import RegistryKind
+from podbuild.config.model import token_variables
 from podbuild.errors import CredentialError, PodbuildError
 from podbuild.inputs import Recipe
-from podbuild.model import Repository
+from podbuild.model import DOCKER_HUB, GHCR, Repository
 from podbuild.plan import Job
 from podbuild.services import Services
 from podbuild.steps.job_cache import JobCache
@@ -32,7 +33,7 @@ from podbuild.store.staging import StagingRegistry
 from podbuild.template import Placeholders, Template
 
 NAME = "cache"  # of its registry, where none is configured for its host
-_KINDS = {"docker.io": RegistryKind.DOCKERHUB, "ghcr.io": RegistryKind.GHCR}
+_KINDS = {DOCKER_HUB: RegistryKind.DOCKERHUB, GHCR: RegistryKind.GHCR}
 _AT_ONCE = 8  # repositories that are asked at the same time
 
 
@@ -74,7 +75,8 @@ def cache_registry(config: Config, repository: Repository) -> Registry:
     known = by_host(config).get(repository.host)
     if known:
         return known
-    taken = any(each.variable == NAME.upper() for each in config.registries)
+    login = token_variables(NAME)
+    taken = any(token_variables(each.name) == login for each in config.registries)
     return Registry(
         name="" if taken else NAME,
         kind=_KINDS.get(repository.host, RegistryKind.OCI),

@@ -17,6 +17,10 @@ from podbuild.errors import ConfigError, VerificationError, VersionError
 
 JSONValue = None | bool | int | float | str | list["JSONValue"] | dict[str, "JSONValue"]
 
+DOCKER_HUB = "docker.io"
+DOCKER_HUB_ALIASES = frozenset({"index.docker.io", "registry-1.docker.io"})
+GHCR = "ghcr.io"
+
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 # Distribution spec 1.1, "Pulling manifests": the grammar of <name>.
@@ -194,9 +198,9 @@ class Repository:
                 f"bad repository {text!r}",
                 hint="write it with its registry, such as ghcr.io/acme/web",
             )
-        if host in ("index.docker.io", "registry-1.docker.io"):
-            host = "docker.io"
-        if host == "docker.io" and "/" not in path:
+        if host in DOCKER_HUB_ALIASES:
+            host = DOCKER_HUB
+        if host == DOCKER_HUB and "/" not in path:
             path = f"library/{path}"
         if not _NAME.fullmatch(path) or len(host) + 1 + len(path) > _MAX_NAME:
             raise ConfigError(

@@ -10,7 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 from podbuild.config.choices import Compression, Format, RegistryKind
 from podbuild.config.image import Image
 from podbuild.config.keys import Invalid
-from podbuild.config.model import Config, Registry, TagRules
+from podbuild.config.model import Config, Registry, TagRules, token_variables
 from podbuild.errors import PodbuildError
 from podbuild.model import Repository
 from podbuild.template import VERSION_NAMES, Placeholders, Template
@@ -179,11 +179,11 @@ def _check_variables(config: Config) -> None:
     """Two registries must not share the name of their credential variables."""
     seen: dict[str, str] = {}
     for registry in config.registries:
-        other = seen.setdefault(registry.variable, registry.name)
+        _, variable = token_variables(registry.name)
+        other = seen.setdefault(variable, registry.name)
         if other != registry.name:
             raise Invalid(
-                f"its credentials would have the same variable as those of {other!r}: "
-                f"PODBUILD_{registry.variable}_TOKEN",
+                f"its credentials would have the same variable as those of {other!r}: {variable}",
                 hint="rename one of them",
                 path=("registries", registry.name),
             )

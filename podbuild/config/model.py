@@ -171,10 +171,15 @@ class Registry:
             raise ConfigError(f"registry {self.name} has no place")
         return place
 
-    @property
-    def variable(self) -> str:
-        """Give the stem of its credential variables: PODBUILD_<this>_TOKEN."""
-        return re.sub(r"[^A-Z0-9]", "_", self.name.upper())
+
+def token_variables(registry: str) -> tuple[str, str]:
+    """Give the environment variables that hold a registry's login: user name and token.
+
+    >>> token_variables("my-hub")
+    ('PODBUILD_MY_HUB_USERNAME', 'PODBUILD_MY_HUB_TOKEN')
+    """
+    stem = re.sub(r"[^A-Z0-9]", "_", registry.upper())
+    return f"PODBUILD_{stem}_USERNAME", f"PODBUILD_{stem}_TOKEN"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from podbuild.errors import ConfigError
-from podbuild.model import Repository
-
-DOCKER_HUB = "docker.io"
+from podbuild.model import DOCKER_HUB, Repository
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,11 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from podbuild.errors import CredentialError
-from podbuild.model import JSONValue, Repository, string_map
+from podbuild.model import (
+    DOCKER_HUB,
+    DOCKER_HUB_ALIASES,
+    JSONValue,
+    Repository,
+    string_map,
+)
 from podbuild.store.secret import Credential, CredentialKind
-
-DOCKER_HUB = "docker.io"
-_HUB_KEY = "index.docker.io"  # docker login writes https://index.docker.io/v1/
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +151,7 @@ def read_auth_file(path: Path) -> AuthFile | None:
 def _plain_host(key: str) -> str:
     """Give the host of a key that may be a URL; Docker Hub's names are one."""
     host = key.removeprefix("https://").removeprefix("http://").partition("/")[0].lower()
-    return DOCKER_HUB if host in (_HUB_KEY, "registry-1.docker.io") else host
+    return DOCKER_HUB if host in DOCKER_HUB_ALIASES else host
 
 
 def _is_host_key(key: str) -> bool:

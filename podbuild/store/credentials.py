@@ -6,21 +6,19 @@ the files and helpers that podman, buildah and docker use (containers/image's or
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from podbuild.config.model import token_variables
 from podbuild.errors import CredentialError
-from podbuild.model import JSONValue, Repository
+from podbuild.model import DOCKER_HUB, DOCKER_HUB_ALIASES, GHCR, JSONValue, Repository
 from podbuild.run import Runner
-from podbuild.store.authfiles import DOCKER_HUB, AuthFile, find_auth_files, repository_keys
+from podbuild.store.authfiles import AuthFile, find_auth_files, repository_keys
 from podbuild.store.helpers import ask_helper
 from podbuild.store.secret import Credential, CredentialKind
 
-DOCKER_HUB_HOSTS = frozenset(
-    {DOCKER_HUB, "index.docker.io", "registry-1.docker.io", "hub.docker.com"}
-)
-GITHUB_HOSTS = frozenset({"ghcr.io", "api.github.com"})
+_DOCKER_HUB_HOSTS = DOCKER_HUB_ALIASES | {DOCKER_HUB, "hub.docker.com"}
+_GITHUB_HOSTS = frozenset({GHCR, "api.github.com"})
 _ANY_USER = "podbuild"  # GHCR and api.github.com look at the token alone
 
 
@@ -139,14 +137,13 @@ def _variables(host: str, registry: str) -> tuple[tuple[str, str, str], ...]:
     GITHUB_TOKEN goes to GitHub's hosts alone and DOCKERHUB_TOKEN to Docker Hub's, whatever a
     registry is called and whatever its kind.
     """
-    default = _ANY_USER if host in GITHUB_HOSTS else ""
+    default = _ANY_USER if host in _GITHUB_HOSTS else ""
     found = []
     if registry:
-        name = re.sub(r"[^A-Z0-9]", "_", registry.upper())
-        found.append((f"PODBUILD_{name}_USERNAME", f"PODBUILD_{name}_TOKEN", default))
-    if host in DOCKER_HUB_HOSTS:
+        found.append((*token_variables(registry), default))
+    if host in _DOCKER_HUB_HOSTS:
         found.append(("DOCKERHUB_USERNAME", "DOCKERHUB_TOKEN", ""))
-    if host in GITHUB_HOSTS:
+    if host in _GITHUB_HOSTS:
         found.append(("GITHUB_ACTOR", "GITHUB_TOKEN", default))
     return tuple(found)
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from podbuild.cancel import Cancel
+from podbuild.model import DOCKER_HUB
 from podbuild.retry import Retry
 
-_WIRE_HOSTS = {"docker.io": "registry-1.docker.io"}
+_WIRE_HOSTS = {DOCKER_HUB: "registry-1.docker.io"}
 
 
 @dataclass(frozen=True, kw_only=True)

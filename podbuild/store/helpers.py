@@ -9,9 +9,8 @@ import json
 import re
 
 from podbuild.errors import CredentialError, ToolError
-from podbuild.model import JSONValue
+from podbuild.model import DOCKER_HUB, JSONValue
 from podbuild.run import CommandTimeoutError, Runner
-from podbuild.store.authfiles import DOCKER_HUB
 from podbuild.store.secret import Credential, CredentialKind
 
 _TIMEOUT = 60.0  # seconds; helpers may ask a cloud's API

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from podbuild.config.choices import RegistryKind
-from podbuild.config.model import Registry
+from podbuild.config.model import Registry, token_variables
 from podbuild.errors import ConfigError, CredentialError
+from podbuild.model import DOCKER_HUB, GHCR
 from podbuild.retry import Retry
 from podbuild.store import Remover, Store, github_api, hub_api
 from podbuild.store.credentials import Credential, CredentialKind
@@ -96,7 +97,7 @@ class Removers:
             return self._rests[key], credential
 
     def _usual(self, registry: Registry, store: RegistryStore, usual: str) -> str:
-        own = {hub_api.API: "docker.io", github_api.API: "ghcr.io"}[usual]
+        own = {hub_api.API: DOCKER_HUB, github_api.API: GHCR}[usual]
         if store.repository.host != own:
             raise ConfigError(
                 f"registry {registry.name}: {store.repository.host} is not {own}, "
@@ -113,10 +114,10 @@ class Removers:
         if found is None and base in (hub_api.API, github_api.API):
             found = keyring.find(store.repository, registry.name)
         if found is None or found.kind is not CredentialKind.PASSWORD:
-            stem = f"PODBUILD_{registry.variable}"
+            user, token = token_variables(registry.name)
             raise CredentialError(
                 f"{host}: there is no login for deleting from {store.name}",
-                hint=f"{_LOGINS.get(base, '')}set {stem}_USERNAME and {stem}_TOKEN",
+                hint=f"{_LOGINS.get(base, '')}set {user} and {token}",
             )
         return found
 
