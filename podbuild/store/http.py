@@ -31,6 +31,7 @@ from podbuild.store.problem import ERROR_CAP, Response
 from podbuild.store.trust import read_authorities, tls_context
 
 USER_AGENT = f"podbuild/{__version__}"
+_LISTS = frozenset({"link", "www-authenticate"})  # servers write each entry as a header
 
 
 class Payload(Protocol):
@@ -94,7 +95,7 @@ class Http:
                 method=call.method,
                 url=call.url,
                 status=answer.status,
-                headers={name.lower(): value for name, value in answer.headers.items()},
+                headers=_headers(answer),
             )
             yield head, _pieces(call, answer)
         finally:
@@ -153,6 +154,15 @@ class Http:
             context = tls_context(self._authorities) if scheme == "https" else None
             self._adapters[scheme] = _Adapter(context, self._connections)
         return self._adapters[scheme]
+
+
+def _headers(answer: urllib3.BaseHTTPResponse) -> Mapping[str, str]:
+    """Give the headers by lower-case names; lists that came in several headers are joined."""
+    found: dict[str, str] = {}
+    for name, value in answer.headers.items():
+        lower = name.lower()
+        found[lower] = f"{found[lower]}, {value}" if lower in _LISTS & found.keys() else value
+    return found
 
 
 def _pieces(call: Call, answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:

@@ -49,8 +49,15 @@ class Response:
 
     @property
     def is_html(self) -> bool:
-        """Tell whether a web page came instead of an API's answer."""
-        return self.header("content-type").partition(";")[0].strip().lower() == "text/html"
+        """Tell whether a web page came instead of an API's answer.
+
+        The type alone says nothing: quay writes it on answers without a body, and on `OK`.
+        """
+        if self.header("content-type").partition(";")[0].strip().lower() != "text/html":
+            return False
+        if self.method == "HEAD":
+            return self.header("content-length") != "0"
+        return self.body.lstrip().startswith(b"<")
 
     def json(self) -> JSONValue:
         """Give the body's JSON value; None when it is no JSON."""

@@ -11,11 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass(frozen=True)
 class Answer:
-    """Status, body and headers of one answer."""
+    """Status, body and headers of one answer; a header with several values is sent as often."""
 
     status: int = 200
     body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +79,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.asked.append(asked)
         answer = self.server.handler(asked)
         self.send_response_only(answer.status)
-        for name, value in (
-            {"Content-Length": str(len(answer.body))} | dict(answer.headers)
-        ).items():
-            self.send_header(name, value)
+        headers = {"Content-Length": str(len(answer.body)), **answer.headers}
+        for name, values in headers.items():
+            for value in (values,) if isinstance(values, str) else values:
+                self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(answer.body)

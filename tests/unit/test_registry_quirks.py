@@ -1,0 +1,104 @@
+"""What some registries really do and others never: quay, Harbor, proxies, small test servers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from podbuild.errors import PublishError
+from podbuild.model import Manifest, MediaType, Repository, Tag
+from podbuild.store.blobs import BytesBlob
+from podbuild.store.client import Conduct, Endpoint, RegistryClient
+from podbuild.store.registry import RegistryStore
+from podbuild.store.secret import Credential
+from tests.fakes.answering import Answer, Answering, Asked, answering
+from tests.images import blob_of
+from tests.registries import AT_ONCE, IN_TESTS
+
+MANIFEST = Manifest(
+    MediaType.OCI_INDEX,
+    json.dumps({"schemaVersion": 2, "mediaType": MediaType.OCI_INDEX, "manifests": []}).encode(),
+)
+V1 = Tag("1.0.0")
+ANN = Credential(username="ann", secret="secret-of-ann", source="the test")
+HTML = {"Content-Type": "text/html; charset=utf-8"}
+JSON = {"Content-Type": "application/json"}
+
+
+def store_at(server: Answering, credential: Credential | None = None) -> RegistryStore:
+    client = RegistryClient(
+        Endpoint(host=server.host, insecure=True),
+        credential,
+        conduct=Conduct(retry=AT_ONCE),
+        network=IN_TESTS,
+    )
+    return RegistryStore(client, Repository(server.host, "acme/web"))
+
+
+def tags(*names: str) -> Answer:
+    return Answer(200, json.dumps({"name": "acme/web", "tags": names}).encode(), JSON)
+
+
+# --- answers that look like web pages (quay: Flask's default type, also without a body) ---
+
+
+def quay(asked: Asked) -> Answer:
+    if asked.method == "HEAD":
+        return Answer(404, b"", JSON)
+    if asked.method == "POST":
+        location = f"http://{asked.headers['host']}{asked.path}1"
+        return Answer(202, b"", {**HTML, "Location": location, "Range": "bytes=0-0"})
+    return Answer(201, b"OK" if "/manifests/" in asked.path else b"", HTML)
+
+
+def test_an_answer_without_a_body_is_no_web_page_whatever_its_type() -> None:
+    with answering(quay) as server:
+        store = store_at(server)
+        store.put_blob(blob_of(b"data"), BytesBlob(b"data"))
+        store.put_manifest(MANIFEST, V1)
+    assert [asked.body for asked in server.asked if asked.method == "PUT"] == [
+        b"data",
+        MANIFEST.data,
+    ]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_a_web_page_is_no_success_of_a_push(method: str) -> None:
+    def answer(asked: Asked) -> Answer:
+        page = Answer(201, b"\n<!doctype html><title>Sign in</title>", HTML)
+        return page if asked.method == method else quay(asked)
+
+    with answering(answer) as server, pytest.raises(PublishError, match="answers with a web page"):
+        store_at(server).put_blob(blob_of(b"data"), BytesBlob(b"data"))
+
+
+# --- lists that come in several headers ---
+
+
+@pytest.mark.parametrize("other", ['Basic realm="r"', "Negotiate"])
+@pytest.mark.parametrize("first", [True, False])
+def test_ways_to_log_in_may_come_in_headers_of_their_own(other: str, *, first: bool) -> None:
+    def registry(asked: Asked) -> Answer:
+        if asked.path.startswith("/token"):
+            return Answer(200, b'{"token":"t"}', JSON)
+        if asked.headers.get("authorization") == "Bearer t":
+            return tags("a")
+        bearer = f'Bearer realm="http://{asked.headers["host"]}/token",service="s"'
+        ways = (bearer, other) if first else (other, bearer)
+        return Answer(401, b"", {"WWW-Authenticate": ways})
+
+    with answering(registry) as server:
+        assert store_at(server, ANN).tags() == (Tag("a"),)
+
+
+def test_links_may_come_in_headers_of_their_own() -> None:
+    following = '</v2/acme/web/tags/list?n=1&last=a>; rel="next"'
+
+    def registry(asked: Asked) -> Answer:
+        if "last=a" in asked.path:
+            return tags("b")
+        return Answer(200, tags("a").body, {**JSON, "Link": (following, '</v2/>; rel="up"')})
+
+    with answering(registry) as server:
+        assert store_at(server).tags() == (Tag("a"), Tag("b"))
