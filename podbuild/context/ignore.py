@@ -159,5 +159,9 @@ def _expression(pattern: str, plain: Callable[[str], str]) -> str:
 
 
 def write_ignore(patterns: Iterable[str]) -> str:
-    """Give the text of an ignore file with these patterns."""
-    return "".join(f"{pattern}\n" for pattern in patterns)
+    """Give the text of an ignore file with these patterns; none of them becomes a comment."""
+    return "".join(f"{_escaped(pattern)}\n" for pattern in patterns)
+
+
+def _escaped(pattern: str) -> str:
+    return f"\\{pattern}" if pattern.startswith("#") else pattern

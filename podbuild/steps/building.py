@@ -232,7 +232,7 @@ def _try_once(
     output.begin()
     with workplace.temporary(job) as folder:
         ignore, iid, cost = folder / "ignore", folder / "iid", folder / "cost"
-        ignore.write_text(write_ignore(recipe.patterns))
+        ignore.write_text(write_ignore(recipe.patterns), encoding="utf-8")
         cache = site.caches.get(job)
         order = BuildOrder(
             recipe=recipe,

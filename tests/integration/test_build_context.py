@@ -102,6 +102,17 @@ def test_the_mode_of_the_contexts_own_folder_reaches_no_image(bench: Bench) -> N
     assert len(digests) == 1
 
 
+def test_a_pattern_that_begins_with_a_number_sign_holds(bench: Bench) -> None:
+    bench.write("n/Containerfile", "FROM scratch\nCOPY . /\n")
+    bench.write("n/#draft#", "an editor's own")
+    bench.write("n/.containerignore", "/#draft#\n")
+    with opened(bench) as place:
+        (image,) = place.build(
+            f'[images.n]\ncontext = "n"\nplatforms = ["{NATIVE}"]\n'
+        ).images.values()
+    assert "#draft#" not in place.files("n", image.manifest)
+
+
 def test_git_is_sent_where_the_ignore_file_wants_it(bench: Bench) -> None:
     bench.write("g/Containerfile", "FROM scratch\nCOPY . /\n")
     bench.write("g/.git/HEAD", "ref: refs/heads/main\n")

@@ -130,6 +130,13 @@ def test_patterns_survive_writing(patterns: list[str]) -> None:
     assert parse_ignore(write_ignore(cleaned)) == cleaned
 
 
+@pytest.mark.parametrize("line", [" #x#", "/#x#", "./#x#", r"\#x#"])
+def test_what_begins_with_a_number_sign_is_still_left_out_by_the_engine(line: str) -> None:
+    """A line of the generated file that begins with it would be a comment."""
+    written = parse_ignore(write_ignore(parse_ignore(f"{line}\n")))
+    assert Matcher(written).excludes("#x#")
+
+
 def test_the_ignore_file_beside_the_containerfile_comes_first(tmp_path: Path) -> None:
     containerfile = tmp_path / "web" / "Containerfile"
     containerfile.parent.mkdir()
