@@ -43,6 +43,11 @@ class Instruction:
         """Give the text's words, quotes kept."""
         return split_words(self.text)
 
+    @property
+    def trigger(self) -> Instruction | None:
+        """Give the instruction that ONBUILD keeps for images built on this one."""
+        return _parse(self.text, self.line) if self.word == "ONBUILD" and self.text else None
+
     def flag(self, name: str) -> str | None:
         """Give a flag's value, `--name=value`; None where it is not given."""
         found = [flag for flag in self.flags if flag.startswith(f"--{name}=")]

@@ -15,6 +15,7 @@ from podbuild.model import Platform
 SCRATCH = "scratch"
 _GIT = re.compile(r"git@|git://|ssh://|https?://.*\.git(?:[#?]|$)")
 _URL = re.compile(r"https?://")
+_FIRST_VARIABLE = re.compile(r"[\"']*\$\{?(\w+)")
 _COMMIT = re.compile(r".*[#&?](?:checksum=|commit=)?[0-9a-f]{40}(?::.*)?")
 
 
@@ -116,12 +117,15 @@ class Containerfile:
     def unpinned(
         self, variables: Mapping[str, str], *, target: str | None = None
     ) -> tuple[Instruction, ...]:
-        """Give the ADD instructions whose bytes may change: a URL, or git without a commit."""
+        """Give the ADD instructions whose bytes may change: a URL, or git without a commit.
+
+        ONBUILD ADD counts too: it does so in every image that builds on this one.
+        """
         return tuple(
             instruction
             for stage in self.needed(target, variables)
             for instruction, known in self._walk(stage, variables)
-            if instruction.word == "ADD" and _may_change(instruction, known)
+            if _may_change(instruction.trigger or instruction, known)
         )
 
     def final_base(self, target: str | None, variables: Mapping[str, str]) -> str:
@@ -165,13 +169,24 @@ class Containerfile:
     ) -> Iterator[tuple[Instruction, Mapping[str, str]]]:
         """Give a stage's instructions with the variables that each of them sees."""
         outer = self.global_values(variables)
-        known: dict[str, str] = {}
+        known = self._inherited(stage, variables)
         for instruction in stage.instructions:
             if instruction.word == "ARG":
                 known |= _assigned(instruction, known, variables, outer)
             elif instruction.word == "ENV":
                 known |= _assigned(instruction, known, {})
             yield instruction, known
+
+    def _inherited(self, stage: Stage, variables: Mapping[str, str]) -> dict[str, str]:
+        """Give what ENV has set in the stages that this one starts from."""
+        below = self._earlier(stage, next(self._uses(stage, variables)))
+        if below is None:
+            return {}
+        found = self._inherited(below, variables)
+        for instruction, known in self._walk(below, variables):
+            if instruction.word == "ENV":
+                found |= {name: known[name] for name in _assigned(instruction, known, {})}
+        return found
 
     def _earlier(self, stage: Stage, reference: Reference) -> Stage | None:
         """Give the stage that a reference means; only those before can be meant."""
@@ -235,14 +250,18 @@ def _named_images(instruction: Instruction) -> Iterator[tuple[str, Use]]:
 
 
 def _may_change(instruction: Instruction, known: Mapping[str, str]) -> bool:
-    if instruction.flag("checksum"):
+    if instruction.word != "ADD" or instruction.flag("checksum"):
         return False
-    sources = [substitute(word, known) for word in _sources(instruction)]
-    return any(
-        (_GIT.match(source) and not _COMMIT.fullmatch(source))
-        or (_URL.match(source) and not _GIT.match(source))
-        for source in sources
-    )
+    return any(_is_moving(word, known) for word in _sources(instruction))
+
+
+def _is_moving(word: str, known: Mapping[str, str]) -> bool:
+    """Tell whether a source may be other bytes tomorrow; what only a base's ENV says may be."""
+    source = substitute(word, known)
+    if _GIT.match(source):
+        return not _COMMIT.fullmatch(source)
+    first = _FIRST_VARIABLE.match(word)
+    return bool(_URL.match(source) or (first and first[1] not in known))
 
 
 def _sources(instruction: Instruction) -> tuple[str, ...]:

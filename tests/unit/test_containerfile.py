@@ -153,10 +153,26 @@ def test_the_platform_of_from_is_told_with_its_value() -> None:
         ('ADD ["https://example.com/x y", "/x"]', True),
         ("COPY https://example.com/x /x", False),
         ("ARG U=https://example.com\nADD $U/x /x", True),
+        ("ENV U=https://example.com\nFROM b\nADD $U/x /x", True),
+        ("ADD $URL_OF_THE_BASE /x", True),
+        ("ADD ${URL_OF_THE_BASE:-x.tar} /x", True),
+        ("ADD x-$VERSION_OF_THE_BASE.tar /x", False),
+        ("ARG FILE\nADD $FILE /x", False),
+        ("ONBUILD ADD https://example.com/x.tar /x", True),
+        ("ONBUILD ADD x.tar /x", False),
     ],
 )
 def test_add_that_may_change_from_day_to_day(line: str, changes: bool) -> None:
-    assert bool(read_containerfile(f"FROM a\n{line}\n").unpinned({})) is changes
+    assert bool(read_containerfile(f"FROM a AS b\n{line}\n").unpinned({"FILE": "x"})) is changes
+
+
+def test_env_of_the_stages_below_is_known() -> None:
+    text = (
+        "FROM a AS b\nARG V=1\nENV U=https://example.com F=x.tar\n"
+        "FROM b AS c\nFROM c\nADD $F /x\nADD --checksum=sha256:00 $U /y\nADD $V /z\n"
+    )
+    (found,) = read_containerfile(text).unpinned({})
+    assert found.line == 8  # an ARG ends with its stage
 
 
 def test_an_unknown_target_names_the_stages() -> None:
