@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -28,9 +28,8 @@ from podbuild.steps.cleanup import (
 )
 from podbuild.store.removers import Removers
 from podbuild.superseded import Ledger
-from podbuild.tags import Range, Reader, TagKind, kind_of, owned_versions
-from podbuild.template import Placeholders
-from podbuild.versions import Version
+from podbuild.tags import Owners, Reader, TagKind, kind_of
+from podbuild.template import VERSION_NAMES, Placeholders, Template
 
 Group = tuple[Target, ...]  # the images that one repository holds
 Hear = Callable[[str], Progress]
@@ -94,10 +93,11 @@ class Pruner:
         only: frozenset[str] | None = None,
     ) -> Iterator[Pruned]:
         services = self.services
-        plan = plan_of(services, self.scope)
+        plan = plan_of(services, Scope(registries=self.scope.registries))
         removers = Removers(services.opener.registries)
         caches = () if self.scope.registries else cache_targets(services.config, self.scope.images)
-        for group in (*_by_place(plan), *((target,) for target in caches)):
+        groups = filter(self._is_wanted, _by_place(plan))
+        for group in (*groups, *((target,) for target in caches)):
             target = group[0]
             if only is not None and target.key not in only:
                 continue
@@ -109,6 +109,11 @@ class Pruner:
                 done = Pruned(target=target, error=error)
             yield replace(done, requests=removers.requests - before)
         removers.close()
+
+    def _is_wanted(self, group: Group) -> bool:
+        """Tell whether any image of a repository is asked for: its tags have no other owners."""
+        images = self.scope.images
+        return not images or any(target.image in images for target in group)
 
     def _place(self, removers: Removers, target: Target) -> Place:
         if is_cache(target):
@@ -140,8 +145,9 @@ class Pruner:
         if is_cache(group[0]):
             return cache_policy(config.cache, self.now, self.most)
         images = tuple(config.image(target.image) for target in group)
-        readers = tuple(reader for target in group for reader in plan.image(target.image).readers)
-        ranges = tuple(reader for image in images for reader in self._moving(image))
+        owner = Owners(
+            {each.name: (*plan.image(each.name).readers, *self._moving(each)) for each in images}
+        )
         recorded = self._ledger.read()
         superseded = {
             digest: when for t in group for digest, when in recorded.get(t.key, {}).items()
@@ -151,8 +157,10 @@ class Pruner:
             self.now,
             moving=frozenset(tag for image in images for tag in self._fixed(image)),
             superseded=superseded,
-            version_of=_version_reader(readers),
-            range_of=_range_reader(ranges),
+            version_of=lambda tag: owner(tag).version,
+            range_of=lambda tag: owner(tag).range,
+            image_of=lambda tag: owner(tag).image,
+            yanked=plan.yanked,
             most=self.most,
         )
 
@@ -172,38 +180,32 @@ class Pruner:
                 yield Reader(template, values)
 
     def _fixed(self, image: Image) -> Iterator[Tag]:
-        """Give the moving tags whose name never changes, such as `edge`."""
-        rules = self.services.config.tags_of(image)
-        branches = (each for found in rules.branches.values() for each in found)
-        for template in (*rules.release, *branches):
-            if not template.names:
-                yield Tag(template.text)
+        """Give the moving tags whose name never changes, such as `edge` or a branch's own."""
+        config = self.services.config
+        values = Placeholders(project=config.project.name, image=image.name, env=config.env)
+        rules = config.tags_of(image)
+        yield from _known_now(rules.release, values)
+        for branch, templates in rules.branches.items():
+            name = None if set(branch) & _PATTERN else branch
+            yield from _known_now(templates, replace(values, branch=name))
 
 
 def _by_place(plan: Plan) -> Iterator[Group]:
     """Several images may share a repository: it is pruned once, with the tags of them all."""
-    groups: dict[tuple[str, str], list[Target]] = {}
+    groups: dict[str, list[Target]] = {}
     for target in plan.targets:
-        groups.setdefault((target.registry.name, target.place), []).append(target)
+        groups.setdefault(target.place, []).append(target)
     return (tuple(group) for group in groups.values())
 
 
-def _version_reader(readers: tuple[Reader, ...]) -> Callable[[Tag], Version | None]:
-    known: dict[Tag, Version | None] = {}
-
-    def version_of(tag: Tag) -> Version | None:
-        if tag not in known:
-            known[tag] = owned_versions([tag], readers).get(tag)
-        return known[tag]
-
-    return version_of
+def _known_now(templates: Iterable[Template], values: Placeholders) -> Iterator[Tag]:
+    """Give the tags of templates that no version, commit or unknown branch changes."""
+    for template in templates:
+        names = template.names
+        if not names & VERSION_NAMES and None not in map(values.value, names):
+            yield Tag(template.expand(values))
 
 
-def _range_reader(readers: tuple[Reader, ...]) -> Callable[[Tag], Range | None]:
-    def range_of(tag: Tag) -> Range | None:
-        return next((found for reader in readers if (found := reader.range(tag))), None)
-
-    return range_of
-
+_PATTERN = frozenset("*?[")  # a rule for several branches
 
 __all__ = ["Pruned", "Pruner", "Scope"]

@@ -24,6 +24,10 @@ def _no_range(_tag: Tag) -> Range | None:
     return None
 
 
+def _one_image(_tag: Tag) -> str:
+    return ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Policy:
     """The retention of one repository at one moment.
@@ -31,7 +35,9 @@ class Policy:
     `superseded` are the digests that podbuild's moving tags left, with when. `leftovers` is the
     age from which untagged manifests that no record names go; None leaves them alone.
     `version_of` reads a tag back through the template that writes it, `range_of` the versions
-    that a moving tag speaks for; `dates` are the committer dates of revisions. None may know all.
+    that a moving tag speaks for, `image_of` the image whose release writes either; `yanked`
+    versions are no current release. `dates` are the committer dates of revisions. None may know
+    all.
     """
 
     now: datetime
@@ -42,6 +48,8 @@ class Policy:
     leftovers: timedelta | None = None
     version_of: Callable[[Tag], Version | None] = _no_version
     range_of: Callable[[Tag], Range | None] = _no_range
+    image_of: Callable[[Tag], str] = _one_image
+    yanked: frozenset[Version] = frozenset()
     dates: Mapping[str, datetime] = field(default_factory=dict)
     most: int = MOST
 
@@ -71,6 +79,8 @@ def prune_policy(
     superseded: Mapping[Digest, datetime] | None = None,
     version_of: Callable[[Tag], Version | None] = _no_version,
     range_of: Callable[[Tag], Range | None] = _no_range,
+    image_of: Callable[[Tag], str] = _one_image,
+    yanked: frozenset[Version] = frozenset(),
     dates: Mapping[str, datetime] | None = None,
     most: int = MOST,
 ) -> Policy:
@@ -84,6 +94,8 @@ def prune_policy(
         leftovers=max(DAY, timedelta(seconds=retention.grace)),
         version_of=version_of,
         range_of=range_of,
+        image_of=image_of,
+        yanked=yanked,
         dates=dates or {},
         most=most,
     )

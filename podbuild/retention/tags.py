@@ -14,6 +14,7 @@ from podbuild.retention.policy import Policy
 from podbuild.versions import Version
 
 Rank = Version | datetime
+_LATEST = Tag("latest")
 
 
 @dataclass(frozen=True)
@@ -64,21 +65,34 @@ def pushed_or_committed(digest: Digest, graph: Graph, policy: Policy) -> datetim
 def _settled(graph: Graph, policy: Policy) -> Iterator[tuple[Tag, Verdict]]:
     """Protection wins over every rule; so does a subject that went with its image."""
     versions = {tag: policy.version_of(tag) for tag in graph.plain}
-    stable = [version for version in versions.values() if version and version.is_stable]
-    current = max(stable, default=None)
+    released = _current(versions, policy)
+    latest = graph.tags.get(_LATEST)
     for tag, version in versions.items():
+        current = released.get(policy.image_of(tag))
         if tag in graph.immutable:
             yield tag, Verdict(False, "it is immutable at the registry")
         elif tag in policy.protected:
             yield tag, Verdict(False, "it is a moving tag")
         elif current and version == current:
             yield tag, Verdict(False, "it is the current release")
+        elif version and graph.tags[tag] == latest:
+            yield tag, Verdict(False, "it is the release that latest names")
         elif current and (within := policy.range_of(tag)) and within.holds(current):
             yield tag, Verdict(False, "it is a moving tag of the current release")
         elif any(pattern.fullmatch(tag.text) for pattern in policy.retention.protect):
             yield tag, Verdict(False, "[retention] protect names it")
         elif subject_of_tag(tag) in policy.due:
             yield tag, Verdict(True, "its image was superseded and is gone")
+
+
+def _current(versions: Mapping[Tag, Version | None], policy: Policy) -> Mapping[str, Version]:
+    """Give each image's highest stable version that is not yanked."""
+    found: dict[str, Version] = {}
+    for tag, version in versions.items():
+        if version and version.is_stable and version not in policy.yanked:
+            image = policy.image_of(tag)
+            found[image] = max(version, found.get(image, version))
+    return found
 
 
 def _channels(rule: PruneRule, tags: Iterable[Tag]) -> Iterator[frozenset[Tag]]:

@@ -27,12 +27,15 @@ from podbuild.tags.names import (
     release_tags,
     written_by_release,
 )
+from podbuild.tags.owners import Owned, Owners
 
 __all__ = [
     "Ancestry",
     "Decision",
     "Located",
     "NamedTag",
+    "Owned",
+    "Owners",
     "Published",
     "Range",
     "Reader",

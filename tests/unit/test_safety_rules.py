@@ -144,6 +144,14 @@ def test_rule_02_the_moving_tags_of_the_current_release_stay_and_older_ones_may_
     assert tags(plan_of(graph, rules)) == {"1.9", "1", "1.9.0"}
 
 
+def test_rule_02_the_release_that_latest_went_back_to_stays() -> None:
+    graph = graph_of({"2.0.0": "a", "1.9.1": "b", "latest": "b", "1.9.0": "c"})
+    rule = PruneRule(match=re.compile(".*"), keep=1)
+    plan = plan_of(graph, policy(rule, version_of=version_of))
+    assert tags(plan) == {"1.9.0"}
+    assert reason(plan, "1.9.1") == "it is the release that latest names"
+
+
 def test_rule_02_tags_that_are_no_version_stay_where_versions_are_the_order() -> None:
     graph = graph_of({"1.0.0": "a", "1.1.0": "b", "1.2.0": "c", "nightly": "d"})
     rule = PruneRule(match=re.compile(".*"), keep=1)
