@@ -23,6 +23,10 @@ from podbuild.store.secret import Credential, CredentialKind
 _DEFAULT_LIFE = 60.0  # seconds (token spec)
 _TOKEN_CAP = 256 * 1024  # bytes
 _CLIENT = "podbuild"
+_PUSHING = frozenset({"push", "delete"})
+
+# What a request needs. Deletions learn apart: what they are refused for says nothing of pushes.
+_Need = tuple[str, tuple[Scope, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,15 +54,15 @@ class Authorizer:
         self._lock = threading.RLock()
         self._challenge: Challenge | None = None
         self._tokens: list[_Token] = []
-        self._widened: dict[tuple[Scope, ...], tuple[Scope, ...]] = {}
-        self._read_only: dict[tuple[Scope, ...], CredentialError] = {}  # why no token to push
+        self._widened: dict[_Need, tuple[Scope, ...]] = {}
+        self._read_only: dict[_Need, PublishError | CredentialError] = {}  # why no token to push
 
     @property
     def credential(self) -> Credential | None:
         """Give the login that is used; None for nobody."""
         return self._credential
 
-    def header(self, scopes: tuple[Scope, ...]) -> str:
+    def header(self, scopes: tuple[Scope, ...], method: str = "GET") -> str:
         """Give the header for these rights; empty while the registry has not asked for one.
 
         Raises CredentialError (refused), PublishError or Transient (token server).
@@ -68,7 +72,7 @@ class Authorizer:
                 return ""
             if self._challenge.scheme == "basic":
                 return f"Basic {self._need_password().basic}"
-            return f"Bearer {self._token(self._challenge, scopes)}"
+            return f"Bearer {self._token(self._challenge, _need(method, scopes))}"
 
     def learn(self, refused: Response, scopes: tuple[Scope, ...], used: str) -> None:
         """Take in a 401 so that the next `header` may do better; `used` is the refused header.
@@ -85,47 +89,59 @@ class Authorizer:
                 if used.startswith("Basic "):
                     raise self._refused(refused)
                 return
-            self._tokens = [token for token in self._tokens if f"Bearer {token.text}" != used]
-            if used and scopes in self._read_only and refused.method not in ("GET", "HEAD"):
-                raise self._read_only[scopes]
-            asked = Scope.parse_all(challenge.parameters.get("scope", ""))
-            if refused.method == "DELETE" and asked:
-                self._widened[scopes] = joined(asked)  # some registries know other words for it
-            elif challenge.parameters.get("error") == "insufficient_scope" or not scopes:
-                self._widened[scopes] = joined((*scopes, *asked))
+            need = _need(refused.method, scopes)
+            asked = joined(Scope.parse_all(challenge.parameters.get("scope", "")))
+            self._drop(used, asked if refused.method == "DELETE" else ())
+            if refused.method == "DELETE" and asked and self._widened.get(need) != asked:
+                self._widened[need] = asked  # some registries know other words for it
+                self._read_only.pop(need, None)
+                return
+            if used and need in self._read_only and refused.method not in ("GET", "HEAD"):
+                raise self._read_only[need]
+            if challenge.parameters.get("error") == "insufficient_scope" or not scopes:
+                self._widened[need] = joined((*scopes, *asked))
 
     def refused(self, response: Response) -> CredentialError:
         """Give the error for a final 401 or 403."""
         return self._refused(response)
 
-    def _token(self, challenge: Challenge, scopes: tuple[Scope, ...]) -> str:
-        wanted = joined(self._widened.get(scopes, scopes))
-        if scopes in self._read_only:
+    def _drop(self, used: str, asked: tuple[Scope, ...]) -> None:
+        """Forget a token that was refused, unless it only lacks the rights that are asked for."""
+        self._tokens = [
+            token
+            for token in self._tokens
+            if f"Bearer {token.text}" != used or not covers(token.scopes, asked)
+        ]
+
+    def _token(self, challenge: Challenge, need: _Need) -> str:
+        wanted = joined(self._widened.get(need, need[1]))
+        if need in self._read_only:
             wanted = _reading(wanted)
         now = self._clock()
         self._tokens = [token for token in self._tokens if token.until > now]
         for token in self._tokens:
             if covers(token.scopes, wanted):
                 return token.text
-        fresh = self._granted(challenge, scopes, wanted)
+        fresh = self._granted(challenge, need, wanted)
         self._tokens.append(fresh)
         return fresh.text
 
-    def _granted(
-        self, challenge: Challenge, scopes: tuple[Scope, ...], wanted: tuple[Scope, ...]
-    ) -> _Token:
-        """Ask for a token; some servers give none at all to who may read but not push."""
+    def _granted(self, challenge: Challenge, need: _Need, wanted: tuple[Scope, ...]) -> _Token:
+        """Ask for a token; some servers give none at all to who may read but not push.
+
+        Others (quay) know no right to delete: the registry then names the one that it wants.
+        """
         try:
             return self._exchange(challenge, wanted)
-        except CredentialError as error:
+        except (CredentialError, RegistryError) as error:
             less = _reading(wanted)
-            if less == wanted:
+            if not less or less == wanted:
                 raise
             try:
                 token = self._exchange(challenge, less)
-            except CredentialError:
+            except (CredentialError, RegistryError):
                 raise error from None
-            self._read_only[scopes] = error
+            self._read_only[need] = error
             return token
 
     def _exchange(self, challenge: Challenge, scopes: tuple[Scope, ...]) -> _Token:
@@ -138,7 +154,9 @@ class Authorizer:
         if response.status != 200:
             raise _failed(response)
         match response.json():
-            case {"token": str(text), **rest} | {"access_token": str(text), **rest} if text:
+            case {"token": str(text), **rest} if text:
+                given = rest.get("expires_in")
+            case {"access_token": str(text), **rest} if text:
                 given = rest.get("expires_in")
             case _:
                 raise PublishError(
@@ -151,7 +169,11 @@ class Authorizer:
 
     def _realm(self, challenge: Challenge) -> str:
         realm = challenge.parameters.get("realm", "")
-        there, here = urlsplit(realm), urlsplit(self._origin)
+        here = urlsplit(self._origin)
+        try:
+            there = urlsplit(realm)
+        except ValueError:
+            there = urlsplit("")
         if there.scheme not in ("http", "https") or not there.hostname:
             raise PublishError(f"{here.netloc}: names no token server (realm {realm[:100]!r})")
         near = there.hostname == here.hostname or is_loopback(there.hostname)
@@ -198,12 +220,17 @@ def _choose(challenges: tuple[Challenge, ...]) -> Challenge | None:
     return None
 
 
+def _need(method: str, scopes: tuple[Scope, ...]) -> _Need:
+    return ("DELETE" if method == "DELETE" else "", scopes)
+
+
 def _reading(scopes: tuple[Scope, ...]) -> tuple[Scope, ...]:
-    """Give the scopes without the right to push."""
-    return tuple(
-        Scope(scope.resource, tuple(action for action in scope.actions if action != "push"))
+    """Give the scopes without the rights to push and to delete; none where nothing is left."""
+    rest = (
+        Scope(scope.resource, tuple(each for each in scope.actions if each not in _PUSHING))
         for scope in scopes
     )
+    return tuple(scope for scope in rest if scope.actions)
 
 
 def _token_call(

@@ -189,7 +189,7 @@ class RegistryClient:
     ) -> Iterator[tuple[Response, Iterator[bytes]]]:
         """Give the head and the pieces of one GET, redirects followed; raises as `once` does."""
         with ExitStack() as stack:
-            used = self._authorization(call.url, scopes)
+            used = self._authorization(call, scopes)
             head, pieces = stack.enter_context(self._opened(_with(call, used)))
             for _ in range(_MAX_REDIRECTS):
                 if head.status == 401 and self.is_own(call.url):
@@ -199,7 +199,7 @@ class RegistryClient:
                 else:
                     break
                 stack.pop_all().close()
-                used = self._authorization(call.url, scopes)
+                used = self._authorization(call, scopes)
                 head, pieces = stack.enter_context(self._opened(_with(call, used)))
             if head.status not in ok:
                 raise self.failure(replace(head, body=next(pieces, b"")))
@@ -251,18 +251,18 @@ class RegistryClient:
         self._count(Counts(mounted=1))
 
     def _http_once(self, call: Call, scopes: tuple[Scope, ...]) -> Response:
-        used = self._authorization(call.url, scopes)
+        used = self._authorization(call, scopes)
         answer = self._send(_with(call, used))
         for _ in range(2):  # first to learn how to log in, then for an expired or too small token
             if answer.status != 401 or not self.is_own(call.url):
                 break
             self._auth.learn(answer, scopes, used)
-            used = self._authorization(call.url, scopes)
+            used = self._authorization(call, scopes)
             answer = self._send(_with(call, used))
         return answer
 
-    def _authorization(self, url: str, scopes: tuple[Scope, ...]) -> str:
-        return self._auth.header(scopes) if self.is_own(url) else ""
+    def _authorization(self, call: Call, scopes: tuple[Scope, ...]) -> str:
+        return self._auth.header(scopes, call.method) if self.is_own(call.url) else ""
 
     def _opened(self, call: Call) -> AbstractContextManager[tuple[Response, Iterator[bytes]]]:
         self._count(Counts(requests=1))

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from podbuild.errors import PublishError
-from podbuild.model import Manifest, MediaType, Repository, Tag
+from podbuild.model import Digest, Manifest, MediaType, Repository, Tag
+from podbuild.store import PushRight
 from podbuild.store.blobs import BytesBlob
+from podbuild.store.challenge import Scope
 from podbuild.store.client import Conduct, Endpoint, RegistryClient
 from podbuild.store.registry import RegistryStore
+from podbuild.store.remove_oci import delete
 from podbuild.store.secret import Credential
 from tests.fakes.answering import Answer, Answering, Asked, answering
 from tests.images import blob_of
@@ -102,3 +107,94 @@ def test_links_may_come_in_headers_of_their_own() -> None:
 
     with answering(registry) as server:
         assert store_at(server).tags() == (Tag("a"), Tag("b"))
+
+
+# --- token servers ---
+
+
+Rights = dict[str, tuple[str, ...]]  # by method
+USUAL: Rights = {"GET": ("pull",), "HEAD": ("pull",), "DELETE": ("delete",)}
+
+
+def with_tokens(
+    needed: Rights, grant: Callable[[Scope], tuple[str, ...] | None]
+) -> Callable[[Asked], Answer]:
+    """Answer as a registry whose tokens name their rights; None from `grant` is a 400.
+
+    Its challenges hold no `error`, as Harbor's and quay's.
+    """
+
+    def token(asked: Asked) -> Answer:
+        scopes = parse_qs(urlsplit(asked.path).query).get("scope", [])
+        granted = [grant(scope) for text in scopes for scope in Scope.parse_all(text)]
+        if None in granted:
+            return Answer(400, b'{"message":"unable to decode actions"}', JSON)
+        actions = sorted({action for found in granted for action in found or ()})
+        return Answer(200, json.dumps({"token": "may-" + "-".join(actions)}).encode(), JSON)
+
+    def answer(asked: Asked) -> Answer:
+        if asked.path.startswith("/token"):
+            return token(asked)
+        wanted = needed.get(asked.method, ("pull", "push"))
+        held = asked.headers.get("authorization", "").removeprefix("Bearer may-").split("-")
+        if not set(wanted) <= set(held):
+            scope = f"repository:acme/web:{','.join(wanted)}"
+            realm = f"http://{asked.headers['host']}/token"
+            challenge = f'Bearer realm="{realm}",service="s",scope="{scope}"'
+            return Answer(401, b"", {"WWW-Authenticate": challenge})
+        if asked.method == "GET":
+            return tags("a")
+        if asked.method == "POST":
+            return Answer(202, b"", {"Location": f"{asked.path}1"})
+        return Answer(202 if asked.method == "DELETE" else 201)
+
+    return answer
+
+
+def test_a_push_does_not_suffer_from_an_upload_that_could_not_be_cancelled() -> None:
+    def grant(scope: Scope) -> tuple[str, ...]:
+        return tuple(action for action in scope.actions if action != "delete")
+
+    with answering(with_tokens(USUAL, grant)) as server:
+        store = store_at(server, ANN)
+        assert store.check_push() is PushRight.ALLOWED
+        before = len(server.asked)
+        store.put_blob(blob_of(b"data"), BytesBlob(b"data"))
+        assert [asked.method for asked in server.asked[before:]] == ["POST", "PUT"]
+
+
+def test_a_token_server_that_knows_no_right_to_delete_gives_the_one_that_is_named() -> None:
+    def grant(scope: Scope) -> tuple[str, ...] | None:
+        return None if "delete" in scope.actions else scope.actions
+
+    with answering(with_tokens({**USUAL, "DELETE": ("pull", "push")}, grant)) as server:
+        store = store_at(server, ANN)
+        assert store.tags() == (Tag("a"),)
+        assert delete(store, Digest.of(b"one")).status == 202
+        before = len(server.asked)
+        assert delete(store, Digest.of(b"two")).status == 202
+        assert [asked.method for asked in server.asked[before:]] == ["DELETE"]
+
+
+def test_a_login_that_may_not_delete_is_told_so() -> None:
+    def grant(scope: Scope) -> tuple[str, ...] | None:
+        return None if "delete" in scope.actions else scope.actions
+
+    with answering(with_tokens(USUAL, grant)) as server:
+        store = store_at(server, ANN)
+        with pytest.raises(PublishError, match="unable to decode actions"):
+            delete(store, Digest.of(b"one"))
+
+
+@pytest.mark.parametrize("empty", ['""', "null"])
+def test_either_name_of_a_token_will_do(empty: str) -> None:
+    def registry(asked: Asked) -> Answer:
+        if asked.path.startswith("/token"):
+            return Answer(200, f'{{"token":{empty},"access_token":"t"}}'.encode(), JSON)
+        if asked.headers.get("authorization") == "Bearer t":
+            return tags("a")
+        realm = f"http://{asked.headers['host']}/token"
+        return Answer(401, b"", {"WWW-Authenticate": f'Bearer realm="{realm}"'})
+
+    with answering(registry) as server:
+        assert store_at(server, ANN).tags() == (Tag("a"),)
