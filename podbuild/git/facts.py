@@ -70,12 +70,12 @@ def read_facts(runner: Runner, folder: Path, own: Collection[Path] = ()) -> Fact
         commit = head.get("branch.oid", "")
         if not re.fullmatch(r"[0-9a-f]{40,64}", commit):
             return NoFacts("the git repository has no commit yet")
-        date = git("git", "show", "-s", "--format=%cI", commit).out.strip()
+        date = git("git", "show", "-s", _UNSIGNED, "--format=%cI", commit).out.strip()
     except ToolError:
         return NoFacts("git is not installed")
     except CommandError as error:
         return _explain(error, folder)
-    place, shallow = top.splitlines()[:2]
+    place, _, shallow = top.removesuffix("\n").rpartition("\n")
     branch = head.get("branch.head", "")
     return Facts(
         top=Path(place),
@@ -120,7 +120,7 @@ def commit_dates(runner: Runner, folder: Path, commits: Collection[str]) -> Mapp
     if not commits:
         return {}
     asked = "".join(f"{commit}\n" for commit in sorted(commits))
-    options = ("--no-walk=unsorted", "--ignore-missing", "--format=%H %cI", "--stdin")
+    options = ("--no-walk=unsorted", "--ignore-missing", _UNSIGNED, "--format=%H %cI", "--stdin")
     try:
         found = git_runner(runner, folder)(
             "git", "log", *options, stdin=asked.encode(), timeout=TIMEOUT
@@ -152,6 +152,7 @@ def _modes(listed: str, folder: Path) -> Iterator[tuple[Path, int]]:
 
 
 _STATUS = ("--porcelain=v2", "--branch", "-z", "--untracked-files=all")
+_UNSIGNED = "--no-show-signature"  # with log.showSignature, gpg's own words come first
 _TAG_FORMAT = "%(refname:strip=2) %(objectname) %(*objectname)"
 
 

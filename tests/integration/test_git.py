@@ -224,6 +224,33 @@ def test_dates_of_commits_that_this_clone_has(repo: Repository) -> None:
     assert commit_dates(repo.runner, repo.path.parent, [first]) == {}
 
 
+def test_a_user_who_has_signatures_shown_gets_the_same_dates(repo: Repository) -> None:
+    gpg = repo.home / "gpg"
+    gpg.write_text(
+        "#!/bin/sh\n"
+        'case "$*" in *--verify*) echo "gpg: good" >&2; echo "[GNUPG:] GOODSIG 1 a"; exit;; esac\n'
+        "cat >/dev/null\n"
+        "echo '-----BEGIN PGP SIGNATURE-----'; echo; echo '-----END PGP SIGNATURE-----'\n"
+        "echo; echo '[GNUPG:] SIG_CREATED D 1 8 00 1 A' >&2\n"
+    )
+    gpg.chmod(0o755)
+    for setting in (f"gpg.program={gpg}", "commit.gpgSign=true", "log.showSignature=true"):
+        repo.git("config", *setting.split("=", 1))
+    commit = repo.commit()
+    when = datetime(2026, 1, 2, 1, 1, tzinfo=UTC)
+    assert "gpg: good" in repo.git("show", "-s", "--format=%cI")
+    assert repo.facts().created == when
+    assert commit_dates(repo.runner, repo.path, [commit]) == {commit: when}
+
+
+def test_a_folder_s_name_may_hold_a_line_break(repo: Repository) -> None:
+    repo.commit()
+    odd = clone(repo, "two\nlines", "--depth=1")
+    (odd.path / "new").touch()
+    facts = odd.facts(odd.path / "new")
+    assert (facts.top, facts.shallow, facts.dirty) == (odd.path, True, ())
+
+
 # --- history ------------------------------------------------------------------------------------
 
 
