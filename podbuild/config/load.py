@@ -48,7 +48,7 @@ def load_config(path: Path, environment: Mapping[str, str]) -> Config:
     Raises ConfigError that names file, line and key.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin with a mark
     except UnicodeDecodeError:
         raise ConfigError(f"{shown(path)}: not UTF-8 text") from None
     except OSError as error:

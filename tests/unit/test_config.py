@@ -308,6 +308,12 @@ def test_the_configuration_is_found_in_a_folder_above(tmp_path: Path) -> None:
     assert load_config(find_config(deep), {}).project.name == "shop"
 
 
+def test_a_byte_order_mark_is_no_part_of_the_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "podbuild.toml"
+    path.write_text(MINIMAL, encoding="utf-8-sig")
+    assert load_config(path, {}).project.name == "shop"
+
+
 def test_no_configuration_at_all_names_the_next_step(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         find_config(tmp_path)
