@@ -89,17 +89,29 @@ class LayoutRemover:
                         file.unlink()
         self._left.clear()
 
-    def _named_by(self, entry: Descriptor) -> Iterator[Digest]:
-        """Give a manifest's own digest and those of its blobs and children."""
-        yield entry.digest
+    def _named_by(self, entry: Descriptor) -> frozenset[Digest]:
+        """Give a manifest's own digest and all that it names, all the way down.
+
+        Other tools list an index without its children (`skopeo copy --all`).
+        """
+        found = {entry.digest}
+        waiting = [entry]
+        while waiting:
+            part = waiting.pop()
+            if part is not entry and not self.store.blob_file(part.digest).exists():
+                continue
+            manifest = self._read(part)
+            below = (*manifest.children, *((manifest.subject,) if manifest.subject else ()))
+            waiting.extend(each for each in below if each.digest not in found)
+            found |= {each.digest for each in (*manifest.blobs, *below)}
+        return frozenset(found)
+
+    def _read(self, part: Descriptor) -> Manifest:
         try:
-            data = self.store.blob_file(entry.digest).read_bytes()
+            return Manifest(part.media_type, self.store.blob_file(part.digest).read_bytes())
         except OSError as error:
-            where = self.store.reference(entry.digest)
-            raise CleanupError(f"{where} is listed and can't be read: {error.strerror}") from error
-        manifest = Manifest(entry.media_type, data)
-        for part in (*manifest.blobs, *manifest.children):
-            yield part.digest
+            where = self.store.reference(part.digest)
+            raise CleanupError(f"{where} is needed and can't be read: {error.strerror}") from error
 
     def _files(self) -> Iterator[Path]:
         for folder in ("sha256", "sha512"):

@@ -120,6 +120,26 @@ def test_a_damaged_repository_is_exit_12_and_loses_nothing(
     assert "podbuild:" in capsys.readouterr().err
 
 
+def test_an_index_that_another_tool_listed_without_its_children_keeps_their_layers(
+    project: Path,
+) -> None:
+    """`skopeo copy --all` lists the index alone; here its child shares a layer with what goes."""
+    push(project, "new", 50, "sha-0000003")
+    when = datetime.now(UTC) - timedelta(days=60)
+    store = LayoutStore(project / "registry/web", clock=lambda: when)
+    store.put_manifest(make_image(store, b"shared"), Tag("sha-0000001"))
+    child = make_image(store, b"shared", architecture="arm64")
+    store.put_manifest(make_index(store, arm64=child), Tag("1.0.0"))
+    listed = json.loads((store.path / "index.json").read_text())
+    listed["manifests"] = [
+        each for each in listed["manifests"] if each["digest"] != str(child.digest)
+    ]
+    (store.path / "index.json").write_text(json.dumps(listed))
+    assert main(["prune", "--apply"]) == 0
+    assert tags(project) == {"sha-0000003", "1.0.0"}
+    assert all(map(store.has_blob, child.blobs))
+
+
 def test_an_unknown_registry_is_exit_2(project: Path) -> None:
     assert project.is_dir()
     assert main(["prune", "--registry", "nowhere"]) == 2
