@@ -28,6 +28,28 @@ class Placer:
     cancel: Cancel
     note: Callable[[str], None]
 
+    def standing(self, order: Order, named: Digest) -> Manifest:
+        """Read what a tag names: guards need it, and a tag must not count as new without it.
+
+        A registry may show a tag a moment before its image, and some keep an image under its tags
+        alone. Raises PublishError where it stays unreadable.
+        """
+        store = order.destination.store
+
+        def read() -> Manifest:
+            for target in (named, order.tag):
+                found = store.manifest(target)
+                if found is not None and found.digest == named:
+                    return found
+            raise Transient(
+                PublishError(
+                    f"{order} names {named}, which can't be read",
+                    hint="another release may run; the same command looks again",
+                )
+            )
+
+        return self.retry(read)
+
     def move(self, order: Order, current: Manifest | None) -> None:
         """Carry out an order; what its tag names now (`current`) is journalled first."""
         with self.cancel.shielded(SHIELD):
@@ -99,7 +121,7 @@ class Placer:
         store = order.destination.store
         found = store.head(order.tag)
         ours = found is not None and found.digest == order.manifest.digest
-        current = None if ours or found is None else store.manifest(found.digest)
+        current = None if ours or found is None else self.standing(order, found.digest)
         ruling = self.guard.rule(order, current)
         if ruling.verdict is not Verdict.MOVE:
             corrected = self.give_way(order, placed)

@@ -122,7 +122,7 @@ class TagMover:
         before = _named(order)
         if before == order.manifest.digest:
             return self._already(order)
-        current = None if before is None else order.destination.store.manifest(before)
+        current = None if before is None else self._placer.standing(order, before)
         ruling = self.guard.rule(order, current)
         moves = ruling.verdict is Verdict.MOVE and order.kind is TagKind.MOVING
         if moves and rounds and _named(order) != before:

@@ -242,6 +242,36 @@ def test_tag_that_can_not_be_read_is_not_moved(world: World) -> None:
     assert world.puts("a") == world.puts("b") == []
 
 
+@dataclass(kw_only=True)
+class Behind(ScriptedStore):
+    """A store that shows a tag before its image: this digest can't be read so many times."""
+
+    digest: Digest | None = None
+    unread: int = 0
+
+    def manifest(self, target: Tag | Digest) -> Manifest | None:
+        found = super().manifest(target)
+        if found is None or found.digest != self.digest or not self.unread:
+            return found
+        self.unread -= 1
+        return None
+
+
+@pytest.mark.parametrize(
+    ("unread", "kind"), [(1, ImmutableTagError), (2, ImmutableTagError), (99, PublishError)]
+)
+def test_a_tag_whose_image_can_not_be_read_yet_does_not_count_as_new(
+    world: World, unread: int, kind: type[PodbuildError]
+) -> None:
+    """A competing release has just made the version tag; its image shows a moment later."""
+    for name, store in world.stores.items():
+        other = make_index(store.inner, amd64=make_image(store.inner, b"x"))
+        store.inner.put_manifest(other, Tag(NEW))
+        world.stores[name] = Behind(inner=store.inner, digest=other.digest, unread=unread)
+    fails(world, kind)
+    assert world.puts("a") == world.puts("b") == []
+
+
 def test_version_tag_of_another_build_is_refused(world: World) -> None:
     other = make_index(world.stores["a"].inner, amd64=make_image(world.stores["a"].inner, b"x"))
     for store in world.stores.values():
