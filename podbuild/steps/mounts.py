@@ -18,8 +18,8 @@ from podbuild.run import CommandError
 from podbuild.steps.job_cache import JobCache
 from podbuild.steps.workplace import Workplace
 from podbuild.store import Store
+from podbuild.store.artifact import put_artifact
 from podbuild.store.blobs import FileBlob
-from podbuild.store.cache_use import artifact, put_empty
 
 LARGEST = 2 << 30  # bytes that are carried, before and after packing
 _KIND = "application/vnd.podbuild.cache.mounts.v1"
@@ -135,5 +135,5 @@ def _upload(store: Store, packed: Path, tag: Tag) -> None:
     layer = Descriptor(media_type=_LAYER, digest=digest, size=packed.stat().st_size)
     if not store.has_blob(layer):
         store.put_blob(layer, FileBlob(packed))
-    store.put_manifest(artifact(_KIND, put_empty(store), layer), tag)
+    put_artifact(store, _KIND, layer, tag)
     packed.unlink()

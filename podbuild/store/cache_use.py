@@ -13,14 +13,13 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
-from podbuild.model import Descriptor, Digest, JSONValue, Manifest, MediaType, Tag
+from podbuild.model import JSONValue, Tag
 from podbuild.store import Store
-from podbuild.store.blobs import BytesBlob
+from podbuild.store.artifact import put_artifact, put_bytes
 
 ENTRY = re.compile(r"[a-z0-9._-]+-[0-9a-f]{8}-[0-9a-f]{64}")  # platform, engine, the engine's key
 _RECORD = re.compile(r"used-.+-[0-9a-f]{12}")
 _KIND = "application/vnd.podbuild.cache.used.v1+json"
-_EMPTY = "application/vnd.oci.empty.v1+json"  # image-spec, "Guidance for an empty descriptor"
 _FRESH = timedelta(hours=12)  # what was used since then need not be written again
 _LARGEST = 16 << 20  # bytes
 _SCHEMA = 1
@@ -66,33 +65,8 @@ def all_uses(store: Store, tags: Iterable[Tag]) -> Uses:
 def write_uses(store: Store, record: Tag, uses: Uses) -> None:
     """Put a record; raises as the store does."""
     times = {tag.text: when.isoformat(timespec="seconds") for tag, when in sorted(uses.items())}
-    layer = _put(store, _KIND, json.dumps({"schema": _SCHEMA, "used": times}).encode())
-    config = put_empty(store)
-    store.put_manifest(artifact(_KIND, config, layer), record)
-
-
-def artifact(kind: str, config: Descriptor, layer: Descriptor) -> Manifest:
-    """Give the manifest of an artifact (image-spec, "Guidelines for Artifact Usage")."""
-    content: dict[str, JSONValue] = {
-        "schemaVersion": 2,
-        "mediaType": MediaType.OCI_MANIFEST,
-        "artifactType": kind,
-        "config": config.to_json(),
-        "layers": [layer.to_json()],
-    }
-    return Manifest(MediaType.OCI_MANIFEST, json.dumps(content, separators=(",", ":")).encode())
-
-
-def put_empty(store: Store) -> Descriptor:
-    """Put the config of an artifact that has none."""
-    return _put(store, _EMPTY, b"{}")
-
-
-def _put(store: Store, kind: str, data: bytes) -> Descriptor:
-    blob = Descriptor(media_type=kind, digest=Digest.of(data), size=len(data))
-    if not store.has_blob(blob):
-        store.put_blob(blob, BytesBlob(data))
-    return blob
+    data = json.dumps({"schema": _SCHEMA, "used": times}).encode()
+    put_artifact(store, _KIND, put_bytes(store, _KIND, data), record)
 
 
 def _parsed(data: bytes) -> Uses:
@@ -102,7 +76,7 @@ def _parsed(data: bytes) -> Uses:
     except ValueError:
         return {}
     match value:
-        case {"schema": 1, "used": {**times}}:
+        case {"schema": int(schema), "used": {**times}} if schema == _SCHEMA:
             read = {str(tag): _time(str(time)) for tag, time in times.items()}
             return {Tag(tag): when for tag, when in read.items() if when and ENTRY.fullmatch(tag)}
         case _:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from podbuild.model import MANIFEST_TYPES, Descriptor, JSONValue, MediaType, Tag
+from podbuild.model import Descriptor, MediaType, Tag
 
 REF_NAME = "org.opencontainers.image.ref.name"
 PUSHED = "io.github.podbuild.pushed"  # RFC 3339, UTC
@@ -56,23 +56,6 @@ def released(entries: list[Descriptor], tag: Tag) -> list[Descriptor]:
         if tag_of(entry) == tag and all(other.digest != entry.digest for other in kept):
             kept.append(replace(entry, annotations=_without_tag(entry.annotations)))
     return kept
-
-
-def manifest_type(data: bytes) -> MediaType | None:
-    """Give the type of a manifest by what it says of itself; None where the bytes are none."""
-    try:
-        content: JSONValue = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    match content:
-        case {"schemaVersion": 2, "mediaType": str(kind)} if kind in MANIFEST_TYPES:
-            return MediaType(kind)
-        case {"schemaVersion": 2, "manifests": list()}:
-            return MediaType.OCI_INDEX
-        case {"schemaVersion": 2, "config": dict(), "layers": list()}:
-            return MediaType.OCI_MANIFEST
-        case _:
-            return None
 
 
 def _without_tag(annotations: Mapping[str, str]) -> dict[str, str]:

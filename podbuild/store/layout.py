@@ -23,17 +23,16 @@ from podbuild.store.entries import (
     PUSHED,
     REF_NAME,
     index_bytes,
-    manifest_type,
     placed,
     pushed_at,
     released,
     tag_of,
 )
 from podbuild.store.files import linked, write_whole
+from podbuild.store.manifests import MANIFEST_CAP, manifest_type
 
 _VERSION = b'{"imageLayoutVersion":"1.0.0"}'
 _LOCK = ".podbuild.lock"
-_MANIFEST_CAP = 16 * 1024 * 1024  # bytes
 
 
 @dataclass(frozen=True)
@@ -184,7 +183,7 @@ class LayoutStore:
         """Give a manifest that no entry names: other tools list only what has a tag."""
         file = self.blob_file(digest)
         try:
-            if file.stat().st_size > _MANIFEST_CAP:
+            if file.stat().st_size > MANIFEST_CAP:
                 return None
             data = file.read_bytes()
         except (FileNotFoundError, NotADirectoryError):

@@ -14,10 +14,10 @@ from podbuild.store import BlobSource, PushRight
 from podbuild.store.challenge import Scope
 from podbuild.store.client import RegistryClient
 from podbuild.store.http import Call
+from podbuild.store.manifests import MANIFEST_CAP
 from podbuild.store.problem import Recovery, RegistryError, Response
 from podbuild.store.upload import Upload, UploadPolicy
 
-MANIFEST_CAP = 16 * 1024 * 1024  # bytes; the spec asks for 4 MiB at least
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _PAGE = 1000  # tags; some registries refuse more
 _BREAKS = 5  # times that one download may break off

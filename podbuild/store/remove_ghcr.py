@@ -6,17 +6,16 @@ the version that then holds only that tag is deleted.
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from podbuild.errors import CleanupError, CredentialError
-from podbuild.model import Descriptor, Digest, Manifest, MediaType, Tag
+from podbuild.model import Digest, Manifest, Tag
 from podbuild.retry import Retry, Transient
 from podbuild.store import Abilities, Entry, Inventory, Removal, RemovalKind
-from podbuild.store.blobs import BytesBlob
+from podbuild.store.artifact import EMPTY, put_artifact
 from podbuild.store.github_api import RIGHTS, GitHubApi, Version
 from podbuild.store.problem import Response, read_problem
 from podbuild.store.referrers import Referrers
@@ -24,7 +23,7 @@ from podbuild.store.registry import RegistryStore
 from podbuild.store.remove_oci import moved_tag, proved_gone
 
 _KEPT = ("cannot delete the last", "more than 5000 downloads")
-_EMPTY = b"{}"
+_PLACEHOLDER = "application/vnd.podbuild.placeholder"
 
 
 @dataclass(frozen=True)
@@ -128,12 +127,11 @@ class GhcrRemover:
 
     def _replaced(self, tag: Tag) -> Removal:
         """Move the tag to a placeholder and delete that version; it may hold no other tag."""
-        empty = Descriptor(
-            media_type=MediaType.OCI_EMPTY, digest=Digest.of(_EMPTY), size=len(_EMPTY)
-        )
-        self.store.put_blob(empty, BytesBlob(_EMPTY))
-        placeholder = _placeholder(tag, empty)
-        self.store.put_manifest(placeholder, tag)
+        unique = {
+            "io.github.podbuild.untag": str(tag),
+            "io.github.podbuild.nonce": secrets.token_hex(16),
+        }
+        placeholder = put_artifact(self.store, _PLACEHOLDER, EMPTY, tag, unique)
         version = self.retry(lambda: self._found(placeholder, tag))
         removal = self._deleted(version)
         if removal.kind is RemovalKind.KEPT:
@@ -146,23 +144,6 @@ class GhcrRemover:
             if version.digest == placeholder.digest and version.tags == {tag}:
                 return version
         raise Transient(CleanupError(f"{self.store.reference(tag)}: no version shows the move"))
-
-
-def _placeholder(tag: Tag, empty: Descriptor) -> Manifest:
-    """Make a manifest that nobody else has."""
-    annotations = {
-        "io.github.podbuild.untag": str(tag),
-        "io.github.podbuild.nonce": secrets.token_hex(16),
-    }
-    content = {
-        "schemaVersion": 2,
-        "mediaType": MediaType.OCI_MANIFEST,
-        "artifactType": "application/vnd.podbuild.placeholder",
-        "config": empty.to_json(),
-        "layers": [empty.to_json()],
-        "annotations": annotations,
-    }
-    return Manifest(MediaType.OCI_MANIFEST, json.dumps(content).encode())
 
 
 def _kept(answer: Response) -> Removal:

@@ -11,21 +11,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from podbuild.errors import PodbuildError, VerificationError
-from podbuild.model import (
-    MANIFEST_TYPES,
-    Descriptor,
-    Digest,
-    JSONValue,
-    Manifest,
-    MediaType,
-    Tag,
-)
+from podbuild.model import Descriptor, Digest, Manifest, Tag
 from podbuild.store import BlobSource, PushRight
+from podbuild.store.manifests import STAGED_CAP, manifest_type
 from podbuild.store.pool import Pool, PooledBlob
 
 # Distribution spec, "Pulling manifests": one part of a <name>.
 _NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
-MAX_MANIFEST = 4 << 20  # bytes; distribution spec, "Pushing Manifests"
 
 
 def repository_name(image: str) -> str:
@@ -137,15 +129,13 @@ class Staging:
 
     def _from_pool(self, digest: Digest) -> Manifest | None:
         size = self.pool.size(digest)
-        if size is None or size > MAX_MANIFEST:
+        if size is None or size > STAGED_CAP:
             return None
         data = self.pool.path(digest).read_bytes()
         if not digest.matches(data):
             return None
-        try:
-            return Manifest(_media_type(Manifest("", data).content), data)
-        except VerificationError:
-            return None
+        kind = manifest_type(data)
+        return Manifest(kind, data) if kind else None
 
 
 @dataclass(frozen=True)
@@ -210,16 +200,3 @@ class StagedRepository:
     def check_push(self) -> PushRight:
         """Staging belongs to this run."""
         return PushRight.ALLOWED
-
-
-def _media_type(content: dict[str, JSONValue]) -> str:
-    """Say what kind of manifest this is; older OCI manifests do not say so themselves."""
-    match content:
-        case {"mediaType": str(kind)} if kind in MANIFEST_TYPES:
-            return kind
-        case {"manifests": list()}:
-            return MediaType.OCI_INDEX
-        case {"config": dict(), "layers": list()}:
-            return MediaType.OCI_MANIFEST
-        case _:
-            raise VerificationError("not a manifest")

@@ -10,9 +10,9 @@ from io import BufferedIOBase
 
 from podbuild.errors import VerificationError
 from podbuild.model import Digest, Tag
+from podbuild.store.manifests import STAGED_CAP
 
 CHUNK = 1 << 20  # bytes
-MAX_MANIFEST = 4 << 20  # bytes; distribution spec, "Pushing Manifests"
 _PATH = re.compile(
     r"/v2/(?P<name>[a-z0-9][a-z0-9._/-]*)/"
     r"(?P<kind>blobs/uploads|blobs|manifests|tags)/(?P<item>[^/]*)"
@@ -61,7 +61,7 @@ def whole_body(headers: Message, source: BufferedIOBase) -> bytes:
     found = bytearray()
     for piece in body_of(headers, source):
         found += piece
-        if len(found) > MAX_MANIFEST:
+        if len(found) > STAGED_CAP:
             raise Refusal(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "SIZE_INVALID", "too long for a manifest"
             )

@@ -21,8 +21,9 @@ from podbuild.steps.build import Work, build_all
 from podbuild.steps.job_cache import JobCache
 from podbuild.steps.mounts import mounts_tag
 from podbuild.store import Store
+from podbuild.store.artifact import put_artifact
 from podbuild.store.blobs import BytesBlob
-from podbuild.store.cache_use import artifact, put_empty, read_uses, write_uses
+from podbuild.store.cache_use import read_uses, write_uses
 from podbuild.store.cached import CachedRepository, CacheRemote, Tellers, cached_name
 from podbuild.toolchain import EngineKind
 from tests.builds import NATIVE, Open, busybox, new_bench, opened, remove_bench
@@ -351,9 +352,7 @@ def put_archive(store: Store, tag: Tag, name: str) -> Manifest:
     kind = "application/vnd.podbuild.cache.mounts.v1"
     layer = blob_of(data.getvalue(), f"{kind}.tar+gzip")
     store.put_blob(layer, BytesBlob(data.getvalue()))
-    manifest = artifact(kind, put_empty(store), layer)
-    store.put_manifest(manifest, tag)
-    return manifest
+    return put_artifact(store, kind, layer, tag)
 
 
 def served(place: Open, work: Work, server: Server) -> dict[Job, JobCache]:

@@ -21,8 +21,9 @@ from podbuild.retry import Retry
 from podbuild.store import PushRight
 from podbuild.store.blobs import BytesBlob
 from podbuild.store.client import Conduct, Endpoint, RegistryClient
+from podbuild.store.manifests import MANIFEST_CAP
 from podbuild.store.problem import RegistryError
-from podbuild.store.registry import MANIFEST_CAP, BlobsMissingError, RegistryStore
+from podbuild.store.registry import BlobsMissingError, RegistryStore
 from podbuild.store.secret import Credential
 from tests.fakes.answering import Answer, Answering, Asked, Handler, answering
 from tests.images import blob_of
