@@ -81,13 +81,13 @@ class Authorizer:
         """
         challenge = _choose(parse_challenges(refused.header("www-authenticate")))
         if challenge is None:
-            raise self._refused(refused)
+            raise self.refused(refused)
         with self._lock:
             self._challenge = challenge
             if challenge.scheme == "basic":
                 self._need_password()
                 if used.startswith("Basic "):
-                    raise self._refused(refused)
+                    raise self.refused(refused)
                 return
             need = _need(refused.method, scopes)
             asked = joined(Scope.parse_all(challenge.parameters.get("scope", "")))
@@ -103,7 +103,15 @@ class Authorizer:
 
     def refused(self, response: Response) -> CredentialError:
         """Give the error for a final 401 or 403."""
-        return self._refused(response)
+        host = _host(self._origin)
+        if self._credential is None and response.status == 401:
+            return self._nobody()
+        who = f"the login from {self._credential.source}" if self._credential else "anonymous use"
+        return CredentialError(
+            f"{host}: {who} is refused for {response.method} {urlsplit(response.url).path}: "
+            f"{read_problem(response)}",
+            hint="check user, token and its rights on this repository",
+        )
 
     def _drop(self, used: str, asked: tuple[Scope, ...]) -> None:
         """Forget a token that was refused, unless it only lacks the rights that are asked for."""
@@ -150,7 +158,7 @@ class Authorizer:
         service = challenge.parameters.get("service", "")
         response = self._http.send(_token_call(realm, service, scopes, self._credential))
         if response.status in (401, 403):
-            raise self._refused(response)
+            raise self.refused(response)
         if response.status != 200:
             raise _failed(response)
         match response.json():
@@ -197,17 +205,6 @@ class Authorizer:
             f"{host} wants a login, and there is none for it",
             hint=f"podman login {host}, or set PODBUILD_NAME_USERNAME and PODBUILD_NAME_TOKEN "
             "for [registries.NAME]",
-        )
-
-    def _refused(self, response: Response) -> CredentialError:
-        host = _host(self._origin)
-        if self._credential is None and response.status == 401:
-            return self._nobody()
-        who = f"the login from {self._credential.source}" if self._credential else "anonymous use"
-        return CredentialError(
-            f"{host}: {who} is refused for {response.method} {urlsplit(response.url).path}: "
-            f"{read_problem(response)}",
-            hint="check user, token and its rights on this repository",
         )
 
 

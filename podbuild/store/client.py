@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
@@ -57,10 +56,7 @@ class RegistryClient:
         self.cancel = conduct.cancel
         self.holders: Holders = Holders()
         self.listed: set[str] = set()  # repositories that have answered with their tags
-        self._observe = conduct.observe
-        self._retry = replace(
-            conduct.retry, sleep=self._waiting(conduct), on_retry=self._retried(conduct)
-        )
+        self._retry = conduct.retrying(self._count)
         self._http = Http(network, connections=connections)
         self._auth = Authorizer(self._http, endpoint.origin, credential)
         self._breaker = Breaker(endpoint.host)
@@ -106,27 +102,42 @@ class RegistryClient:
         response = self.request("GET", path, scopes=scopes, ok=(200, 404))
         while response.status == 200:
             yield response
-            following = next_page(response)
+            following = self.following(response)
             if not following or following in seen:
                 return
-            if not self.is_own(following) or len(seen) >= _MAX_PAGES:
-                raise PublishError(f"{self.endpoint.host}: bad next page {following[:200]!r}")
+            if len(seen) >= _MAX_PAGES:
+                raise PublishError(f"{self.endpoint.host}: the list of pages does not end")
             seen.add(following)
             response = self.request("GET", following, scopes=scopes, ok=(200,))
+
+    def following(self, response: Response) -> str:
+        """Give the URL of the next page, empty on the last; raises PublishError for a bad one."""
+        named = next_page(response)
+        found = self._resolved(response, named) if named else ""
+        if found and not self.is_own(found):
+            raise PublishError(f"{self.endpoint.host}: bad next page {found[:200]!r}")
+        return found
 
     def url(self, path: str) -> str:
         """Give the absolute URL of a path."""
         return urljoin(self.endpoint.origin, path)
 
     def location(self, response: Response) -> str:
-        """Give the absolute URL of a Location header; raises PublishError where it is bad.
+        """Give the absolute URL of a Location header; raises PublishError where it is bad."""
+        if not response.header("location"):
+            raise PublishError(f"{self.endpoint.host}: an answer without a usable Location")
+        return self._resolved(response, response.header("location"))
+
+    def _resolved(self, response: Response, reference: str) -> str:
+        """Give the absolute URL that an answer names.
 
         A proxy that ends TLS often makes registries name their own host with http.
         """
-        target = urljoin(response.url, response.header("location"))
-        here, there = urlsplit(self.endpoint.origin), urlsplit(target)
-        if not response.header("location") or there.scheme not in ("http", "https"):
-            raise PublishError(f"{self.endpoint.host}: an answer without a usable Location")
+        here = urlsplit(self.endpoint.origin)
+        target = absolute(response.url, reference)
+        there = urlsplit(target)
+        if there.scheme not in ("http", "https"):
+            raise PublishError(f"{self.endpoint.host}: sends us to {reference[:200]!r}, no address")
         if (here.scheme, there.scheme) == ("https", "http"):
             if there.hostname != here.hostname:
                 raise PublishError(f"{self.endpoint.host}: sends us to {there.netloc} without TLS")
@@ -285,26 +296,25 @@ class RegistryClient:
         with self._lock:
             self._counts += more
 
-    def _waiting(self, conduct: Conduct) -> Callable[[float], None]:
-        """Wait in a way that a stop ends, unless the caller brought a clock of its own."""
-        own = conduct.retry.sleep
-        return conduct.cancel.sleep if own is time.sleep else own
-
-    def _retried(self, conduct: Conduct) -> Callable[[Exception, float], None]:
-        def told(error: Exception, wait: float) -> None:
-            self._count(Counts(retries=1))
-            conduct.retry.on_retry(error, wait)
-            self._observe(f"{error}; again in {wait:.1f} s")
-
-        return told
-
 
 def next_page(response: Response) -> str:
     """Give the URL of the next page (RFC 8288, rel="next"); empty on the last one."""
     for link in _LINK.finditer(response.header("link")):
         if _IS_NEXT.search(link[2]):
-            return urljoin(response.url, str(link[1]))
+            return absolute(response.url, str(link[1]))
     return ""
+
+
+def absolute(base: str, reference: str) -> str:
+    """Give the URL that a server's answer names; raises PublishError where it can be none."""
+    try:
+        found = urljoin(base, reference)
+        _origin(found)  # a port that is none shows only when it is read
+    except ValueError as error:
+        raise PublishError(
+            f"{urlsplit(base).netloc}: names the address {reference[:200]!r}: {error}"
+        ) from None
+    return found
 
 
 def _with(call: Call, authorization: str) -> Call:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from podbuild.cancel import Cancel
@@ -59,3 +60,19 @@ class Conduct:
     retry: Retry = field(default_factory=Retry)
     cancel: Cancel = field(default_factory=Cancel)
     observe: Callable[[str], None] = lambda _line: None
+
+    @property
+    def sleep(self) -> Callable[[float], None]:
+        """Give how to wait: a stop ends it, unless the retries have a clock of their own."""
+        own = self.retry.sleep
+        return self.cancel.sleep if own is time.sleep else own
+
+    def retrying(self, count: Callable[[Counts], None]) -> Retry:
+        """Give how one client tries again; `count` hears of each retry, and so does `observe`."""
+
+        def told(error: Exception, wait: float) -> None:
+            count(Counts(retries=1))
+            self.retry.on_retry(error, wait)
+            self.observe(f"{error}; again in {wait:.1f} s")
+
+        return replace(self.retry, sleep=self.sleep, on_retry=told)

@@ -74,11 +74,9 @@ class Removers:
 
     @property
     def _look_again(self) -> Retry:
-        """Wait as the registries' own retries do: a stop ends it, a test has its own clock."""
+        """Wait as the registries' own retries do."""
         conduct = self.registries.conduct
-        own = conduct.retry.sleep
-        sleep = conduct.cancel.sleep if own is Retry().sleep else own
-        return replace(_LOOK_AGAIN, sleep=sleep, jitter=conduct.retry.jitter)
+        return replace(_LOOK_AGAIN, sleep=conduct.sleep, jitter=conduct.retry.jitter)
 
     def _api(
         self, registry: Registry, store: RegistryStore, usual: str

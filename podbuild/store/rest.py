@@ -9,13 +9,12 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import urlsplit, urlunsplit
 
 from podbuild.errors import CleanupError, CredentialError
 from podbuild.model import JSONValue
-from podbuild.retry import Retry, Transient
+from podbuild.retry import Transient
 from podbuild.store.client import Conduct, Counts
 from podbuild.store.http import Call, Http, Network
 from podbuild.store.problem import Recovery, RegistryError, Response, read_problem
@@ -68,10 +67,8 @@ class RestClient:
         self._http = Http(network, connections=8)
         self._cancel = conduct.cancel
         self._clock = clock
-        own = conduct.retry.sleep
-        sleep = conduct.cancel.sleep if own is time.sleep else own
-        self._retry: Retry = replace(conduct.retry, sleep=sleep, on_retry=self._retried(conduct))
-        self._pace = Pace(deletes_per_minute, sleep)
+        self._retry = conduct.retrying(self._count)
+        self._pace = Pace(deletes_per_minute, conduct.sleep)
         self._headers = {"Accept": "application/json", **(headers or {})}
         self._lock = threading.Lock()
         self._counts = Counts()
@@ -162,8 +159,7 @@ class RestClient:
 
     def _once(self, call: Call, ok: tuple[int, ...]) -> Response:
         self._cancel.check()
-        with self._lock:
-            self._counts += Counts(requests=1)
+        self._count(Counts(requests=1))
         answer = self._http.send(call)
         left = answer.header("x-ratelimit-remaining")
         if left.isdecimal():
@@ -172,14 +168,9 @@ class RestClient:
             return answer
         raise self.failure(answer)
 
-    def _retried(self, conduct: Conduct) -> Callable[[Exception, float], None]:
-        def told(error: Exception, wait: float) -> None:
-            with self._lock:
-                self._counts += Counts(retries=1)
-            conduct.retry.on_retry(error, wait)
-            conduct.observe(f"{error}; again in {wait:.1f} s")
-
-        return told
+    def _count(self, more: Counts) -> None:
+        with self._lock:
+            self._counts += more
 
 
 def limit_wait(answer: Response, now: float) -> float | None:
