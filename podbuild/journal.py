@@ -198,7 +198,7 @@ def open_journal(folder: Path, binding: Binding) -> Opened:
         return Opened(Journal(path, binding, {}))
     changed = found.binding.differences(binding)
     if not changed:
-        return Opened(Journal(path, binding, found.sections))
+        return Opened(Journal(path, binding, found.to_continue))
     if found.sections.get(MOVED) and not found.finished:
         raise ConfigError(
             f"{path}: an unfinished release of {binding.release} has moved tags already, "
@@ -259,6 +259,13 @@ class Found:
     binding: Binding
     sections: Mapping[str, dict[str, JSONValue]]
     finished: bool
+
+    @property
+    def to_continue(self) -> Mapping[str, dict[str, JSONValue]]:
+        """Give what a run goes on with: the tags of a finished release go back no more."""
+        if not self.finished:
+            return self.sections
+        return {**self.sections, BEFORE: {}, SUPERSEDED: {}}
 
 
 def _load(path: Path) -> Found | None:

@@ -445,6 +445,16 @@ def test_moving_tags_of_a_killed_run_go_back_when_the_next_one_fails(world: Worl
     assert any("a:1.1.0 (may be, can't be asked" in line for line in error.details)
 
 
+def test_a_finished_release_that_fails_when_run_again_takes_nothing_back(world: World) -> None:
+    mover = world.mover()
+    mover.move(world.orders())
+    mover.journal.finish()
+    world.stores["b"].before = failing(DOWN, "head latest")
+    error = fails(world, PartialReleaseError)
+    assert world.named("a") == world.named("b") == AFTER_ALL
+    assert {"a:latest", "a:1", "b:1.1.0"} <= live(error)
+
+
 def test_refusal_after_another_registry_moved_keeps_its_own_hint(world: World) -> None:
     done = threading.Event()
     world.stores["a"].after = once("put 1.1.0", done.set)
