@@ -44,5 +44,17 @@ def own_patterns(context: Path, output: Path, layouts: tuple[Path, ...] = ()) ->
     return tuple(found)
 
 
+def kept_out(own: tuple[str, ...], ignored: tuple[str, ...]) -> tuple[str, ...]:
+    """Give the own patterns that hold whatever an ignore file says of the folders around them.
+
+    Only a line that names one itself brings it back: `!dist` is meant for a project's own files.
+
+    >>> kept_out((".git", "dist/logs", "dist/plan.json"), ("*", "!dist", "!dist/logs/mine"))
+    ('.git', 'dist/plan.json')
+    """
+    named = tuple(f"{pattern[1:]}/" for pattern in ignored if pattern.startswith("!"))
+    return tuple(each for each in own if not any(name.startswith(f"{each}/") for name in named))
+
+
 def _literal(path: Path) -> str:
     return _SPECIAL.sub(r"\\\1", path.as_posix())

@@ -39,15 +39,17 @@ class BuildOrder:
     """One build: the recipe and what belongs to this run alone.
 
     `bases` name the images of this project that it builds on: context name -> image id in the
-    engine's storage. `secrets` say where the engine finds a secret's value: `env=NAME` or
-    `src=FILE`. With a `destination` the result is delivered there at once, with an `iidfile` it
-    stays in the storage and its id is written there. `cache_from` and `cache_to` are repositories
-    without a tag; with `cache_to` the result must stay in the storage, as it is pushed from there.
+    engine's storage; `folders` are its extra contexts. `secrets` say where the engine finds a
+    secret's value: `env=NAME` or `src=FILE`. With a `destination` the result is delivered there
+    at once, with an `iidfile` it stays in the storage and its id is written there. `cache_from`
+    and `cache_to` are repositories without a tag; with `cache_to` the result must stay in the
+    storage, as it is pushed from there.
     """
 
     recipe: Recipe
     ignorefile: Path
     bases: Mapping[str, str] = field(default_factory=dict)
+    folders: Mapping[str, Path] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
     destination: str | None = None
     iidfile: Path | None = None
@@ -183,7 +185,7 @@ def _texts(recipe: Recipe) -> Iterator[str]:
 def _contexts(order: BuildOrder) -> Iterator[str]:
     """Replace outside names by what they are pinned to; the Containerfile stays as it is."""
     recipe = order.recipe
-    found = {name: str(folder) for name, folder in recipe.folders.items()}
+    found = {name: str(folder) for name, folder in order.folders.items()}
     found |= {name: f"docker-image://{pin}" for name, pin in recipe.pins.items()}
     found |= {name: f"docker-image://{image}" for name, image in order.bases.items()}
     for name, place in sorted(found.items()):

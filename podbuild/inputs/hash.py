@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from podbuild.context import Contents, Matcher
+from podbuild.context import Content, Contents, Matcher
 from podbuild.inputs.recipe import Recipe
 from podbuild.model import JSONValue
 from podbuild.plan import Job
@@ -44,6 +44,7 @@ def input_hash(
     sent; `inner` holds the hashes of the images it builds on.
     """
     sent = contents.of(recipe.context, Matcher(recipe.patterns))
+    extras = {name: contents.of(each.folder, each.matcher) for name, each in recipe.extras.items()}
     everything: dict[str, JSONValue] = {
         "schema": _SCHEMA,
         "engine": engine,
@@ -58,9 +59,7 @@ def input_hash(
         "annotations": dict(recipe.annotations),
         "secrets": [*sorted(secret.id for secret in recipe.secrets)],
         "ssh": [*sorted(entry.partition("=")[0] for entry in recipe.ssh)],
-        "folders": {
-            name: contents.of(folder, Matcher(())).digest for name, folder in recipe.folders.items()
-        },
+        "folders": {name: content.digest for name, content in extras.items()},
         "inner": {name: inner[job].text for name, job in recipe.inner.items()},
         "pins": dict(recipe.pins),
         "unpinned": [*recipe.unpinned],
@@ -71,7 +70,7 @@ def input_hash(
         "layers": recipe.layers,
         "instant": recipe.instant,
     }
-    return InputHash(text=_hashed(everything), never_again=_never_again(recipe, inner))
+    return InputHash(text=_hashed(everything), never_again=_never_again(recipe, extras, inner))
 
 
 def _hashed(value: JSONValue) -> str:
@@ -79,7 +78,9 @@ def _hashed(value: JSONValue) -> str:
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def _never_again(recipe: Recipe, inner: Mapping[Job, InputHash]) -> str:
+def _never_again(
+    recipe: Recipe, extras: Mapping[str, Content], inner: Mapping[Job, InputHash]
+) -> str:
     for instruction in recipe.parsed.unpinned(recipe.variables, target=recipe.target):
         return (
             f"{recipe.containerfile.name}:{instruction.line}: ADD fetches something that may "
@@ -87,6 +88,9 @@ def _never_again(recipe: Recipe, inner: Mapping[Job, InputHash]) -> str:
         )
     for name in recipe.unpinned:
         return f"{name} is not pinned by a digest"
+    for name, content in extras.items():
+        if content.has_git:  # it may be another repository's, of which no commit is known
+            return f"the context {name} sends its .git"
     for job in recipe.inner.values():
         if not inner[job].reusable:
             return f"it builds on {job.image}: {inner[job].never_again}"

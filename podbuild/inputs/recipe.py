@@ -25,7 +25,13 @@ from podbuild.containerfile import (
     platform_arguments,
     read_containerfile,
 )
-from podbuild.context import applicable_ignore_file, own_patterns, parse_ignore
+from podbuild.context import (
+    Extra,
+    applicable_ignore_file,
+    kept_out,
+    own_patterns,
+    parse_ignore,
+)
 from podbuild.errors import ConfigError
 from podbuild.model import Platform
 from podbuild.plan import Job, Plan, PlannedImage
@@ -55,7 +61,7 @@ class Recipe:
     annotations: Mapping[str, str]
     secrets: tuple[Secret, ...]
     ssh: tuple[str, ...]
-    folders: Mapping[str, Path]
+    extras: Mapping[str, Extra]
     inner: Mapping[str, Job]
     pins: Mapping[str, str]
     unpinned: tuple[str, ...]
@@ -71,7 +77,7 @@ class Recipe:
     @property
     def patterns(self) -> tuple[str, ...]:
         """Give all that the context leaves out."""
-        return (*self.own, *self.ignored)
+        return (*self.own, *self.ignored, *kept_out(self.own, self.ignored))
 
     @property
     def variables(self) -> Mapping[str, str]:
@@ -142,7 +148,7 @@ def make_recipe(
         annotations=planned.annotations,
         secrets=image.secrets,
         ssh=image.ssh,
-        folders=_folders(image),
+        extras=_extras(image, surroundings.output, _layouts(plan)),
         inner={name: Job(other, platform) for name, other in image.inner.items()},
         pins={name: pins[value] for name, value in names.items() if value in pins},
         unpinned=tuple(sorted({value for value in names.values() if value not in pins})),
@@ -174,12 +180,19 @@ def _outside_names(
     return written | given
 
 
-def _folders(image: Image) -> Mapping[str, Path]:
+def _extras(image: Image, output: Path, layouts: tuple[Path, ...]) -> Mapping[str, Extra]:
     return {
-        name: context.path
+        name: _extra(context.path, own_patterns(context.path, output, layouts))
         for name, context in image.contexts.items()
         if isinstance(context, FolderContext)
     }
+
+
+def _extra(folder: Path, own: tuple[str, ...]) -> Extra:
+    """Leave podbuild's own patterns out, but for what the folder's ignore file wants back."""
+    files = (folder / ".containerignore", folder / ".dockerignore")
+    ignored = next((parse_ignore(_read(file)) for file in files if file.is_file()), ())
+    return Extra(folder, kept_out(own, ignored))
 
 
 def _ignored(image: Image) -> tuple[str, ...]:

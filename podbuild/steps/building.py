@@ -238,6 +238,7 @@ def _try_once(
             recipe=recipe,
             ignorefile=ignore,
             bases=bases,
+            folders={name: workplace.views.of(each) for name, each in recipe.extras.items()},
             secrets=site.secrets.options(recipe.secrets),
             destination=None
             if stored

@@ -22,6 +22,7 @@ from typing import IO
 from podbuild import measure
 from podbuild.cancel import Cancel
 from podbuild.config import Compression
+from podbuild.context import Views
 from podbuild.engine import (
     CommandLine,
     EngineFiles,
@@ -102,6 +103,7 @@ class Workplace:
             certificates=self.files.certificates if surroundings.authorities else None,
         )
         self.name = f"podbuild-{own.run.name}"  # unique per run
+        self.views = Views(own.scratch / "views")
         self._own = own
         self._storages: dict[str, tuple[Storage, IO[bytes]]] = {}
         self._lock = threading.Lock()

@@ -18,6 +18,12 @@ from tests.builds import NATIVE, Bench, new_bench, opened, remove_bench
 
 pytestmark = pytest.mark.integration
 
+OWN = """\
+FROM base
+COPY . /sent
+COPY --from=all . /copied
+RUN --mount=type=bind,from=all,target=/m cd /m && find . -type f >/mounted
+"""
 SEEDS = range(10)
 NAMES = ("a", "b", "ab", "c.txt", ".hid", "x+y", "d(1)", "e f")
 PARTS = ("a", "b", "*", "**", "a*", "?", "*.txt", ".hid", "[ab]", "ab", "x+y", "d(1)", r"\a", "!")
@@ -111,6 +117,25 @@ def test_a_pattern_that_begins_with_a_number_sign_holds(bench: Bench) -> None:
             f'[images.n]\ncontext = "n"\nplatforms = ["{NATIVE}"]\n'
         ).images.values()
     assert "#draft#" not in place.files("n", image.manifest)
+
+
+def test_what_podbuild_writes_is_sent_by_no_context(bench: Bench) -> None:
+    """Not by an ignore file that brings back all of dist, nor by an extra context, whole or not."""
+    for name in (".git/HEAD", "dist/state.json", "dist/app.js"):
+        bench.write(name, name)
+    bench.write("o/Containerfile", OWN)
+    bench.write("o/ignore", "*\n!dist\n!base/busybox*\n")
+    base = bench.write_base(NATIVE)
+    toml = f'[defaults]\nplatforms = ["{NATIVE}"]\n{base}[images.o]\ncontext = "."\n'
+    toml += 'containerfile = "o/Containerfile"\nignorefile = "o/ignore"\n'
+    toml += 'contexts = { base = "image:base", all = "." }\n'
+    with opened(bench) as place:
+        image = place.build(toml).images[Job("o", NATIVE)]
+        files = place.files("o", image.manifest)
+    mounted = files["mounted"].decode().split()
+    for found in ([*files], [f"copied/{name.removeprefix('./')}" for name in mounted]):
+        assert {name for name in found if name.endswith("app.js")} >= {"copied/dist/app.js"}
+        assert not [name for name in found if "state.json" in name or ".git/" in name]
 
 
 def test_git_is_sent_where_the_ignore_file_wants_it(bench: Bench) -> None:

@@ -82,6 +82,7 @@ def test_a_build_says_everything_explicitly(recipe: Recipe, kind: EngineKind) ->
         recipe=recipe,
         ignorefile=Path("/run/ignore"),
         bases={"base": "f00d"},
+        folders={"extra": recipe.extras["extra"].folder},
         secrets={"npm": "env=PODBUILD_BUILD_SECRET_0"},
         destination="docker://127.0.0.1:5000/web:linux-arm64",
     )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from podbuild.context import (
     Matcher,
     applicable_ignore_file,
+    kept_out,
     own_patterns,
     parse_ignore,
     write_ignore,
@@ -167,6 +168,25 @@ def test_podbuilds_own_names_are_left_out_of_dist_and_nothing_else_of_it() -> No
     assert not matcher.excludes("dist/app.js")
     assert not matcher.excludes("dist/out/app.js")
     assert not matcher.excludes("plan.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "excluded"),
+    [
+        ("*\n!dist\n", "dist/state.json", True),
+        ("*\n!dist/**\n", "dist/staging/index.json", True),
+        ("**\n!*\n", ".git/HEAD", True),
+        ("*\n!dist\n", "dist/app.js", False),
+        ("*\n!dist/logs\n", "dist/logs/mine", False),
+        ("!.git\n", ".git/HEAD", False),
+        ("!.git/HEAD\n", ".git/HEAD", False),
+    ],
+)
+def test_only_a_line_that_names_podbuilds_own_file_sends_it(
+    text: str, path: str, excluded: bool
+) -> None:
+    own, ignored = own_patterns(Path("/p"), Path("/p/dist")), parse_ignore(text)
+    assert Matcher((*own, *ignored, *kept_out(own, ignored))).excludes(path) is excluded
 
 
 def test_a_context_beside_dist_leaves_out_git_alone() -> None:

@@ -210,6 +210,32 @@ def test_git_is_an_input_where_it_is_sent(project: Path) -> None:
     assert Case(project=project).hash() != Case(project=project, git="b" * 40).hash()
 
 
+def test_what_podbuild_writes_is_no_input_of_what_is_made_beside_it(project: Path) -> None:
+    whole = Case(project=project)
+    replaced('extra = "extra"', 'extra = "."')(whole)
+    in_image('ignorefile = "ignore"')(whole)
+    written("ignore", "*\n!web\n!dist\n")(whole)
+    replaced('context = "web"', 'context = "."\ncontainerfile = "web/Containerfile"')(whole)
+    (project / "dist").mkdir()
+    written("dist/app.js", "app")(whole)
+    before = whole.hash()
+    for name in ("dist/state.json", "dist/plan.json"):
+        written(name, "{}")(whole)
+    (project / ".git").mkdir()
+    written(".git/HEAD", "ref")(whole)
+    assert whole.hash() == before
+    written("dist/app.js", "another")(whole)
+    assert whole.hash() != before
+
+
+def test_an_extra_context_that_sends_git_is_never_used_again(project: Path) -> None:
+    case = Case(project=project)
+    (project / "extra" / ".git").mkdir()
+    assert case.hash().reusable
+    written("extra/.dockerignore", "!.git\n")(case)
+    assert case.hash().never_again == "the context extra sends its .git"
+
+
 def test_the_machine_that_builds_is_an_input_where_it_is_named(project: Path) -> None:
     case = Case(project=project)
     written("web/Containerfile", WEB.replace("FROM base", "FROM --platform=$BUILDPLATFORM base"))(
