@@ -26,6 +26,11 @@ class PodbuildError(Exception):
         self.hint = hint
         self.details = tuple(details)
 
+    @property
+    def is_stop(self) -> bool:
+        """Tell whether work was stopped, by a timeout or a signal, rather than failed."""
+        return isinstance(self, (DeadlineError, InterruptedBySignal))
+
 
 class ConfigError(PodbuildError):
     """The configuration or the command line is wrong."""

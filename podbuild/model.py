@@ -42,18 +42,9 @@ class MediaType(StrEnum):
     DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
     DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 
-    @property
-    def is_index(self) -> bool:
-        """Tell whether manifests of this type list other manifests."""
-        return self in (MediaType.OCI_INDEX, MediaType.DOCKER_LIST)
 
-
-MANIFEST_TYPES = (
-    MediaType.OCI_INDEX,
-    MediaType.DOCKER_LIST,
-    MediaType.OCI_MANIFEST,
-    MediaType.DOCKER_MANIFEST,
-)
+INDEX_TYPES = (MediaType.OCI_INDEX, MediaType.DOCKER_LIST)
+MANIFEST_TYPES = (*INDEX_TYPES, MediaType.OCI_MANIFEST, MediaType.DOCKER_MANIFEST)
 
 
 @dataclass(frozen=True, order=True)
@@ -214,7 +205,12 @@ class Repository:
 
     def at(self, target: Tag | Digest) -> str:
         """Give the reference of a tag (`:`) or a digest (`@`) in this repository."""
-        return f"{self}@{target}" if isinstance(target, Digest) else f"{self}:{target}"
+        return reference(str(self), target)
+
+
+def reference(name: str, target: Tag | Digest) -> str:
+    """Give the reference of a tag (`:`) or a digest (`@`) under a name."""
+    return f"{name}@{target}" if isinstance(target, Digest) else f"{name}:{target}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +222,14 @@ class Descriptor:
     size: int  # bytes
     platform: Platform | None = None
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def is_runnable(self) -> bool:
+        """Tell whether it may be an image for a platform.
+
+        Attestations stand in an index as unknown/unknown; they are no platform of the image.
+        """
+        return self.platform is None or self.platform.os != "unknown"
 
     @classmethod
     def from_json(cls, value: JSONValue) -> Descriptor:
@@ -286,7 +290,7 @@ class Manifest:
     @property
     def is_index(self) -> bool:
         """Tell whether this lists other manifests."""
-        return self.media_type in (MediaType.OCI_INDEX, MediaType.DOCKER_LIST)
+        return self.media_type in INDEX_TYPES
 
     @cached_property
     def children(self) -> tuple[Descriptor, ...]:

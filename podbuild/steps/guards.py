@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from podbuild import labels
 from podbuild.cancel import Cancel
-from podbuild.errors import DeadlineError, PodbuildError
+from podbuild.errors import PodbuildError
 from podbuild.model import Digest, Manifest, Tag
 from podbuild.steps import Destination
-from podbuild.steps.remote import read_remote, said_of
+from podbuild.steps.remote import read_remote, said_of, version_of
 from podbuild.steps.tag import Order, Ruling, Verdict
 from podbuild.tags import (
     Ancestry,
@@ -85,7 +85,7 @@ class ReleaseGuard:
             case TagKind.SHA:
                 return _sha_tag(order, current, self.commit)
             case TagKind.MOVING:
-                return self._moving_tag(order)
+                return self._moving_tag(order, current)
 
     def _version_tag(self, order: Order, current: Manifest | None) -> Ruling:
         if current is None or self.overrides.overwrite:
@@ -100,10 +100,13 @@ class ReleaseGuard:
             + (f": {difference}" if difference else ", another build of the same commit"),
         )
 
-    def _moving_tag(self, order: Order) -> Ruling:
+    def _moving_tag(self, order: Order, current: Manifest | None) -> Ruling:
         if self.overrides.backwards:
             return Ruling(verdict=Verdict.MOVE)
         published = self.published(order.destination.image)
+        if order.destination.required and current is not None:
+            named = version_of(order.destination.store, current)
+            published = replace(published, versions=published.versions | {*filter(None, (named,))})
         decided = version_guard(order.named, self.version, published)
         if decided.decision is not Decision.SKIP:
             return Ruling(verdict=Verdict.MOVE, reason=decided.reason)
@@ -149,7 +152,7 @@ def _tags(destination: Destination) -> tuple[Tag, ...] | None:
     try:
         return destination.store.tags()
     except PodbuildError as error:
-        if destination.required or error.exit_code >= DeadlineError.exit_code:
+        if destination.required or error.is_stop:
             raise
         return None
 

@@ -35,22 +35,23 @@ def read_remote(store: Store, tag: Tag, manifest: Manifest) -> RemoteTag:
     )
 
 
+def version_of(store: Store, manifest: Manifest) -> Version | None:
+    """Give the version that a manifest says it is; None where it says none."""
+    return _version(said_of(store, manifest).get(labels.VERSION, ""))
+
+
 def said_of(store: Store, manifest: Manifest) -> Mapping[str, str]:
     """Give the annotations of an index or image, completed by the labels of an image's config."""
     if labels.REVISION in manifest.annotations:
         return manifest.annotations
     image = manifest
     if manifest.is_index:
-        first = next((child for child in manifest.children if _is_runnable(child)), None)
+        first = next((child for child in manifest.children if child.is_runnable), None)
         found = store.manifest(first.digest) if first else None
         if found is None or found.is_index:
             return manifest.annotations
         image = found
     return {**_config_labels(store, image.config), **image.annotations, **manifest.annotations}
-
-
-def _is_runnable(child: Descriptor) -> bool:
-    return child.platform is None or child.platform.os != "unknown"
 
 
 def _config_labels(store: Store, config: Descriptor | None) -> Mapping[str, str]:
@@ -82,7 +83,7 @@ def read_config(store: Store, config: Descriptor | None) -> JSONValue:
 
 def _platforms(store: Store, manifest: Manifest) -> frozenset[Platform]:
     if manifest.is_index:
-        named = (child.platform for child in manifest.children if _is_runnable(child))
+        named = (child.platform for child in manifest.children if child.is_runnable)
         return frozenset(platform for platform in named if platform)
     only = Platform.from_json(read_config(store, manifest.config))
     return frozenset((only,)) if only else frozenset()

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 
 from podbuild.cancel import Cancel
 from podbuild.errors import (
-    DeadlineError,
     ImmutableTagError,
     InterruptedBySignal,
     PartialReleaseError,
@@ -220,7 +219,7 @@ class _Phase:
 
     def fail(self, destination: Destination, error: PodbuildError) -> None:
         with self._lock:
-            if destination.required or error.exit_code >= DeadlineError.exit_code:
+            if destination.required or error.is_stop:
                 self.fatal = self.fatal or error
             else:
                 self.failed[destination] = error

@@ -13,7 +13,7 @@ from podbuild.errors import (
     PublishError,
     VerificationError,
 )
-from podbuild.model import Descriptor, Digest, Manifest, Platform, Tag
+from podbuild.model import Digest, Manifest, Platform, Tag
 from podbuild.steps import Destination
 from podbuild.steps.remote import read_config
 
@@ -173,11 +173,11 @@ class _Reading:
             inner, parts = self.read(content)
             named = frozenset((child.platform,)) if child.platform else inner
             problems.extend(parts)
-            if _is_runnable(child) and inner != named:
+            if child.is_runnable and inner != named:
                 problems.append(
                     f"{child.digest} is {_names(inner)}, its index says {_names(named)}"
                 )
-            platforms |= named if _is_runnable(child) else set()
+            platforms |= named if child.is_runnable else set()
         return frozenset(platforms), tuple(problems)
 
     def _image(self, manifest: Manifest) -> _Parts:
@@ -192,11 +192,6 @@ class _Reading:
         )
         found = Platform.from_json(config)
         return frozenset((found,) if found else ()), missing
-
-
-def _is_runnable(child: Descriptor) -> bool:
-    """Attestations stand in an index as unknown/unknown; they are no platform of the image."""
-    return child.platform is None or child.platform.os != "unknown"
 
 
 def agree(checked: Iterable[Checked], key: Callable[[Checked], str]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from podbuild.errors import CredentialError, PublishError, VerificationError
-from podbuild.model import Descriptor, Digest, JSONValue, Manifest, Tag
+from podbuild.model import Descriptor, Digest, JSONValue, Manifest, Tag, reference
 from podbuild.store import BlobSource, PushRight
 from podbuild.store.blobs import CheckedFileBlob, checked
 from podbuild.store.entries import (
@@ -55,7 +55,7 @@ class LayoutStore:
 
     def reference(self, target: Tag | Digest) -> str:
         """Give what a user pulls."""
-        return f"{self.name}{'@' if isinstance(target, Digest) else ':'}{target}"
+        return reference(self.name, target)
 
     def head(self, target: Tag | Digest) -> Descriptor | None:
         """Give what a tag or digest names now."""

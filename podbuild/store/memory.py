@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from podbuild.errors import VerificationError
-from podbuild.model import Descriptor, Digest, Manifest, Tag
+from podbuild.model import Descriptor, Digest, Manifest, Tag, reference
 from podbuild.store import BlobSource, PushRight
 from podbuild.store.blobs import BytesBlob, checked
 
@@ -23,7 +23,7 @@ class MemoryStore:
 
     def reference(self, target: Tag | Digest) -> str:
         """Give what a user would pull."""
-        return f"{self.name}{'@' if isinstance(target, Digest) else ':'}{target}"
+        return reference(self.name, target)
 
     def head(self, target: Tag | Digest) -> Descriptor | None:
         """Give what a tag or digest names now."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from podbuild.errors import PodbuildError, VerificationError
-from podbuild.model import Descriptor, Digest, Manifest, Tag
+from podbuild.model import Descriptor, Digest, Manifest, Tag, reference
 from podbuild.store import BlobSource, PushRight
 from podbuild.store.manifests import STAGED_CAP, manifest_type
 from podbuild.store.pool import Pool, PooledBlob
@@ -147,7 +147,7 @@ class StagedRepository:
 
     def reference(self, target: Tag | Digest) -> str:
         """Give the reference for people; engines use `StagingRegistry.reference`."""
-        return f"{self.name}{'@' if isinstance(target, Digest) else ':'}{target}"
+        return reference(self.name, target)
 
     def head(self, target: Tag | Digest) -> Descriptor | None:
         """Give what a tag or digest names; None when it is not here."""
