@@ -13,8 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from podbuild.folders import Folders
-
-_LEASE = "lease"
+from podbuild.leases import LEASE, try_lock
 
 
 class Kind(StrEnum):
@@ -112,7 +111,7 @@ def _foreign(cache: Path, hands: Hands) -> Iterator[Item]:
             storage
             for engine in _entries(cache / "engines")
             for storage in _entries(engine)
-            if (storage / _LEASE).is_file() and len(_entries(storage)) > 1
+            if (storage / LEASE).is_file() and len(_entries(storage)) > 1
         ],
         Kind.MOUNTS: [
             mounts for project in _entries(cache / "mounts") for mounts in _entries(project)
@@ -142,11 +141,11 @@ def _entries(folder: Path) -> Collection[Path]:
 def _emptied(storages: Iterable[Item], hands: Hands) -> Iterator[Item]:
     """Empty the storages that nobody uses; the lease stays, as a run may be waiting for it."""
     for item in storages:
-        with (item.path / _LEASE).open("ab") as lease:
-            if _taken(lease.fileno()):
+        with (item.path / LEASE).open("ab") as lease:
+            if not try_lock(lease):
                 continue
             for path in _entries(item.path):
-                if path.name != _LEASE:
+                if path.name != LEASE:
                     hands.remove(path)
             yield item
 
@@ -159,7 +158,7 @@ def _idle(parent: Path) -> Iterator[bool]:
         return
     with (parent / "lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield not any(_held(folder / _LEASE) for folder in _entries(parent))
+        yield not any(_held(folder / LEASE) for folder in _entries(parent))
 
 
 @contextmanager
@@ -169,20 +168,12 @@ def _locked(path: Path) -> Iterator[bool]:
         yield True
         return
     with path.open("ab") as lock:
-        yield not _taken(lock.fileno())
+        yield try_lock(lock)
 
 
 def _held(lease: Path) -> bool:
     try:
         with lease.open("rb") as file:
-            return _taken(file.fileno())
+            return not try_lock(file)
     except (FileNotFoundError, NotADirectoryError):
         return False
-
-
-def _taken(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    return False

@@ -8,8 +8,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
-_LEASE = "lease"
+LEASE = "lease"  # the file in a folder that whoever uses it holds locked
 
 
 @contextmanager
@@ -26,7 +27,7 @@ def leased_folder(parent: Path, remove: Callable[[Path], None]) -> Iterator[Path
             if _is_abandoned(folder):
                 remove(folder)
         mine.mkdir(mode=0o700)
-        lease = (mine / _LEASE).open("wb")
+        lease = (mine / LEASE).open("wb")
         fcntl.flock(lease, fcntl.LOCK_EX)
     with lease:
         try:
@@ -46,15 +47,21 @@ def sweep(parent: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+def try_lock(file: IO[bytes]) -> bool:
+    """Lock an open file for this process alone; tell whether nobody else holds it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _is_abandoned(folder: Path) -> bool:
     """Tell whether a folder's run is dead; one without a lease died while it was removed."""
     if not folder.is_dir():
         return False
     try:
-        with (folder / _LEASE).open("rb") as lease:
-            fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        with (folder / LEASE).open("rb") as lease:
+            return try_lock(lease)
     except FileNotFoundError:
         return True
-    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from podbuild.cancel import Cancel
 from podbuild.folders import Folders
+from podbuild.leases import try_lock
 from podbuild.model import JSONValue
 
 _POLL = 0.2  # seconds between two tries
@@ -58,7 +58,7 @@ def project_lock(
     path.parent.mkdir(mode=0o700, exist_ok=True)
     with path.open("a+b") as file:
         told: list[Holder | None] = []
-        while not _try(file.fileno()):
+        while not try_lock(file):
             other = _read(path)
             if other not in told:
                 told.append(other)
@@ -82,14 +82,6 @@ def supersede(holder: Holder | None, newcomer: Holder) -> bool:
     try:
         os.kill(holder.pid, signal.SIGTERM)
     except OSError:
-        return False
-    return True
-
-
-def _try(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
         return False
     return True
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import shutil
 import tempfile
@@ -14,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from podbuild.errors import ToolError
+from podbuild.leases import try_lock
 from podbuild.run import CommandError
 from podbuild.toolchain import debian, podman_static
 from podbuild.toolchain.download import UnreachableError
@@ -213,17 +213,9 @@ def _locked(path: Path, workshop: Workshop) -> Iterator[None]:
     """Hold the lock of all installations of this user; the kernel frees a dead holder's."""
     with path.open("wb") as file:
         told = False
-        while not _try(file.fileno()):
+        while not try_lock(file):
             if not told:
                 workshop.note("another installation is at work; waiting for it")
                 told = True
             workshop.runner.cancel.sleep(_LOCK_POLL)
         yield
-
-
-def _try(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
