@@ -57,6 +57,7 @@ class Upload:
         self._source = source
         self._on_bytes = on_bytes
         self._chunk = policy.chunk
+        self._least = 0  # bytes that the registry wants at least in a chunk
         limit = policy.whole_up_to
         self._chunked = limit is not None and blob.size > limit
         self._location = ""  # of the open session; empty: none
@@ -114,8 +115,9 @@ class Upload:
 
     def _take_smaller_pieces(self) -> bool:
         """Prepare smaller requests after a 413; False when they are small enough already."""
-        smaller = min(self._chunk, self._blob.size) // (4 if self._chunked else 1)
-        if smaller < _SMALLEST:
+        present = min(self._chunk, self._blob.size)
+        smaller = max(present // 4, self._least) if self._chunked else present
+        if smaller < _SMALLEST or (self._chunked and smaller >= present):
             return False
         self._chunk = smaller
         self._chunked = True
@@ -138,7 +140,8 @@ class Upload:
         self._done = 0
         least = answer.header("oci-chunk-min-length")
         if least.isdecimal():
-            self._chunk = max(self._chunk, int(least))
+            self._least = int(least)
+            self._chunk = max(self._chunk, self._least)
 
     def _mount(self, uploads: str, lender: str) -> Response | None:
         """Ask for the blob of another repository; None where the registry does not want to."""
@@ -161,11 +164,8 @@ class Upload:
 
         Without a usable answer, a new session is made.
         """
-        answer = self._call("GET", self._location, ok=(200, 202, 204, 400, 404, 405, 416))
-        held = _held(answer)
-        if answer.status < 400 and held and held <= self._blob.size:
-            if answer.header("location"):
-                self._location = self._client.location(answer)
+        held = self._arrived()
+        if held:
             self._done = held
             self._chunked = True
             self._tell(held)
@@ -176,6 +176,17 @@ class Upload:
             return False
         self._tell(self._blob.size)
         return True
+
+    def _arrived(self) -> int:
+        """Ask how much a session holds; 0 where nobody says so, as storage elsewhere does not."""
+        try:
+            answer = self._call("GET", self._location, ok=(200, 202, 204))
+            if answer.header("location"):
+                self._location = self._client.location(answer)
+        except (PublishError, CredentialError):
+            return 0
+        held = _held(answer)
+        return held if held <= self._blob.size else 0
 
     def _send_whole(self) -> None:
         body = Piece(self._source, 0, self._blob.size, self._moved, self._client.cancel)
