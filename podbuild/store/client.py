@@ -6,7 +6,6 @@ the absolute URL of a Location; a login only ever goes to the registry's own ori
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -22,6 +21,7 @@ from podbuild.store.challenge import Scope
 from podbuild.store.endpoint import Conduct, Counts, Endpoint
 from podbuild.store.holders import Holders
 from podbuild.store.http import Call, Http, Network, Payload
+from podbuild.store.links import absolute, next_page, origin
 from podbuild.store.problem import Recovery, RegistryError, Response, read_problem
 from podbuild.store.secret import Credential
 
@@ -30,8 +30,6 @@ T = TypeVar("T")
 _MAX_REDIRECTS = 5
 _MAX_PAGES = 100_000
 _PAGE_CAP = 64 * 1024 * 1024  # bytes; some registries ignore n and list all tags at once
-_LINK = re.compile(r'<([^<>]*)>\s*((?:;[^,;"]*(?:"[^"]*")?)*)')
-_IS_NEXT = re.compile(r';\s*rel\s*=\s*"?(?:[^"]*\s)?next(?=[\s";]|$)', re.IGNORECASE)
 _UNHEARD_TRIES = 2  # of an optional registry that has not answered yet
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -146,7 +144,7 @@ class RegistryClient:
 
     def is_own(self, url: str) -> bool:
         """Tell whether a URL is on the registry's own origin, the one a login may go to."""
-        return _origin(url) == _origin(self.endpoint.origin)
+        return origin(url) == origin(self.endpoint.origin)
 
     def guarded(self, action: Callable[[], T]) -> T:
         """Run an action with retries behind the breaker."""
@@ -297,36 +295,10 @@ class RegistryClient:
             self._counts += more
 
 
-def next_page(response: Response) -> str:
-    """Give the URL of the next page (RFC 8288, rel="next"); empty on the last one."""
-    for link in _LINK.finditer(response.header("link")):
-        if _IS_NEXT.search(link[2]):
-            return absolute(response.url, str(link[1]))
-    return ""
-
-
-def absolute(base: str, reference: str) -> str:
-    """Give the URL that a server's answer names; raises PublishError where it can be none."""
-    try:
-        found = urljoin(base, reference)
-        _origin(found)  # a port that is none shows only when it is read
-    except ValueError as error:
-        raise PublishError(
-            f"{urlsplit(base).netloc}: names the address {reference[:200]!r}: {error}"
-        ) from None
-    return found
-
-
 def _with(call: Call, authorization: str) -> Call:
     if not authorization:
         return call
     return replace(call, headers={**call.headers, "Authorization": authorization})
-
-
-def _origin(url: str) -> tuple[str, str, int | None]:
-    parts = urlsplit(url)
-    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    return parts.scheme, parts.hostname or "", port
 
 
 __all__ = [

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from podbuild.errors import CleanupError, CredentialError
 from podbuild.model import Digest, JSONValue, Tag
-from podbuild.store.client import next_page
+from podbuild.store.links import next_page
 from podbuild.store.problem import Response, read_problem
 from podbuild.store.rest import RestClient, timestamp
 from podbuild.store.secret import Credential

@@ -158,7 +158,7 @@ def _header_wait(text: str, now: datetime) -> float | None:
         return max(0.0, number - now.timestamp()) if number > _UNIX_TIME else number
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return max(0.0, (aware - now).total_seconds())

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from podbuild.errors import CleanupError
 from podbuild.model import Descriptor, Digest, MediaType
 from podbuild.store.challenge import Scope
-from podbuild.store.client import next_page
 from podbuild.store.problem import Response
 from podbuild.store.registry import RegistryStore
 
@@ -41,7 +40,7 @@ class Referrers:
         seen = {answer.url}
         while True:
             yield from _referring(answer)
-            following = next_page(answer)
+            following = self._store.client.following(answer)
             if not following:
                 return
             page = self._page(following) if following not in seen else None

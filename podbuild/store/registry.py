@@ -50,14 +50,18 @@ class RegistryStore:
     def head(self, target: Tag | Digest) -> Descriptor | None:
         """Give what a tag or digest names now; registries that leave facts out are asked fully."""
         answer = self.client.request(
-            "HEAD", self._manifests(target), scopes=self._scopes, headers=_ACCEPT, ok=(200, 404)
+            "HEAD",
+            self._manifests(target),
+            scopes=self._scopes,
+            headers=_ACCEPT,
+            ok=(200, 404, 405),
         )
         if answer.status == 404:
             return None
         kind = _media_type(answer)
         length = answer.header("content-length")
         digest = answer.header("docker-content-digest")
-        if not (digest and length.isdecimal() and kind in MANIFEST_TYPES):
+        if not (digest and length.isdecimal() and int(length) and kind in MANIFEST_TYPES):
             manifest = self.manifest(target)
             return manifest.descriptor if manifest else None
         found = Descriptor(media_type=kind, digest=Digest(digest), size=int(length))
@@ -152,18 +156,28 @@ class RegistryStore:
         yield _Remote(self, blob)
 
     def tags(self) -> tuple[Tag, ...]:
-        """Give every tag, sorted; empty when the repository does not exist."""
-        path = f"/v2/{self.repository.path}/tags/list"
+        """Give every tag, sorted; empty when the repository does not exist.
+
+        A full last page may have been cut without a Link (ggcr's server): one more is asked for.
+        """
+        listing = f"/v2/{self.repository.path}/tags/list?n={_PAGE}"
         found: set[Tag] = set()
-        for page in self.client.pages(f"{path}?n={_PAGE}", scopes=self._scopes):
-            try:
-                found.update(_tags(page))
-                self.client.listed.add(self.repository.path)
-            except (ValueError, VersionError) as error:
-                raise PublishError(
-                    f"{self.name}: the list of tags can't be read: {error}"
-                ) from None
-        return tuple(sorted(found))
+        path = listing
+        while True:
+            pages = [self._tags(page) for page in self.client.pages(path, scopes=self._scopes)]
+            new = frozenset().union(*pages) - found
+            found |= new
+            if not new or len(pages[-1]) != _PAGE:
+                return tuple(sorted(found))
+            path = f"{listing}&last={pages[-1][-1]}"
+
+    def _tags(self, page: Response) -> tuple[Tag, ...]:
+        try:
+            found = _tags(page)
+        except (ValueError, VersionError) as error:
+            raise PublishError(f"{self.name}: the list of tags can't be read: {error}") from None
+        self.client.listed.add(self.repository.path)
+        return found
 
     def check_push(self) -> PushRight:
         """Open an upload and cancel it, where the repository exists; else only log in.

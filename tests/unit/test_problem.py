@@ -60,6 +60,7 @@ def test_what_helps_follows_the_retry_classes(response: Response, recovery: Reco
         (answer(429, retry_after="Fri, 02 Jan 2026 03:04:35 GMT"), 30.0),
         (answer(429, retry_after="Fri, 02 Jan 2026 03:00:00 GMT"), 0.0),
         (answer(429, retry_after="soon"), None),
+        (answer(429, retry_after="Fri, 02 Jan 99999999999999999999 03:04:05 GMT"), None),
         (answer(429, x_retry_after="1767323055"), 10.0),
         (answer(429, x_retry_after="12"), 12.0),
         (

@@ -198,3 +198,117 @@ def test_either_name_of_a_token_will_do(empty: str) -> None:
 
     with answering(registry) as server:
         assert store_at(server, ANN).tags() == (Tag("a"),)
+
+
+# --- lists of tags ---
+
+
+def named(count: int) -> list[str]:
+    return [f"t{number:05}" for number in range(count)]
+
+
+def test_a_list_that_is_cut_without_a_link_is_asked_for_its_rest() -> None:
+    every = named(2500)
+
+    def ggcr(asked: Asked) -> Answer:
+        query = parse_qs(urlsplit(asked.path).query)
+        rest = [name for name in every if name > query.get("last", [""])[0]]
+        return tags(*rest[: int(query["n"][0])])
+
+    with answering(ggcr) as server:
+        assert list(map(str, store_at(server).tags())) == every
+
+
+def test_a_server_that_lists_all_whatever_is_asked_is_asked_once_more_at_most() -> None:
+    with answering(lambda _asked: tags(*named(1000))) as server:
+        assert len(store_at(server).tags()) == 1000
+        assert len(server.asked) == 2
+
+
+# --- addresses that are none ---
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "http://host:99999/x", "http://host:port/x"])
+@pytest.mark.parametrize("where", ["Location", "Link", "WWW-Authenticate"])
+def test_an_address_that_is_none_is_told_in_one_line(address: str, where: str) -> None:
+    text = {
+        "Location": address,
+        "Link": f'<{address}>; rel="next"',
+        "WWW-Authenticate": f'Bearer realm="{address}"',
+    }
+    status = {"Location": 307, "Link": 200, "WWW-Authenticate": 401}
+    answer = Answer(status[where], tags("a").body, {**JSON, where: text[where]})
+    with answering(lambda _asked: answer) as server, pytest.raises(PublishError):
+        store_at(server).tags()
+
+
+# --- what a manifest is, where HEAD does not say it ---
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        Answer(405),
+        Answer(
+            200,
+            headers={
+                "Content-Type": MediaType.OCI_INDEX,
+                "Docker-Content-Digest": str(MANIFEST.digest),
+            },
+        ),
+    ],
+)
+def test_a_head_that_says_nothing_becomes_a_get(head: Answer) -> None:
+    full = Answer(200, MANIFEST.data, {"Content-Type": MediaType.OCI_INDEX})
+    with answering(lambda asked: head if asked.method == "HEAD" else full) as server:
+        assert store_at(server).head(V1) == MANIFEST.descriptor
+
+
+# --- uploads ---
+
+
+def test_an_upload_ends_where_the_least_chunk_is_larger_than_the_largest_request() -> None:
+    def answer(asked: Asked) -> Answer:
+        if len(asked.body) > 300_000:
+            return Answer(413)
+        return Answer(
+            202, b"", {"Location": "/v2/acme/web/blobs/uploads/1", "OCI-Chunk-Min-Length": "500000"}
+        )
+
+    data = bytes(1_000_000)
+    with answering(answer) as server:
+        with pytest.raises(PublishError, match="413"):
+            store_at(server).put_blob(blob_of(data), BytesBlob(data))
+        sizes = [len(asked.body) for asked in server.asked if asked.body]
+    assert sizes == [1_000_000, 1_000_000, 500_000]
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        Answer(401),
+        Answer(403, b"<Error>AccessDenied</Error>", {"Content-Type": "application/xml"}),
+        Answer(404, b"<html>404</html>", HTML),
+        Answer(405, b"<html>405</html>", HTML),
+        Answer(501),
+    ],
+)
+def test_an_upload_that_nobody_can_resume_begins_anew(refused: Answer) -> None:
+    broken = [Answer(503)]
+
+    def answer(asked: Asked) -> Answer:
+        match asked.method:
+            case "POST":
+                return Answer(202, b"", {"Location": "/v2/acme/web/blobs/uploads/1"})
+            case "GET":
+                return refused
+            case "HEAD":
+                return Answer(404)
+            case _:
+                return broken.pop() if broken else Answer(201)
+
+    with answering(answer) as server:
+        store_at(server).put_blob(blob_of(b"data"), BytesBlob(b"data"))
+        assert [asked.method for asked in server.asked] == [
+            "POST", "PUT", "GET", "HEAD", "POST", "PUT",
+        ]  # fmt: skip
