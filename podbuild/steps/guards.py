@@ -104,7 +104,7 @@ class ReleaseGuard:
         if self.overrides.backwards:
             return Ruling(verdict=Verdict.MOVE)
         published = self.published(order.destination.image)
-        if order.destination.required and current is not None:
+        if current is not None and order.destination in self._counted(order.destination.image):
             named = version_of(order.destination.store, current)
             published = replace(published, versions=published.versions | {*filter(None, (named,))})
         decided = version_guard(order.named, self.version, published)
@@ -120,10 +120,13 @@ class ReleaseGuard:
 
         Where all its registries are optional, they count.
         """
-        mine = [each for each in self._held if each.image == image]
-        counted = [each for each in mine if each.required] or mine
+        counted = self._counted(image)
         versions = (version for each in counted for version in self._held[each].values())
         return Published(versions=frozenset(versions), yanked=self.yanked)
+
+    def _counted(self, image: str) -> list[Destination]:
+        mine = [each for each in self._held if each.image == image]
+        return [each for each in mine if each.required] or mine
 
 
 @dataclass(frozen=True, kw_only=True)

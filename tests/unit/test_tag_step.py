@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from podbuild import labels
 from podbuild.cancel import Cancel
 from podbuild.errors import (
     BuildError,
@@ -22,7 +24,7 @@ from podbuild.errors import (
     PublishError,
 )
 from podbuild.journal import BEFORE, MOVED, SUPERSEDED, Binding, Journal, open_journal
-from podbuild.model import Descriptor, Digest, Manifest, Tag
+from podbuild.model import Descriptor, Digest, Manifest, MediaType, Tag
 from podbuild.retry import Retry
 from podbuild.steps import Destination
 from podbuild.steps.guards import Overrides, Readers, ReleaseGuard
@@ -616,6 +618,25 @@ def test_newer_release_in_between_keeps_latest(world: World, request_: str, mome
     for name in ("a", "b"):
         named = world.named(name)
         assert (named["latest"], named["1"], named["1.1.0"]) == ("2.0.0", NEW, NEW)
+
+
+@pytest.mark.parametrize("request_", ["head latest", "put latest", "put 1.1.0"])
+def test_newer_release_that_writes_no_version_tag_keeps_latest_too(
+    world: World, request_: str
+) -> None:
+    """With `release = ["{major}.{minor}", "latest"]` only the images tell their versions."""
+    store = world.stores["a"].inner
+    content = json.loads(make_index(store, amd64=make_image(store, b"newer")).data)
+    content["annotations"] = {labels.REVISION: "d" * 40, labels.VERSION: "2.0.0"}
+    newer = Manifest(MediaType.OCI_INDEX, json.dumps(content).encode())
+    move = partial(store.put_manifest, newer, Tag("latest"))
+    if request_ == "put latest":
+        world.stores["a"].after = once(request_, move)
+    else:
+        world.stores["a"].before = once(request_, move)
+    world.release()
+    assert store.named[Tag("latest")] == newer.digest
+    assert world.named("b")["latest"] == NEW
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
