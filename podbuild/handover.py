@@ -198,6 +198,8 @@ def read_handed_over(folders: Iterable[Path], plan: Plan, here: Binding) -> tupl
 
 
 def _read(folder: Path, plan: Plan, here: Binding) -> Iterator[Handed]:
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: no such folder", hint="--from names existing folders")
     try:
         state = read_journal(folder / NAME)
     except ConfigError as error:

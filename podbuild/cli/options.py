@@ -135,7 +135,7 @@ hand_over = option(
     "--from",
     "handed_over",
     multiple=True,
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=click.Path(path_type=Path),  # relative to -C, so looked for later
     metavar="DIR",
     help="Join what other machines built: their dist folders; repeatable.",
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -110,6 +110,17 @@ def test_a_join_without_one_platform_builds_nothing_and_ends(
     assert answer.code == 2
     assert "not staged: app linux/arm64" in answer.err
     assert not (shop.root / "dist" / "registry").exists()
+
+
+def test_a_join_looks_for_folders_where_it_is_told_to_work(fan_out: FanOut, tmp_path: Path) -> None:
+    shop = new_shop(tmp_path, HERE)
+    shutil.copytree(fan_out.dists[BOTH[0]], shop.root / "dist-one")
+    outside = replace(shop, root=tmp_path)
+    answer = outside("-C", "shop", "release", "v1.2.3", "--from", "dist-one")
+    assert "not staged: app linux/arm64" in answer.err  # so it has read what there is
+    missing = outside("-C", "shop", "release", "v1.2.3", "--from", "shop/dist-one")
+    assert missing.code == 2
+    assert "shop/dist-one: no such folder" in missing.err
 
 
 def test_a_join_refuses_another_commit_and_another_version(fan_out: FanOut, tmp_path: Path) -> None:

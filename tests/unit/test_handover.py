@@ -185,6 +185,13 @@ def test_a_folder_without_staging_is_refused(tmp_path: Path) -> None:
         Machine(tmp_path / "here").take(other.output)
 
 
+@pytest.mark.parametrize("name", ["missing", "file"])
+def test_what_is_no_folder_is_refused_as_such(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=f"/{name}: no such folder"):
+        Machine(tmp_path / "here").take(tmp_path / name)
+
+
 def test_two_images_for_one_job_are_refused(tmp_path: Path) -> None:
     one, two = Machine(tmp_path / "1"), Machine(tmp_path / "2")
     digests = [one.build(AMD64, b"one").digest, two.build(AMD64, b"two").digest]
