@@ -61,8 +61,7 @@ class Placer:
         """Remember that a tag names the image of its order, and what it left."""
         before = self.journal.manifest(BEFORE, order.key)
         if before is not None and order.kind is TagKind.MOVING:
-            left = f"{order.destination.key}@{before.digest}"
-            self.journal.record(SUPERSEDED, left, str(order.tag))
+            self.journal.record(SUPERSEDED, _left(order, before), str(order.tag))
         self.journal.record(MOVED, order.key, str(order.manifest.digest))
 
     def put(self, order: Order, manifest: Manifest) -> None:
@@ -179,6 +178,7 @@ class Placer:
         if ours:
             self.put(order, before)
             self.note(f"{order} went back to {before.digest}")
+            self.journal.forget(SUPERSEDED, _left(order, before))
         self.journal.forget(MOVED, order.key)
         self.journal.forget(BEFORE, order.key)
         return before.digest if ours else None
@@ -190,3 +190,8 @@ class Placer:
             corrected = tuple(self.give_way(order, placed) for order in tuple(placed))
             if not any(corrected):
                 return
+
+
+def _left(order: Order, before: Manifest) -> str:
+    """Name what a tag left, as the journal does."""
+    return f"{order.destination.key}@{before.digest}"

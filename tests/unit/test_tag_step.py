@@ -343,6 +343,7 @@ def test_failure_between_moving_tags_puts_them_back(world: World, request_: str)
         assert named[NEW] == NEW
     assert {"a:1.1.0", "b:1.1.0"} <= live(error)
     assert not {"a:latest", "b:latest", "a:1", "b:1"} & live(error)
+    assert not [*world.journal().items(SUPERSEDED)]  # or its grace would begin too early
     said = {str(tagged.order): tagged.outcome for tagged in world.left}
     assert {said[f"{name}:{NEW}"] for name in ("a", "b")} == {Outcome.MOVED}
     assert {said[f"a:{tag}"] for tag in MOVING} == {Outcome.UNDONE}
