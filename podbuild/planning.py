@@ -86,7 +86,7 @@ def plan_offline(services: Services, asked: Asked) -> Planned:
             request = replace(request, version=resolved.version)
             tag = resolved.tag or f"v{resolved.version}"
             previous = _previous(resolved.version, facts)
-    source = _source(facts, ci.branch)
+    source = _source(facts, ci)
     if asked.snapshot and not (source.branch and source.commit):
         raise ConfigError(
             "a snapshot needs a branch and a commit"
@@ -248,13 +248,13 @@ def refuse_conflicts(plan: Plan) -> None:
     )
 
 
-def _source(facts: Facts | NoFacts, ci_branch: str | None) -> Source:
+def _source(facts: Facts | NoFacts, ci: CiFacts) -> Source:
     if isinstance(facts, NoFacts):
-        return Source(branch=ci_branch)
+        return Source(branch=ci.branch)
     return Source(
         commit=facts.commit,
         created=facts.created,
-        branch=ci_branch or facts.branch,
+        branch=ci.branch_of(facts.commit) or facts.branch,
         dirty=bool(facts.dirty),
     )
 

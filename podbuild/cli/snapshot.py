@@ -22,9 +22,9 @@ from podbuild.cli.session import open_session
 def command(common: Common, flow: Flow, cancel_superseded: bool) -> None:
     """Release a branch push, tagged by [tags] branches.
 
-    Branch, commit and repository come from GitHub, GitLab, Forgejo, Gitea or Jenkins, else from
-    git. A branch's tag moves only to a commit that comes after the one it names; where a newer
-    one is out already, it is skipped, which is no failure.
+    Branch, commit and repository come from GitHub, GitLab, Forgejo, Gitea, Woodpecker or Jenkins,
+    else from git. A branch's tag moves only to a commit that comes after the one it names; where
+    a newer one is out already, it is skipped, which is no failure.
     """
     from podbuild.cli.asking import read_duration  # noqa: PLC0415  # lazily
 

@@ -8,23 +8,33 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class CiFacts:
-    """Empty or None: the system does not say, or there is none."""
+    """Empty or None: the system does not say, or there is none.
+
+    `request` is the name of a pull request whose job runs for the branch that it goes to.
+    """
 
     system: str = ""
     branch: str | None = None
+    request: str = ""
     tag: str | None = None
     commit: str = ""
     repository: str = ""  # such as acme/shop
 
+    def branch_of(self, checked_out: str) -> str | None:
+        """Give the branch that a commit is built for, as far as the system tells."""
+        return self.request if self.request and checked_out != self.commit else self.branch
+
 
 def ci_facts(environment: Mapping[str, str]) -> CiFacts:
-    """Read the variables of GitHub, Forgejo, Gitea, GitLab or Jenkins.
+    """Read the variables of GitHub, Forgejo, Gitea, GitLab, Woodpecker or Jenkins.
 
-    A pull request is never taken for the branch that it comes from: a fork may name its branch
-    `main` too.
+    A pull request is never taken for the branch that it comes from (a fork may name its branch
+    `main` too), nor for the one that it goes to.
     """
     if environment.get("GITHUB_ACTIONS") or environment.get("GITHUB_REF_NAME"):
         return _github(environment)
+    if environment.get("CI") == "woodpecker":
+        return _woodpecker(environment)
     if environment.get("GITLAB_CI") or environment.get("CI_COMMIT_SHA"):
         return _gitlab(environment)
     if environment.get("JENKINS_URL"):
@@ -47,20 +57,49 @@ def _github(environment: Mapping[str, str]) -> CiFacts:
     return CiFacts(
         system=system,
         branch=name if kind == "branch" else None,
+        request=_aimed_at_the_branch(environment),
         tag=name if kind in ("tag", "") else None,
         commit=environment.get("GITHUB_SHA", ""),
         repository=environment.get("GITHUB_REPOSITORY", ""),
     )
 
 
+def _aimed_at_the_branch(environment: Mapping[str, str]) -> str:
+    """Name a pull request whose job has the branch's name and rights, whatever it checks out.
+
+    https://docs.github.com/en/actions/reference/workflows-and-actions/events-that-trigger-workflows
+    """
+    if environment.get("GITHUB_EVENT_NAME") != "pull_request_target":
+        return ""
+    return f"pull/{environment.get('GITHUB_HEAD_REF', '')}"
+
+
 def _gitlab(environment: Mapping[str, str]) -> CiFacts:
     """https://docs.gitlab.com/ci/variables/predefined_variables/ ."""
+    request = environment.get("CI_MERGE_REQUEST_IID")
     return CiFacts(
         system="gitlab",
-        branch=environment.get("CI_COMMIT_BRANCH") or None,
+        branch=f"merge-requests/{request}"
+        if request
+        else environment.get("CI_COMMIT_BRANCH") or None,
         tag=environment.get("CI_COMMIT_TAG") or None,
         commit=environment.get("CI_COMMIT_SHA", ""),
         repository=environment.get("CI_PROJECT_PATH", ""),
+    )
+
+
+def _woodpecker(environment: Mapping[str, str]) -> CiFacts:
+    """Take the branch of a pull request for what it is: the one that it goes to.
+
+    https://woodpecker-ci.org/docs/usage/environment
+    """
+    request = environment.get("CI_COMMIT_PULL_REQUEST")
+    return CiFacts(
+        system="woodpecker",
+        branch=f"pull/{request}" if request else environment.get("CI_COMMIT_BRANCH") or None,
+        tag=environment.get("CI_COMMIT_TAG") or None,
+        commit=environment.get("CI_COMMIT_SHA", ""),
+        repository=environment.get("CI_REPO", ""),
     )
 
 

@@ -145,6 +145,23 @@ def test_the_release_before(version: str, tags: str, expected: str | None) -> No
             CiFacts(system="gitlab"),
         ),
         (
+            {"GITLAB_CI": "true", "CI_MERGE_REQUEST_IID": "3", "CI_COMMIT_SHA": HEAD},
+            CiFacts(system="gitlab", branch="merge-requests/3", commit=HEAD),
+        ),
+        (
+            {
+                "CI": "woodpecker",
+                "CI_COMMIT_SHA": HEAD,
+                "CI_COMMIT_BRANCH": "main",
+                "CI_REPO": "acme/shop",
+            },
+            CiFacts(system="woodpecker", branch="main", commit=HEAD, repository="acme/shop"),
+        ),
+        (
+            {"CI": "woodpecker", "CI_COMMIT_BRANCH": "main", "CI_COMMIT_PULL_REQUEST": "3"},
+            CiFacts(system="woodpecker", branch="pull/3"),
+        ),
+        (
             {"JENKINS_URL": "http://j", "GIT_BRANCH": "origin/main", "GIT_COMMIT": HEAD},
             CiFacts(system="jenkins", branch="main", commit=HEAD),
         ),
@@ -166,3 +183,18 @@ def test_a_pull_request_is_not_the_branch_it_comes_from() -> None:
         "GITHUB_HEAD_REF": "main",
     }
     assert ci_facts(environment).branch == "12/merge"
+
+
+def test_a_job_with_a_branchs_rights_is_the_branchs_only_at_its_own_commit() -> None:
+    found = ci_facts(
+        {
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_EVENT_NAME": "pull_request_target",
+            "GITHUB_REF_TYPE": "branch",
+            "GITHUB_REF_NAME": "main",
+            "GITHUB_HEAD_REF": "main",
+            "GITHUB_SHA": HEAD,
+        }
+    )
+    assert found.branch_of(HEAD) == "main"
+    assert found.branch_of("f" * 40) == "pull/main"
