@@ -96,7 +96,7 @@ class Journal:
                 self._save()
 
     def forget(self, section: str, key: str) -> None:
-        """Take one thing back (a tag that was undone)."""
+        """Take one thing back: a tag that was undone, a build that is to be done again."""
         with self._lock:
             if self._sections[section].pop(key, None) is not None:
                 self._save()

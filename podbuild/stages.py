@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from podbuild.equipment import Equipment, Making, open_staging
 from podbuild.handover import Handed, read_handed_over, restock, take_over, with_dirt
-from podbuild.journal import Journal, recorded_toolchain
+from podbuild.journal import BUILT, Journal, recorded_toolchain
 from podbuild.loading import load_images
 from podbuild.lock import Holder, Work
 from podbuild.making import assemble_images, build_images, staged_images
@@ -46,8 +46,8 @@ def build(services: Services, order: Order) -> Report:
 
     Raises BuildError, CredentialError, ToolError, ConfigError.
     """
-    asks = order.making.reuse and order.making.cache
-    with _told(services, order, _to_build if asks else _to_assemble) as (
+    reuses = order.making.reuse and order.making.cache
+    with _told(services, order, _to_build if reuses else _to_assemble) as (
         planned,
         recorder,
         _handed,
@@ -55,6 +55,8 @@ def build(services: Services, order: Order) -> Report:
         toolchain = toolchain_finder(services, recorder)
         binding = binding_of(planned.plan, toolchain().identity)
         journal = continued(services, planned.plan, binding)
+        for job in () if reuses else planned.plan.jobs:
+            journal.forget(BUILT, str(job))  # or nothing would be built that ever was
         equipment = replace(
             _equipment(services, order, planned, recorder, journal), toolchain=toolchain
         )

@@ -209,6 +209,20 @@ def test_a_release_of_one_platform_moves_no_tag_and_hands_over(
     assert not [tag for tag in tags if "index" in str(tag) or "arm64" in str(tag)]
 
 
+@pytest.mark.parametrize("option", ["--no-reuse", "--no-cache"])
+def test_build_makes_again_what_it_is_told_to_make_again(
+    option: str, fan_out: FanOut, tmp_path: Path
+) -> None:
+    shop = Shop(root=tmp_path / "shop", environment=fan_out.whole.environment)
+    shutil.copytree(fan_out.whole.root, shop.root, ignore=shutil.ignore_patterns("dist"))
+    build = ("build", "probe", "--platform", "linux/amd64", "--json")
+    for options, expected in (((), "reused"), ((option,), "built"), ((option,), "built")):
+        answer = done(shop(*build, *options))
+        ((_, origin),) = parts_of(answer, "probe").values()
+        assert origin == expected, options
+    assert list((shop.root / "dist" / "staging" / "blobs" / "sha256").iterdir())
+
+
 def test_build_needs_no_git_and_loads_into_local_storage(fan_out: FanOut, tmp_path: Path) -> None:
     shop = Shop(root=tmp_path / "shop", environment=fan_out.whole.environment)
     shutil.copytree(fan_out.whole.root, shop.root, ignore=shutil.ignore_patterns("dist", ".git"))
