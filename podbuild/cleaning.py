@@ -13,6 +13,7 @@ from podbuild.steps import Destination
 from podbuild.steps.chart import Place
 from podbuild.steps.cleanup import clean_superseded
 from podbuild.steps.removal import Cleaned
+from podbuild.store import RemovalKind
 from podbuild.store.removers import Removers
 from podbuild.superseded import Ledger
 
@@ -94,9 +95,9 @@ def remove_superseded(
 def removal_reports(repository: str, cleaned: Cleaned) -> tuple[RemovalReport, ...]:
     """Give what became of each item, for reports."""
     ended = (
-        ("removed", ((item, item.reason) for item in cleaned.removed)),
-        ("gone", ((item, "") for item in cleaned.gone)),
-        ("kept", cleaned.kept),
+        (RemovalKind.REMOVED, ((item, item.reason) for item in cleaned.removed)),
+        (RemovalKind.GONE, ((item, "") for item in cleaned.gone)),
+        (RemovalKind.KEPT, cleaned.kept),
     )
     return tuple(
         RemovalReport(

@@ -15,7 +15,7 @@ from podbuild.known import Results, jobs_to_do, recorded
 from podbuild.labels import inputs_of
 from podbuild.model import Manifest, Platform
 from podbuild.plan import Job
-from podbuild.report import JobMetrics, Origin, PlatformReport
+from podbuild.report import Origin, PlatformReport
 from podbuild.report.collect import size_of
 from podbuild.steps.assemble import Members
 from podbuild.steps.build import BuiltImage
@@ -259,9 +259,9 @@ def _tell(equipment: Equipment, made: Made) -> None:
     equipment.recorder.parts = {
         job: _part(equipment, made, each) for job, each in made.parts.items()
     }
-    equipment.recorder.metrics = tuple(
-        _metrics(each) for each in made.parts.values() if not each.reused
-    )
+    equipment.recorder.metrics = {
+        job: each.metrics for job, each in made.parts.items() if not each.reused
+    }
     for job, each in sorted(made.parts.items()):
         if each.reused:
             equipment.services.ui.info(f"{job}: {each.reason}")
@@ -278,22 +278,4 @@ def _part(equipment: Equipment, made: Made, built: BuiltImage) -> PlatformReport
         origin=other if built.reused else Origin.BUILT,
         reason=built.reason or "its inputs are new",
         log="" if built.reused else str(log.relative_to(equipment.services.config.output)),
-    )
-
-
-def _metrics(built: BuiltImage) -> JobMetrics:
-    cost = built.metrics
-    return JobMetrics(
-        image=built.job.image,
-        platform=built.job.platform,
-        seconds=cost.seconds,
-        cpu_seconds=cost.cpu_seconds or None,
-        peak_memory=cost.peak_memory * 1024 or None,
-        context_bytes=cost.context_bytes,
-        steps=cost.steps,
-        cached_steps=cost.cached_steps,
-        pulled_steps=cost.pulled_steps,
-        pushed_steps=cost.pushed_steps,
-        layer_bytes=cost.layer_bytes,
-        retries=cost.retries,
     )

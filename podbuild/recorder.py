@@ -16,7 +16,6 @@ from podbuild.plan.json import plan_json
 from podbuild.planning import Planned
 from podbuild.report import (
     Failure,
-    JobMetrics,
     Phase,
     PlatformReport,
     RemovalReport,
@@ -26,6 +25,7 @@ from podbuild.report.collect import Delivered, image_reports, result_of, target_
 from podbuild.report.write import write_plan, write_reports
 from podbuild.services import Services
 from podbuild.steps import Destination
+from podbuild.steps.cost import Metrics
 from podbuild.steps.orders import Moved, Tagged
 from podbuild.steps.publish import Progress, Published
 from podbuild.ui import Activity
@@ -40,7 +40,7 @@ class Recorder:
     engine: str = ""
     images: Mapping[str, Manifest] = field(default_factory=dict)
     parts: Mapping[Job, PlatformReport] = field(default_factory=dict)
-    metrics: tuple[JobMetrics, ...] = ()
+    metrics: Mapping[Job, Metrics] = field(default_factory=dict)
     removals: tuple[RemovalReport, ...] = ()
     incomplete: CleanupError | None = None  # the release stands, its cleanup does not
     _delivered: Delivered = field(default_factory=Delivered)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from podbuild.config import RegistryKind
 from podbuild.model import Digest, Platform, Tag
+from podbuild.plan import Job
+from podbuild.steps.cost import Metrics
+from podbuild.steps.orders import Outcome
+from podbuild.store import RemovalKind
 
 SCHEMA = 1  # of every JSON file here; a change that breaks readers raises it
 
@@ -31,15 +36,15 @@ class Origin(StrEnum):
 
 
 class TagOutcome(StrEnum):
-    """What became of a tag."""
+    """What became of a tag; also of one that was not to be moved."""
 
-    MOVED = "moved"
-    ALREADY = "already there"
+    MOVED = Outcome.MOVED.value
+    ALREADY = Outcome.ALREADY.value
     ADOPTED = "adopted"
-    SKIPPED = "skipped"
-    YIELDED = "left to a competing release"
-    UNDONE = "put back"
-    UNCERTAIN = "may have moved"  # the registry can't be asked any more
+    SKIPPED = Outcome.SKIPPED.value
+    YIELDED = Outcome.YIELDED.value
+    UNDONE = Outcome.UNDONE.value
+    UNCERTAIN = Outcome.UNCERTAIN.value
     UNTOUCHED = "not moved"  # the release ended before, or was not to move tags
     FAILED = "failed"
 
@@ -91,7 +96,7 @@ class TargetReport:
     """One image on one registry."""
 
     registry: str  # its name in the configuration
-    kind: str  # ghcr, dockerhub, oci or layout
+    kind: RegistryKind
     repository: str
     image: str
     required: bool = True
@@ -103,24 +108,6 @@ class TargetReport:
     def live(self) -> tuple[TagReport, ...]:
         """Give the tags that name this release's image now."""
         return tuple(tag for tag in self.tags if tag.outcome.is_live)
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobMetrics:
-    """What one build cost. None: not known."""
-
-    image: str
-    platform: Platform
-    seconds: float
-    cpu_seconds: float | None = None
-    peak_memory: int | None = None  # bytes
-    context_bytes: int | None = None
-    steps: int | None = None
-    cached_steps: int | None = None
-    pulled_steps: int = 0  # of the cached ones, from the registry's layer cache
-    pushed_steps: int = 0  # that were new to it
-    layer_bytes: int | None = None
-    retries: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +124,7 @@ class RemovalReport:
 
     repository: str
     what: str  # a tag or digest
-    outcome: str
+    outcome: RemovalKind
     reason: str = ""
 
 
@@ -168,7 +155,7 @@ class Report:
     engine: str = ""
     images: tuple[ImageReport, ...] = ()
     targets: tuple[TargetReport, ...] = ()
-    metrics: tuple[JobMetrics, ...] = ()
+    metrics: Mapping[Job, Metrics] = field(default_factory=dict, hash=False)  # of what was built
     phases: tuple[Phase, ...] = ()
     removed: tuple[RemovalReport, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -17,17 +17,9 @@ from podbuild.report import (
     TargetReport,
 )
 from podbuild.steps import Destination
-from podbuild.steps.tag import Outcome, Tagged
+from podbuild.steps.orders import Tagged
 from podbuild.tags import Decision, TagKind
 
-_OUTCOMES = {
-    Outcome.MOVED: TagOutcome.MOVED,
-    Outcome.ALREADY: TagOutcome.ALREADY,
-    Outcome.SKIPPED: TagOutcome.SKIPPED,
-    Outcome.YIELDED: TagOutcome.YIELDED,
-    Outcome.UNDONE: TagOutcome.UNDONE,
-    Outcome.UNCERTAIN: TagOutcome.UNCERTAIN,
-}
 _UNDECIDED = {
     Decision.SKIP: TagOutcome.SKIPPED,
     Decision.REFUSE: TagOutcome.FAILED,
@@ -72,7 +64,7 @@ def target_reports(plan: Plan, delivered: Delivered) -> tuple[TargetReport, ...]
     return tuple(
         TargetReport(
             registry=target.registry.name,
-            kind=target.registry.kind.value,
+            kind=target.registry.kind,
             repository=_name(target, stores.get(target.key)),
             image=target.image,
             required=target.registry.required,
@@ -149,7 +141,7 @@ def _tag(
             outcome=undone or TagOutcome.UNTOUCHED,
             reason=move.verdict.reason if undone else "",
         )
-    outcome = _OUTCOMES[tagged.outcome]
+    outcome = TagOutcome(tagged.outcome.value)
     if outcome is TagOutcome.ALREADY and move.kind is TagKind.VERSION:
         adopted = plan.image(target.image).adopted is not None
         outcome = TagOutcome.ADOPTED if adopted else outcome

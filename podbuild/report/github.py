@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from podbuild.config import RegistryKind
 from podbuild.model import JSONValue
 from podbuild.report import Report
 from podbuild.report.json_files import summary_json
@@ -17,7 +18,7 @@ MARGIN = 100_000  # for the other steps of the job
 
 _NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9_-]+")
 # Other tools' names for the digests on these kinds of registries (seed T034).
-_ALIASES = {"dockerhub": "docker_hub_digest", "ghcr": "ghcr_digest"}
+_ALIASES = {RegistryKind.DOCKERHUB: "docker_hub_digest", RegistryKind.GHCR: "ghcr_digest"}
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def outputs(report: Report) -> Mapping[str, str]:
 
 
 def _registry_digests(report: Report, digests: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    held: dict[tuple[str, str], dict[str, str]] = {}
+    held: dict[tuple[str, RegistryKind], dict[str, str]] = {}
     for target in report.targets:
         if not target.error and target.image in digests:
             here = held.setdefault((target.registry, target.kind), {})

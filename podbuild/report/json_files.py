@@ -6,7 +6,9 @@ import json
 from collections.abc import Iterator
 
 from podbuild.model import Digest, JSONValue, Platform
-from podbuild.report import SCHEMA, ImageReport, JobMetrics, Report, TargetReport
+from podbuild.plan import Job
+from podbuild.report import SCHEMA, ImageReport, Report, TargetReport
+from podbuild.steps.cost import Metrics
 from podbuild.ui.amounts import instant
 
 
@@ -50,7 +52,7 @@ def metadata(report: Report) -> dict[str, JSONValue]:
 
 def metrics_json(report: Report) -> str:
     """Give metrics.json: what each build cost, and the release as a whole (seconds, bytes)."""
-    jobs: list[JSONValue] = [_metrics(job) for job in report.metrics]
+    jobs: list[JSONValue] = [_metrics(job, cost) for job, cost in report.metrics.items()]
     phases: list[JSONValue] = [
         {"name": phase.name, "seconds": round(phase.seconds, 3)} for phase in report.phases
     ]
@@ -164,20 +166,20 @@ def _delivered(report: Report) -> Iterator[tuple[TargetReport, Digest]]:
             yield target, image.digest
 
 
-def _metrics(job: JobMetrics) -> JSONValue:
+def _metrics(job: Job, cost: Metrics) -> JSONValue:
     return {
         "image": job.image,
         "platform": str(job.platform),
-        "seconds": round(job.seconds, 3),
-        "cpu_seconds": None if job.cpu_seconds is None else round(job.cpu_seconds, 3),
-        "peak_memory": job.peak_memory,
-        "context_bytes": job.context_bytes,
-        "steps": job.steps,
-        "cached_steps": job.cached_steps,
-        "pulled_steps": job.pulled_steps,
-        "pushed_steps": job.pushed_steps,
-        "layer_bytes": job.layer_bytes,
-        "retries": job.retries,
+        "seconds": round(cost.seconds, 3),
+        "cpu_seconds": round(cost.cpu_seconds, 3) if cost.cpu_seconds else None,
+        "peak_memory": cost.peak_memory or None,
+        "context_bytes": cost.context_bytes,
+        "steps": cost.steps,
+        "cached_steps": cost.cached_steps,
+        "pulled_steps": cost.pulled_steps,
+        "pushed_steps": cost.pushed_steps,
+        "layer_bytes": cost.layer_bytes,
+        "retries": cost.retries,
     }
 
 

@@ -6,8 +6,10 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 
-from podbuild.report import ImageReport, JobMetrics, Origin, Report, Result, TagOutcome
+from podbuild.plan import Job
+from podbuild.report import ImageReport, Origin, Report, Result, TagOutcome
 from podbuild.report.text import run_line
+from podbuild.steps.cost import Metrics
 from podbuild.ui.amounts import duration, size
 from podbuild.ui.table import one_line
 
@@ -115,12 +117,11 @@ def _moved_nothing(report: Report) -> bool:
 
 
 def _images(report: Report) -> tuple[str, ...]:
-    metrics = {(job.image, job.platform): job for job in report.metrics}
     rows = []
     for image in report.images:
         for part in image.platforms:
-            job = metrics.get((image.name, part.platform))
-            cached = _cached(job) if job and job.steps else ""
+            cost = report.metrics.get(Job(image.name, part.platform))
+            cached = _cached(cost) if cost and cost.steps else ""
             change = "" if part.size_before is None else _change(part.size - part.size_before)
             rows.append(
                 (
@@ -139,9 +140,9 @@ def _images(report: Report) -> tuple[str, ...]:
     return (*table(header, rows), *(("", *lists) if lists else ()))
 
 
-def _cached(job: JobMetrics) -> str:
-    pulled = f" ({job.pulled_steps} pulled)" if job.pulled_steps else ""
-    return f"{job.cached_steps or 0}/{job.steps}{pulled}"
+def _cached(cost: Metrics) -> str:
+    pulled = f" ({cost.pulled_steps} pulled)" if cost.pulled_steps else ""
+    return f"{cost.cached_steps}/{cost.steps}{pulled}"
 
 
 def _index(image: ImageReport) -> str:
@@ -175,7 +176,7 @@ def _left_out(report: Report) -> tuple[str, ...]:
 
 def _removed(report: Report) -> tuple[str, ...]:
     rows = [
-        (code(gone.repository), code(gone.what), text(gone.outcome), text(gone.reason))
+        (code(gone.repository), code(gone.what), text(gone.outcome.value), text(gone.reason))
         for gone in report.removed
     ]
     lines = tuple(table(("repository", "superseded", "outcome", "reason"), rows))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from podbuild.config import RegistryKind
 from podbuild.model import Digest
 from podbuild.report import ImageReport, Origin, Report, Result, TagOutcome, TargetReport
 from podbuild.ui.amounts import duration, size
@@ -52,7 +53,7 @@ def run_line(report: Report) -> str:
     live = [target for target in report.targets if target.live]
     if not live:
         return ""
-    best = min(live, key=lambda target: target.kind == "layout")
+    best = min(live, key=lambda target: target.kind is RegistryKind.LAYOUT)
     return f"podman run --rm {shlex.quote(best.live[0].reference)}"
 
 
@@ -80,19 +81,20 @@ def _remarks(report: Report) -> Iterator[str]:
         yield f"{tag.reference} {tag.outcome}{reason}"
     for gone in report.removed:
         reason = f": {one_line(gone.reason)}" if gone.reason else ""
-        yield f"{gone.repository} {gone.what} {gone.outcome}{reason}"
+        yield f"{gone.repository} {gone.what} {gone.outcome.value}{reason}"
     yield from (f"warning: {one_line(warning)}" for warning in report.warnings)
 
 
 def _layer_cache(report: Report) -> Iterator[str]:
     """Say what the registry's layer cache gave, where there is one."""
+    costs = report.metrics.values()
     pulled, pushed = (
-        sum(job.pulled_steps for job in report.metrics),
-        sum(job.pushed_steps for job in report.metrics),
+        sum(cost.pulled_steps for cost in costs),
+        sum(cost.pushed_steps for cost in costs),
     )
     if pulled or pushed:
-        steps = sum(job.steps or 0 for job in report.metrics)
-        cached = sum(job.cached_steps or 0 for job in report.metrics)
+        steps = sum(cost.steps for cost in costs)
+        cached = sum(cost.cached_steps for cost in costs)
         yield f"layer cache: {cached} of {steps} steps cached, {pulled} pulled, {pushed} new"
 
 

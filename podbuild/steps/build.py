@@ -12,7 +12,8 @@ from podbuild.inputs import Recipe
 from podbuild.model import Manifest
 from podbuild.plan import Job
 from podbuild.schedule import run_all
-from podbuild.steps.building import Attempted, Metrics, Site, build, deliver, staged_image
+from podbuild.steps.building import Attempted, Site, build, deliver, staged_image
+from podbuild.steps.cost import Metrics
 from podbuild.steps.image import layer_bytes
 
 

@@ -21,6 +21,7 @@ from podbuild.model import Manifest, Tag
 from podbuild.plan import Job
 from podbuild.retry import Retry, Transient
 from podbuild.run import CommandError, Runner
+from podbuild.steps.cost import Cost, Metrics, measured, read_cost
 from podbuild.steps.failure import (
     explain,
     failed_by_cache,
@@ -30,7 +31,7 @@ from podbuild.steps.failure import (
 from podbuild.steps.image import check_platform, without_cache_names
 from podbuild.steps.job_cache import JobCache
 from podbuild.steps.mounts import carried_mounts
-from podbuild.steps.workplace import Cost, Workplace, measured, read_cost
+from podbuild.steps.workplace import Workplace
 from podbuild.store.staged import repository_name
 from podbuild.store.staging import StagingRegistry
 from podbuild.ui import Ui
@@ -41,31 +42,6 @@ T = TypeVar("T")
 _BLOCK_LINES = 2000  # of a job's output that are shown; its log has all
 _CACHED = re.compile(r"--> Using cache ")
 _STEP = re.compile(r"(?:\[\d+/\d+\] )?STEP \d+/\d+: ")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Metrics:
-    """What one job cost."""
-
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    peak_memory: int = 0  # KiB, of the largest process
-    context_bytes: int = 0
-    steps: int = 0
-    cached_steps: int = 0
-    pulled_steps: int = 0  # of the cached ones, from the registry's layer cache
-    pushed_steps: int = 0  # that the registry's layer cache did not have
-    layer_bytes: int = 0  # compressed, all layers of the image
-    retries: int = 0
-
-    def with_delivery(self, seconds: float, cost: Cost) -> Metrics:
-        """Add what it cost to bring the image from the engine's storage to staging."""
-        return replace(
-            self,
-            seconds=self.seconds + seconds,
-            cpu_seconds=self.cpu_seconds + cost.cpu_seconds,
-            peak_memory=max(self.peak_memory, cost.peak_memory),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,16 +10,14 @@ import fcntl
 import hashlib
 import os
 import shutil
-import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import IO
 
-from podbuild import measure
 from podbuild.cancel import Cancel
 from podbuild.config import Compression
 from podbuild.context import Views
@@ -68,14 +66,6 @@ class Surroundings:
     logins: Mapping[str, JSONValue] = field(repr=False)
     staging: Login
     authorities: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What a command cost: CPU seconds of all its processes, peak memory (KiB) of the largest."""
-
-    cpu_seconds: float = 0.0
-    peak_memory: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,20 +251,6 @@ def _configure(surroundings: Surroundings, run: Path) -> Mapping[str, str]:
     )
     write_certificates(files, surroundings.authorities)
     return engine_environment(surroundings.environment, surroundings.toolchain, files)
-
-
-def read_cost(report: Path) -> Cost:
-    """Read what `measured` wrote; zeros where the command was killed before."""
-    try:
-        cpu, memory = report.read_text().split()
-    except (FileNotFoundError, ValueError):
-        return Cost()
-    return Cost(cpu_seconds=float(cpu), peak_memory=int(memory))
-
-
-def measured(report: Path, argv: Sequence[str]) -> tuple[str, ...]:
-    """Give the argv that runs a command and writes its cost."""
-    return (sys.executable, "-I", "-S", str(measure.__file__), str(report), *argv)
 
 
 def _with_login(logins: Mapping[str, JSONValue], staging: Login) -> Mapping[str, JSONValue]:

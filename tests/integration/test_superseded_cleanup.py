@@ -18,6 +18,7 @@ from podbuild.plan import Plan
 from podbuild.relocate import Scope, plan_of
 from podbuild.services import Services
 from podbuild.steps.orders import Moved, Order, Outcome, Tagged
+from podbuild.store import RemovalKind
 from podbuild.store.layout import LayoutStore
 from podbuild.superseded import Ledger, record_superseded
 from podbuild.tags import NamedTag, TagKind
@@ -79,7 +80,7 @@ def clean(services: Services, *left: Manifest) -> int:
     record_superseded(services, journal, Moved(tags=(), failed={}))
     plan: Plan = plan_of(services, Scope())
     done = remove_superseded(services, plan, services.destinations(plan))
-    return sum(each.outcome == "removed" for each in done)
+    return sum(each.outcome is RemovalKind.REMOVED for each in done)
 
 
 def test_what_a_moving_tag_left_goes_once_and_is_struck_out(services: Services) -> None:

@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podbuild.config import RegistryKind
 from podbuild.context.own import OUTPUT_NAMES
 from podbuild.model import Digest, Platform, Tag
+from podbuild.plan import Job
 from podbuild.redact import Redactor
 from podbuild.report import (
     Failure,
     ImageReport,
-    JobMetrics,
     Origin,
     Phase,
     PlatformReport,
@@ -38,6 +39,8 @@ from podbuild.report.junit import junit_xml
 from podbuild.report.markdown import LIMIT, code, cut, summary_markdown, text
 from podbuild.report.text import report_text, run_line
 from podbuild.report.write import NAMES, write_plan, write_reports
+from podbuild.steps.cost import Metrics
+from podbuild.store import RemovalKind
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 AMD64 = Platform.parse("linux/amd64")
@@ -82,7 +85,7 @@ def target(registry: str, kind: str, repository: str, name: str, **settings: str
     error = settings.get("error", "")
     return TargetReport(
         registry=registry,
-        kind=kind,
+        kind=RegistryKind(kind),
         repository=repository,
         image=name,
         required=not error,
@@ -114,10 +117,8 @@ REPORT = Report(
         target("hub", "dockerhub", "docker.io/acme/web", "web"),
         target("hub", "dockerhub", "docker.io/acme/worker", "worker", error="503 for 2 minutes"),
     ),
-    metrics=(
-        JobMetrics(
-            image="web",
-            platform=ARM64,
+    metrics={
+        Job("web", ARM64): Metrics(
             seconds=12.3456,
             cpu_seconds=20.0,
             peak_memory=150_000_000,
@@ -129,9 +130,11 @@ REPORT = Report(
             layer_bytes=35_000_000,
             retries=1,
         ),
-    ),
+    },
     phases=(Phase(name="build", seconds=12.5), Phase(name="publish", seconds=3.25)),
-    removed=(RemovalReport(repository="ghcr.io/acme/web", what="sha256:ab", outcome="removed"),),
+    removed=(
+        RemovalReport(repository="ghcr.io/acme/web", what="sha256:ab", outcome=RemovalKind.REMOVED),
+    ),
     warnings=("the work tree has changes",),
     seconds=75.2,
     retries=1,
