@@ -140,7 +140,10 @@ def _entries(folder: Path, below: str, matcher: Matcher) -> Iterator[tuple[str, 
 def _behind_link(folder: Path, name: str, matcher: Matcher) -> Iterator[tuple[str, os.stat_result]]:
     """COPY follows a link that it is given, also to what is left out otherwise."""
     root = folder.resolve()
-    target = (folder / name).resolve()
+    try:
+        target = (folder / name).resolve()
+    except RuntimeError:  # it leads to itself; COPY takes it as it is
+        return
     if root not in target.parents or not target.exists():
         return
     inside = target.relative_to(root).as_posix()

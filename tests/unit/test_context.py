@@ -110,6 +110,15 @@ def test_a_link_to_a_file_that_is_left_out_brings_it_in(folder: Path) -> None:
     assert read(folder, "left").digest != before.digest
 
 
+def test_links_that_lead_nowhere_are_told_as_they_are(folder: Path) -> None:
+    for name, target in (("loop", "loop"), ("there", "back"), ("back", "there"), ("out", "../..")):
+        (folder / name).symlink_to(target)
+    before = read(folder)
+    (folder / "loop").unlink()
+    (folder / "loop").symlink_to("there")
+    assert read(folder).digest != before.digest
+
+
 def test_a_file_that_changes_during_a_run_is_read_again(folder: Path) -> None:
     contents = Contents()
     before = contents.of(folder, EVERYTHING)
