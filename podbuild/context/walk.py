@@ -66,6 +66,8 @@ class Contents:
                 if name == GIT:
                     has_git = True
                     continue
+                if stat.S_ISSOCK(facts.st_mode):
+                    continue  # no layer can hold one, so engines pass over it
                 line = self._describe(folder, name, facts, ahead.get(name))
                 total.update(f"{len(line)}:{line}".encode("utf-8", "surrogateescape"))
                 files += stat.S_ISREG(facts.st_mode)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +71,16 @@ def test_times_places_and_ignored_files_are_not_in_the_digest(folder: Path) -> N
     (folder / ".git").mkdir()
     moved = folder.rename(folder.with_name("elsewhere"))
     assert read(moved, "ignored", ".git") == before
+
+
+def test_a_server_that_runs_in_the_context_changes_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = read(folder)
+    monkeypatch.chdir(folder)  # the name of a socket has about a hundred characters at most
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("server.sock")
+        assert read(folder) == before
 
 
 def test_large_files_are_in_the_digest_by_their_names_and_bytes(folder: Path) -> None:
