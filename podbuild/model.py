@@ -27,6 +27,9 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _NAME = re.compile(
     r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
 )
+# distribution/reference, regexp.go: host names, IPv4 addresses, IPv6 addresses in brackets.
+_HOST_PART = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_HOST = re.compile(rf"({_HOST_PART}(?:\.{_HOST_PART})*|\[[a-fA-F0-9:.]+\])(?::([0-9]{{1,5}}))?")
 _PLATFORM_PART = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _MAX_NAME = 255
 
@@ -189,6 +192,11 @@ class Repository:
                 f"bad repository {text!r}",
                 hint="write it with its registry, such as ghcr.io/acme/web",
             )
+        if not _is_host(host):
+            raise ConfigError(
+                f"bad registry {host!r} in {text!r}",
+                hint="write it as host/name or host:port/name, without https://",
+            )
         if host in DOCKER_HUB_ALIASES:
             host = DOCKER_HUB
         if host == DOCKER_HUB and "/" not in path:
@@ -337,6 +345,25 @@ class Manifest:
         if not isinstance(value, list):  # read as empty, its parts would count as unreachable
             raise VerificationError(f"{self.digest} is not a manifest: {key!r} is no list")
         return tuple(map(Descriptor.from_json, value))
+
+
+def _is_host(text: str) -> bool:
+    """Tell whether this is a host name or address, with a port that can be one."""
+    found = _HOST.fullmatch(text)
+    return found is not None and int(found[2] or 1) in range(1, 65536) and _is_address(found[1])
+
+
+def _is_address(host: str) -> bool:
+    """Tell whether what stands in brackets is an IPv6 address; any other host will do."""
+    if not host.startswith("["):
+        return True
+    import ipaddress  # noqa: PLC0415  # hardly anybody writes one, and it takes 2 ms
+
+    try:
+        ipaddress.IPv6Address(host[1:-1])
+    except ValueError:
+        return False
+    return True
 
 
 def _is_size(value: int) -> bool:

@@ -45,6 +45,7 @@ words = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,6}", fullmatch=True)
 texts = st.text(
     st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="{}"), min_size=1
 ).filter(str.strip)
+hosts = st.from_regex(r"[a-z0-9]{1,6}(?:[.-][a-z0-9]{1,4})?", fullmatch=True)
 urls = names.map(lambda name: f"https://{name}.example.com/x?y=#z")
 paths = st.lists(names, min_size=1, max_size=3).map(lambda parts: ROOT.joinpath(*parts))
 seconds = st.integers(1, 10**6).map(float)
@@ -113,7 +114,7 @@ registries = st.builds(
     Registry,
     name=names,
     kind=st.sampled_from([RegistryKind.GHCR, RegistryKind.DOCKERHUB, RegistryKind.OCI]),
-    repository=names.map(lambda name: Template(f"{name}.example.com/{{project}}/{{image}}")),
+    repository=hosts.map(lambda name: Template(f"{name}.example.com/{{project}}/{{image}}")),
     required=st.booleans(),
     insecure=st.booleans(),
     api=st.none() | urls,

@@ -139,6 +139,7 @@ def test_variant_v8_is_no_variant_in_an_index_either() -> None:
         ("localhost/a", "localhost/a"),
         ("localhost:5000/a/b/c", "localhost:5000/a/b/c"),
         ("127.0.0.1:5000/x__y/z-w.v", "127.0.0.1:5000/x__y/z-w.v"),
+        ("[::1]:5000/acme/web", "[::1]:5000/acme/web"),
     ],
 )
 def test_repository_is_read_with_its_registry(text: str, written: str) -> None:
@@ -154,6 +155,18 @@ def test_repository_is_read_with_its_registry(text: str, written: str) -> None:
 def test_other_repositories_are_a_usage_error(text: str) -> None:
     with pytest.raises(ConfigError, match="bad repository"):
         Repository.parse(text)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["https:", "[::1", "[:::]:5000", "[a.b]", "r.example:99999", "r.example:0", "r.example:port",
+     "r.example:", "r..example", "-r.example", "user@r.example", "r.example?a", "a b.example",
+     "r_1.example", "r.example:٣"],
+)  # fmt: skip
+def test_registry_that_is_no_host_is_a_usage_error(host: str) -> None:
+    with pytest.raises(ConfigError, match="bad registry") as caught:
+        Repository.parse(f"{host}/acme/web")
+    assert "without https://" in caught.value.hint
 
 
 def test_reference_chooses_its_sign() -> None:
