@@ -218,6 +218,25 @@ WRONG = [
     (MINIMAL + "secrets = [{ id='a', env='A', file='b' }]", 4, "exactly one of env and file", ""),
     (MINIMAL + "secrets = [{ id='a', env='A' }, { id='a', env='B' }]", 4, "'a' is there twice", ""),
     (MINIMAL + "secrets = [{ env='A' }]", 4, "images.web.secrets[0]: id is missing", ""),
+    (
+        MINIMAL + "build-args = { V = '{env.A}' }\nsecrets = [{ id = 'a', env = 'A' }]",
+        4,
+        "build-args.V: A is a secret and would be readable in the image",
+        "type=secret",
+    ),
+    (
+        "[defaults]\nlabels = { v = 'x{env.GITHUB_TOKEN}' }\n" + MINIMAL,
+        2,
+        "defaults.labels.v: GITHUB_TOKEN is a secret",
+        "",
+    ),
+    (
+        MINIMAL + "annotations = { v = '{env.PODBUILD_HUB_TOKEN}' }\n"
+        "[registries.hub]\nrepository = 'a.b/c'",
+        4,
+        "annotations.v: PODBUILD_HUB_TOKEN is a secret",
+        "",
+    ),
     (MINIMAL + "build-args = { V = '{verison}' }", 4, "unknown placeholder {verison}", "{version}"),
     (MINIMAL + "build-args = { V = '{version' }", 4, "a single '{'", "{{"),
     (MINIMAL + "build-args = { 'A B' = 'x' }", 4, "'A B' is not the name of a variable", ""),
