@@ -32,7 +32,7 @@ from podbuild.steps.image import read_config
 from podbuild.steps.workplace import Surroundings as Place
 from podbuild.steps.workplace import Workplace, open_workplace
 from podbuild.store.pool import Pool
-from podbuild.store.staged import Listener, StagedRepository, Staging, repository_name
+from podbuild.store.staged import StagedRepository, Staging, repository_name
 from podbuild.store.staging import StagingRegistry
 from podbuild.toolchain import Choice, EngineKind, Toolchain, find
 from podbuild.ui import Streams, Ui
@@ -192,11 +192,10 @@ def opened(
     bench: Bench,
     *platforms: Platform,
     registries: RegistriesConf | None = None,
-    listener: Listener | None = None,
 ) -> Iterator[Open]:
     """Open a workplace as a release does."""
     pool = Pool(bench.folders.cache / "blobs")
-    with StagingRegistry(Staging(pool, listener)) as registry:
+    with StagingRegistry(Staging(pool)) as registry:
         place = Place(
             runner=replace(plain_runner(), cancel=bench.cancel),
             folders=bench.folders,

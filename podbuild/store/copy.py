@@ -12,14 +12,10 @@ from podbuild.store import Store
 from podbuild.store.blobs import BytesBlob, FileBlob
 from podbuild.store.registry import BlobsMissingError
 
+_AT_ONCE = 4  # blobs
 _SETTLING = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds between looks at what was just written
 _LOST_BLOBS = 3  # times that a registry may have lost blobs of one manifest
 _DEEPEST = 8  # indexes within indexes
-
-
-def missing_blobs(sink: Store, manifest: Manifest) -> tuple[Descriptor, ...]:
-    """Give the blobs of an image that a store does not hold."""
-    return tuple(blob for blob in manifest.blobs if not sink.has_blob(blob))
 
 
 def copy_blob(
@@ -79,7 +75,6 @@ def copy_image(
     manifest: Manifest,
     *,
     tag: Tag | None = None,
-    workers: int = 4,
     on_bytes: Callable[[int], None] = lambda _count: None,
 ) -> int:
     """Copy an image or index with all that it names; give how many blobs went out.
@@ -88,7 +83,7 @@ def copy_image(
     """
     every = descendants(source, manifest)
     blobs = {blob.digest: blob for each in every for blob in each.blobs}
-    with ThreadPoolExecutor(workers, thread_name_prefix="copy") as pool:
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="copy") as pool:
         copied = pool.map(lambda blob: copy_blob(source, sink, blob, on_bytes), blobs.values())
         count = sum(copied)
     for each in every:
@@ -128,6 +123,5 @@ __all__ = [
     "copy_image",
     "copy_manifest",
     "descendants",
-    "missing_blobs",
     "settled_head",
 ]

@@ -32,18 +32,6 @@ def repository_name(image: str) -> str:
     return f"image-{hashlib.sha256(image.encode()).hexdigest()[:12]}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Listener:
-    """Hears what arrives, in the server's threads: it must be quick and must not raise.
-
-    A blob is told as often as an engine delivers it or finds it here; a manifest's blobs come
-    before it.
-    """
-
-    on_blob: Callable[[str, Digest, int], None] = lambda _repository, _digest, _size: None
-    on_manifest: Callable[[str, Manifest], None] = lambda _repository, _manifest: None
-
-
 class Backing(Protocol):
     """What stands behind a repository of staging: a cache that engines read and fill.
 
@@ -66,9 +54,8 @@ class Staging:
     `failure` is why the pool could not take an upload (the disk is full).
     """
 
-    def __init__(self, pool: Pool, listener: Listener | None = None) -> None:
+    def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        self.listener = listener or Listener()
         self.failure: PodbuildError | None = None
         self._manifests: dict[Digest, Manifest] = {}
         self._tags: dict[str, dict[Tag, Digest]] = {}
@@ -87,12 +74,6 @@ class Staging:
         """Give one repository as a Store, in this process, without HTTP."""
         return StagedRepository(self, name)
 
-    @property
-    def repositories(self) -> tuple[str, ...]:
-        """Give the names of the repositories that have a tag."""
-        with self._lock:
-            return tuple(sorted(self._tags))
-
     def resolve(self, name: str, target: Tag | Digest) -> Digest | None:
         """Give the digest that a tag names here."""
         if isinstance(target, Digest):
@@ -107,20 +88,19 @@ class Staging:
         return found or self._from_pool(digest)
 
     def accept(self, name: str, manifest: Manifest, tag: Tag | None) -> None:
-        """Store a manifest and tell the listener."""
+        """Store a manifest, and point a tag at it."""
         self.pool.add(manifest.data)
         with self._lock:
             self._manifests[manifest.digest] = manifest
             if tag:
                 self._tags.setdefault(name, {})[tag] = manifest.digest
-        self.listener.on_manifest(name, manifest)
 
     def missing(self, manifest: Manifest) -> Descriptor | None:
         """Give the first part of a manifest that is not here."""
         for child in manifest.children:
             if self.manifest(child.digest) is None:
                 return child
-        return next((b for b in manifest.blobs if self.pool.size(b.digest) != b.size), None)
+        return next((each for each in manifest.blobs if not self.pool.holds(each)), None)
 
     def tags(self, name: str) -> tuple[Tag, ...]:
         """Give a repository's tags, sorted."""

@@ -71,7 +71,7 @@ class StagingHandler(BaseHTTPRequestHandler):
         self._answer(self._delete)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base's name
-        """Say nothing: what arrives is told by the listener."""
+        """Say nothing: engines say themselves what they deliver."""
 
     def version_string(self) -> str:
         """Give what the Server header says."""
@@ -154,7 +154,6 @@ class StagingHandler(BaseHTTPRequestHandler):
         if self.command == "HEAD":
             self._head(HTTPStatus.OK, size, headers)
             staged.pool.touch(digest)
-            staged.listener.on_blob(name, digest, size)
             return
         with staged.pool.path(digest).open("rb") as file:
             self._head(HTTPStatus.OK, size, headers)
@@ -194,10 +193,9 @@ class StagingHandler(BaseHTTPRequestHandler):
 
     def _mounted(self, name: str, digest: Digest) -> bool:
         """Known blobs are known to every repository, so mounting is only an answer."""
-        size = self.server.staged.pool.size(digest)
-        if size is None:
+        if self.server.staged.pool.size(digest) is None:
             return False
-        self._tell_blob(name, digest, size)
+        self._tell_blob(name, digest)
         return True
 
     def _patch(self, name: str, kind: str, item: str) -> None:
@@ -227,7 +225,7 @@ class StagingHandler(BaseHTTPRequestHandler):
             upload.finish(digest)
         finally:
             upload.discard()
-        self._tell_blob(name, digest, upload.size)
+        self._tell_blob(name, digest)
 
     def _put_manifest(self, name: str, item: str) -> None:
         target = target_of(item)
@@ -270,9 +268,8 @@ class StagingHandler(BaseHTTPRequestHandler):
         location = f"/v2/{name}/blobs/uploads/{token}"
         self._send(status, b"", {"Location": location, "Range": f"0-{max(0, size - 1)}"})
 
-    def _tell_blob(self, name: str, digest: Digest, size: int) -> None:
+    def _tell_blob(self, name: str, digest: Digest) -> None:
         self.server.staged.pool.touch(digest)
-        self.server.staged.listener.on_blob(name, digest, size)
         location = f"/v2/{name}/blobs/{digest}"
         headers = {"Location": location, "Docker-Content-Digest": str(digest)}
         self._send(HTTPStatus.CREATED, b"", headers)

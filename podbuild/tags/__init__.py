@@ -22,8 +22,6 @@ from podbuild.tags.names import (
     branch_tags,
     kind_of,
     owned_versions,
-    read_back,
-    read_range,
     release_tags,
     written_by_release,
 )
@@ -48,8 +46,6 @@ __all__ = [
     "immutable_guard",
     "kind_of",
     "owned_versions",
-    "read_back",
-    "read_range",
     "release_tags",
     "rollback_target",
     "sha_guard",

@@ -23,7 +23,7 @@ _PATTERNS = {
     "sha": r"[0-9a-f]{7}",
     "branch": r"[A-Za-z0-9_.-]+",
 }
-_NUMBERS = frozenset({"major", "minor", "patch"})
+_NUMBERS = ("major", "minor", "patch")
 
 
 class TagKind(StrEnum):
@@ -40,7 +40,7 @@ def kind_of(template: Template) -> TagKind:
     >>> kind_of(Template("{major}.{minor}"))
     <TagKind.MOVING: 'moving'>
     """
-    if "version" in template.names or template.names >= _NUMBERS:
+    if "version" in template.names or template.names.issuperset(_NUMBERS):
         return TagKind.VERSION
     return TagKind.SHA if "sha" in template.names else TagKind.MOVING
 
@@ -161,7 +161,12 @@ class Reader:
         return found.groupdict() if found else None
 
     def version(self, tag: Tag) -> Version | None:
-        """Give the version that this tag was written for; None where it is not of this template."""
+        """Give the version that this tag was written for; None where it is not of this template.
+
+        >>> alpine = Reader(Template("{version}-alpine"), Placeholders(project="p"))
+        >>> str(alpine.version(Tag("1.2.3-alpine")))
+        '1.2.3'
+        """
         groups = self.groups(tag)
         if groups is None or kind_of(self.template) is not TagKind.VERSION:
             return None
@@ -180,24 +185,7 @@ class Reader:
         groups = self.groups(tag)
         if groups is None or kind_of(self.template) is not TagKind.MOVING:
             return None
-        return Range(*(int(groups[name]) if name in groups else None for name in _ORDER))
-
-
-_ORDER = ("major", "minor", "patch")
-
-
-def read_back(template: Template, tag: Tag, values: Placeholders) -> Version | None:
-    """Give the version that a tag of this template was written for.
-
-    >>> str(read_back(Template("{version}-alpine"), Tag("1.2.3-alpine"), Placeholders(project="p")))
-    '1.2.3'
-    """
-    return Reader(template, values).version(tag)
-
-
-def read_range(template: Template, tag: Tag, values: Placeholders) -> Range | None:
-    """Give the range of a moving tag of this template."""
-    return Reader(template, values).range(tag)
+        return Range(*(int(groups[name]) if name in groups else None for name in _NUMBERS))
 
 
 def owned_versions(

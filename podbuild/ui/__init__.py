@@ -107,12 +107,12 @@ class Ui:
             yield doing
 
     @contextmanager
-    def transfer(self, title: str, total: int = 0) -> Iterator[Activity]:
+    def transfer(self, title: str) -> Iterator[Activity]:
         """Count bytes: live on a terminal, one line at the end everywhere.
 
-        `total` (bytes, 0: not known) can grow with `expect`; `advance` counts what went out.
+        `expect` tells of bytes that will go out, `advance` of those that did.
         """
-        activity = Activity(Kind.TRANSFER, self._one_line(title), total=total, clock=self._clock)
+        activity = Activity(Kind.TRANSFER, self._one_line(title), clock=self._clock)
         ended = "stopped after"
         try:
             with shown(self._screen, activity):

@@ -27,7 +27,7 @@ class Activity:
     """Something under way: for how long, and how many bytes of how many. Thread-safe."""
 
     def __init__(
-        self, kind: Kind, title: str, *, total: int = 0, clock: Callable[[], float] = time.monotonic
+        self, kind: Kind, title: str, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.kind = kind
         self.title = title
@@ -36,7 +36,7 @@ class Activity:
         self._began = self._latest = clock()
         self._lock = threading.Lock()
         self._moved = 0
-        self._total = total
+        self._total = 0
 
     def advance(self, count: int) -> None:
         """Count bytes that went out; negative ones have to go again."""

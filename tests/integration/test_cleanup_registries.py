@@ -13,7 +13,7 @@ from podbuild.config.model import PruneRule, Retention
 from podbuild.model import Digest, Platform, Tag
 from podbuild.retention import Policy, prune_policy
 from podbuild.steps.cleanup import clean_superseded, plan_repository, prune_repository
-from podbuild.tags import read_back
+from podbuild.tags import Reader
 from podbuild.template import Placeholders, Template
 from tests.cleaning import Scene, platforms, scene
 
@@ -41,7 +41,7 @@ def versioned(scene: Scene) -> Policy:
     return prune_policy(
         Retention(prune=(rule,)),
         scene.clock.now,
-        version_of=lambda tag: read_back(Template("{version}"), tag, Placeholders(project="shop")),
+        version_of=Reader(Template("{version}"), Placeholders(project="shop")).version,
     )
 
 

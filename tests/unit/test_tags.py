@@ -26,8 +26,6 @@ from podbuild.tags import (
     immutable_guard,
     kind_of,
     owned_versions,
-    read_back,
-    read_range,
     release_tags,
     rollback_target,
     sha_guard,
@@ -152,7 +150,7 @@ def test_the_tags_of_a_branch(branch: str | None, expected: list[str]) -> None:
 def test_tags_are_read_back_through_their_template(
     template: str, tag: str, version: str | None
 ) -> None:
-    found = read_back(Template(template), Tag(tag), values())
+    found = Reader(Template(template), values()).version(Tag(tag))
     assert (None if found is None else str(found)) == version
 
 
@@ -169,7 +167,7 @@ def test_tags_are_read_back_through_their_template(
 def test_moving_tags_are_read_back_as_ranges(
     template: str, tag: str, expected: Range | None
 ) -> None:
-    assert read_range(Template(template), Tag(tag), values()) == expected
+    assert Reader(Template(template), values()).range(Tag(tag)) == expected
 
 
 def test_the_most_specific_template_of_a_repository_wrote_the_tag() -> None:
@@ -285,7 +283,7 @@ any_version = st.builds(
 @given(templates, any_version)
 def test_reading_back_inverts_writing(text: str, version: Version) -> None:
     named = release_tags([Template(text)], values(str(version)))
-    assert [read_back(Template(text), each.tag, values()) for each in named] == [version]
+    assert [Reader(Template(text), values()).version(each.tag) for each in named] == [version]
 
 
 @given(any_version)
