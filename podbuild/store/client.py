@@ -218,8 +218,10 @@ class RegistryClient:
         """Give the error for an answer; Transient where another try may help."""
         host = self.endpoint.host
         problem = read_problem(answer)
-        where = f"{host}: {answer.method} {urlsplit(answer.url).path}"
-        if answer.status in (401, 403) and problem.recovery is Recovery.NONE and not answer.is_html:
+        own, place = self.is_own(answer.url), urlsplit(answer.url)
+        where = f"{host}: {answer.method} {'' if own else place.netloc}{place.path}"
+        refused = answer.status in (401, 403) and problem.recovery is Recovery.NONE
+        if refused and own and not answer.is_html:  # storage elsewhere never saw the login
             return self._auth.refused(answer)
         if answer.status in _REDIRECTS:
             return RegistryError(

@@ -31,6 +31,7 @@ from podbuild.store.problem import ERROR_CAP, Response
 from podbuild.store.trust import read_authorities, tls_context
 
 USER_AGENT = f"podbuild/{__version__}"
+_PROXY_HINT = "check http_proxy and https_proxy, or name the registry in no_proxy"
 _LISTS = frozenset({"link", "www-authenticate"})  # servers write each entry as a header
 
 
@@ -88,7 +89,7 @@ class Http:
     @contextmanager
     def stream(self, call: Call) -> Iterator[tuple[Response, Iterator[bytes]]]:
         """Give the answer's head, and its body in pieces while the block runs."""
-        with _translated(call):
+        with _translated(call, self._network.proxy_host(call.url)):
             answer = self._open(call)
         try:
             head = Response(
@@ -194,17 +195,17 @@ class _Adapter(HTTPAdapter):
 
 
 @contextmanager
-def _translated(call: Call) -> Iterator[None]:
-    """Turn what requests and urllib3 raise into ours."""
+def _translated(call: Call, proxy: str = "") -> Iterator[None]:
+    """Turn what requests and urllib3 raise into ours; `proxy` stands in the way, if any does."""
     try:
         yield
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        raise _failure(call, error) from error
+        raise _failure(call, error, proxy) from error
     except ValueError as error:  # bad URLs, some of them outside requests' own errors
         raise PublishError(f"{_where(call)}: {error}") from error
 
 
-def _failure(call: Call, error: Exception) -> Exception:
+def _failure(call: Call, error: Exception, proxy: str) -> Exception:
     chain = tuple(_chain(error))
     where = _where(call)
     for cause in chain:
@@ -222,17 +223,17 @@ def _failure(call: Call, error: Exception) -> Exception:
                 hint="a registry with plain HTTP needs insecure = true in its section",
             )
         if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME:
-            return PublishError(f"{where}: no such host", hint="check the registry's name")
+            named = f"the proxy {proxy}: " if proxy else ""
+            hint = _PROXY_HINT if proxy else "check the registry's name"
+            return PublishError(f"{where}: {named}no such host", hint=hint)
     if isinstance(error, (InvalidURL, InvalidSchema, LocationValueError)):
         return PublishError(f"{where}: {error}")
     last = chain[-1]
     reason = getattr(last, "strerror", None) or str(last) or type(last).__name__
     unheard = any(isinstance(cause, (ConnectTimeoutError, NewConnectionError)) for cause in chain)
-    return (Unreachable if unheard else Transient)(
-        PublishError(
-            f"{where}: {_lower(reason)}", hint="check that the registry is up and can be reached"
-        )
-    )
+    said = f"{_lower(reason)}{f', through the proxy {proxy}' if proxy else ''}"
+    hint = _PROXY_HINT if proxy else "check that the registry is up and can be reached"
+    return (Unreachable if unheard else Transient)(PublishError(f"{where}: {said}", hint=hint))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -57,6 +57,11 @@ class Network:
             return {}
         return self.proxies
 
+    def proxy_host(self, url: str) -> str:
+        """Give the proxy for this URL, for messages: without the login in it; empty for none."""
+        proxy = self.proxy_for(url).get(urlsplit(url).scheme, "")
+        return proxy.rpartition("://")[2].rpartition("@")[2].rstrip("/")
+
 
 def is_loopback(host: str) -> bool:
     """Tell whether a host name or address is this machine's own."""

@@ -13,13 +13,13 @@ from podbuild.model import Digest, Manifest, MediaType, Repository, Tag
 from podbuild.store import PushRight
 from podbuild.store.blobs import BytesBlob
 from podbuild.store.challenge import Scope
-from podbuild.store.client import Conduct, Endpoint, RegistryClient
+from podbuild.store.client import Conduct, Endpoint, Network, RegistryClient
 from podbuild.store.registry import RegistryStore
 from podbuild.store.remove_oci import delete
 from podbuild.store.secret import Credential
 from tests.fakes.answering import Answer, Answering, Asked, answering
 from tests.images import blob_of
-from tests.registries import AT_ONCE, IN_TESTS
+from tests.registries import AT_ONCE, IN_TESTS, free_port
 
 MANIFEST = Manifest(
     MediaType.OCI_INDEX,
@@ -312,3 +312,32 @@ def test_an_upload_that_nobody_can_resume_begins_anew(refused: Answer) -> None:
         assert [asked.method for asked in server.asked] == [
             "POST", "PUT", "GET", "HEAD", "POST", "PUT",
         ]  # fmt: skip
+
+
+# --- others than the registry that answer ---
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_storage_that_refuses_says_nothing_of_the_login(status: int) -> None:
+    expired = Answer(status, b"<Error>expired</Error>", {"Content-Type": "application/xml"})
+    with answering(lambda _asked: expired) as storage:
+        moved = Answer(307, b"", {"Location": f"http://{storage.host}/bucket/blob"})
+        with answering(lambda _asked: moved) as server:
+            store = store_at(server, ANN)
+            with pytest.raises(PublishError, match=f"{storage.host}/bucket/blob: {status}"):
+                store.has_blob(blob_of(b"data"))
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_fails_is_named_without_its_login(scheme: str) -> None:
+    proxy = f"127.0.0.1:{free_port()}"
+    client = RegistryClient(
+        Endpoint(host="r.invalid", insecure=scheme == "http"),
+        conduct=Conduct(retry=AT_ONCE),
+        network=Network(
+            proxies={scheme: f"http://ann:secret@{proxy}/"}, timeouts=IN_TESTS.timeouts
+        ),
+    )
+    with pytest.raises(PublishError, match=f"refused, through the proxy {proxy}$") as caught:
+        RegistryStore(client, Repository("r.invalid", "acme/web")).tags()
+    assert "no_proxy" in caught.value.hint
