@@ -65,7 +65,6 @@ class PlatformReport:
     origin: Origin = Origin.BUILT
     reason: str = ""  # why it was built or re-used
     log: str = ""  # its log file, relative to the output folder
-    size_before: int | None = None  # of the previous release
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -122,20 +122,18 @@ def _images(report: Report) -> tuple[str, ...]:
         for part in image.platforms:
             cost = report.metrics.get(Job(image.name, part.platform))
             cached = _cached(cost) if cost and cost.steps else ""
-            change = "" if part.size_before is None else _change(part.size - part.size_before)
             rows.append(
                 (
                     text(image.name),
                     text(str(part.platform)),
                     code(str(part.digest)),
                     size(part.size),
-                    change,
                     duration(part.seconds) if part.origin is Origin.BUILT else "",
                     cached,
                     text(f"{part.origin}{': ' if part.reason else ''}{part.reason}"),
                 )
             )
-    header = ("image", "platform", "digest", "size", "Δ", "time", "cached", "origin")
+    header = ("image", "platform", "digest", "size", "time", "cached", "origin")
     lists = [_index(image) for image in report.images if image.is_index and image.digest]
     return (*table(header, rows), *(("", *lists) if lists else ()))
 
@@ -147,10 +145,6 @@ def _cached(cost: Metrics) -> str:
 
 def _index(image: ImageReport) -> str:
     return f"- {text(image.name)}: index {code(str(image.digest))}"
-
-
-def _change(difference: int) -> str:
-    return f"+{size(difference)}" if difference > 0 else size(difference)
 
 
 def _targets(report: Report) -> tuple[str, ...]:

@@ -19,18 +19,6 @@ from podbuild.report.json_files import artifacts_json, digests_txt, metadata_jso
 from podbuild.report.junit import junit_xml
 from podbuild.report.markdown import LIMIT, cut, summary_markdown
 
-# Everything that podbuild's reports put into the output folder.
-NAMES = (
-    "plan.json",
-    "artifacts.json",
-    "metadata.json",
-    "metrics.json",
-    "digests.txt",
-    "summary.md",
-    "podbuild.env",
-    "logs/junit.xml",
-)
-
 
 @dataclass(frozen=True)
 class Written:
