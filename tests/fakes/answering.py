@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.registries import Authority
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,13 @@ class Answering:
 
 
 @contextmanager
-def answering(handler: Handler) -> Iterator[Answering]:
-    """Run a server while the block runs."""
+def answering(handler: Handler, *, authority: Authority | None = None) -> Iterator[Answering]:
+    """Run a server while the block runs; an `authority` makes it speak TLS."""
     server = _Server(("127.0.0.1", 0), _Handler)
+    if authority:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(authority.certificate, authority.key)
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.handler = handler
     server.asked = []
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)

@@ -19,7 +19,7 @@ from podbuild.store.remove_oci import delete
 from podbuild.store.secret import Credential
 from tests.fakes.answering import Answer, Answering, Asked, answering
 from tests.images import blob_of
-from tests.registries import AT_ONCE, IN_TESTS, free_port
+from tests.registries import AT_ONCE, IN_TESTS, Authority, free_port, make_authority
 
 MANIFEST = Manifest(
     MediaType.OCI_INDEX,
@@ -341,3 +341,62 @@ def test_a_proxy_that_fails_is_named_without_its_login(scheme: str) -> None:
     with pytest.raises(PublishError, match=f"refused, through the proxy {proxy}$") as caught:
         RegistryStore(client, Repository("r.invalid", "acme/web")).tags()
     assert "no_proxy" in caught.value.hint
+
+
+# --- TLS that ends at a proxy, which the registry does not know of ---
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return make_authority(tmp_path_factory.mktemp("authority"))
+
+
+def over_tls(server: Answering, authority: Authority) -> RegistryStore:
+    endpoint = Endpoint(host=server.host, ca=authority.ca)
+    client = RegistryClient(endpoint, ANN, conduct=Conduct(retry=AT_ONCE), network=IN_TESTS)
+    return RegistryStore(client, Repository(server.host, "acme/web"))
+
+
+def test_addresses_that_name_the_registry_without_tls_are_used_with_it(
+    authority: Authority,
+) -> None:
+    def registry(asked: Asked) -> Answer:
+        plain = f"http://{asked.headers['host']}/v2/acme/web"
+        if asked.headers.get("authorization") != f"Basic {ANN.basic}":
+            return Answer(401, b"", {"WWW-Authenticate": 'Basic realm="r"'})
+        if asked.method == "POST":
+            return Answer(202, b"", {"Location": f"{plain}/blobs/uploads/1"})
+        if asked.method == "PUT":
+            return Answer(201)
+        if "last=a" in asked.path:
+            return tags("b")
+        link = f'<{plain}/tags/list?last=a>; rel="next"'
+        return Answer(200, tags("a").body, {**JSON, "Link": link})
+
+    with answering(registry, authority=authority) as server:
+        store = over_tls(server, authority)
+        store.put_blob(blob_of(b"data"), BytesBlob(b"data"))
+        assert store.tags() == (Tag("a"), Tag("b"))
+
+
+def test_nothing_is_fetched_elsewhere_without_tls(authority: Authority) -> None:
+    with answering(lambda _asked: Answer(200, b"data")) as plain:
+        moved = Answer(307, b"", {"Location": f"http://localhost:{plain.host.split(':')[1]}/b"})
+        with (
+            answering(lambda _asked: moved, authority=authority) as server,
+            over_tls(server, authority).blob(blob_of(b"data")) as content,
+            pytest.raises(PublishError, match="without TLS"),
+        ):
+            tuple(content.chunks())
+        assert plain.asked == []
+
+
+def test_a_registry_may_be_an_ipv6_address() -> None:
+    host = "[2001:db8::1]:5000"
+    with answering(lambda _asked: tags("a")) as proxy:  # so that the test needs no IPv6
+        way = Network(proxies={"http": f"http://{proxy.host}"}, timeouts=IN_TESTS.timeouts)
+        client = RegistryClient(Endpoint(host=host, insecure=True), network=way)
+        assert RegistryStore(client, Repository(host, "acme/web")).tags() == (Tag("a"),)
+        (asked,) = proxy.asked
+    assert asked.path == f"http://{host}/v2/acme/web/tags/list?n=1000"
+    assert asked.headers["host"] == host
