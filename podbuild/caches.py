@@ -36,16 +36,16 @@ class Item:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hands:
+class NamespaceFiles:
     """How files of other ids are measured and removed: inside the user's namespace."""
 
     measure: Callable[[Sequence[Path]], Mapping[Path, int]]  # bytes on the disk
     remove: Callable[[Path], None]
 
 
-def survey(folders: Folders, hands: Hands) -> tuple[Item, ...]:
+def survey(folders: Folders, inside: NamespaceFiles) -> tuple[Item, ...]:
     """Give everything that the cache holds."""
-    return (*_blobs(folders.cache), *_downloads(folders.cache), *_foreign(folders.cache, hands))
+    return (*_blobs(folders.cache), *_downloads(folders.cache), *_foreign(folders.cache, inside))
 
 
 def surplus(items: Iterable[Item], keep: int) -> tuple[Item, ...]:
@@ -64,7 +64,7 @@ def surplus(items: Iterable[Item], keep: int) -> tuple[Item, ...]:
     return tuple(reversed(gone))
 
 
-def remove(folders: Folders, items: Iterable[Item], hands: Hands) -> tuple[Item, ...]:
+def remove(folders: Folders, items: Iterable[Item], inside: NamespaceFiles) -> tuple[Item, ...]:
     """Remove items and give those that are gone; what a run holds stays."""
     wanted = tuple(items)
     gone: set[Item] = set()
@@ -77,9 +77,9 @@ def remove(folders: Folders, items: Iterable[Item], hands: Hands) -> tuple[Item,
     with _idle(folders.cache / "runs") as idle:
         mounts = {each for each in wanted if each.kind is Kind.MOUNTS and idle}
         for item in mounts:
-            hands.remove(item.path)
+            inside.remove(item.path)
     storages = {each for each in wanted if each.kind is Kind.STORAGE}
-    gone |= files | mounts | {*_emptied(storages, hands)}
+    gone |= files | mounts | {*_emptied(storages, inside)}
     return tuple(each for each in wanted if each in gone)
 
 
@@ -104,7 +104,7 @@ def _files(kind: Kind, paths: Iterable[Path]) -> Iterator[Item]:
             yield Item(kind=kind, path=path, size=facts.st_blocks * 512, used=facts.st_mtime)
 
 
-def _foreign(cache: Path, hands: Hands) -> Iterator[Item]:
+def _foreign(cache: Path, inside: NamespaceFiles) -> Iterator[Item]:
     """Give storages and mounts, whose files belong to other ids."""
     found = {
         Kind.STORAGE: [
@@ -118,7 +118,7 @@ def _foreign(cache: Path, hands: Hands) -> Iterator[Item]:
         ],
     }
     every = [path for paths in found.values() for path in paths]
-    sizes = hands.measure(every) if every else {}
+    sizes = inside.measure(every) if every else {}
     for kind, paths in found.items():
         for path in paths:
             yield Item(kind=kind, path=path, size=sizes.get(path, 0), used=_used(path))
@@ -138,7 +138,7 @@ def _entries(folder: Path) -> Collection[Path]:
         return ()
 
 
-def _emptied(storages: Iterable[Item], hands: Hands) -> Iterator[Item]:
+def _emptied(storages: Iterable[Item], inside: NamespaceFiles) -> Iterator[Item]:
     """Empty the storages that nobody uses; the lease stays, as a run may be waiting for it."""
     for item in storages:
         with (item.path / LEASE).open("ab") as lease:
@@ -146,7 +146,7 @@ def _emptied(storages: Iterable[Item], hands: Hands) -> Iterator[Item]:
                 continue
             for path in _entries(item.path):
                 if path.name != LEASE:
-                    hands.remove(path)
+                    inside.remove(path)
             yield item
 
 

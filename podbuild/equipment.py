@@ -32,8 +32,7 @@ from podbuild.steps.build import Built, BuiltImage, Work, build_all
 from podbuild.steps.building import Site
 from podbuild.steps.job_cache import JobCache
 from podbuild.steps.pins import Pinner, place_of, repositories_of
-from podbuild.steps.workplace import Surroundings as Ground
-from podbuild.steps.workplace import Workplace, open_workplace
+from podbuild.steps.workplace import Setup, Workplace, open_workplace
 from podbuild.store import Store
 from podbuild.store.client import Endpoint
 from podbuild.store.fallback import FallbackStore
@@ -253,7 +252,7 @@ class Engines:
         known = by_host(services.config)
         names = {host: registry.name for host, registry in known.items()}
         serving = [known[host] for host in {each.host for each in repositories} if host in known]
-        ground = Ground(
+        setup = Setup(
             runner=services.runner,
             folders=services.folders,
             toolchain=equipment.toolchain(),
@@ -265,7 +264,7 @@ class Engines:
             staging=self._staging.login,
             authorities=tuple(sorted({each.ca for each in serving if each.ca is not None})),
         )
-        return self._stack.enter_context(open_workplace(ground))
+        return self._stack.enter_context(open_workplace(setup))
 
 
 def _may_be_built(plan: Plan, missing: Collection[Job]) -> tuple[PlannedImage, ...]:

@@ -29,8 +29,7 @@ from podbuild.git import (
 )
 from podbuild.journal import recorded_tags
 from podbuild.model import Digest, Tag
-from podbuild.plan import Facts as Held
-from podbuild.plan import Plan, Request, Source, TagMove, Target, decide_tags, make_plan
+from podbuild.plan import Held, Plan, Request, Source, TagMove, Target, decide_tags, make_plan
 from podbuild.services import Services
 from podbuild.steps import Destination
 from podbuild.steps.survey import survey

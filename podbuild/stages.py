@@ -31,7 +31,7 @@ from podbuild.steps.publish import Published
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class Options:
     """What a stage is asked for."""
 
     request: Request
@@ -39,15 +39,15 @@ class Order:
     loads: bool = False  # --load
 
 
-def build(services: Services, order: Order) -> Report:
+def build(services: Services, options: Options) -> Report:
     """Build images into staging and hand them over in the output folder.
 
     With `loads`, each is also tagged in the storage that the user's own engine has.
 
     Raises BuildError, CredentialError, ToolError, ConfigError.
     """
-    reuses = order.making.reuse and order.making.cache
-    with _told(services, order, _to_build if reuses else _to_assemble) as (
+    reuses = options.making.reuse and options.making.cache
+    with _told(services, options, _to_build if reuses else _to_assemble) as (
         planned,
         recorder,
         _handed,
@@ -58,38 +58,38 @@ def build(services: Services, order: Order) -> Report:
         for job in () if reuses else planned.plan.jobs:
             journal.forget(BUILT, str(job))  # or nothing would be built that ever was
         equipment = replace(
-            _equipment(services, order, planned, recorder, journal), toolchain=toolchain
+            _equipment(services, options, planned, recorder, journal), toolchain=toolchain
         )
         with recorder.step("build"):
             images = build_images(equipment)
-        if order.loads:
+        if options.loads:
             with recorder.step("load"):
                 load_images(equipment, images)
         return recorder.report()
 
 
-def assemble(services: Services, order: Order) -> Report:
+def assemble(services: Services, options: Options) -> Report:
     """Assemble the lists from what is staged here or was handed over; publishes nothing.
 
     Raises ConfigError when a platform is missing, ToolError, BuildError, VerificationError.
     """
-    with _told(services, order, _to_assemble) as (planned, recorder, handed):
+    with _told(services, options, _to_assemble) as (planned, recorder, handed):
         journal = _journal(services, planned)
-        equipment = _equipment(services, order, planned, recorder, journal)
+        equipment = _equipment(services, options, planned, recorder, journal)
         take_over(handed, journal, equipment.staging, equipment.source)
         with recorder.step("assemble"):
             assemble_images(equipment)
         return recorder.report()
 
 
-def push(services: Services, order: Order) -> Report:
+def push(services: Services, options: Options) -> Report:
     """Publish by digest what is staged: the index where one is assembled, else every platform.
 
     Raises ConfigError when nothing is staged, CredentialError, PublishError.
     """
-    with _told(services, order, _to_push) as (planned, recorder, _handed):
+    with _told(services, options, _to_push) as (planned, recorder, _handed):
         journal = _journal(services, planned)
-        equipment = _equipment(services, order, planned, recorder, journal)
+        equipment = _equipment(services, options, planned, recorder, journal)
         rounds = staged_images(equipment)
         with recorder.step("check logins"):
             ready = check_logins(services, planned, recorder)
@@ -122,12 +122,12 @@ def _to_push(services: Services, offline: Planned) -> Planned:
 
 @contextmanager
 def _told(
-    services: Services, order: Order, prepare: Callable[[Services, Planned], Planned]
+    services: Services, options: Options, prepare: Callable[[Services, Planned], Planned]
 ) -> Iterator[tuple[Planned, Recorder, tuple[Handed, ...]]]:
     """Plan, hold the project's lock, and write the reports however it ends."""
-    offline = plan_offline(services, Asked(loose=True, request=order.request))
+    offline = plan_offline(services, Asked(loose=True, request=options.request))
     plan = offline.plan
-    handed = read_handed_over(order.making.handed_over, plan, binding_of(plan))
+    handed = read_handed_over(options.making.handed_over, plan, binding_of(plan))
     me = Holder(work=Work.OTHER, name=plan.name, pid=os.getpid())
     with one_at_a_time(services, me):
         with services.ui.step("plan"):
@@ -145,14 +145,14 @@ def _journal(services: Services, planned: Planned) -> Journal:
 
 
 def _equipment(
-    services: Services, order: Order, planned: Planned, recorder: Recorder, journal: Journal
+    services: Services, options: Options, planned: Planned, recorder: Recorder, journal: Journal
 ) -> Equipment:
     staging = open_staging(services)
     restock(services.config.output, journal, staging)
     return Equipment(
         services=services,
         planned=planned,
-        making=order.making,
+        making=options.making,
         journal=journal,
         toolchain=toolchain_finder(services, recorder),
         staging=staging,

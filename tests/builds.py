@@ -29,8 +29,7 @@ from podbuild.steps.assemble import Members, assemble
 from podbuild.steps.build import Built, Work, build_all
 from podbuild.steps.building import Site
 from podbuild.steps.image import read_config
-from podbuild.steps.workplace import Surroundings as Place
-from podbuild.steps.workplace import Workplace, open_workplace
+from podbuild.steps.workplace import Setup, Workplace, open_workplace
 from podbuild.store.pool import Pool
 from podbuild.store.staged import StagedRepository, Staging, repository_name
 from podbuild.store.staging import StagingRegistry
@@ -196,7 +195,7 @@ def opened(
     """Open a workplace as a release does."""
     pool = Pool(bench.folders.cache / "blobs")
     with StagingRegistry(Staging(pool)) as registry:
-        place = Place(
+        place = Setup(
             runner=replace(plain_runner(), cancel=bench.cancel),
             folders=bench.folders,
             toolchain=bench.toolchain,

@@ -259,7 +259,9 @@ class Race:
         return ReleaseGuard(
             version=Version.parse(version),
             commit=version,
-            results={"web": Result(commit=version, config="", platforms=frozenset(), clean=True)},
+            results={
+                "web": Result(commit=version, fingerprint="", platforms=frozenset(), clean=True)
+            },
             destinations=destinations,
             readers={"web": readers},
         )

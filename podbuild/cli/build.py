@@ -62,7 +62,7 @@ def command(
         from podbuild.equipment import Making  # noqa: PLC0415
         from podbuild.report.json_files import summary_json  # noqa: PLC0415
         from podbuild.report.text import report_text  # noqa: PLC0415
-        from podbuild.stages import Order, build  # noqa: PLC0415
+        from podbuild.stages import Options, build  # noqa: PLC0415
 
         request = make_request(
             images=images,
@@ -73,5 +73,5 @@ def command(
             directory=session.directory,
         )
         making = Making(jobs=jobs, cache=not no_cache, reuse=not no_reuse, fail_fast=fail_fast)
-        report = build(session.services(), Order(request=request, making=making, loads=load))
+        report = build(session.services(), Options(request=request, making=making, loads=load))
         session.ui.give(report_text(report), summary_json(report))

@@ -13,7 +13,7 @@ from podbuild.cli.session import Session, open_session
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from podbuild.caches import Hands, Item
+    from podbuild.caches import Item, NamespaceFiles
     from podbuild.folders import Folders
     from podbuild.model import JSONValue
 
@@ -47,10 +47,10 @@ def command(common: Common, keep: str, dry_run: bool) -> None:
 
         limit = read_size(keep)
         folders = own_folders(session)
-        with _hands(session, folders) as hands:
-            items = survey(folders, hands)
+        with _namespace_files(session, folders) as inside:
+            items = survey(folders, inside)
             wanted = surplus(items, limit)
-            gone = wanted if dry_run else remove(folders, wanted, hands)
+            gone = wanted if dry_run else remove(folders, wanted, inside)
             session.ui.give(_text(items, gone, dry_run=dry_run), _json(items, gone))
             if len(gone) < len(wanted):
                 session.ui.note(f"{len(wanted) - len(gone)} are in use and stay")
@@ -76,11 +76,11 @@ def read_size(text: str) -> int:
 
 
 @contextmanager
-def _hands(session: Session, folders: Folders) -> Iterator[Hands]:
-    """Give hands that reach files of other ids, while the block runs."""
+def _namespace_files(session: Session, folders: Folders) -> Iterator[NamespaceFiles]:
+    """Give the way to files of other ids, while the block runs."""
     from pathlib import Path  # noqa: PLC0415
 
-    from podbuild.caches import Hands  # noqa: PLC0415
+    from podbuild.caches import NamespaceFiles  # noqa: PLC0415
     from podbuild.namespace import open_namespace  # noqa: PLC0415
 
     with open_namespace(session.runner, folders, {}) as namespace:
@@ -94,7 +94,7 @@ def _hands(session: Session, folders: Folders) -> Iterator[Hands]:
         def remove(path: Path) -> None:
             inside("rm", "-rf", "--", str(path), timeout=_TIDY)
 
-        yield Hands(measure=measure, remove=remove)
+        yield NamespaceFiles(measure=measure, remove=remove)
 
 
 def _text(items: Sequence[Item], gone: Sequence[Item], *, dry_run: bool) -> str:

@@ -27,9 +27,9 @@ def command(common: Common, images: tuple[str, ...], handed_over: tuple[Path, ..
         from podbuild.equipment import Making  # noqa: PLC0415
         from podbuild.report.json_files import summary_json  # noqa: PLC0415
         from podbuild.report.text import report_text  # noqa: PLC0415
-        from podbuild.stages import Order, assemble  # noqa: PLC0415
+        from podbuild.stages import Options, assemble  # noqa: PLC0415
 
         making = Making(handed_over=tuple(session.directory / each for each in handed_over))
-        order = Order(request=make_request(images=images), making=making)
-        report = assemble(session.services(), order)
+        options = Options(request=make_request(images=images), making=making)
+        report = assemble(session.services(), options)
         session.ui.give(report_text(report), summary_json(report))

@@ -29,8 +29,8 @@ def command(
         from podbuild.equipment import Making  # noqa: PLC0415
         from podbuild.report.json_files import summary_json  # noqa: PLC0415
         from podbuild.report.text import report_text  # noqa: PLC0415
-        from podbuild.stages import Order, push  # noqa: PLC0415
+        from podbuild.stages import Options, push  # noqa: PLC0415
 
         request = make_request(images=images, registries=registries)
-        report = push(session.services(), Order(request=request, making=Making()))
+        report = push(session.services(), Options(request=request, making=Making()))
         session.ui.give(report_text(report), summary_json(report))

@@ -3,7 +3,7 @@
 `make_plan` needs no registry; `decide_tags` adds what the registries' answers decide.
 """
 
-from podbuild.plan.decide import Facts, decide_tags
+from podbuild.plan.decide import Held, decide_tags
 from podbuild.plan.json import plan_json
 from podbuild.plan.make import make_plan, plan_places
 from podbuild.plan.model import (
@@ -17,7 +17,7 @@ from podbuild.plan.model import (
 )
 
 __all__ = [
-    "Facts",
+    "Held",
     "Job",
     "Plan",
     "PlannedImage",

@@ -26,7 +26,7 @@ from podbuild.tags import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class Held:
     """What one target holds: all its tags, and what those that the plan writes say."""
 
     tags: tuple[Tag, ...] = ()
@@ -34,7 +34,7 @@ class Facts:
 
 
 def decide_tags(
-    plan: Plan, facts: Mapping[str, Facts], ancestry: Mapping[str, Ancestry] | None = None
+    plan: Plan, facts: Mapping[str, Held], ancestry: Mapping[str, Ancestry] | None = None
 ) -> Plan:
     """Give the plan with every tag decided.
 
@@ -49,7 +49,7 @@ def decide_tags(
 
 
 def _decide_image(
-    plan: Plan, image: PlannedImage, facts: Mapping[str, Facts], ancestry: Mapping[str, Ancestry]
+    plan: Plan, image: PlannedImage, facts: Mapping[str, Held], ancestry: Mapping[str, Ancestry]
 ) -> Plan:
     """Decide each tag once, over all registries of the image together."""
     mine = tuple(target for target in plan.targets if target.image == image.name)
@@ -83,7 +83,7 @@ def _decide_image(
     return replace(plan, targets=targets, images=images)
 
 
-def _located(target: Target, tag: Tag, facts: Mapping[str, Facts]) -> Located:
+def _located(target: Target, tag: Tag, facts: Mapping[str, Held]) -> Located:
     return Located(
         registry=target.registry.name,
         required=target.registry.required,
@@ -99,7 +99,7 @@ def _decided(target: Target, verdicts: Mapping[tuple[str, Tag], Verdict]) -> Tar
     return replace(target, tags=moves)
 
 
-def _unmoved(target: Target, held: Facts, adopted: Digest | None) -> Target:
+def _unmoved(target: Target, held: Held, adopted: Digest | None) -> Target:
     """Say of tags that may move and name what is adopted that they are in place."""
     there = Verdict(Decision.KEEP, "it names this release's image already")
 
@@ -127,7 +127,7 @@ def _release_verdict(
     image: PlannedImage,
     named: NamedTag,
     targets: tuple[Target, ...],
-    facts: Mapping[str, Facts],
+    facts: Mapping[str, Held],
 ) -> Verdict:
     if plan.version is None or plan.request.backwards:
         return Verdict(Decision.MOVE, "--allow-backwards", warn=True)
@@ -138,7 +138,7 @@ def published(
     plan: Plan,
     image: PlannedImage,
     targets: tuple[Target, ...],
-    facts: Mapping[str, Facts],
+    facts: Mapping[str, Held],
 ) -> Published:
     """Give the versions of an image that its required registries hold, all together.
 

@@ -181,7 +181,7 @@ class Plan:
         image = self.image(name)
         return Result(
             commit=self.source.commit,
-            config=image.fingerprint,
+            fingerprint=image.fingerprint,
             platforms=frozenset(image.platforms),
             clean=not self.source.dirty,
         )

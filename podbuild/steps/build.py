@@ -102,7 +102,7 @@ def build_all(work: Work) -> Built:
         apart=lambda task: task[0].image if task[1] is _Phase.DELIVER else None,
         go_on=lambda: not (work.fail_fast and builder.has_failed),
     )
-    work.site.workplace.surroundings.runner.cancel.check()
+    work.site.workplace.setup.runner.cancel.check()
     failed = {task[0]: _ours(error) for task, error in outcome.failed.items()}
     return Built(
         images=builder.images,

@@ -61,7 +61,7 @@ class Site:
     @property
     def cancel(self) -> Cancel:
         """Give what stops the jobs."""
-        return self.workplace.surroundings.runner.cancel
+        return self.workplace.setup.runner.cancel
 
     def log(self, job: Job) -> Path:
         """Give the file that has all of a job's output."""
@@ -69,7 +69,7 @@ class Site:
 
     def shown_log(self, job: Job) -> str:
         """Give the same for people: from the project's folder on, where it is in there."""
-        project = self.workplace.surroundings.project
+        project = self.workplace.setup.project
         log = self.log(job)
         return str(log.relative_to(project) if log.is_relative_to(project) else log)
 

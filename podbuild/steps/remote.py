@@ -30,7 +30,7 @@ def read_remote(store: Store, tag: Tag, manifest: Manifest) -> RemoteTag:
         digest=manifest.digest,
         revision=said.get(labels.REVISION, ""),
         version=_version(said.get(labels.VERSION, "")),
-        config=said.get(labels.CONFIGURATION, ""),
+        fingerprint=said.get(labels.CONFIGURATION, ""),
         platforms=_platforms(store, manifest),
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from podbuild.errors import PodbuildError
 from podbuild.model import Tag
-from podbuild.plan import Facts, Plan, Target
+from podbuild.plan import Held, Plan, Target
 from podbuild.steps import Destination
 from podbuild.steps.remote import remote_tag
 from podbuild.tags import RemoteTag
@@ -20,7 +20,7 @@ ASKED_AT_ONCE = 8
 class Survey:
     """What each target holds, by its key; optional registries that could not be asked apart."""
 
-    facts: Mapping[str, Facts]
+    facts: Mapping[str, Held]
     silent: Mapping[Destination, PodbuildError]
 
 
@@ -28,7 +28,7 @@ def survey(plan: Plan, destinations: Iterable[Destination]) -> Survey:
     """Give what the targets of a plan hold. Raises what a required registry raises."""
     by_key = {target.key: target for target in plan.targets}
     asked = tuple((each, by_key[each.key]) for each in destinations)
-    facts: dict[str, Facts] = {}
+    facts: dict[str, Held] = {}
     silent: dict[Destination, PodbuildError] = {}
     with ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="survey") as pool:
         futures = [(each, pool.submit(_ask, each, target)) for each, target in asked]
@@ -42,10 +42,10 @@ def survey(plan: Plan, destinations: Iterable[Destination]) -> Survey:
     return Survey(facts=facts, silent=silent)
 
 
-def _ask(destination: Destination, target: Target) -> Facts:
+def _ask(destination: Destination, target: Target) -> Held:
     held = destination.store.tags()
     found = (_said(destination, move.named.tag) for move in target.tags if move.named.tag in held)
-    return Facts(tags=held, found={remote.tag: remote for remote in found if remote})
+    return Held(tags=held, found={remote.tag: remote for remote in found if remote})
 
 
 def _said(destination: Destination, tag: Tag) -> RemoteTag | None:

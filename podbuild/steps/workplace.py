@@ -49,8 +49,8 @@ LISTS = "lists"  # the storage that manifest lists are made in
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
-    """What a workplace is made from.
+class Setup:
+    """What a workplace is set up from.
 
     `registries` is the finished registries.conf but for the staging registry; `logins` an auth
     file's content with the hosts that bases come from, `authorities` their CAs.
@@ -83,14 +83,14 @@ class Own:
 class Workplace:
     """Gives runners for engines. Safe to share between threads."""
 
-    def __init__(self, surroundings: Surroundings, own: Own) -> None:
-        self.surroundings = surroundings
+    def __init__(self, setup: Setup, own: Own) -> None:
+        self.setup = setup
         self.files = EngineFiles(folder=own.run)
         self.command = CommandLine(
-            engine=surroundings.toolchain.engine,
+            engine=setup.toolchain.engine,
             registries=self.files.registries,
             policy=self.files.policy,
-            certificates=self.files.certificates if surroundings.authorities else None,
+            certificates=self.files.certificates if setup.authorities else None,
         )
         self.name = f"podbuild-{own.run.name}"  # unique per run
         self.views = Views(own.scratch / "views")
@@ -101,7 +101,7 @@ class Workplace:
     @property
     def storages(self) -> Path:
         """Give the folder of all storages of this engine and version."""
-        return self.surroundings.folders.cache / "engines" / self.surroundings.toolchain.identity
+        return self.setup.folders.cache / "engines" / self.setup.toolchain.identity
 
     def runner(self, storage: str, compression: Compression = Compression.GZIP) -> Runner:
         """Give a runner whose engine uses one storage, with blob records of one compression."""
@@ -146,8 +146,8 @@ class Workplace:
 
     def mounts(self, job: Job) -> Path:
         """Give the folder of a job's cache mounts, which lasts; on the file system of `aside`."""
-        project = hashlib.sha256(os.fsencode(self.surroundings.project)).hexdigest()[:16]
-        folder = self.surroundings.folders.cache / "mounts" / project / job.slug
+        project = hashlib.sha256(os.fsencode(self.setup.project)).hexdigest()[:16]
+        folder = self.setup.folders.cache / "mounts" / project / job.slug
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
 
@@ -193,20 +193,18 @@ class Workplace:
 
 
 @contextmanager
-def open_workplace(surroundings: Surroundings) -> Iterator[Workplace]:
+def open_workplace(setup: Setup) -> Iterator[Workplace]:
     """Give a workplace while the block runs.
 
     Raises ToolError where this machine can't run one of the platforms or has no user namespaces.
     """
-    folders, toolchain = surroundings.folders, surroundings.toolchain
+    folders, toolchain = setup.folders, setup.toolchain
     with ExitStack() as stack:
         namespace = stack.enter_context(
-            open_namespace(
-                surroundings.runner, folders, toolchain.qemu, emulate=surroundings.platforms
-            )
+            open_namespace(setup.runner, folders, toolchain.qemu, emulate=setup.platforms)
         )
         # Tidying goes on after Ctrl-C, so it has a Cancel of its own.
-        tidier = replace(namespace.inside(surroundings.runner), cancel=Cancel())
+        tidier = replace(namespace.inside(setup.runner), cancel=Cancel())
 
         def remove(folder: Path) -> None:
             try:
@@ -216,7 +214,7 @@ def open_workplace(surroundings: Surroundings) -> Iterator[Workplace]:
 
         def prove() -> StorageDriver:
             return prove_storage_driver(
-                surroundings.runner, namespace, folders.cache, toolchain.fuse_overlayfs
+                setup.runner, namespace, folders.cache, toolchain.fuse_overlayfs
             )
 
         run = stack.enter_context(leased_folder(folders.runtime / "runs", remove))
@@ -224,33 +222,31 @@ def open_workplace(surroundings: Surroundings) -> Iterator[Workplace]:
         own = Own(
             run=run,
             scratch=scratch,
-            inside=namespace.inside(
-                replace(surroundings.runner, env=_configure(surroundings, run))
-            ),
+            inside=namespace.inside(replace(setup.runner, env=_configure(setup, run))),
             remove=remove,
             driver=cache(prove),
             stack=stack,
         )
-        workplace = Workplace(surroundings, own)
+        workplace = Workplace(setup, own)
         try:
             yield workplace
         finally:
             workplace.sweep()
 
 
-def _configure(surroundings: Surroundings, run: Path) -> Mapping[str, str]:
+def _configure(setup: Setup, run: Path) -> Mapping[str, str]:
     """Write the engines' configuration and give the environment that names it."""
     files = EngineFiles(folder=run)
-    staging = surroundings.staging
+    staging = setup.staging
     write_files(
         files,
-        registries=with_own(surroundings.registries, mirrors={}, insecure=[staging.host]),
-        policy=user_policy(surroundings.environment),
-        auth=_with_login(surroundings.logins, staging),
-        toolchain=surroundings.toolchain,
+        registries=with_own(setup.registries, mirrors={}, insecure=[staging.host]),
+        policy=user_policy(setup.environment),
+        auth=_with_login(setup.logins, staging),
+        toolchain=setup.toolchain,
     )
-    write_certificates(files, surroundings.authorities)
-    return engine_environment(surroundings.environment, surroundings.toolchain, files)
+    write_certificates(files, setup.authorities)
+    return engine_environment(setup.environment, setup.toolchain, files)
 
 
 def _with_login(logins: Mapping[str, JSONValue], staging: Login) -> Mapping[str, JSONValue]:

@@ -31,7 +31,7 @@ RIGHTS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Version:
+class PackageVersion:
     """A package version: one manifest with all its tags; `touched` is when GitHub last saw it."""
 
     id: int
@@ -62,7 +62,7 @@ class GitHubApi:
             )
         return answer.status == 200
 
-    def versions(self, on_page: Callable[[int], None]) -> Iterator[Version]:
+    def versions(self, on_page: Callable[[int], None]) -> Iterator[PackageVersion]:
         """List all versions that are not deleted, each once."""
         first = f"{self._base()}/versions?per_page={_PAGE}&page=1&state=active"
         seen: set[int] = set()
@@ -76,7 +76,7 @@ class GitHubApi:
             yield from (each for each in versions if each.id not in seen)
             seen.update(each.id for each in versions)
 
-    def version(self, number: int) -> Version | None:
+    def version(self, number: int) -> PackageVersion | None:
         """Give one version as it is now; None when it is gone."""
         answer = self._call("GET", f"{self._base()}/versions/{number}", ok=(200, 404))
         return None if answer.status == 404 else _version(answer.json())
@@ -149,7 +149,7 @@ class GitHubApi:
         return answer
 
 
-def _version(value: JSONValue) -> Version:
+def _version(value: JSONValue) -> PackageVersion:
     match value:
         case {
             "id": int(number),
@@ -158,7 +158,7 @@ def _version(value: JSONValue) -> Version:
             **rest,
         } if name.startswith("sha256:"):
             times = [timestamp(rest.get("created_at")), timestamp(rest.get("updated_at"))]
-            return Version(
+            return PackageVersion(
                 id=number,
                 digest=Digest(name),
                 tags=frozenset(Tag(tag) for tag in tags if isinstance(tag, str)),

@@ -16,7 +16,7 @@ from podbuild.model import Digest, Manifest, Tag
 from podbuild.retry import Retry, Transient
 from podbuild.store import Abilities, Entry, Inventory, Removal, RemovalKind
 from podbuild.store.artifact import EMPTY, put_artifact
-from podbuild.store.github_api import RIGHTS, GitHubApi, Version
+from podbuild.store.github_api import RIGHTS, GitHubApi, PackageVersion
 from podbuild.store.problem import Response, read_problem
 from podbuild.store.referrers import Referrers
 from podbuild.store.registry import RegistryStore
@@ -101,7 +101,7 @@ class GhcrRemover:
     def sweep(self) -> None:
         """Leave the blobs to GHCR."""
 
-    def _deleted(self, version: Version) -> Removal:
+    def _deleted(self, version: PackageVersion) -> Removal:
         answer = self.api.delete(version.id)
         if answer.status == 204:
             return Removal(RemovalKind.REMOVED)
@@ -111,7 +111,7 @@ class GhcrRemover:
             raise self.api.refused(answer)
         return proved_gone(self.store, version.digest)
 
-    def _versions(self, on_page: Callable[[int], None]) -> tuple[Version, ...]:
+    def _versions(self, on_page: Callable[[int], None]) -> tuple[PackageVersion, ...]:
         return tuple(self.api.versions(on_page)) if self._need_package() else ()
 
     def _need_package(self) -> bool:
@@ -138,7 +138,7 @@ class GhcrRemover:
             raise CleanupError(f"{self.store.reference(tag)} stays: {removal.reason}")
         return removal
 
-    def _found(self, placeholder: Manifest, tag: Tag) -> Version:
+    def _found(self, placeholder: Manifest, tag: Tag) -> PackageVersion:
         """Find the placeholder's version, which may appear a moment later."""
         for version in self.api.versions(lambda _count: None):
             if version.digest == placeholder.digest and version.tags == {tag}:

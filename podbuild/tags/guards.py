@@ -58,15 +58,15 @@ class Verdict:
 class RemoteTag:
     """What a registry holds under a tag, as far as it says.
 
-    `revision` stands on the index, else in a child's config; `config` is the fingerprint of
-    the configuration that podbuild writes on what it publishes.
+    `revision` stands on the index, else in a child's config; `fingerprint` is that of the
+    configuration, which podbuild writes on what it publishes.
     """
 
     tag: Tag
     digest: Digest
     revision: str = ""
     version: Version | None = None
-    config: str = ""
+    fingerprint: str = ""
     platforms: frozenset[Platform] = frozenset()
 
 
@@ -75,7 +75,7 @@ class Result:
     """What this release would put under a version tag."""
 
     commit: str  # empty where there is no git repository
-    config: str
+    fingerprint: str  # of the configuration
     platforms: frozenset[Platform]
     clean: bool
 
@@ -85,9 +85,9 @@ class Result:
         differences = (
             (not self.commit, "there is no commit here to compare it with"),
             (not self.clean, "the work tree has changes that no commit holds"),
-            (not (remote.revision and remote.config), "it does not say what it was made from"),
+            (not (remote.revision and remote.fingerprint), "it does not say what it was made from"),
             (remote.revision != self.commit, f"it was made from commit {remote.revision[:12]}"),
-            (remote.config != self.config, "it was made with another configuration"),
+            (remote.fingerprint != self.fingerprint, "it was made with another configuration"),
             (remote.platforms != self.platforms, f"it has other platforms ({there})"),
         )
         return next((reason for differs, reason in differences if differs), "")

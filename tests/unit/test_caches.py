@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podbuild.caches import Hands, Item, Kind, remove, surplus, survey
+from podbuild.caches import Item, Kind, NamespaceFiles, remove, surplus, survey
 from podbuild.cli.clean import read_size
 from podbuild.errors import ConfigError
 from podbuild.folders import Folders
@@ -30,7 +30,7 @@ def remove_tree(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-HANDS = Hands(measure=measure, remove=remove_tree)
+INSIDE = NamespaceFiles(measure=measure, remove=remove_tree)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def kinds(items: Sequence[Item]) -> set[Kind]:
 
 
 def test_everything_in_the_cache_is_found_with_size_and_age(folders: Folders) -> None:
-    found = {item.kind: item for item in survey(folders, HANDS)}
+    found = {item.kind: item for item in survey(folders, INSIDE)}
     assert {kind: item.used for kind, item in found.items()} == {
         Kind.BLOBS: 1000,
         Kind.STORAGE: 2000,
@@ -77,52 +77,52 @@ def test_everything_in_the_cache_is_found_with_size_and_age(folders: Folders) ->
 
 
 def test_all_can_go_and_runs_find_their_locks_again(folders: Folders) -> None:
-    items = survey(folders, HANDS)
-    assert remove(folders, surplus(items, 0), HANDS) == surplus(items, 0)
-    assert survey(folders, HANDS) == ()
+    items = survey(folders, INSIDE)
+    assert remove(folders, surplus(items, 0), INSIDE) == surplus(items, 0)
+    assert survey(folders, INSIDE) == ()
     assert (folders.cache / "engines" / "buildah-1.43.2" / "web" / "lease").is_file()
     assert (folders.cache / "downloads" / ".lock").is_file()
 
 
 def test_blobs_stay_while_a_run_is_at_work(folders: Folders) -> None:
     pool = Pool(folders.cache / "blobs")
-    items = survey(folders, HANDS)
-    assert Kind.BLOBS not in kinds(remove(folders, items, HANDS))
+    items = survey(folders, INSIDE)
+    assert Kind.BLOBS not in kinds(remove(folders, items, INSIDE))
     assert pool.size(Digest.of(b"x" * 5000)) == 5000
     pool.close()
-    assert Kind.BLOBS in kinds(remove(folders, items, HANDS))
+    assert Kind.BLOBS in kinds(remove(folders, items, INSIDE))
 
 
 def test_cache_mounts_stay_while_a_run_is_at_work(folders: Folders) -> None:
-    items = survey(folders, HANDS)
+    items = survey(folders, INSIDE)
     with leased_folder(folders.cache / "runs", remove_tree):
-        assert Kind.MOUNTS not in kinds(remove(folders, items, HANDS))
-    assert Kind.MOUNTS in kinds(remove(folders, items, HANDS))
+        assert Kind.MOUNTS not in kinds(remove(folders, items, INSIDE))
+    assert Kind.MOUNTS in kinds(remove(folders, items, INSIDE))
 
 
 def test_storage_stays_while_a_run_uses_it(folders: Folders) -> None:
-    items = survey(folders, HANDS)
+    items = survey(folders, INSIDE)
     storage = folders.cache / "engines" / "buildah-1.43.2" / "web"
     with (storage / "lease").open("ab") as lease:
         fcntl.flock(lease, fcntl.LOCK_SH)
-        assert Kind.STORAGE not in kinds(remove(folders, items, HANDS))
+        assert Kind.STORAGE not in kinds(remove(folders, items, INSIDE))
         assert (storage / "graph").is_dir()
-    assert Kind.STORAGE in kinds(remove(folders, items, HANDS))
+    assert Kind.STORAGE in kinds(remove(folders, items, INSIDE))
     assert not (storage / "graph").exists()
 
 
 def test_downloads_stay_while_an_installation_is_at_work(folders: Folders) -> None:
-    items = survey(folders, HANDS)
+    items = survey(folders, INSIDE)
     with (folders.cache / "downloads" / ".lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert Kind.DOWNLOADS not in kinds(remove(folders, items, HANDS))
-    assert Kind.DOWNLOADS in kinds(remove(folders, items, HANDS))
+        assert Kind.DOWNLOADS not in kinds(remove(folders, items, INSIDE))
+    assert Kind.DOWNLOADS in kinds(remove(folders, items, INSIDE))
 
 
 def test_empty_cache_is_fine(tmp_path: Path) -> None:
     folders = Folders(cache=tmp_path / "none", state=tmp_path, runtime=tmp_path)
-    assert survey(folders, HANDS) == ()
-    assert remove(folders, (), HANDS) == ()
+    assert survey(folders, INSIDE) == ()
+    assert remove(folders, (), INSIDE) == ()
 
 
 items_strategy = st.lists(

@@ -15,7 +15,7 @@ from podbuild.config import Config, Secret, parse_config
 from podbuild.errors import ConfigError
 from podbuild.model import Digest, Platform, Tag
 from podbuild.plan import (
-    Facts,
+    Held,
     Job,
     Plan,
     Request,
@@ -313,15 +313,15 @@ def remote(plan: Plan, image: str, tag: str, digest: str = "a", **changes: str) 
         tag=Tag(tag),
         digest=Digest(f"sha256:{digest * 64}"),
         revision=changes.get("revision", COMMIT),
-        config=changes.get("config", planned.fingerprint),
+        fingerprint=changes.get("fingerprint", planned.fingerprint),
         platforms=frozenset(planned.platforms),
     )
     version = changes.get("version")
     return replace(found, version=Version.parse(version)) if version else found
 
 
-def facts(*found: RemoteTag, listed: str = "") -> Facts:
-    return Facts(
+def facts(*found: RemoteTag, listed: str = "") -> Held:
+    return Held(
         tags=tuple(Tag(text) for text in listed.split()) + tuple(each.tag for each in found),
         found={each.tag: each for each in found},
     )
@@ -332,8 +332,8 @@ def decisions(plan: Plan, key: str) -> dict[str, str]:
     return {str(move): move.decision.value for move in target.tags}
 
 
-def asked(plan: Plan, **known: Facts) -> Mapping[str, Facts]:
-    return {target.key: known.get(target.key.replace("/", "_"), Facts()) for target in plan.targets}
+def asked(plan: Plan, **known: Held) -> Mapping[str, Held]:
+    return {target.key: known.get(target.key.replace("/", "_"), Held()) for target in plan.targets}
 
 
 def test_on_empty_registries_every_tag_is_created() -> None:
@@ -404,7 +404,7 @@ def test_moving_tags_of_a_finished_release_are_kept_and_others_moved() -> None:
     ("changes", "source"),
     [
         ({"revision": "f" * 40}, SOURCE),
-        ({"config": "x"}, SOURCE),
+        ({"fingerprint": "x"}, SOURCE),
         ({}, replace(SOURCE, dirty=True)),
     ],
 )
@@ -455,7 +455,7 @@ def test_a_commit_s_tag_is_replaced_only_by_its_commit() -> None:
 
 def test_a_registry_that_was_not_asked_stays_unknown() -> None:
     plan = release()
-    decided = decide_tags(plan, {"ghcr/web": Facts()})
+    decided = decide_tags(plan, {"ghcr/web": Held()})
     assert set(decisions(decided, "hub/web").values()) == {"unknown"}
     assert set(decisions(decided, "ghcr/web").values()) == {"create"}
 

@@ -98,7 +98,7 @@ class World:
         parsed = Version.parse(version)
         values = Placeholders(project="p", image="web", version=parsed)
         readers = Readers(tuple(Reader(template, values) for template in TEMPLATES))
-        result = Result(commit="c", config="c", platforms=frozenset(), clean=True)
+        result = Result(commit="c", fingerprint="c", platforms=frozenset(), clean=True)
         return TagMover(
             guard=ReleaseGuard(
                 version=parsed,

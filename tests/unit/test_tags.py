@@ -307,17 +307,20 @@ def test_rollback_stays_where_there_is_nothing_below() -> None:
     assert rollback_target(Range(1), Version(1, 0, 0), out("0.9.0", "1.0.0-rc.1")) is None
 
 
-RESULT = Result(commit="c" * 40, config="f1", platforms=frozenset({AMD64, ARM64}), clean=True)
+RESULT = Result(commit="c" * 40, fingerprint="f1", platforms=frozenset({AMD64, ARM64}), clean=True)
 
 
 def remote(
-    digest: str = "a", commit: str = "c", config: str = "f1", platforms: tuple[Platform, ...] = ()
+    digest: str = "a",
+    commit: str = "c",
+    fingerprint: str = "f1",
+    platforms: tuple[Platform, ...] = (),
 ) -> RemoteTag:
     return RemoteTag(
         tag=Tag("1.2.3"),
         digest=Digest(f"sha256:{digest * 64}"),
         revision=commit * 40,
-        config=config,
+        fingerprint=fingerprint,
         platforms=frozenset(platforms or (AMD64, ARM64)),
     )
 
@@ -362,8 +365,8 @@ def test_of_two_results_that_of_the_first_required_registry_wins() -> None:
     [
         (remote(commit="d"), "commit dddddddddddd"),
         (remote(commit=""), "does not say"),
-        (remote(config=""), "does not say"),
-        (remote(config="f2"), "another configuration"),
+        (remote(fingerprint=""), "does not say"),
+        (remote(fingerprint="f2"), "another configuration"),
         (remote(platforms=(AMD64,)), "other platforms (linux/amd64)"),
     ],
 )
@@ -383,7 +386,7 @@ def test_an_optional_registry_with_something_else_is_left_alone() -> None:
 
 @pytest.mark.parametrize("clean", [True, False])
 def test_a_dirty_tree_adopts_nothing(clean: bool) -> None:
-    result = Result(commit=RESULT.commit, config="f1", platforms=RESULT.platforms, clean=clean)
+    result = Result(commit=RESULT.commit, fingerprint="f1", platforms=RESULT.platforms, clean=clean)
     assert decide(remote(), result=result)[0] == ("a" if clean else None)
 
 
