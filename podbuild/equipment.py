@@ -34,7 +34,7 @@ from podbuild.steps.job_cache import JobCache
 from podbuild.steps.pins import Pinner, place_of, repositories_of
 from podbuild.steps.workplace import Setup, Workplace, open_workplace
 from podbuild.store import Store
-from podbuild.store.client import Endpoint
+from podbuild.store.endpoint import Endpoint
 from podbuild.store.fallback import FallbackStore
 from podbuild.store.pool import Pool
 from podbuild.store.staged import Staging, repository_name

@@ -18,14 +18,8 @@ from podbuild.relocate import Scope, plan_of
 from podbuild.retention import MOST, Policy, prune_policy
 from podbuild.services import Services
 from podbuild.steps.chart import Place
-from podbuild.steps.cleanup import (
-    Cleaned,
-    Planned,
-    Progress,
-    apply_plan,
-    plan_repository,
-    prune_repository,
-)
+from podbuild.steps.cleanup import Planned, Progress, apply_plan, plan_repository, prune_repository
+from podbuild.steps.removal import Cleaned
 from podbuild.store.removers import Removers
 from podbuild.superseded import Ledger
 from podbuild.tags import Owners, Reader, TagKind, kind_of
@@ -207,5 +201,3 @@ def _known_now(templates: Iterable[Template], values: Placeholders) -> Iterator[
 
 
 _PATTERN = frozenset("*?[")  # a rule for several branches
-
-__all__ = ["Pruned", "Pruner", "Scope"]

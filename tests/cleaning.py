@@ -17,8 +17,8 @@ from podbuild.run import Runner
 from podbuild.steps.chart import Place
 from podbuild.store import Store
 from podbuild.store.blobs import BytesBlob
-from podbuild.store.client import Conduct
 from podbuild.store.credentials import Keyring
+from podbuild.store.endpoint import Conduct
 from podbuild.store.layout import LayoutStore
 from podbuild.store.opening import endpoint_of
 from podbuild.store.registries import Registries

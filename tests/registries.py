@@ -28,8 +28,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from podbuild.cancel import Cancel
 from podbuild.model import Repository
 from podbuild.retry import Retry
-from podbuild.store.client import Conduct, Endpoint, RegistryClient
-from podbuild.store.http import Network, Timeouts
+from podbuild.store.client import RegistryClient
+from podbuild.store.endpoint import Conduct, Endpoint
+from podbuild.store.network import Network, Timeouts
 from podbuild.store.registry import RegistryStore
 from podbuild.store.secret import Credential
 from podbuild.store.upload import UploadPolicy

@@ -45,7 +45,8 @@ def command(
     """
     with open_session(common) as session:
         from podbuild.cli.show_prune import hearing, prune_json, prune_text  # noqa: PLC0415
-        from podbuild.pruning import Pruner, Scope  # noqa: PLC0415  # --help is asked often
+        from podbuild.pruning import Pruner  # noqa: PLC0415  # --help is asked often
+        from podbuild.relocate import Scope  # noqa: PLC0415  # --help is asked often
         from podbuild.retention import MOST  # noqa: PLC0415
 
         services = session.services()

@@ -84,9 +84,9 @@ class Session:
         from podbuild.leases import sweep  # noqa: PLC0415  # these take their time
         from podbuild.retry import Budget, Retry  # noqa: PLC0415
         from podbuild.services import Services  # noqa: PLC0415
-        from podbuild.store.client import Conduct  # noqa: PLC0415
         from podbuild.store.credentials import Keyring  # noqa: PLC0415
-        from podbuild.store.http import Network  # noqa: PLC0415
+        from podbuild.store.endpoint import Conduct  # noqa: PLC0415
+        from podbuild.store.network import Network  # noqa: PLC0415
         from podbuild.store.opening import Opener  # noqa: PLC0415
         from podbuild.store.registries import Registries  # noqa: PLC0415
 

@@ -194,15 +194,3 @@ def _incomplete(place: Place, error: PodbuildError) -> CleanupError:
         hint=error.hint or "nothing that is kept was touched; run the same command again",
         details=error.details,
     )
-
-
-__all__ = [
-    "Cleaned",
-    "Place",
-    "Planned",
-    "Progress",
-    "apply_plan",
-    "clean_superseded",
-    "plan_repository",
-    "prune_repository",
-]

@@ -11,8 +11,8 @@ from podbuild.cancel import Cancel
 from podbuild.errors import PodbuildError
 from podbuild.model import Digest, Manifest, Tag
 from podbuild.steps import Destination
+from podbuild.steps.orders import Order, Ruling, Verdict
 from podbuild.steps.remote import read_remote, said_of, version_of
-from podbuild.steps.tag import Order, Ruling, Verdict
 from podbuild.tags import (
     Ancestry,
     Decision,

@@ -16,7 +16,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from podbuild.errors import CredentialError, PublishError
 from podbuild.retry import Transient
 from podbuild.store.challenge import Challenge, Scope, covers, joined, parse_challenges
-from podbuild.store.http import Call, Http, is_loopback
+from podbuild.store.http import Call, Http
+from podbuild.store.network import is_loopback
 from podbuild.store.problem import Recovery, RegistryError, Response, read_problem
 from podbuild.store.secret import Credential, CredentialKind
 

@@ -20,8 +20,9 @@ from podbuild.store.breaker import Breaker
 from podbuild.store.challenge import Scope
 from podbuild.store.endpoint import Conduct, Counts, Endpoint
 from podbuild.store.holders import Holders
-from podbuild.store.http import Call, Http, Network, Payload
+from podbuild.store.http import Call, Http
 from podbuild.store.links import absolute, next_page, origin
+from podbuild.store.network import Network
 from podbuild.store.problem import Recovery, RegistryError, Response, read_problem
 from podbuild.store.secret import Credential
 
@@ -301,15 +302,3 @@ def _with(call: Call, authorization: str) -> Call:
     if not authorization:
         return call
     return replace(call, headers={**call.headers, "Authorization": authorization})
-
-
-__all__ = [
-    "Conduct",
-    "Counts",
-    "Endpoint",
-    "Network",
-    "Payload",
-    "RegistryClient",
-    "Response",
-    "Scope",
-]

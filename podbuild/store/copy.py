@@ -9,7 +9,6 @@ from podbuild.cancel import Cancel
 from podbuild.errors import VerificationError
 from podbuild.model import Descriptor, Digest, Manifest, Tag
 from podbuild.store import Store
-from podbuild.store.blobs import BytesBlob, FileBlob
 from podbuild.store.registry import BlobsMissingError
 
 _AT_ONCE = 4  # blobs
@@ -114,14 +113,3 @@ def settled_head(
         pause(wait)
         found = store.head(target)
     return found
-
-
-__all__ = [
-    "BytesBlob",
-    "FileBlob",
-    "copy_blob",
-    "copy_image",
-    "copy_manifest",
-    "descendants",
-    "settled_head",
-]

@@ -13,7 +13,7 @@ from podbuild.config.model import token_variables
 from podbuild.errors import CredentialError
 from podbuild.model import DOCKER_HUB, DOCKER_HUB_ALIASES, GHCR, JSONValue, Repository
 from podbuild.run import Runner
-from podbuild.store.authfiles import AuthFile, find_auth_files, repository_keys
+from podbuild.store.authfiles import AuthFile, find_auth_files
 from podbuild.store.helpers import ask_helper
 from podbuild.store.secret import Credential, CredentialKind
 
@@ -153,6 +153,3 @@ def _entry(found: Credential) -> JSONValue:
         return {"auth": Credential(username=found.username, secret="", source="").basic,
                 "identitytoken": found.secret}  # fmt: skip
     return {"auth": found.basic}
-
-
-__all__ = ["Credential", "CredentialKind", "Keyring", "repository_keys"]

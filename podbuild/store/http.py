@@ -26,7 +26,7 @@ from podbuild import __version__
 from podbuild.errors import PublishError
 from podbuild.retry import Transient, Unreachable
 from podbuild.store.blobs import CHUNK
-from podbuild.store.network import Network, Timeouts, is_loopback
+from podbuild.store.network import Network
 from podbuild.store.problem import ERROR_CAP, Response
 from podbuild.store.trust import read_authorities, tls_context
 
@@ -256,6 +256,3 @@ def _where(call: Call) -> str:
 
 def _lower(reason: str) -> str:
     return reason if reason[:2].isupper() else reason[:1].lower() + reason[1:]
-
-
-__all__ = ["Call", "Http", "Network", "Payload", "Timeouts", "is_loopback"]

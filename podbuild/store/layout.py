@@ -20,12 +20,8 @@ from podbuild.model import Descriptor, Digest, JSONValue, Manifest, Tag, referen
 from podbuild.store import BlobSource, PushRight
 from podbuild.store.blobs import CheckedFileBlob, checked
 from podbuild.store.entries import (
-    PUSHED,
-    REF_NAME,
     index_bytes,
     placed,
-    pushed_at,
-    released,
     tag_of,
 )
 from podbuild.store.files import linked, write_whole
@@ -224,6 +220,3 @@ def _heard(pieces: Iterator[bytes], on_bytes: Callable[[int], None]) -> Iterator
     except VerificationError:
         on_bytes(-told)
         raise
-
-
-__all__ = ["PUSHED", "REF_NAME", "LayoutStore", "placed", "pushed_at", "released", "tag_of"]

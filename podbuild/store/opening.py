@@ -10,7 +10,7 @@ from podbuild.config.choices import RegistryKind
 from podbuild.config.model import Registry
 from podbuild.model import Repository
 from podbuild.store import Store
-from podbuild.store.client import Endpoint
+from podbuild.store.endpoint import Endpoint
 from podbuild.store.layout import LayoutStore
 from podbuild.store.registries import Registries
 

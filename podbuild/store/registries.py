@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from podbuild.model import Repository
-from podbuild.store.client import Conduct, Counts, Endpoint, RegistryClient
-from podbuild.store.credentials import Credential, Keyring
-from podbuild.store.http import Network
+from podbuild.store.client import RegistryClient
+from podbuild.store.credentials import Keyring
+from podbuild.store.endpoint import Conduct, Counts, Endpoint
+from podbuild.store.network import Network
 from podbuild.store.registry import RegistryStore
+from podbuild.store.secret import Credential
 from podbuild.store.upload import UploadPolicy
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from podbuild.errors import CleanupError
 from podbuild.model import Descriptor, Digest, Manifest, Tag
 from podbuild.store import Abilities, Entry, Inventory, Removal, RemovalKind
-from podbuild.store.layout import LayoutStore, pushed_at, released, tag_of
+from podbuild.store.entries import pushed_at, released, tag_of
+from podbuild.store.layout import LayoutStore
 
 _ABANDONED = 24 * 3600.0  # seconds after which an upload that no manifest names is given up
 

@@ -12,7 +12,6 @@ from podbuild.errors import ConfigError, CredentialError
 from podbuild.model import DOCKER_HUB, GHCR
 from podbuild.retry import Retry
 from podbuild.store import Remover, Store, github_api, hub_api
-from podbuild.store.credentials import Credential, CredentialKind
 from podbuild.store.github_api import GitHubApi
 from podbuild.store.hub_api import HubApi
 from podbuild.store.layout import LayoutStore
@@ -23,6 +22,7 @@ from podbuild.store.remove_ghcr import GhcrRemover
 from podbuild.store.remove_layout import LayoutRemover
 from podbuild.store.remove_oci import OciRemover
 from podbuild.store.rest import RestClient
+from podbuild.store.secret import Credential, CredentialKind
 
 _LOOK_AGAIN = Retry(attempts=4, base=1.0, cap=8.0)  # for what an API shows a moment later
 

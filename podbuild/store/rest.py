@@ -15,8 +15,9 @@ from urllib.parse import urlsplit, urlunsplit
 from podbuild.errors import CleanupError, CredentialError
 from podbuild.model import JSONValue
 from podbuild.retry import Transient
-from podbuild.store.client import Conduct, Counts
-from podbuild.store.http import Call, Http, Network
+from podbuild.store.endpoint import Conduct, Counts
+from podbuild.store.http import Call, Http
+from podbuild.store.network import Network
 from podbuild.store.problem import Recovery, RegistryError, Response, read_problem
 
 _CAP = 32 * 1024 * 1024  # bytes of one answer

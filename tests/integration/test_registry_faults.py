@@ -11,10 +11,11 @@ from podbuild.errors import CredentialError, PublishError, VerificationError
 from podbuild.model import Digest, Repository, Tag
 from podbuild.retry import Retry
 from podbuild.store.blobs import BytesBlob
-from podbuild.store.client import Conduct, Endpoint, RegistryClient
+from podbuild.store.client import RegistryClient
 from podbuild.store.copy import copy_image, descendants, settled_head
-from podbuild.store.http import Network, Timeouts
+from podbuild.store.endpoint import Conduct, Endpoint
 from podbuild.store.memory import MemoryStore
+from podbuild.store.network import Network, Timeouts
 from podbuild.store.registry import RegistryStore
 from podbuild.store.upload import UploadPolicy
 from tests.faults import (
@@ -227,11 +228,11 @@ def test_a_slow_answer_is_a_failure_that_passes(server: Server) -> None:
     never = threading.Event()
     with fault_proxy(server.host, Script(On("GET", "/tags/", fault=Delay(never)))) as proxy:
         quick = Network(timeouts=Timeouts(connect=5.0, read=0.2))
-        client = RegistryClient(
-            Endpoint(host=proxy.host, insecure=True), conduct=Conduct(retry=AT_ONCE), network=quick
-        )
         told: list[str] = []
-        client._observe = told.append
+        conduct = Conduct(retry=AT_ONCE, observe=told.append)
+        client = RegistryClient(
+            Endpoint(host=proxy.host, insecure=True), conduct=conduct, network=quick
+        )
         assert RegistryStore(client, Repository(proxy.host, "slow")).tags() == ()
         never.set()
     assert "timed out" in told[0]

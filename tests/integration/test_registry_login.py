@@ -7,7 +7,9 @@ from podbuild.errors import CredentialError, PublishError
 from podbuild.model import Digest, Tag
 from podbuild.store import PushRight
 from podbuild.store.blobs import BytesBlob
-from podbuild.store.client import Endpoint, RegistryClient, Scope
+from podbuild.store.challenge import Scope
+from podbuild.store.client import RegistryClient
+from podbuild.store.endpoint import Endpoint
 from podbuild.store.secret import Credential, CredentialKind
 from tests.fakes.token import TokenServer, token_server
 from tests.images import blob_of, make_image

@@ -15,7 +15,8 @@ from podbuild.config.model import PruneRule, Retention
 from podbuild.errors import CleanupError, ConfigError, CredentialError
 from podbuild.model import Digest, Tag
 from podbuild.retention import Policy, prune_policy
-from podbuild.steps.cleanup import Cleaned, apply_plan, plan_repository, prune_repository
+from podbuild.steps.cleanup import apply_plan, plan_repository, prune_repository
+from podbuild.steps.removal import Cleaned
 from podbuild.store import RemovalKind
 from podbuild.store.hub_api import HubApi
 from podbuild.store.remove_dockerhub import DockerHubRemover

@@ -19,7 +19,7 @@ from podbuild.plan import Job, Plan, Request, Source, make_plan
 from podbuild.report import PlatformReport, Result, TagOutcome
 from podbuild.report.collect import Delivered, image_reports, result_of, size_of, target_reports
 from podbuild.steps import Destination
-from podbuild.steps.tag import Order, Outcome, Tagged
+from podbuild.steps.orders import Order, Outcome, Tagged
 from podbuild.store.memory import MemoryStore
 from podbuild.tags import Decision, TagKind, Verdict
 from podbuild.versions import Version

@@ -22,8 +22,9 @@ from podbuild.store import BlobSource, PushRight, Store
 from podbuild.store.blobs import BytesBlob
 from podbuild.store.cache_use import all_uses, merged, read_uses, record_tag, write_uses
 from podbuild.store.cached import CachedRepository, CacheRemote, Tellers
-from podbuild.store.client import Conduct, Endpoint, RegistryClient
+from podbuild.store.client import RegistryClient
 from podbuild.store.credentials import Keyring
+from podbuild.store.endpoint import Conduct, Endpoint
 from podbuild.store.memory import MemoryStore
 from podbuild.store.registries import Registries
 from podbuild.store.registry import RegistryStore

@@ -12,15 +12,8 @@ from podbuild.errors import PodbuildError, PublishError, VerificationError
 from podbuild.model import Descriptor, Digest, Tag
 from podbuild.store import PushRight
 from podbuild.store.blobs import BytesBlob, FileBlob
-from podbuild.store.layout import (
-    PUSHED,
-    REF_NAME,
-    LayoutStore,
-    placed,
-    pushed_at,
-    released,
-    tag_of,
-)
+from podbuild.store.entries import PUSHED, REF_NAME, placed, pushed_at, released, tag_of
+from podbuild.store.layout import LayoutStore
 from tests.images import blob_of, make_image, make_index
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)

@@ -5,7 +5,8 @@ import pytest
 from podbuild.errors import ConfigError, PublishError
 from podbuild.store.breaker import Breaker
 from podbuild.store.endpoint import Endpoint
-from podbuild.store.http import Http, Network, is_loopback
+from podbuild.store.http import Http
+from podbuild.store.network import Network, is_loopback
 from tests.registries import make_authority
 
 PROXIES = {

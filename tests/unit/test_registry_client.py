@@ -20,7 +20,8 @@ from podbuild.model import Digest, Manifest, MediaType, Repository, Tag
 from podbuild.retry import Retry
 from podbuild.store import PushRight
 from podbuild.store.blobs import BytesBlob
-from podbuild.store.client import Conduct, Endpoint, RegistryClient
+from podbuild.store.client import RegistryClient
+from podbuild.store.endpoint import Conduct, Endpoint
 from podbuild.store.manifests import MANIFEST_CAP
 from podbuild.store.problem import RegistryError
 from podbuild.store.registry import BlobsMissingError, RegistryStore

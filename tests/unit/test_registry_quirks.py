@@ -13,7 +13,9 @@ from podbuild.model import Digest, Manifest, MediaType, Repository, Tag
 from podbuild.store import PushRight
 from podbuild.store.blobs import BytesBlob
 from podbuild.store.challenge import Scope
-from podbuild.store.client import Conduct, Endpoint, Network, RegistryClient
+from podbuild.store.client import RegistryClient
+from podbuild.store.endpoint import Conduct, Endpoint
+from podbuild.store.network import Network
 from podbuild.store.registry import RegistryStore
 from podbuild.store.remove_oci import delete
 from podbuild.store.secret import Credential
