@@ -6,31 +6,23 @@ every image. Only these two may take a tag back to an older release.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
-from podbuild.errors import ImmutableTagError, VersionError
+from podbuild.errors import DeadlineError, PodbuildError
 from podbuild.journal import Binding, Journal
-from podbuild.model import Digest, Manifest, Tag
+from podbuild.model import Digest, Manifest
 from podbuild.plan import Plan, PlannedImage, Request
 from podbuild.plan.make import plan_places
 from podbuild.services import Services
 from podbuild.steps import Destination
+from podbuild.steps.orders import Moved, Order, Ruling, Verdict
 from podbuild.steps.publish import Publisher
-from podbuild.steps.remote import remote_tag
-from podbuild.steps.tag import Moved, Order, Ruling, TagMover, Verdict
+from podbuild.steps.tag import TagMover
 from podbuild.store import Store
-from podbuild.tags import (
-    NamedTag,
-    Published,
-    Reader,
-    TagKind,
-    kind_of,
-    owned_versions,
-    rollback_target,
-)
-from podbuild.template import Placeholders, Template
-from podbuild.versions import Version
+from podbuild.superseded import Ledger
+from podbuild.tags import NamedTag, TagKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +48,19 @@ class Relocation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Relocations:
+    """What is to be moved, and the optional registries that can't be asked, which stay."""
+
+    moves: tuple[Relocation, ...]
+    silent: Mapping[Destination, PodbuildError]
+
+    @property
+    def changes(self) -> Relocations:
+        """Give those of them that change something."""
+        return replace(self, moves=tuple(each for each in self.moves if each.changes))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scope:
     """Which images and registries; empty means all."""
 
@@ -69,99 +74,69 @@ def plan_of(services: Services, scope: Scope) -> Plan:
     return plan_places(services.config, request)
 
 
-def promotions(
-    services: Services, scope: Scope, origin: Tag, target: Tag
-) -> tuple[Relocation, ...]:
-    """Give what `promote ORIGIN TARGET` moves: on every registry, the image that ORIGIN names.
-
-    Where registries disagree about ORIGIN, the first required one in the configuration counts.
-    Raises VersionError when no registry has it, ImmutableTagError when TARGET is a version tag
-    that names something else.
-    """
-    plan = plan_of(services, scope)
-    found = []
-    for image, destinations in _by_image(services, plan):
-        source, manifest = _origin(destinations, origin)
-        immutable = any(reader.version(target) for reader in image.readers)
-        named = NamedTag(
-            tag=target,
-            kind=TagKind.VERSION if immutable else TagKind.MOVING,
-            template=Template(target.text),
-        )
-        for destination in destinations:
-            head = destination.store.head(target)
-            if immutable and head is not None and head.digest != manifest.digest:
-                raise ImmutableTagError(
-                    f"{destination.store.reference(target)} names {head.digest} already",
-                    hint="a version tag is never moved; promote to another tag",
-                )
-            found.append(
-                Relocation(
-                    destination=destination,
-                    named=named,
-                    manifest=manifest,
-                    source=source,
-                    before=head.digest if head else None,
-                    reason=f"what {origin} names",
-                )
-            )
-    return tuple(found)
-
-
-def rollbacks(services: Services, scope: Scope, version: Version | None) -> tuple[Relocation, ...]:
-    """Give what `rollback` moves: each moving tag of a release, to the release before it.
-
-    `version` is the release to leave; without it, the highest one that a moving tag names. Each
-    tag goes to the highest stable version below, in its own range, that all required registries
-    hold; where there is none it stays.
-    """
-    plan = plan_of(services, scope)
-    found: list[Relocation] = []
-    for image, destinations in _by_image(services, plan):
-        found.extend(_rollbacks_of(services, plan, image, destinations, version))
-    return tuple(found)
-
-
 def carry_out(services: Services, relocations: Iterable[Relocation], command: str) -> Moved:
-    """Copy what is missing, then move the tags; raises as a release does."""
+    """Copy what is missing, then move the tags; raises as a release does.
+
+    `Moved.failed` has the optional registries that failed on the way.
+    """
     every = tuple(found for found in relocations if found.changes)
     journal = Journal(
         services.config.output / "relocation.json",
         Binding(release=command, commit="", configuration="", toolchain=""),
         {},
     )
-    _copy(services, every, journal)
-    mover = TagMover(
-        guard=_AsAsked(),
-        journal=journal,
-        retry=services.retry,
-        cancel=services.cancel,
-        command=command,
-        note=services.ui.note,
-    )
-    moved = mover.move(
-        Order(destination=each.destination, named=each.named, manifest=each.manifest)
-        for each in every
-    )
-    journal.path.unlink(missing_ok=True)
-    return moved
+    try:
+        failed = _copy(services, every, journal)
+        orders = {
+            Order(destination=each.destination, named=each.named, manifest=each.manifest): each
+            for each in every
+            if each.destination not in failed
+        }
+        mover = TagMover(
+            guard=_AsShown({order.key: each.before for order, each in orders.items()}),
+            journal=journal,
+            retry=services.retry,
+            cancel=services.cancel,
+            command=command,
+            note=services.ui.note,
+        )
+        moved = mover.move(orders)
+    finally:
+        journal.path.unlink(missing_ok=True)
+    ledger = Ledger.of(services.folders, services.config.root)
+    for tagged in moved.tags:  # what is named again is left anew when it is left
+        ledger.forget(tagged.order.destination.key, frozenset({tagged.order.manifest.digest}))
+    return replace(moved, failed={**failed, **moved.failed})
 
 
-class _AsAsked:
-    """The guard of a move that a person has seen and confirmed."""
+@dataclass(frozen=True)
+class _AsShown:
+    """The guard of moves that a person has seen and confirmed, from what tags named then."""
+
+    before: Mapping[str, Digest | None]  # by Order.key
 
     def refresh(self) -> None:
         """Need nothing."""
 
     def rule(self, order: Order, current: Manifest | None) -> Ruling:
-        """Allow every move but that of a version tag that came to exist meanwhile."""
-        if order.kind is TagKind.VERSION and current is not None:
-            return Ruling(verdict=Verdict.REFUSE, reason=f"names {current.digest} meanwhile")
-        return Ruling(verdict=Verdict.MOVE, reason="as asked")
+        """Allow the move that was shown; another release may have moved the tag since."""
+        if current is None or current.digest in (self.before[order.key], order.manifest.digest):
+            return Ruling(verdict=Verdict.MOVE, reason="as asked")
+        lasting = order.kind is not TagKind.MOVING
+        return Ruling(
+            verdict=Verdict.REFUSE if lasting else Verdict.SKIP,
+            reason=f"names {current.digest} meanwhile",
+        )
 
 
-def _copy(services: Services, relocations: tuple[Relocation, ...], journal: Journal) -> None:
-    """Have every destination hold the image, by digest, before any tag moves."""
+def _copy(
+    services: Services, relocations: tuple[Relocation, ...], journal: Journal
+) -> Mapping[Destination, PodbuildError]:
+    """Have every destination hold the image, by digest, before any tag moves.
+
+    Gives the optional ones that do not.
+    """
+    failed: dict[Destination, PodbuildError] = {}
     groups: dict[tuple[Digest, str], list[Relocation]] = {}
     for each in relocations:
         groups.setdefault((each.manifest.digest, each.destination.image), []).append(each)
@@ -176,12 +151,14 @@ def _copy(services: Services, relocations: tuple[Relocation, ...], journal: Jour
             cancel=services.cancel,
         )
         with publisher:
-            publisher.finish({image: first.manifest})
+            failed |= publisher.finish({image: first.manifest}).failed
+    return failed
 
 
-def _by_image(
+def by_image(
     services: Services, plan: Plan
 ) -> Iterator[tuple[PlannedImage, tuple[Destination, ...]]]:
+    """Give each published image with its destinations."""
     every = services.destinations(plan)
     for image in plan.images:
         mine = tuple(each for each in every if each.image == image.name)
@@ -189,90 +166,27 @@ def _by_image(
             yield image, mine
 
 
-def _origin(destinations: tuple[Destination, ...], tag: Tag) -> tuple[Store, Manifest]:
-    for destination in sorted(destinations, key=lambda each: not each.required):
-        manifest = destination.store.manifest(tag)
-        if manifest is not None:
-            return destination.store, manifest
-    names = ", ".join(each.store.name for each in destinations)
-    raise VersionError(f"no registry has the tag {tag} (asked: {names})", hint="check the tag")
+Answer = TypeVar("Answer")
 
 
-def _rollbacks_of(
-    services: Services,
-    plan: Plan,
-    image: PlannedImage,
-    destinations: tuple[Destination, ...],
-    version: Version | None,
-) -> Iterator[Relocation]:
-    held = {each: _versions(plan, image, each.store) for each in destinations}
-    common = _common(held)
-    named = {each: _moving(services, plan, image, each.store) for each in destinations}
-    leaving = version or max(
-        (present for tags in named.values() for _, present in tags.values()), default=None
-    )
-    for destination, tags in named.items():
-        for tag, (reader, present) in tags.items():
-            within = reader.range(tag)
-            if present != leaving or within is None:
-                continue
-            published = Published(versions=common, yanked=plan.yanked)
-            target = rollback_target(within, present, published)
-            if target is not None:
-                kind = NamedTag(tag=tag, kind=TagKind.MOVING, template=reader.template)
-                yield _relocation(destination, kind, held[destination], present, target)
+def ask_each(
+    destinations: Iterable[Destination], ask: Callable[[Destination], Answer]
+) -> tuple[dict[Destination, Answer], dict[Destination, PodbuildError]]:
+    """Ask each in turn; raises what a required one raises, or the last error where none answers."""
+    found: dict[Destination, Answer] = {}
+    silent: dict[Destination, PodbuildError] = {}
+    for destination in destinations:
+        try:
+            found[destination] = ask(destination)
+        except PodbuildError as error:
+            if destination.required or error.exit_code >= DeadlineError.exit_code:
+                raise
+            silent[destination] = error
+    if not found:
+        raise next(iter(silent.values()))
+    return found, silent
 
 
-def _relocation(
-    destination: Destination,
-    named: NamedTag,
-    held: Mapping[Version, Tag],
-    present: Version,
-    target: Version,
-) -> Relocation:
-    store = destination.store
-    lasting = held.get(target)
-    manifest = store.manifest(lasting) if lasting else None
-    if manifest is None:
-        raise VersionError(
-            f"{store.name} does not hold version {target}",
-            hint=f"`podbuild promote {target} {target}` completes it from the others",
-        )
-    head = store.head(named.tag)
-    return Relocation(
-        destination=destination,
-        named=named,
-        manifest=manifest,
-        source=store,
-        before=head.digest if head else None,
-        reason=f"{present} -> {target}",
-    )
-
-
-def _versions(plan: Plan, image: PlannedImage, store: Store) -> Mapping[Version, Tag]:
-    owned = owned_versions(store.tags(), image.readers, plan.readers_beside(image.name))
-    return {version: tag for tag, version in owned.items()}
-
-
-def _common(held: Mapping[Destination, Mapping[Version, Tag]]) -> frozenset[Version]:
-    """Give the versions that all required registries hold (all, where none is required)."""
-    counted = [versions for each, versions in held.items() if each.required] or [*held.values()]
-    return frozenset.intersection(*(frozenset(versions) for versions in counted))
-
-
-def _moving(
-    services: Services, plan: Plan, image: PlannedImage, store: Store
-) -> Mapping[Tag, tuple[Reader, Version]]:
-    """Give the moving tags of releases that exist, and the version that each names."""
-    values = Placeholders(project=plan.project, image=image.name, env=services.config.env)
-    templates = services.config.tags_of(image.image).release
-    readers = [Reader(each, values) for each in templates if kind_of(each) is TagKind.MOVING]
-    found: dict[Tag, tuple[Reader, Version]] = {}
-    for tag in store.tags():
-        reader = next((each for each in readers if each.range(tag) is not None), None)
-        if reader is None or tag in found:
-            continue
-        remote = remote_tag(store, tag)
-        if remote is not None and remote.version is not None:
-            found[tag] = (reader, remote.version)
-    return found
+def required_first(destinations: Iterable[Destination]) -> list[Destination]:
+    """Give the required ones, then the others, each in the order of the configuration."""
+    return sorted(destinations, key=lambda each: not each.required)

@@ -34,9 +34,10 @@ def command(
     with open_session(common) as session:
         from podbuild.cli.relocations import relocate  # noqa: PLC0415  # --help is asked often
         from podbuild.model import Tag  # noqa: PLC0415
-        from podbuild.relocate import Scope, promotions  # noqa: PLC0415
+        from podbuild.promotion import promotions  # noqa: PLC0415
+        from podbuild.relocate import Scope  # noqa: PLC0415
 
         services = session.services()
         scope = Scope(images=images, registries=registries)
         found = promotions(services, scope, Tag(origin), Tag(target))
-        relocate(services, found, command=f"podbuild promote {origin} {target}", yes=yes)
+        relocate(services, found, yes=yes)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shlex
+import sys
 
 from podbuild.cli.confirm import confirm
 from podbuild.model import JSONValue
-from podbuild.relocate import Relocation, carry_out
+from podbuild.relocate import Relocation, Relocations, carry_out
 from podbuild.services import Services
-from podbuild.steps.tag import Moved
+from podbuild.steps.orders import Moved, Outcome
 
 
-def relocate(
-    services: Services, relocations: Iterable[Relocation], *, command: str, yes: bool
-) -> Moved | None:
+def relocate(services: Services, found: Relocations, *, yes: bool) -> Moved | None:
     """Carry out the relocations that change something; None where none does."""
-    wanted = tuple(each for each in relocations if each.changes)
+    for destination, error in found.silent.items():
+        services.ui.warn(f"{destination} could not be asked and is left out: {error.message}")
+    wanted = found.changes.moves
     if not wanted:
         services.ui.give("nothing to do: every tag is there already", {"schema": 1, "moved": []})
         return None
@@ -23,11 +24,26 @@ def relocate(
         services.ui.info(str(each))
     count = f"{len(wanted)} tag{'s' if len(wanted) > 1 else ''}"
     confirm(services.ui, f"this moves {count}", yes=yes)
-    moved = carry_out(services, wanted, command)
-    services.ui.give("\n".join(_line(each) for each in wanted), _json(wanted))
+    moved = carry_out(services, wanted, shlex.join(["podbuild", *sys.argv[1:]]))
+    done = tuple(each for each in wanted if _is_done(each, moved))
+    services.ui.give("\n".join(map(_line, done)) or "no tag was moved", _json(done))
     for destination, error in moved.failed.items():
         services.ui.warn(f"{destination}: {error.message}")
+    for tagged in moved.tags:
+        if tagged.outcome not in _DONE:
+            services.ui.warn(f"{tagged.order} is left as it is: it {tagged.reason}")
     return moved
+
+
+_DONE = (Outcome.MOVED, Outcome.ALREADY)
+
+
+def _is_done(each: Relocation, moved: Moved) -> bool:
+    key = (each.destination, each.named.tag)
+    return any(
+        (tagged.order.destination, tagged.order.tag) == key and tagged.outcome in _DONE
+        for tagged in moved.tags
+    )
 
 
 def _line(each: Relocation) -> str:

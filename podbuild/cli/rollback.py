@@ -31,15 +31,15 @@ def command(
     """
     with open_session(common) as session:
         from podbuild.cli.relocations import relocate  # noqa: PLC0415  # --help is asked often
-        from podbuild.relocate import Scope, rollbacks  # noqa: PLC0415
+        from podbuild.relocate import Scope  # noqa: PLC0415
+        from podbuild.rollback import rollbacks  # noqa: PLC0415
         from podbuild.versions import Version  # noqa: PLC0415
 
         services = session.services()
         scope = Scope(images=images, registries=registries)
         leaving = None if version is None else Version.parse(version)
         found = rollbacks(services, scope, leaving)
-        named = f" {version}" if version else ""
-        moved = relocate(services, found, command=f"podbuild rollback{named}", yes=yes)
+        moved = relocate(services, found, yes=yes)
         if moved is not None:
             services.ui.note(
                 "name the version that was left in [tags] yanked, so that the next release "

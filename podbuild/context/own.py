@@ -16,6 +16,7 @@ OUTPUT_NAMES = (
     "plan.json",
     "podbuild.env",
     "registry",
+    "relocation.json",
     "staging",
     "state.json",
     "state-*.json",

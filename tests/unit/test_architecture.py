@@ -41,7 +41,7 @@ LAYERS = (
     {"planning", "superseded"},
     {"cleaning", "durations", "known", "layer_cache", "relocate", "recorder"},
     {"cache_retention", "handover", "equipment"},
-    {"loading", "making", "pruning", "tag_check"},
+    {"loading", "making", "promotion", "pruning", "rollback", "tag_check"},
     {"release"},
     {"stages"},
     {"cli"},
