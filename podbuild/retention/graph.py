@@ -13,11 +13,11 @@ from datetime import datetime
 from functools import cached_property
 
 from podbuild.errors import CleanupError
+from podbuild.labels import REVISION
 from podbuild.model import MANIFEST_TYPES, Digest, Manifest, Tag
 
 # Cosign's tags and the fallback of distribution spec 1.1, "Referrers Tag Schema".
 _ATTACHED = re.compile(r"sha256-(?P<hex>[0-9a-f]{64})(?:\.(?:sig|att|sbom))?")
-REVISION = "org.opencontainers.image.revision"
 
 
 def subject_of_tag(tag: Tag) -> Digest | None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 
 from podbuild import labels
 from podbuild.errors import CleanupError
-from podbuild.model import Digest, Manifest, string_map
+from podbuild.model import Digest, Manifest
 from podbuild.retention import Graph, Node, subject_of_tag
-from podbuild.steps.remote import read_config
+from podbuild.steps.remote import config_labels
 from podbuild.store import Inventory, Remover, Store
 
 READERS = 8  # requests at a time
@@ -147,18 +147,11 @@ def _read(place: Place, digest: Digest, undated: frozenset[Digest]) -> _Read | N
         return None
     node = Node.of(manifest)
     if digest in undated and not node.revision and not manifest.is_index:
-        node = replace(node, revision=_revision(place.store, manifest))
+        # The only date where a registry tells none.
+        said = config_labels(place.store, manifest.config)
+        node = replace(node, revision=said.get(labels.REVISION, ""))
     return _Read(
         node=node,
         packed=(manifest.media_type, zlib.compress(manifest.data)),
         referrers=place.remover.referrers(digest),
     )
-
-
-def _revision(store: Store, manifest: Manifest) -> str:
-    """Give the commit in the config's labels: the only date where a registry tells none."""
-    match read_config(store, manifest.config):
-        case {"config": {"Labels": found}}:
-            return string_map(found).get(labels.REVISION, "")
-        case _:
-            return ""

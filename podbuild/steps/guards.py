@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-from podbuild import labels
 from podbuild.cancel import Cancel
 from podbuild.errors import PodbuildError
 from podbuild.model import Digest, Manifest, Tag
 from podbuild.steps import Destination
 from podbuild.steps.orders import Order, Ruling, Verdict
-from podbuild.steps.remote import read_remote, said_of, version_of
+from podbuild.steps.remote import read_remote, revision_of, version_of
 from podbuild.tags import (
     Ancestry,
     Decision,
@@ -146,7 +145,7 @@ class BranchGuard:
             return Ruling(verdict=Verdict.MOVE)
         if order.kind is TagKind.SHA:
             return _sha_tag(order, current, self.commit)
-        revision = said_of(order.destination.store, current).get(labels.REVISION, "")
+        revision = revision_of(order.destination.store, current)
         known = self.ancestry(revision) if revision else Ancestry.UNKNOWN
         return _ruling(branch_guard(revision, self.commit, known))
 
@@ -163,7 +162,7 @@ def _tags(destination: Destination) -> tuple[Tag, ...] | None:
 def _sha_tag(order: Order, current: Manifest | None, commit: str) -> Ruling:
     if current is None:
         return Ruling(verdict=Verdict.MOVE)
-    revision = said_of(order.destination.store, current).get(labels.REVISION, "")
+    revision = revision_of(order.destination.store, current)
     return _ruling(sha_guard(revision, commit))
 
 

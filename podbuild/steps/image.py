@@ -10,7 +10,7 @@ from podbuild.config import Format
 from podbuild.errors import BuildError, VerificationError
 from podbuild.model import Descriptor, Digest, JSONValue, Manifest, Platform, string_map
 from podbuild.store import Store
-from podbuild.store.blobs import BytesBlob
+from podbuild.store.blobs import BytesBlob, read_blob
 from podbuild.store.cached import CACHED
 
 _CACHE_NAME = re.compile(
@@ -23,10 +23,8 @@ def read_config(store: Store, manifest: Manifest) -> dict[str, JSONValue]:
     """Give an image's config; raises VerificationError when it is missing or is none."""
     if manifest.config is None:
         raise VerificationError(f"{manifest.digest} is not an image: it has no config")
-    with store.blob(manifest.config) as source:
-        data = b"".join(source.chunks())
     try:
-        value: JSONValue = json.loads(data)
+        value: JSONValue = json.loads(read_blob(store, manifest.config))
     except ValueError:
         value = None
     if not isinstance(value, dict):
@@ -54,8 +52,7 @@ def without_cache_names(store: Store, manifest: Manifest) -> Manifest:
     old = manifest.config
     if old is None:
         return manifest
-    with store.blob(old) as source:
-        data = b"".join(source.chunks())
+    data = read_blob(store, old)
     clean = _CACHE_NAME.sub(b"", data)
     if clean == data:
         return manifest

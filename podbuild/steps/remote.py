@@ -9,6 +9,7 @@ from podbuild import labels
 from podbuild.errors import PublishError, VerificationError, VersionError
 from podbuild.model import Descriptor, JSONValue, Manifest, Platform, Tag, string_map
 from podbuild.store import Store
+from podbuild.store.blobs import read_blob
 from podbuild.tags import RemoteTag
 from podbuild.versions import Version
 
@@ -51,18 +52,24 @@ def said_of(store: Store, manifest: Manifest) -> Mapping[str, str]:
         if found is None or found.is_index:
             return manifest.annotations
         image = found
-    return {**_config_labels(store, image.config), **image.annotations, **manifest.annotations}
+    return {**config_labels(store, image.config), **image.annotations, **manifest.annotations}
 
 
-def _config_labels(store: Store, config: Descriptor | None) -> Mapping[str, str]:
-    match read_config(store, config):
+def revision_of(store: Store, manifest: Manifest) -> str:
+    """Give the commit that a manifest was made from; empty where it does not say."""
+    return said_of(store, manifest).get(labels.REVISION, "")
+
+
+def config_labels(store: Store, config: Descriptor | None) -> Mapping[str, str]:
+    """Give the labels of an image's config; none where it can't be read as one."""
+    match find_config(store, config):
         case {"config": {"Labels": found}}:
             return string_map(found)
         case _:
             return {}
 
 
-def read_config(store: Store, config: Descriptor | None) -> JSONValue:
+def find_config(store: Store, config: Descriptor | None) -> JSONValue:
     """Give an image's config as JSON; None where it is none, or is not there.
 
     A registry that can't be asked raises: what is unknown then must not count as nothing.
@@ -70,8 +77,7 @@ def read_config(store: Store, config: Descriptor | None) -> JSONValue:
     if config is None:
         return None
     try:
-        with store.blob(config) as content:
-            value: JSONValue = json.loads(b"".join(content.chunks()))
+        value: JSONValue = json.loads(read_blob(store, config))
     except (VerificationError, ValueError, RecursionError):
         return None
     except PublishError:
@@ -85,7 +91,7 @@ def _platforms(store: Store, manifest: Manifest) -> frozenset[Platform]:
     if manifest.is_index:
         named = (child.platform for child in manifest.children if child.is_runnable)
         return frozenset(platform for platform in named if platform)
-    only = Platform.from_json(read_config(store, manifest.config))
+    only = Platform.from_json(find_config(store, manifest.config))
     return frozenset((only,)) if only else frozenset()
 
 

@@ -15,7 +15,7 @@ from podbuild.errors import (
 )
 from podbuild.model import Digest, Manifest, Platform, Tag
 from podbuild.steps import Destination
-from podbuild.steps.remote import read_config
+from podbuild.steps.remote import find_config
 
 READERS = 8  # requests at a time
 
@@ -183,7 +183,7 @@ class _Reading:
     def _image(self, manifest: Manifest) -> _Parts:
         """Read the config, which shows that it is there, and ask for the layers."""
         store = self.destination.store
-        config = read_config(store, manifest.config)
+        config = find_config(store, manifest.config)
         unread = (manifest.config,) if manifest.config and config is None else ()
         missing = tuple(
             f"layer {blob.digest} is missing"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from podbuild.errors import VerificationError
 from podbuild.model import Descriptor
+from podbuild.store import Store
 
 CHUNK = 256 * 1024  # bytes read and sent at a time; small enough for slow lines' timeouts
 
@@ -55,6 +56,12 @@ class CheckedFileBlob:
         """Give the bytes from `start` on; raises VerificationError when they are not the blob."""
         pieces = FileBlob(self.path).chunks(start)
         return pieces if start else checked(self.blob, pieces, str(self.path))
+
+
+def read_blob(store: Store, blob: Descriptor) -> bytes:
+    """Give a small blob's bytes, checked; raises as the store does."""
+    with store.blob(blob) as source:
+        return b"".join(source.chunks())
 
 
 def checked(blob: Descriptor, pieces: Iterator[bytes], where: str) -> Iterator[bytes]:

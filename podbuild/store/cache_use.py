@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from podbuild.model import JSONValue, Tag
 from podbuild.store import Store
 from podbuild.store.artifact import put_artifact, put_bytes
+from podbuild.store.blobs import read_blob
 
 ENTRY = re.compile(r"[a-z0-9._-]+-[0-9a-f]{8}-[0-9a-f]{64}")  # platform, engine, the engine's key
 _RECORD = re.compile(r"used-.+-[0-9a-f]{12}")
@@ -48,8 +49,7 @@ def read_uses(store: Store, record: Tag) -> Uses:
     manifest = store.manifest(record)
     if manifest is None or len(manifest.layers) != 1 or manifest.layers[0].size > _LARGEST:
         return {}
-    with store.blob(manifest.layers[0]) as source:
-        return _parsed(b"".join(source.chunks()))
+    return _parsed(read_blob(store, manifest.layers[0]))
 
 
 def all_uses(store: Store, tags: Iterable[Tag]) -> Uses:
