@@ -10,18 +10,20 @@ from tempfile import NamedTemporaryFile
 from typing import IO
 
 from podbuild.model import Descriptor
-from podbuild.store.blobs import CheckedFileBlob
+from podbuild.store import BlobSource
+from podbuild.store.blobs import checked
 
 
-def linked(source: Path, target: Path, blob: Descriptor) -> bool:
-    """Link a checked file under the blob's name; False where file systems do not allow it."""
-    if source.is_symlink() or not source.is_file():
+def linked(source: BlobSource, target: Path, blob: Descriptor) -> bool:
+    """Link a source's file, checked, under the blob's name; False where that can't be."""
+    file = source.path
+    if file is None or file.is_symlink() or not file.is_file():
         return False
-    for _ in CheckedFileBlob(source, blob).chunks():
+    for _ in checked(blob, source.chunks(), str(file)):
         pass  # reading to the end is the check
     part = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
     try:
-        os.link(source, part)
+        os.link(file, part)
     except OSError:
         return False
     try:

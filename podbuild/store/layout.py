@@ -103,7 +103,7 @@ class LayoutStore:
         target = self.blob_file(blob.digest)
         with self._guarding():
             self._prepare()
-            if source.path is not None and linked(source.path, target, blob):
+            if linked(source, target, blob):
                 on_bytes(blob.size)
                 return
             write_whole(target, _heard(checked(blob, source.chunks(), self.name), on_bytes))

@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -17,6 +17,8 @@ from podbuild.errors import BuildError, VerificationError
 from podbuild.leases import leased_folder
 from podbuild.model import Descriptor, Digest
 from podbuild.store.blobs import CheckedFileBlob
+
+_WRITTEN = "user.podbuild.size"  # bytes that a blob's file was given
 
 
 class Pool:
@@ -38,14 +40,37 @@ class Pool:
         return self._blobs / digest.hex
 
     def size(self, digest: Digest) -> int | None:
-        """Give a blob's bytes; None when it is not here. An empty file is none (power loss)."""
+        """Give a blob's bytes; None when it is not here.
+
+        A file that is shorter than what was written is none: a power cut leaves such ones, and
+        engines would take its size into their manifests.
+        """
         if digest.algorithm != "sha256":
             return None
+        path = self.path(digest)
         try:
-            facts = self.path(digest).stat()
+            size = path.stat().st_size
         except FileNotFoundError:
             return None
-        return facts.st_size or None
+        return size if size and _written(path) in (None, size) else None
+
+    def holds(self, blob: Descriptor) -> bool:
+        """Tell whether a blob is here in its full size.
+
+        A file of another size that is not what its name says goes (a power cut may leave a part):
+        engines send only what is not here.
+        """
+        size = self.size(blob.digest)
+        if size is not None and size != blob.size:
+            self._remove_damaged(blob.digest)
+        return size == blob.size
+
+    def _remove_damaged(self, digest: Digest) -> None:
+        with suppress(FileNotFoundError):
+            with self.path(digest).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != digest.hex:
+                self.path(digest).unlink()
 
     def touch(self, digest: Digest) -> None:
         """Note that a blob is in use, for those who remove the oldest."""
@@ -61,11 +86,17 @@ class Pool:
     def add(self, data: bytes) -> Digest:
         """Store some bytes that are at hand."""
         digest = Digest.of(data)
-        if self.size(digest) is None:
+        if self._read(digest) != data:
             upload = self.receive()
             upload.write(data)
             upload.finish(digest)
         return digest
+
+    def _read(self, digest: Digest) -> bytes | None:
+        try:
+            return self.path(digest).read_bytes()
+        except FileNotFoundError:
+            return None
 
     def close(self) -> None:
         """Remove what was never finished. The blobs stay."""
@@ -100,6 +131,8 @@ class Upload:
 
     def finish(self, expected: Digest) -> None:
         """Put the bytes where the pool keeps them; raises VerificationError on a wrong digest."""
+        with suppress(OSError):  # not every file system keeps attributes
+            os.setxattr(self._file.fileno(), _WRITTEN, str(self.size).encode())
         self._file.close()
         found = f"sha256:{self._hash.hexdigest()}"
         if found != str(expected):
@@ -111,6 +144,13 @@ class Upload:
         """Give up the upload."""
         self._file.close()
         self._part.unlink(missing_ok=True)
+
+
+def _written(path: Path) -> int | None:
+    try:
+        return int(os.getxattr(path, _WRITTEN))
+    except (OSError, ValueError):
+        return None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from podbuild.errors import BuildError, VerificationError
 from podbuild.leases import leased_folder
 from podbuild.model import Descriptor, Digest, Manifest, MediaType, Tag
 from podbuild.store.blobs import BytesBlob
+from podbuild.store.layout import LayoutStore
 from podbuild.store.pool import Pool, Upload
 from podbuild.store.staged import Staging, repository_name
 from podbuild.store.staging import StagingRegistry
@@ -308,6 +309,53 @@ def test_a_damaged_blob_is_noticed_and_removed(client: Client, pool: Pool) -> No
     ):
         b"".join(source.chunks())
     assert not store.has_blob(manifest.layers[0])
+
+
+def test_what_a_power_cut_left_of_a_blob_is_sent_again(client: Client, pool: Pool) -> None:
+    manifest = client.manifest(b"one", b"two")
+    digest = manifest.layers[0].digest
+    os.truncate(pool.path(digest), 2)
+    assert client("HEAD", f"/v2/web/blobs/{digest}").status_code == 404
+    assert client.put(manifest, "x").status_code == 404
+    client.upload(b"one")
+    assert client.put(manifest, "x").status_code == 201
+
+
+def test_part_of_a_blob_whose_size_nobody_noted_goes(client: Client, pool: Pool) -> None:
+    manifest = client.manifest(b"one", b"two")
+    digest = manifest.layers[0].digest
+    pool.path(digest).unlink()
+    pool.path(digest).write_bytes(b"on")  # as on a file system without attributes
+    assert client.put(manifest, "x").status_code == 404
+    assert client("HEAD", f"/v2/web/blobs/{digest}").status_code == 404
+
+
+def test_a_manifest_that_lies_about_a_size_costs_no_blob(client: Client) -> None:
+    whole = client.manifest(b"one")
+    lies = json.loads(whole.data)
+    lies["layers"][0]["size"] = 2
+    lying = Manifest(MediaType.OCI_MANIFEST, json.dumps(lies).encode())
+    assert client.put(lying, "x").status_code == 404
+    assert client.put(whole, "x").status_code == 201
+
+
+def test_a_damaged_manifest_is_stored_anew(pool: Pool) -> None:
+    digest = pool.add(b"a manifest")
+    pool.path(digest).write_bytes(b"a monifest")
+    pool.add(b"a manifest")
+    assert pool.path(digest).read_bytes() == b"a manifest"
+
+
+def test_a_layout_that_finds_a_damaged_blob_has_it_removed(client: Client, tmp_path: Path) -> None:
+    layer = client.manifest(b"one").layers[0]
+    store = client.registry.staging.repository("web")
+    client.registry.staging.pool.path(layer.digest).write_bytes(b"ont")
+    with (
+        store.blob(layer) as source,
+        pytest.raises(VerificationError, match="was removed"),
+    ):
+        LayoutStore(tmp_path / "layout").put_blob(layer, source)
+    assert not store.has_blob(layer)
 
 
 def test_a_store_takes_only_the_right_bytes(pool: Pool) -> None:
