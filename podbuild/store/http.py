@@ -31,6 +31,7 @@ from podbuild.store.problem import ERROR_CAP, Response
 from podbuild.store.trust import read_authorities, tls_context
 
 USER_AGENT = f"podbuild/{__version__}"
+_REASON_CAP = 300  # characters
 _PROXY_HINT = "check http_proxy and https_proxy, or name the registry in no_proxy"
 _LISTS = frozenset({"link", "www-authenticate"})  # servers write each entry as a header
 
@@ -229,7 +230,8 @@ def _failure(call: Call, error: Exception, proxy: str) -> Exception:
     if isinstance(error, (InvalidURL, InvalidSchema, LocationValueError)):
         return PublishError(f"{where}: {error}")
     last = chain[-1]
-    reason = getattr(last, "strerror", None) or str(last) or type(last).__name__
+    told = getattr(last, "strerror", None) or str(last) or type(last).__name__
+    reason = " ".join(told.split())[:_REASON_CAP]  # what is no HTTP is quoted, with its line ends
     unheard = any(isinstance(cause, (ConnectTimeoutError, NewConnectionError)) for cause in chain)
     said = f"{_lower(reason)}{f', through the proxy {proxy}' if proxy else ''}"
     hint = _PROXY_HINT if proxy else "check that the registry is up and can be reached"

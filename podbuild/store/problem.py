@@ -116,13 +116,18 @@ class RegistryError(PublishError):
 def read_problem(response: Response, now: datetime | None = None) -> Problem:
     """Read an error of any form: the spec's JSON, other JSON, text, or nothing."""
     codes, messages = _said(response)
-    message = " ".join(" ".join(filter(None, messages)).split())[:_REASON_CAP]
+    message = _line(" ".join(filter(None, messages)))
     return Problem(
         status=response.status,
-        codes=tuple(codes),
+        codes=tuple(map(_line, codes)),
         message=message,
         wait=_wait(response, message, now or datetime.now(UTC)),
     )
+
+
+def _line(text: str) -> str:
+    """Give some text as one line that any file can hold: JSON may name half a character."""
+    return " ".join(text.encode(errors="replace").decode().split())[:_REASON_CAP]
 
 
 def _said(response: Response) -> tuple[list[str], list[str]]:

@@ -82,6 +82,7 @@ def test_every_form_of_retry_after_is_read(response: Response, wait: float | Non
     [
         (errors("DENIED", message="no\nway"), "application/json", "403 DENIED: no way"),
         (errors("A", "B"), "application/json", "403 A B"),
+        (rb'{"errors":[{"code":"a\ud800","message":"b\ud800"}]}', "application/json", "403 A?: b?"),
         (b'{"errors":[{"message":"only words"}, 7]}', "application/json", "403: only words"),
         (b'{"detail":"bad login"}', "application/json", "403: bad login"),
         (b'{"message":"no"}', "application/json", "403: no"),

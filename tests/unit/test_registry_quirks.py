@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socketserver
+import threading
 from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 
@@ -343,6 +345,23 @@ def test_a_proxy_that_fails_is_named_without_its_login(scheme: str) -> None:
     with pytest.raises(PublishError, match=f"refused, through the proxy {proxy}$") as caught:
         RegistryStore(client, Repository("r.invalid", "acme/web")).tags()
     assert "no_proxy" in caught.value.hint
+
+
+class _Greeting(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        self.wfile.write(b"SSH-2.0-OpenSSH_9.2 \r\n" + b"x" * 2000 + b"\r\n")
+
+
+def test_a_server_that_speaks_no_http_is_told_in_one_line() -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Greeting) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        ssh = Answering(host=f"127.0.0.1:{server.server_address[1]}", asked=[])
+        with pytest.raises(PublishError, match=r"SSH-2\.0-OpenSSH_9\.2$") as caught:
+            store_at(ssh).tags()
+        server.shutdown()
+        thread.join()
+    assert caught.value.message.isprintable()
 
 
 # --- TLS that ends at a proxy, which the registry does not know of ---
