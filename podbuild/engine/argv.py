@@ -183,11 +183,17 @@ def _texts(recipe: Recipe) -> Iterator[str]:
 
 
 def _contexts(order: BuildOrder) -> Iterator[str]:
-    """Replace outside names by what they are pinned to; the Containerfile stays as it is."""
+    """Replace outside names by what they are pinned to; the Containerfile stays as it is.
+
+    Engines compare them with what is written, `${BASE}` as such and not what it stands for.
+    """
     recipe = order.recipe
     found = {name: str(folder) for name, folder in order.folders.items()}
     found |= {name: f"docker-image://{pin}" for name, pin in recipe.pins.items()}
     found |= {name: f"docker-image://{image}" for name, image in order.bases.items()}
+    for reference in recipe.parsed.outside(recipe.variables, target=recipe.target):
+        if reference.value in found:
+            found.setdefault(reference.text, found[reference.value])
     for name, place in sorted(found.items()):
         yield f"--build-context={name}={place}"
 

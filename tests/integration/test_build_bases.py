@@ -121,6 +121,22 @@ def test_every_kind_of_reference_is_pinned_as_it_is_written(bench: Bench, server
         assert server.host not in str(place.config("web", image.manifest))
 
 
+def test_an_image_of_the_project_may_be_named_by_an_argument(bench: Bench) -> None:
+    base = bench.write_base(NATIVE)
+    bench.write("extra/note", "from the folder")
+    bench.write(
+        "named/Containerfile",
+        "ARG BASE=base\nFROM ${BASE:-nothing}\nARG FROM=extra\nCOPY --from=$FROM note /note\n"
+        "RUN --mount=type=bind,from=$FROM,target=/m cp /m/note /mounted\n",
+    )
+    toml = f'[defaults]\nplatforms = ["{NATIVE}"]\n{base}[images.named]\ncontext = "named"\n'
+    toml += 'contexts = { base = "image:base", extra = "extra" }\n'
+    with opened(bench) as place:
+        image = place.build(toml).images[Job("named", NATIVE)]
+        files = place.files("named", image.manifest)
+    assert files["note"] == files["mounted"] == b"from the folder"
+
+
 def test_a_base_that_other_lists_name_too_gives_the_same_image(
     bench: Bench, server: Server, kind: EngineKind, tmp_path: Path
 ) -> None:
