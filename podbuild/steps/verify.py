@@ -73,6 +73,28 @@ def verify(
     )
 
 
+def verify_release(
+    expectations: Iterable[Expectation],
+    present: Collection[tuple[Destination, Digest]],
+    warn: Callable[[str], None],
+) -> None:
+    """Check what a release moved; raises as `verify_or_raise` does, for required registries.
+
+    Of optional ones `warn` hears every difference, or that they can't be asked.
+    """
+    asked = tuple(expectations)
+    verify_or_raise((each for each in asked if each.destination.required), present)
+    for destination in dict.fromkeys(each.destination for each in asked):
+        if destination.required:
+            continue
+        try:
+            verify_or_raise((each for each in asked if each.destination == destination), present)
+        except (VerificationError, PartialReleaseError) as error:
+            warn(f"{destination}: {error.message}")
+            for detail in error.details:
+                warn(detail)
+
+
 def verify_or_raise(
     expectations: Iterable[Expectation],
     present: Collection[tuple[Destination, Digest]] = frozenset(),

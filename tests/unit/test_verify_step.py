@@ -16,7 +16,14 @@ from podbuild.errors import (
 )
 from podbuild.model import Descriptor, Digest, JSONValue, Manifest, MediaType, Platform, Tag
 from podbuild.steps import Destination
-from podbuild.steps.verify import Checked, Expectation, agree, check, verify_or_raise
+from podbuild.steps.verify import (
+    Checked,
+    Expectation,
+    agree,
+    check,
+    verify_or_raise,
+    verify_release,
+)
 from podbuild.store.blobs import BytesBlob
 from podbuild.store.memory import MemoryStore
 from tests.images import blob_of, make_image, make_index
@@ -180,6 +187,23 @@ def test_release_that_can_not_be_read_back_does_not_claim_that_no_tag_moved(
     with pytest.raises(PartialReleaseError, match="all tags have moved") as caught:
         verify_or_raise([expected(store)])
     assert caught.value.exit_code == 8
+
+
+@pytest.mark.parametrize("down", [True, False], ids=["down", "different"])
+def test_an_optional_registry_that_is_not_right_is_told_and_fails_no_release(
+    store: ScriptedStore, down: bool
+) -> None:
+    other = ScriptedStore(inner=MemoryStore(name="optional/web"))
+    if down:
+        other.before = failing(PublishError("the registry is down"), "get")
+    optional = Destination(image="web", registry="optional", required=False, store=other)
+    told: list[str] = []
+    asked = (Expectation(destination=optional, tag=TAG), expected(store))
+    verify_release(asked, frozenset(), told.append)
+    assert any("the registry is down" in text or "does not exist" in text for text in told)
+    del store.inner.named[TAG]
+    with pytest.raises(VerificationError):
+        verify_release(asked, frozenset(), told.append)
 
 
 def test_nothing_expected_is_nothing_wrong() -> None:
