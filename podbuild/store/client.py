@@ -232,7 +232,8 @@ class RegistryClient:
             )
         if answer.is_html and problem.recovery is Recovery.NONE:
             return RegistryError(
-                f"{host} answers with a web page ({answer.status}) where a registry should be",
+                f"{host if own else place.netloc} answers with a web page ({answer.status}) "
+                "where a registry should be",
                 problem,
                 hint="check the host in `repository`; a proxy or a login page may be in the way",
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from podbuild.errors import CredentialError, PublishError, VerificationError, VersionError
 from podbuild.model import MANIFEST_TYPES, Descriptor, Digest, Manifest, Repository, Tag
@@ -282,8 +282,15 @@ class _Remote:
         with client.stream(call, scopes=self.store._scopes, ok=(200, 206)) as (head, pieces):  # noqa: SLF001
             skip = start if head.status == 200 else 0
             for piece in pieces:
+                if self._is_page(replace(head, body=piece)):
+                    raise client.failure(replace(head, body=piece))
                 yield piece[skip:]
                 skip = max(0, skip - len(piece))
+
+    def _is_page(self, answer: Response) -> bool:
+        """Tell a web page from a blob that is one, which has the blob's length."""
+        length = answer.header("content-length")
+        return answer.status == 200 and answer.is_html and length != str(self.blob.size)
 
 
 def _tags(page: Response) -> tuple[Tag, ...]:

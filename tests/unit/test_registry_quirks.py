@@ -82,6 +82,20 @@ def test_a_web_page_is_no_success_of_a_push(method: str) -> None:
         store_at(server).put_blob(blob_of(b"data"), BytesBlob(b"data"))
 
 
+def test_a_web_page_is_no_blob_that_is_damaged() -> None:
+    page = b"<!doctype html><title>Blocked</title>"
+    with answering(lambda _asked: Answer(200, page, HTML)) as storage:
+        moved = Answer(307, b"", {"Location": f"http://{storage.host}/blob"})
+        with answering(lambda _asked: moved) as server:
+            with (
+                pytest.raises(PublishError, match=f"{storage.host} answers with a web page"),
+                store_at(server).blob(blob_of(b"data")) as content,
+            ):
+                tuple(content.chunks())
+            with store_at(server).blob(blob_of(page)) as content:
+                assert b"".join(content.chunks()) == page
+
+
 # --- lists that come in several headers ---
 
 
