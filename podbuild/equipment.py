@@ -18,7 +18,7 @@ from podbuild.engine import RegistriesConf, user_registries_conf, with_own
 from podbuild.engine.registries import Mirror
 from podbuild.errors import VerificationError
 from podbuild.inputs import Recipe
-from podbuild.journal import ASSEMBLED, PINS, Journal
+from podbuild.journal import Journal, Section
 from podbuild.known import Results
 from podbuild.layer_cache import by_host, open_caches
 from podbuild.model import Manifest, Platform
@@ -87,7 +87,7 @@ class Equipment:
 
     def assembled(self, image: str) -> Manifest | None:
         """Give what this release has assembled of an image before, if it is staged."""
-        digest = self.journal.digest(ASSEMBLED, image)
+        digest = self.journal.digest(Section.ASSEMBLED, image)
         return self.source(image).manifest(digest) if digest else None
 
 
@@ -219,14 +219,14 @@ class Engines:
         if left:
             images |= assemble(self._workplace, self._staging, left)
         equipment.journal.record_all(
-            ASSEMBLED, {name: str(manifest.digest) for name, manifest in images.items()}
+            Section.ASSEMBLED, {name: str(manifest.digest) for name, manifest in images.items()}
         )
         return images
 
     def _before(self, members: Members) -> Manifest | None:
         """Give the index that this release has made before, if it is still right."""
         name = members.image.name
-        digest = self._equipment.journal.digest(ASSEMBLED, name)
+        digest = self._equipment.journal.digest(Section.ASSEMBLED, name)
         if digest is None or not members.image.is_index:
             return None
         store = self._equipment.staging.repository(repository_name(name))
@@ -247,7 +247,7 @@ class Engines:
     def _workplace(self) -> Workplace:
         equipment, services = self._equipment, self._equipment.services
         conf = registries_conf(services)
-        pins = [text for _, text in equipment.journal.items(PINS) if isinstance(text, str)]
+        pins = [text for _, text in equipment.journal.items(Section.PINS) if isinstance(text, str)]
         repositories = repositories_of(pins, conf)
         known = by_host(services.config)
         names = {host: registry.name for host, registry in known.items()}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from podbuild.atomic import unwritable
 from podbuild.errors import ConfigError, PodbuildError, VerificationError
-from podbuild.journal import ASSEMBLED, BUILT, NAME, Binding, Journal, read_journal
+from podbuild.journal import NAME, Binding, Journal, Section, read_journal
 from podbuild.known import Record
 from podbuild.model import Descriptor, Digest, Manifest, Platform, Tag
 from podbuild.plan import Job, Plan
@@ -87,14 +87,14 @@ def hand_over(folder: Path, journal: Journal, staging: Staging) -> None:
 
 
 def _staged(journal: Journal, staging: Staging) -> Iterator[tuple[Tag, Manifest]]:
-    for key, value in journal.items(BUILT):
+    for key, value in journal.items(Section.BUILT):
         record = Record.from_json(value)
         manifest = staging.manifest(record.digest) if record else None
         if manifest is not None:
             image, _, platform = key.rpartition(" ")
             yield job_tag(Job(image, Platform.parse(platform))), manifest
-    for image, _ in journal.items(ASSEMBLED):
-        digest = journal.digest(ASSEMBLED, image)
+    for image, _ in journal.items(Section.ASSEMBLED):
+        digest = journal.digest(Section.ASSEMBLED, image)
         manifest = staging.manifest(digest) if digest else None
         if manifest is not None:
             yield image_tag(image, manifest), manifest
@@ -217,7 +217,7 @@ def _read(folder: Path, plan: Plan, here: Binding) -> Iterator[Handed]:
             hint="build it from the same commit, version and configuration",
         )
     for job in plan.jobs:
-        record = Record.from_json(state.sections[BUILT].get(str(job)))
+        record = Record.from_json(state.sections[Section.BUILT].get(str(job)))
         if record is not None and plan.image(job.image).published:
             yield Handed(job=job, record=record, folder=folder)
 
@@ -268,7 +268,7 @@ def take_over(
         _stage(each, staging, elsewhere(each.job.image))
         record = replace(each.record, origin=Origin.JOINED, folder=str(each.folder))
         records[str(each.job)] = record.to_json()
-    journal.record_all(BUILT, records)
+    journal.record_all(Section.BUILT, records)
 
 
 def _stage(handed: Handed, staging: Staging, elsewhere: Store) -> None:
@@ -298,10 +298,12 @@ def restock(folder: Path, journal: Journal, staging: Staging) -> None:
     What is damaged or missing there is left out, so that it is made again.
     """
     layout = layout_of(folder)
-    records = (Record.from_json(value) for _, value in journal.items(BUILT))
+    records = (Record.from_json(value) for _, value in journal.items(Section.BUILT))
     digests = [record.digest for record in records if record is not None]
     digests += [
-        found for key, _ in journal.items(ASSEMBLED) if (found := journal.digest(ASSEMBLED, key))
+        found
+        for key, _ in journal.items(Section.ASSEMBLED)
+        if (found := journal.digest(Section.ASSEMBLED, key))
     ]
     for digest in digests:
         with suppress(VerificationError):

@@ -10,8 +10,9 @@ import base64
 import binascii
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,17 +23,17 @@ from podbuild.model import Digest, JSONValue, Manifest
 SCHEMA = 1
 NAME = "state.json"
 
-# The kinds of things a journal remembers, in the order in which a release does them.
-PINS, BUILT, ASSEMBLED, PUBLISHED, BEFORE, MOVED, SUPERSEDED = (
-    "pins",
-    "built",
-    "assembled",
-    "published",
-    "before",
-    "moved",
-    "superseded",
-)
-SECTIONS = (PINS, BUILT, ASSEMBLED, PUBLISHED, BEFORE, MOVED, SUPERSEDED)
+
+class Section(StrEnum):
+    """The kinds of things a journal remembers, in the order in which a release does them."""
+
+    PINS = "pins"
+    BUILT = "built"
+    ASSEMBLED = "assembled"
+    PUBLISHED = "published"
+    BEFORE = "before"
+    MOVED = "moved"
+    SUPERSEDED = "superseded"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,26 +61,26 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path, binding: Binding, sections: Mapping[str, dict[str, JSONValue]]
+        self, path: Path, binding: Binding, sections: Mapping[Section, dict[str, JSONValue]]
     ) -> None:
         self.path = path
         self.binding = binding
-        self._sections = {name: dict(sections.get(name, {})) for name in SECTIONS}
+        self._sections = {name: dict(sections.get(name, {})) for name in Section}
         self._lock = threading.Lock()
         self._finished = False
 
-    def get(self, section: str, key: str) -> JSONValue:
+    def get(self, section: Section, key: str) -> JSONValue:
         """Give what was recorded; None where nothing was."""
         with self._lock:
             return self._sections[section].get(key)
 
-    def items(self, section: str) -> Iterator[tuple[str, JSONValue]]:
+    def items(self, section: Section) -> Iterator[tuple[str, JSONValue]]:
         """Give all of one section, as it stands now."""
         with self._lock:
             found = tuple(self._sections[section].items())
         return iter(found)
 
-    def record(self, section: str, key: str, value: JSONValue) -> None:
+    def record(self, section: Section, key: str, value: JSONValue) -> None:
         """Remember one thing, for good. Raises ConfigError or BuildError (no space left)."""
         with self._lock:
             if self._sections[section].get(key) == value:
@@ -87,7 +88,7 @@ class Journal:
             self._sections[section][key] = value
             self._save()
 
-    def record_all(self, section: str, values: Mapping[str, JSONValue]) -> None:
+    def record_all(self, section: Section, values: Mapping[str, JSONValue]) -> None:
         """Remember several things at once; raises as `record` does."""
         with self._lock:
             known = self._sections[section]
@@ -95,7 +96,7 @@ class Journal:
                 known.update(values)
                 self._save()
 
-    def forget(self, section: str, key: str) -> None:
+    def forget(self, section: Section, key: str) -> None:
         """Take one thing back: a tag that was undone, a build that is to be done again."""
         with self._lock:
             if self._sections[section].pop(key, None) is not None:
@@ -115,7 +116,7 @@ class Journal:
 
     # What the sections hold, typed.
 
-    def digest(self, section: str, key: str) -> Digest | None:
+    def digest(self, section: Section, key: str) -> Digest | None:
         """Give a recorded digest; None where there is none."""
         value = self.get(section, key)
         try:
@@ -123,7 +124,7 @@ class Journal:
         except VerificationError as error:
             raise _damaged(self.path) from error
 
-    def keep_manifest(self, section: str, key: str, manifest: Manifest | None) -> None:
+    def keep_manifest(self, section: Section, key: str, manifest: Manifest | None) -> None:
         """Remember a manifest's exact bytes, or that there was none."""
         self.record(
             section,
@@ -136,7 +137,7 @@ class Journal:
             },
         )
 
-    def manifest(self, section: str, key: str) -> Manifest | None:
+    def manifest(self, section: Section, key: str) -> Manifest | None:
         """Give the manifest that was kept; None where none was, or nothing was recorded."""
         match self.get(section, key):
             case {"mediaType": str(kind), "data": str(data)}:
@@ -147,21 +148,12 @@ class Journal:
             case _:
                 return None
 
-    def once(self, section: str, key: str, action: Callable[[], Digest]) -> Digest:
-        """Give the recorded digest, or do the action and record what it gives."""
-        known = self.digest(section, key)
-        if known is not None:
-            return known
-        made = action()
-        self.record(section, key, str(made))
-        return made
-
     def _save(self) -> None:
         content = {
             "schema": SCHEMA,
             "binding": asdict(self.binding),
             "finished": self._finished,
-            **self._sections,
+            **{name.value: section for name, section in self._sections.items()},
         }
         # Without indent: json would write it in Python, ten times slower, at each step.
         write_atomically(self.path, json.dumps(content, sort_keys=True).encode())
@@ -185,13 +177,13 @@ def open_journal(folder: Path, binding: Binding) -> Opened:
     path = folder / NAME
     for torn in folder.glob(f".{NAME}.*.part"):  # of a run that was killed while it wrote
         torn.unlink(missing_ok=True)
-    found = _load(path)
+    found = read_journal(path)
     if found is not None and found.binding.release != binding.release:
         _put_aside(path, found)
         found = None
     if found is None:
         aside = _aside(folder, binding.release)
-        found = _load(aside)
+        found = read_journal(aside)
         if found is not None:
             aside.replace(path)
     if found is None:
@@ -199,7 +191,7 @@ def open_journal(folder: Path, binding: Binding) -> Opened:
     changed = found.binding.differences(binding)
     if not changed:
         return Opened(Journal(path, binding, found.to_continue))
-    if found.sections.get(MOVED) and not found.finished:
+    if found.sections[Section.MOVED] and not found.finished:
         raise ConfigError(
             f"{path}: an unfinished release of {binding.release} has moved tags already, "
             f"and this one differs ({'; '.join(changed)})",
@@ -210,26 +202,24 @@ def open_journal(folder: Path, binding: Binding) -> Opened:
 
 def recorded_tags(folder: Path, release: str) -> Mapping[str, Digest]:
     """Give the tags that a release has moved from this machine, by registry/image:tag."""
-    for path in (folder / NAME, _aside(folder, release)):
-        found = _load(path)
-        if found is not None and found.binding.release == release:
-            moved = found.sections.get(MOVED, {})
-            return {key: Digest(text) for key, text in moved.items() if isinstance(text, str)}
-    return {}
+    found = _journal_of(folder, release)
+    moved = found.sections[Section.MOVED] if found else {}
+    return {key: Digest(text) for key, text in moved.items() if isinstance(text, str)}
 
 
 def recorded_toolchain(folder: Path, release: str) -> str:
     """Give the toolchain that this machine's journal of a release is bound to; empty: none is."""
+    found = _journal_of(folder, release)
+    return found.binding.toolchain if found else ""
+
+
+def _journal_of(folder: Path, release: str) -> Found | None:
+    """Give what this machine remembers of a release, put aside or not; None for nothing."""
     for path in (folder / NAME, _aside(folder, release)):
-        found = _load(path)
+        found = read_journal(path)
         if found is not None and found.binding.release == release:
-            return found.binding.toolchain
-    return ""
-
-
-def read_journal(path: Path) -> Found | None:
-    """Give what a journal file holds; None where there is no file. Raises ConfigError."""
-    return _load(path)
+            return found
+    return None
 
 
 def restart(folder: Path, binding: Binding) -> Journal:
@@ -237,7 +227,7 @@ def restart(folder: Path, binding: Binding) -> Journal:
     path = folder / NAME
     _aside(folder, binding.release).unlink(missing_ok=True)
     try:
-        found = _load(path)
+        found = read_journal(path)
     except ConfigError:  # damaged: forgotten too
         found = None
     if found is not None and found.binding.release != binding.release:
@@ -257,18 +247,19 @@ class Found:
     """A journal as its file has it."""
 
     binding: Binding
-    sections: Mapping[str, dict[str, JSONValue]]
+    sections: Mapping[Section, dict[str, JSONValue]]
     finished: bool
 
     @property
-    def to_continue(self) -> Mapping[str, dict[str, JSONValue]]:
+    def to_continue(self) -> Mapping[Section, dict[str, JSONValue]]:
         """Give what a run goes on with: the tags of a finished release go back no more."""
         if not self.finished:
             return self.sections
-        return {**self.sections, BEFORE: {}, SUPERSEDED: {}}
+        return {**self.sections, Section.BEFORE: {}, Section.SUPERSEDED: {}}
 
 
-def _load(path: Path) -> Found | None:
+def read_journal(path: Path) -> Found | None:
+    """Give what a journal file holds; None where there is no file. Raises ConfigError."""
     try:
         value: JSONValue = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -287,7 +278,7 @@ def _load(path: Path) -> Found | None:
             "finished": bool(finished),
             **rest,
         } if schema == SCHEMA:
-            sections = {name: _section(path, rest.get(name, {})) for name in SECTIONS}
+            sections = {name: _section(path, rest.get(name, {})) for name in Section}
             binding = Binding(
                 release=release, commit=commit, configuration=configuration, toolchain=toolchain
             )

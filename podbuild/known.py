@@ -15,7 +15,7 @@ from podbuild.atomic import write_atomically
 from podbuild.config import shown
 from podbuild.errors import PodbuildError
 from podbuild.inputs import InputHash
-from podbuild.journal import BUILT, Journal
+from podbuild.journal import Journal, Section
 from podbuild.model import Digest, JSONValue, Manifest
 from podbuild.plan import Job, Plan
 from podbuild.planning import Planned
@@ -69,7 +69,7 @@ class Record:
 def recorded(plan: Plan, journal: Journal, staging: Staging) -> Iterator[tuple[Job, Record, Known]]:
     """Give what the journal says of images to publish that are staged, whatever their inputs."""
     for job in plan.jobs:
-        record = Record.from_json(journal.get(BUILT, str(job)))
+        record = Record.from_json(journal.get(Section.BUILT, str(job)))
         if record is None or not plan.image(job.image).published:
             continue
         store = staging.repository(repository_name(job.image))
@@ -105,14 +105,14 @@ class Results:
         """Record a result, for this release and for later ones."""
         inputs = self.hashes[built.job]
         record = self._recording(built, Origin.BUILT)
-        self.journal.record(BUILT, str(built.job), record.to_json())
+        self.journal.record(Section.BUILT, str(built.job), record.to_json())
         if inputs.reusable:
             write_atomically(self._record(inputs), str(record.digest).encode())
 
     def remember_reused(self, images: Iterable[BuiltImage]) -> None:
         """Record what was not built, so that a machine it is handed to knows it too."""
         self.journal.record_all(
-            BUILT,
+            Section.BUILT,
             {
                 str(each.job): self._recording(each, Origin.REUSED).to_json()
                 for each in images
@@ -129,12 +129,12 @@ class Results:
         )
 
     def _is_recorded(self, image: BuiltImage) -> bool:
-        record = Record.from_json(self.journal.get(BUILT, str(image.job)))
+        record = Record.from_json(self.journal.get(Section.BUILT, str(image.job)))
         now = (image.manifest.digest, self.hashes[image.job].text)
         return record is not None and (record.digest, record.inputs.text) == now
 
     def _find(self, job: Job) -> Known | None:
-        record = Record.from_json(self.journal.get(BUILT, str(job)))
+        record = Record.from_json(self.journal.get(Section.BUILT, str(job)))
         inputs = self.hashes[job]
         mine = record is not None and record.inputs.text == inputs.text
         if record and mine and (self.reuse or record.origin is Origin.BUILT):

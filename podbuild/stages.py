@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from podbuild.equipment import Equipment, Making, open_staging
 from podbuild.handover import Handed, read_handed_over, restock, take_over, with_dirt
-from podbuild.journal import BUILT, Journal, recorded_toolchain
+from podbuild.journal import Journal, Section, recorded_toolchain
 from podbuild.loading import load_images
 from podbuild.lock import Holder, Work
 from podbuild.making import assemble_images, build_images, staged_images
@@ -56,7 +56,7 @@ def build(services: Services, options: Options) -> Report:
         binding = binding_of(planned.plan, toolchain().identity)
         journal = continued(services, planned.plan, binding)
         for job in () if reuses else planned.plan.jobs:
-            journal.forget(BUILT, str(job))  # or nothing would be built that ever was
+            journal.forget(Section.BUILT, str(job))  # or nothing would be built that ever was
         equipment = replace(
             _equipment(services, options, planned, recorder, journal), toolchain=toolchain
         )

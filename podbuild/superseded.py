@@ -17,7 +17,7 @@ from pathlib import Path
 from podbuild.atomic import write_atomically
 from podbuild.errors import PodbuildError
 from podbuild.folders import Folders
-from podbuild.journal import SUPERSEDED, Journal
+from podbuild.journal import Journal, Section
 from podbuild.model import Digest, JSONValue
 from podbuild.services import Services
 from podbuild.steps.orders import Moved
@@ -52,7 +52,7 @@ class Ledger:
     def add(self, journal: Journal, now: datetime) -> Mapping[str, Mapping[Digest, datetime]]:
         """Record what a release's tags left, if it is not recorded yet, and give everything."""
         found = {key: dict(digests) for key, digests in self.read().items()}
-        for entry, _tag in journal.items(SUPERSEDED):
+        for entry, _tag in journal.items(Section.SUPERSEDED):
             key, _, digest = entry.rpartition("@")
             found.setdefault(key, {}).setdefault(Digest(digest), now)
         self._write(found)

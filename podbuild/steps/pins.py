@@ -14,7 +14,7 @@ from podbuild.errors import (
     PodbuildError,
     PublishError,
 )
-from podbuild.journal import PINS, Journal
+from podbuild.journal import Journal, Section
 from podbuild.model import Digest, Repository, Tag
 from podbuild.store import Store
 
@@ -65,11 +65,11 @@ class Pinner:
             return dict(zip(wanted, pool.map(self._pin, wanted), strict=True))
 
     def _pin(self, written: str) -> str:
-        known = self.journal.get(PINS, written)
+        known = self.journal.get(Section.PINS, written)
         if isinstance(known, str):
             return known
         found = self._find(written)
-        self.journal.record(PINS, written, found)
+        self.journal.record(Section.PINS, written, found)
         return found
 
     def _find(self, written: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from podbuild.cancel import Cancel
 from podbuild.errors import PodbuildError, PublishError
-from podbuild.journal import BEFORE, MOVED, SUPERSEDED, Journal
+from podbuild.journal import Journal, Section
 from podbuild.model import Digest, Manifest
 from podbuild.retry import Retry, Transient
 from podbuild.steps.orders import Guard, Order, Outcome, Tagged, Verdict
@@ -53,16 +53,16 @@ class Placer:
     def move(self, order: Order, current: Manifest | None) -> None:
         """Carry out an order; what its tag names now (`current`) is journalled first."""
         with self.cancel.shielded(SHIELD):
-            self.journal.keep_manifest(BEFORE, order.key, current)
+            self.journal.keep_manifest(Section.BEFORE, order.key, current)
             self.put(order, order.manifest)
             self.record(order)
 
     def record(self, order: Order) -> None:
         """Remember that a tag names the image of its order, and what it left."""
-        before = self.journal.manifest(BEFORE, order.key)
+        before = self.journal.manifest(Section.BEFORE, order.key)
         if before is not None and order.kind is TagKind.MOVING:
-            self.journal.record(SUPERSEDED, _left(order, before), str(order.tag))
-        self.journal.record(MOVED, order.key, str(order.manifest.digest))
+            self.journal.record(Section.SUPERSEDED, _left(order, before), str(order.tag))
+        self.journal.record(Section.MOVED, order.key, str(order.manifest.digest))
 
     def put(self, order: Order, manifest: Manifest) -> None:
         """Point the tag at a manifest and wait until the registry says so."""
@@ -128,7 +128,7 @@ class Placer:
         if ours:
             outcome = Outcome.MOVED if tagged.outcome is Outcome.YIELDED else tagged.outcome
             return replace(tagged, outcome=outcome), False
-        self.move(order, current or self.journal.manifest(BEFORE, order.key))
+        self.move(order, current or self.journal.manifest(Section.BEFORE, order.key))
         placed[order] = order.manifest.digest
         return replace(tagged, outcome=Outcome.MOVED), True
 
@@ -145,7 +145,7 @@ class Placer:
         right = store.manifest(ruling.rightful)
         if found is None or right is None or found.digest != placed[order]:
             return False
-        self.journal.forget(MOVED, order.key)
+        self.journal.forget(Section.MOVED, order.key)
         if right.digest == found.digest:
             return False
         with self.cancel.shielded(SHIELD):
@@ -170,7 +170,7 @@ class Placer:
 
     def _taken_back(self, order: Order) -> Digest | None:
         """Put one tag back; a tag that was new stays, as not every registry can remove it."""
-        before = self.journal.manifest(BEFORE, order.key)
+        before = self.journal.manifest(Section.BEFORE, order.key)
         if before is None:
             return None
         found = order.destination.store.head(order.tag)
@@ -178,9 +178,9 @@ class Placer:
         if ours:
             self.put(order, before)
             self.note(f"{order} went back to {before.digest}")
-            self.journal.forget(SUPERSEDED, _left(order, before))
-        self.journal.forget(MOVED, order.key)
-        self.journal.forget(BEFORE, order.key)
+            self.journal.forget(Section.SUPERSEDED, _left(order, before))
+        self.journal.forget(Section.MOVED, order.key)
+        self.journal.forget(Section.BEFORE, order.key)
         return before.digest if ours else None
 
     def _give_way_all(self, placed: dict[Order, Digest]) -> None:

@@ -15,7 +15,7 @@ from typing import Self
 
 from podbuild.cancel import Cancel
 from podbuild.errors import PodbuildError, PublishError, VerificationError
-from podbuild.journal import PUBLISHED, Journal
+from podbuild.journal import Journal, Section
 from podbuild.model import Descriptor, Digest, Manifest
 from podbuild.retry import Retry, Transient
 from podbuild.steps import Destination
@@ -180,7 +180,7 @@ class Publisher:
         sink = destination.store
         for child in children:
             child.result()
-        there = self.journal.get(PUBLISHED, known) and sink.head(manifest.digest)
+        there = self.journal.get(Section.PUBLISHED, known) and sink.head(manifest.digest)
         if not there and not self.retry(lambda: self._stands(destination, manifest)):
             self.retry(lambda: self._put(destination, manifest))
             if not settled_head(sink, manifest.digest, manifest.digest, cancel=self.cancel):
@@ -189,7 +189,7 @@ class Publisher:
                     hint="run the same command again; no tag has moved",
                 )
         self._read_back[destination, manifest.digest] = self.clock()
-        self.journal.record(PUBLISHED, known, True)
+        self.journal.record(Section.PUBLISHED, known, True)
 
     def _stands(self, destination: Destination, manifest: Manifest) -> bool:
         """Tell whether an image is there with all its blobs, as one that is re-used is."""

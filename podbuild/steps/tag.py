@@ -19,7 +19,7 @@ from podbuild.errors import (
     PartialReleaseError,
     PodbuildError,
 )
-from podbuild.journal import BEFORE, MOVED, Journal
+from podbuild.journal import Journal, Section
 from podbuild.model import Digest
 from podbuild.retry import Retry
 from podbuild.steps import Destination
@@ -139,8 +139,8 @@ class TagMover:
     def _already(self, order: Order) -> Tagged:
         """Find a tag in its place; an interrupted run of this release may have moved it."""
         self._placer.record(order)
-        before = self.journal.manifest(BEFORE, order.key)
-        moved_by_us = self.journal.get(BEFORE, order.key) is not None
+        before = self.journal.manifest(Section.BEFORE, order.key)
+        moved_by_us = self.journal.get(Section.BEFORE, order.key) is not None
         return Tagged(
             order=order,
             outcome=Outcome.MOVED if moved_by_us else Outcome.ALREADY,
@@ -149,11 +149,11 @@ class TagMover:
 
     def _begun(self, orders: Iterable[Order]) -> Mapping[Order, bool]:
         """Give the orders that this release began, and whether it carried them out for sure."""
-        moved = {order: self.journal.get(MOVED, order.key) is not None for order in orders}
+        moved = {order: self.journal.get(Section.MOVED, order.key) is not None for order in orders}
         return {
             order: is_moved
             for order, is_moved in moved.items()
-            if is_moved or self.journal.get(BEFORE, order.key) is not None
+            if is_moved or self.journal.get(Section.BEFORE, order.key) is not None
         }
 
     def _partial(self, cause: PodbuildError, begun: Mapping[Order, bool]) -> PodbuildError:

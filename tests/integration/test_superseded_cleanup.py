@@ -12,7 +12,7 @@ from podbuild.cleaning import remove_superseded
 from podbuild.cli.options import Common
 from podbuild.cli.session import open_session
 from podbuild.errors import CleanupError
-from podbuild.journal import SUPERSEDED, Binding, Journal
+from podbuild.journal import Binding, Journal, Section
 from podbuild.model import Manifest, Tag
 from podbuild.plan import Plan
 from podbuild.relocate import Scope, plan_of
@@ -76,7 +76,7 @@ def clean(services: Services, *left: Manifest) -> int:
     binding = Binding(release="1.0.0", commit="", configuration="", toolchain="")
     journal = Journal(services.config.output / "state.json", binding, {})
     for index in left:
-        journal.record(SUPERSEDED, f"here/web@{index.digest}", "edge")
+        journal.record(Section.SUPERSEDED, f"here/web@{index.digest}", "edge")
     record_superseded(services, journal, Moved(tags=(), failed={}))
     plan: Plan = plan_of(services, Scope())
     done = remove_superseded(services, plan, services.destinations(plan))
@@ -123,7 +123,7 @@ def test_what_a_tag_names_again_is_struck_out(services: Services) -> None:
     first = push(services, "first", "edge")
     binding = Binding(release="1.0.0", commit="", configuration="", toolchain="")
     journal = Journal(services.config.output / "state.json", binding, {})
-    journal.record(SUPERSEDED, f"here/web@{first.digest}", "edge")
+    journal.record(Section.SUPERSEDED, f"here/web@{first.digest}", "edge")
     record_superseded(services, journal, Moved(tags=(), failed={}))
     ledger = Ledger.of(services.folders, services.config.root)
     assert first.digest in ledger.read()["here/web"]

@@ -19,7 +19,7 @@ from podbuild.handover import (
     with_dirt,
 )
 from podbuild.inputs import InputHash
-from podbuild.journal import ASSEMBLED, BUILT, Binding, Journal, open_journal
+from podbuild.journal import Binding, Journal, Section, open_journal
 from podbuild.known import Record, recorded
 from podbuild.model import Digest, Manifest, Platform
 from podbuild.plan import Job, Plan, Request, Source, make_plan
@@ -70,7 +70,7 @@ class Machine:
         store = self.staging.repository(job.image)
         manifest = make_image(store, layer, architecture=job.platform.architecture)
         record = Record(digest=manifest.digest, inputs=InputHash(text=f"sha256:{'1' * 64}"))
-        self.journal.record(BUILT, str(job), record.to_json())
+        self.journal.record(Section.BUILT, str(job), record.to_json())
         return manifest
 
     def hand_over(self) -> Path:
@@ -91,7 +91,7 @@ def test_staging_names_each_platform_and_the_index(tmp_path: Path) -> None:
     here = Machine(tmp_path)
     amd64, arm64 = here.build(AMD64, b"one"), here.build(ARM64, b"two")
     index = make_index(here.staging.repository("web"), amd64=amd64, arm64=arm64)
-    here.journal.record(ASSEMBLED, "web", str(index.digest))
+    here.journal.record(Section.ASSEMBLED, "web", str(index.digest))
     here.hand_over()
     assert [*map(str, here.layout.tags())] == ["web-index", "web-linux-amd64", "web-linux-arm64"]
     assert all(here.layout.has_blob(blob) for blob in (*amd64.blobs, *arm64.blobs))

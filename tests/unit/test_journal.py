@@ -12,17 +12,7 @@ from hypothesis import strategies as st
 
 from podbuild.atomic import write_atomically
 from podbuild.errors import BuildError, ConfigError
-from podbuild.journal import (
-    BEFORE,
-    BUILT,
-    MOVED,
-    PINS,
-    Binding,
-    Journal,
-    open_journal,
-    recorded_tags,
-    restart,
-)
+from podbuild.journal import Binding, Journal, Section, open_journal, recorded_tags, restart
 from podbuild.model import Digest, JSONValue, Manifest, MediaType
 
 FIRST = Binding(release="1.2.3", commit="a" * 40, configuration="c1", toolchain="buildah 1.43")
@@ -37,7 +27,7 @@ class Killed(BaseException):
 
 def begun(folder: Path, binding: Binding = FIRST) -> Journal:
     journal = open_journal(folder, binding).journal
-    journal.record(BUILT, "web", str(DIGEST))
+    journal.record(Section.BUILT, "web", str(DIGEST))
     return journal
 
 
@@ -49,19 +39,19 @@ def test_what_was_recorded_is_there_after_a_restart(tmp_path: Path) -> None:
     begun(tmp_path)
     found = open_journal(tmp_path, FIRST)
     assert found.started_anew == ""
-    assert found.journal.digest(BUILT, "web") == DIGEST
-    assert found.journal.digest(BUILT, "api") is None
+    assert found.journal.digest(Section.BUILT, "web") == DIGEST
+    assert found.journal.digest(Section.BUILT, "api") is None
 
 
 def test_a_new_folder_is_made(tmp_path: Path) -> None:
     begun(tmp_path / "dist" / "deep")
-    assert again(tmp_path / "dist" / "deep").digest(BUILT, "web") == DIGEST
+    assert again(tmp_path / "dist" / "deep").digest(Section.BUILT, "web") == DIGEST
 
 
 def test_what_was_forgotten_stays_forgotten(tmp_path: Path) -> None:
     journal = begun(tmp_path)
-    journal.forget(BUILT, "web")
-    journal.forget(BUILT, "never there")
+    journal.forget(Section.BUILT, "web")
+    journal.forget(Section.BUILT, "never there")
     assert again(tmp_path).is_empty
 
 
@@ -70,37 +60,16 @@ def test_manifest_comes_back_byte_by_byte(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, kind: MediaType
 ) -> None:
     folder = tmp_path_factory.mktemp("journal")
-    again(folder).keep_manifest(BEFORE, "tag", Manifest(kind, data))
-    assert again(folder).manifest(BEFORE, "tag") == Manifest(kind, data)
+    again(folder).keep_manifest(Section.BEFORE, "tag", Manifest(kind, data))
+    assert again(folder).manifest(Section.BEFORE, "tag") == Manifest(kind, data)
 
 
 def test_that_nothing_was_there_is_remembered_too(tmp_path: Path) -> None:
     journal = again(tmp_path)
-    assert journal.get(BEFORE, "tag") is None
-    journal.keep_manifest(BEFORE, "tag", None)
-    assert again(tmp_path).get(BEFORE, "tag") is not None
-    assert again(tmp_path).manifest(BEFORE, "tag") is None
-
-
-def test_once_does_it_once(tmp_path: Path) -> None:
-    asked: list[str] = []
-
-    def pin() -> Digest:
-        asked.append("registry")
-        return DIGEST
-
-    for _ in range(3):
-        assert again(tmp_path).once(PINS, "debian", pin) == DIGEST
-    assert asked == ["registry"]
-
-
-def test_once_records_nothing_when_it_fails(tmp_path: Path) -> None:
-    def fail() -> Digest:
-        raise ConfigError("no")
-
-    with pytest.raises(ConfigError):
-        again(tmp_path).once(PINS, "debian", fail)
-    assert again(tmp_path).is_empty
+    assert journal.get(Section.BEFORE, "tag") is None
+    journal.keep_manifest(Section.BEFORE, "tag", None)
+    assert again(tmp_path).get(Section.BEFORE, "tag") is not None
+    assert again(tmp_path).manifest(Section.BEFORE, "tag") is None
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "replace"])
@@ -124,11 +93,11 @@ def test_kill_in_the_middle_of_a_write_leaves_the_last_step(
         raise Killed
 
     with pytest.raises(Killed):
-        journal.record(BUILT, "api", str(DIGEST))
+        journal.record(Section.BUILT, "api", str(DIGEST))
     monkeypatch.undo()
     found = again(tmp_path)
-    assert found.digest(BUILT, "web") == DIGEST
-    assert found.digest(BUILT, "api") is None
+    assert found.digest(Section.BUILT, "web") == DIGEST
+    assert found.digest(Section.BUILT, "api") is None
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
 
 
@@ -160,8 +129,8 @@ def test_damaged_journal_is_named_and_can_be_forgotten(tmp_path: Path, content: 
     with pytest.raises(ConfigError, match=r"state\.json: not a journal") as caught:
         open_journal(tmp_path, FIRST)
     assert "--restart" in caught.value.hint
-    restart(tmp_path, FIRST).record(BUILT, "web", str(DIGEST))
-    assert again(tmp_path).digest(BUILT, "web") == DIGEST
+    restart(tmp_path, FIRST).record(Section.BUILT, "web", str(DIGEST))
+    assert again(tmp_path).digest(Section.BUILT, "web") == DIGEST
 
 
 def test_folder_in_the_journals_place_is_one_clear_line(tmp_path: Path) -> None:
@@ -173,30 +142,30 @@ def test_folder_in_the_journals_place_is_one_clear_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ["sha256:short", "latest"])
 def test_damaged_digest_is_a_damaged_journal(tmp_path: Path, value: str) -> None:
     journal = again(tmp_path)
-    journal.record(BUILT, "web", value)
+    journal.record(Section.BUILT, "web", value)
     with pytest.raises(ConfigError, match="not a journal"):
-        again(tmp_path).digest(BUILT, "web")
+        again(tmp_path).digest(Section.BUILT, "web")
 
 
 def test_damaged_manifest_is_a_damaged_journal(tmp_path: Path) -> None:
     broken: JSONValue = {"mediaType": MediaType.OCI_INDEX, "data": "no base64"}
-    again(tmp_path).record(BEFORE, "tag", broken)
+    again(tmp_path).record(Section.BEFORE, "tag", broken)
     with pytest.raises(ConfigError, match="not a journal"):
-        again(tmp_path).manifest(BEFORE, "tag")
+        again(tmp_path).manifest(Section.BEFORE, "tag")
 
 
 def test_another_release_is_put_aside_and_taken_up_again(tmp_path: Path) -> None:
     begun(tmp_path, FIRST)
     other = begun(tmp_path, OTHER)
-    other.record(BUILT, "api", str(DIGEST))
+    other.record(Section.BUILT, "api", str(DIGEST))
     assert (tmp_path / "state-1.2.3.json").exists()
     first = open_journal(tmp_path, FIRST)
     assert first.started_anew == ""
-    assert first.journal.digest(BUILT, "web") == DIGEST
-    assert first.journal.digest(BUILT, "api") is None
+    assert first.journal.digest(Section.BUILT, "web") == DIGEST
+    assert first.journal.digest(Section.BUILT, "api") is None
     assert (tmp_path / "state-1.3.0.json").exists()
     assert not (tmp_path / "state-1.2.3.json").exists()
-    assert again(tmp_path, OTHER).digest(BUILT, "api") == DIGEST
+    assert again(tmp_path, OTHER).digest(Section.BUILT, "api") == DIGEST
 
 
 def test_finished_release_is_not_put_aside(tmp_path: Path) -> None:
@@ -209,7 +178,7 @@ def test_finished_release_is_not_put_aside(tmp_path: Path) -> None:
 def test_branches_whose_names_look_alike_are_kept_apart(tmp_path: Path) -> None:
     slash = Binding(release="feature/x", commit="1", configuration="", toolchain="")
     dash = Binding(release="feature-x", commit="2", configuration="", toolchain="")
-    begun(tmp_path, slash).record(MOVED, "tag", str(DIGEST))
+    begun(tmp_path, slash).record(Section.MOVED, "tag", str(DIGEST))
     begun(tmp_path, OTHER)
     assert open_journal(tmp_path, dash).journal.is_empty
     assert not again(tmp_path, slash).is_empty
@@ -235,7 +204,7 @@ def test_what_changed_is_explained_and_nothing_is_taken_over(
 
 
 def test_changed_release_that_has_moved_tags_already_is_refused(tmp_path: Path) -> None:
-    begun(tmp_path).record(MOVED, "ghcr/web:1.2.3", str(DIGEST))
+    begun(tmp_path).record(Section.MOVED, "ghcr/web:1.2.3", str(DIGEST))
     changed = Binding(**{**vars(FIRST), "commit": "f" * 40})
     with pytest.raises(ConfigError, match="has moved tags already") as caught:
         open_journal(tmp_path, changed)
@@ -246,7 +215,7 @@ def test_changed_release_that_has_moved_tags_already_is_refused(tmp_path: Path) 
 
 def test_finished_release_can_be_made_anew_from_another_commit(tmp_path: Path) -> None:
     journal = begun(tmp_path)
-    journal.record(MOVED, "ghcr/web:1.2.3", str(DIGEST))
+    journal.record(Section.MOVED, "ghcr/web:1.2.3", str(DIGEST))
     journal.finish()
     found = open_journal(tmp_path, Binding(**{**vars(FIRST), "commit": "f" * 40}))
     assert found.started_anew.startswith("commit")
@@ -255,13 +224,13 @@ def test_finished_release_can_be_made_anew_from_another_commit(tmp_path: Path) -
 def test_restart_forgets_this_release_alone(tmp_path: Path) -> None:
     begun(tmp_path, FIRST)
     assert restart(tmp_path, OTHER).is_empty
-    assert again(tmp_path, FIRST).digest(BUILT, "web") == DIGEST
+    assert again(tmp_path, FIRST).digest(Section.BUILT, "web") == DIGEST
     assert restart(tmp_path, FIRST).is_empty
     assert again(tmp_path, FIRST).is_empty
 
 
 def test_moved_tags_of_a_release_are_found_also_when_it_is_put_aside(tmp_path: Path) -> None:
-    begun(tmp_path).record(MOVED, "ghcr/web:1.2.3", str(DIGEST))
+    begun(tmp_path).record(Section.MOVED, "ghcr/web:1.2.3", str(DIGEST))
     begun(tmp_path, OTHER)
     assert recorded_tags(tmp_path, "1.2.3") == {"ghcr/web:1.2.3": DIGEST}
     assert recorded_tags(tmp_path, "9.9.9") == {}
@@ -272,20 +241,20 @@ def test_threads_lose_nothing(tmp_path: Path) -> None:
 
     def work(name: str) -> None:
         for number in range(20):
-            journal.record(BUILT, f"{name}{number}", number)
+            journal.record(Section.BUILT, f"{name}{number}", number)
 
     threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(tuple(again(tmp_path).items(BUILT))) == 80
+    assert len(tuple(again(tmp_path).items(Section.BUILT))) == 80
 
 
 def test_same_value_again_writes_nothing(tmp_path: Path) -> None:
     journal = begun(tmp_path)
     before = (tmp_path / "state.json").stat()
-    journal.record(BUILT, "web", str(DIGEST))
+    journal.record(Section.BUILT, "web", str(DIGEST))
     assert (tmp_path / "state.json").stat().st_ino == before.st_ino
 
 

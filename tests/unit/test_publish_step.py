@@ -18,7 +18,7 @@ from podbuild.errors import (
     PublishError,
     VerificationError,
 )
-from podbuild.journal import PUBLISHED, Binding, Journal, open_journal
+from podbuild.journal import Binding, Journal, Section, open_journal
 from podbuild.model import Manifest
 from podbuild.retry import Retry, Transient
 from podbuild.steps import Destination
@@ -396,5 +396,7 @@ def test_stop_ends_the_copies(world: World) -> None:
 def test_what_is_published_stands_in_the_journal_after_it_was_read_back(world: World) -> None:
     world.stores["a/web"].before = failing(DOWN, "head")
     fails(world, PublishError)
-    assert not [key for key, _ in world.journal().items(PUBLISHED) if key.startswith("a/web")]
-    assert [key for key, _ in world.journal().items(PUBLISHED) if key.startswith("b/web")]
+    assert not [
+        key for key, _ in world.journal().items(Section.PUBLISHED) if key.startswith("a/web")
+    ]
+    assert [key for key, _ in world.journal().items(Section.PUBLISHED) if key.startswith("b/web")]

@@ -23,7 +23,7 @@ from podbuild.errors import (
     PodbuildError,
     PublishError,
 )
-from podbuild.journal import BEFORE, MOVED, SUPERSEDED, Binding, Journal, open_journal
+from podbuild.journal import Binding, Journal, Section, open_journal
 from podbuild.model import Descriptor, Digest, Manifest, MediaType, Tag
 from podbuild.retry import Retry
 from podbuild.steps import Destination
@@ -201,7 +201,10 @@ def test_digests_that_moving_tags_left_are_remembered(world: World) -> None:
     assert {str(t.order.tag): t.before for t in moved.tags} == {
         NEW: None, "1.1": None, "1": old, "latest": old
     }  # fmt: skip
-    assert {key for key, _ in world.journal().items(SUPERSEDED)} == {f"a/web@{old}", f"b/web@{old}"}
+    assert {key for key, _ in world.journal().items(Section.SUPERSEDED)} == {
+        f"a/web@{old}",
+        f"b/web@{old}",
+    }
 
 
 def test_finished_release_again_asks_but_moves_nothing(world: World) -> None:
@@ -343,7 +346,7 @@ def test_failure_between_moving_tags_puts_them_back(world: World, request_: str)
         assert named[NEW] == NEW
     assert {"a:1.1.0", "b:1.1.0"} <= live(error)
     assert not {"a:latest", "b:latest", "a:1", "b:1"} & live(error)
-    assert not [*world.journal().items(SUPERSEDED)]  # or its grace would begin too early
+    assert not [*world.journal().items(Section.SUPERSEDED)]  # or its grace would begin too early
     said = {str(tagged.order): tagged.outcome for tagged in world.left}
     assert {said[f"{name}:{NEW}"] for name in ("a", "b")} == {Outcome.MOVED}
     assert {said[f"a:{tag}"] for tag in MOVING} == {Outcome.UNDONE}
@@ -566,7 +569,7 @@ def test_stop_finishes_the_present_move_and_puts_moving_tags_back(
         named = world.named(name)
         assert {tag: named[tag] for tag in MOVING} == dict.fromkeys(MOVING, OLD)
     assert {"a:1.1.0", "b:1.1.0"} <= live(error)
-    assert world.journal().get(BEFORE, "a/web:latest") is None
+    assert world.journal().get(Section.BEFORE, "a/web:latest") is None
     world.cancel = Cancel()
     heal(world)
     world.release()
@@ -758,6 +761,6 @@ def test_full_disk_before_a_move_leaves_the_tag(
 def test_what_is_live_stands_in_the_journal(world: World) -> None:
     world.release()
     new = str(image_of(world.stores["a"], NEW).digest)
-    assert dict(world.journal().items(MOVED)) == {
+    assert dict(world.journal().items(Section.MOVED)) == {
         f"{name}/web:{tag}": new for name in "ab" for tag in (NEW, "1.1", "1", "latest")
     }
