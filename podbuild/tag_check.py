@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from podbuild.errors import VersionError
+from collections.abc import Iterable, Iterator
+
+from podbuild.errors import PodbuildError, VersionError
 from podbuild.journal import recorded_tags
 from podbuild.model import Tag
 from podbuild.relocate import Scope, plan_of
 from podbuild.services import Services
-from podbuild.steps.verify import Checked, Expectation, agree, verify
+from podbuild.steps.verify import Checked, Expectation, agree, check, verify
 from podbuild.versions import Version
 
 
@@ -19,7 +21,7 @@ def check_tag(
     A version's tags are compared with the journal of its release too, where this machine has it;
     moving tags only with each other, as a later release may have moved them.
 
-    Raises what the registries raise when they can't be asked.
+    Raises what required registries raise when they can't be asked; optional ones are warned of.
     """
     plan = plan_of(services, scope)
     version = _version(text)
@@ -42,9 +44,21 @@ def check_tag(
                 platforms=frozenset(image.platforms),
             )
         )
-    checked = verify(expectations)
+    checked = (
+        *verify(each for each in expectations if each.destination.required),
+        *_optional(services, [each for each in expectations if not each.destination.required]),
+    )
     own = tuple(f"{each.expectation}: {problem}" for each in checked for problem in each.problems)
     return checked, own + agree(checked, lambda each: each.expectation.destination.image)
+
+
+def _optional(services: Services, expectations: Iterable[Expectation]) -> Iterator[Checked]:
+    for each in expectations:
+        try:
+            yield check(each)
+        except PodbuildError as error:
+            services.cancel.check()
+            services.ui.warn(f"{each.destination} can't be asked: {error.message}")
 
 
 def _version(text: str) -> Version | None:

@@ -1,4 +1,4 @@
-"""`podbuild promote` and `podbuild rollback` as users run them, on registries that differ."""
+"""`podbuild promote`, `rollback` and `verify` as users run them, on registries that differ."""
 
 from __future__ import annotations
 
@@ -207,3 +207,19 @@ def test_promoting_a_version_to_itself_completes_it_where_it_is_missing(project:
     without(project, "second/worker", "1.0.0")
     assert main(["promote", "1.0.0", "1.0.0", "--yes"]) == 0
     assert set(named(project, "1.0.0").values()) == {"1.0.0"}
+
+
+def test_verify_goes_on_without_an_optional_registry_that_can_not_be_asked(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = (project / "podbuild.toml").read_text()
+    one = config.replace(
+        "[registries.first]",
+        '[defaults]\nplatforms = ["linux/amd64"]\nindex = "always"\n\n[registries.first]',
+    )
+    (project / "podbuild.toml").write_text(one)
+    broken(project, "extra/web")
+    assert main(["verify", "1.0.0"]) == 0
+    assert "extra/web can't be asked" in capsys.readouterr().err
+    broken(project, "second/web")
+    assert main(["verify", "1.0.0"]) == 7
