@@ -9,10 +9,11 @@ from pathlib import Path
 
 from podbuild.check.findings import Finding, Level, finding_of
 from podbuild.check.rules import Subject, check_containerfile, check_texts
-from podbuild.config import Config, FolderContext, Image, shown
-from podbuild.config.load import dotted, used_variables
+from podbuild.config import Config, FolderContext, Image, read_source, shown
+from podbuild.config.load import used_variables
 from podbuild.config.locate import line_of
-from podbuild.containerfile import Containerfile, read_containerfile
+from podbuild.config.reading import dotted, read_config
+from podbuild.containerfile import read_containerfile
 from podbuild.errors import ConfigError, PodbuildError
 from podbuild.plan import Request, Source, make_plan
 from podbuild.versions import Version
@@ -28,11 +29,12 @@ __all__ = [
 
 def check_project(config: Config) -> tuple[Finding, ...]:
     """Give all that is wrong or worth a word, errors first."""
-    text = config.path.read_text(encoding="utf-8")
+    text = read_config(config.path)
     found = [*_plans(config), *_remarks(config, text), *_cache_remarks(config, text)]
     for image in config.images:
-        line = line_of(text, ("images", image.name))
-        found += [replace(each, line=line) for each in _missing_inputs(config, image)]
+        for way, error in _missing(image):
+            finding = finding_of(error, shown(config.path))
+            found.append(replace(finding, line=line_of(text, ("images", image.name, *way))))
         found += _containerfile_findings(config, image)
     return tuple(sorted(dict.fromkeys(found), key=lambda each: [*Level].index(each.level)))
 
@@ -40,7 +42,7 @@ def check_project(config: Config) -> tuple[Finding, ...]:
 def require_inputs(images: Iterable[Image]) -> None:
     """Raise ConfigError for the first file or folder that an image needs and that is missing."""
     for image in images:
-        for problem in _missing(image):
+        for _, problem in _missing(image):
             raise problem
 
 
@@ -96,7 +98,7 @@ def _remarks(config: Config, text: str) -> Iterator[Finding]:
                 level=Level.WARNING,
                 file=shown(config.path),
                 line=_line(text, remark.way),
-                message=f"{dotted(remark.way)}{remark.message}",
+                message=f"{dotted(remark.way)}: {remark.message}",
                 hint=remark.hint,
             )
 
@@ -132,48 +134,45 @@ def _line(text: str, way: tuple[str, ...]) -> int:
     return found if found != table else line_of(text, ("defaults", *way[2:]))
 
 
-def _missing_inputs(config: Config, image: Image) -> Iterator[Finding]:
-    return (finding_of(error, shown(config.path)) for error in _missing(image))
-
-
 def _containerfile_findings(config: Config, image: Image) -> Iterator[Finding]:
     if not image.containerfile.is_file():
         return
     file = shown(image.containerfile)
     try:
-        subject = Subject(config=config, image=image, containerfile=_read(image), file=file)
+        text = read_source(image.containerfile)
+        containerfile = read_containerfile(text, where=file)
+        subject = Subject(config=config, image=image, containerfile=containerfile, file=file)
         yield from check_containerfile(subject)
     except PodbuildError as error:
         yield finding_of(error, file)
 
 
-def _read(image: Image) -> Containerfile:
-    file = shown(image.containerfile)
-    try:
-        text = image.containerfile.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"can't read {file}: {error}") from None
-    return read_containerfile(text, where=file)
-
-
-def _missing(image: Image) -> Iterator[ConfigError]:
+def _missing(image: Image) -> Iterator[tuple[tuple[str, ...], ConfigError]]:
+    """Give what is not there, each with the way from the image's table to the key that names it."""
     name = f"image {image.name!r}"
     if not image.context.is_dir():
-        yield ConfigError(
-            f"{name}: there is no folder {shown(image.context)}", hint="context names a folder"
+        yield (
+            ("context",),
+            ConfigError(
+                f"{name}: there is no folder {shown(image.context)}", hint="context names a folder"
+            ),
         )
-    if not image.containerfile.is_file():
-        yield ConfigError(
-            f"{name}: there is no {shown(image.containerfile)}",
-            hint="write it, or name another one with containerfile",
-        )
-    if image.ignorefile is not None and not image.ignorefile.is_file():
-        yield ConfigError(
-            f"{name}: there is no {shown(image.ignorefile)}", hint="ignorefile names a file"
-        )
-    for key, context in image.contexts.items():
+    files = {"containerfile": image.containerfile, "ignorefile": image.ignorefile}
+    hints = {
+        "containerfile": "write it, or name another one with containerfile",
+        "ignorefile": "ignorefile names a file",
+    }
+    for key, path in files.items():
+        if path is not None and not path.is_file():
+            file = shown(path)
+            what = f"{file} is a folder, not a file" if path.is_dir() else f"there is no {file}"
+            yield (key,), ConfigError(f"{name}: {what}", hint=hints[key])
+    for wanted, context in image.contexts.items():
         if isinstance(context, FolderContext) and not context.path.is_dir():
-            yield ConfigError(
-                f"{name}: there is no folder {shown(context.path)}, the context {key!r}",
-                hint="contexts are folders, image:NAME or docker-image://REFERENCE",
+            yield (
+                ("contexts", wanted),
+                ConfigError(
+                    f"{name}: there is no folder {shown(context.path)}, the context {wanted!r}",
+                    hint="contexts are folders, image:NAME or docker-image://REFERENCE",
+                ),
             )

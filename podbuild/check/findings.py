@@ -41,6 +41,6 @@ def finding_of(error: PodbuildError, file: str) -> Finding:
         level=Level.ERROR,
         file=found["file"] if found else file,
         line=int(found["line"]) if found else None,
-        message=found["rest"] if found else error.message,
+        message=found["rest"] if found else error.message.removeprefix(f"{file}: "),
         hint=error.hint,
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from podbuild.check.findings import Finding, Level
-from podbuild.config import Config, Format, Image, Timestamp
+from podbuild.config import Config, Format, Image, Isolation, Timestamp
 from podbuild.containerfile import Containerfile, Reference, open_quote, platform_arguments
 from podbuild.template import VERSION_NAMES, Placeholders, Template
 from podbuild.versions import Version
@@ -60,6 +60,7 @@ def check_containerfile(subject: Subject) -> Iterator[Finding]:
     yield from _arguments(subject)
     yield from _secrets(subject)
     yield from _quotes(subject)
+    yield from _programs(subject)
 
 
 def _contexts(subject: Subject, outside: tuple[Reference, ...]) -> Iterator[Finding]:
@@ -163,6 +164,26 @@ def _quotes(subject: Subject) -> Iterator[Finding]:
                     instruction.line,
                     f"the engine fails at a {quote} without a partner in the text {heredoc.name}",
                     f'{instruction.word} <<"{heredoc.name}" takes the text as it stands',
+                )
+
+
+def _programs(subject: Subject) -> Iterator[Finding]:
+    """Find scripts with a `#!` of their own: buildah can't start them under this isolation.
+
+    It puts them into /dev/pipes, and chroot isolation shows the machine's /dev (buildah#6331).
+    """
+    if subject.image.isolation is not Isolation.CHROOT:
+        return
+    for stage in subject.containerfile.needed(subject.image.target, subject.variables):
+        for instruction in stage.instructions:
+            bodies = [each.body for each in instruction.heredocs if instruction.word == "RUN"]
+            if len(instruction.words) == 1 and bodies and bodies[0].startswith("#!"):
+                program = bodies[0].partition("\n")[0].removeprefix("#!").strip()
+                program = program.removeprefix("/usr/bin/env ").removeprefix("-S ")
+                yield subject.warn(
+                    instruction.line,
+                    "the engine can't run a heredoc that begins with #! under chroot isolation",
+                    f'RUN {instruction.text} {program}, or isolation = "oci"',
                 )
 
 

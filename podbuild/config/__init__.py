@@ -11,7 +11,7 @@ from podbuild.config.choices import (
     Timestamp,
 )
 from podbuild.config.image import Image
-from podbuild.config.load import FILE_NAME, find_config, load_config, parse_config, shown
+from podbuild.config.load import FILE_NAME, find_config, load_config, parse_config
 from podbuild.config.model import (
     CacheSettings,
     Config,
@@ -22,6 +22,7 @@ from podbuild.config.model import (
     TagRules,
     unknown_name,
 )
+from podbuild.config.reading import read_source, shown
 from podbuild.config.sources import (
     Context,
     FolderContext,
@@ -58,6 +59,7 @@ __all__ = [
     "find_config",
     "load_config",
     "parse_config",
+    "read_source",
     "shown",
     "unknown_name",
 ]

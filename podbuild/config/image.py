@@ -149,6 +149,7 @@ class Image:
         metadata=key(
             list_of(parsed(Platform.parse, "platform"), least=1),
             "the platforms it is built for",
+            example='["linux/amd64", "linux/arm64"]',
             cascades=True,
         ),
     )

@@ -49,6 +49,10 @@ class Invalid(Exception):  # noqa: N818  # becomes a ConfigError once file and l
         """Give the same failure, seen from one table or list further out."""
         return Invalid(self.message, hint=self.hint, path=(step, *self.path))
 
+    def hinted(self, hint: str) -> Invalid:
+        """Give the same failure with this hint, if it has none of its own."""
+        return Invalid(self.message, hint=self.hint or hint, path=self.path)
+
 
 @dataclass(frozen=True)
 class Kind(Generic[T]):
@@ -81,6 +85,10 @@ class Key:
     name: str = ""
     example: str = ""
     cascades: bool = False  # may stand in [defaults] too
+
+    def hint(self, name: str) -> str:
+        """Say how it is written, or else what it means."""
+        return f"such as {name} = {self.example}" if self.example else f"{name}: {self.help}"
 
 
 @dataclass(frozen=True)
@@ -123,7 +131,11 @@ def read_keys(keys: Iterable[Declared], value: object, base: Path) -> dict[str, 
     for name, item in as_table(value).items():
         if name not in known:
             raise unknown(name, known, "key")
-        found[known[name].field] = known[name].key.kind.read(item, base, name)
+        key_here = known[name].key
+        try:
+            found[known[name].field] = key_here.kind.read(item, base, name)
+        except Invalid as wrong:
+            raise wrong.hinted(key_here.hint(name)) from None
     return found
 
 
@@ -171,7 +183,8 @@ def _text(value: object, _base: Path) -> str:
 
 def _flag(value: object, _base: Path) -> bool:
     if not isinstance(value, bool):
-        raise Invalid(f"expected true or false, not {toml_type(value)}")
+        found = f"expected true or false, not {toml_type(value)}"
+        raise Invalid(found, hint="write true or false, without quotes")
     return value
 
 
@@ -184,11 +197,13 @@ def _count(value: object, _base: Path) -> int:
 
 
 def _duration(value: object, base: Path) -> float:
-    found = _DURATION.fullmatch(_text(value, base))
+    hint = 'write it as "90s", "30m", "24h", "30d" or "2w"'
+    try:
+        found = _DURATION.fullmatch(_text(value, base))
+    except Invalid as wrong:
+        raise wrong.hinted(hint) from None
     if not found:
-        raise Invalid(
-            f"{value!r} is not a duration", hint='write it as "90s", "30m", "24h", "30d" or "2w"'
-        )
+        raise Invalid(f"{value!r} is not a duration", hint=hint)
     return float(found["count"]) * _UNITS[found["unit"]]
 
 

@@ -1,10 +1,9 @@
-"""Read podbuild.toml: find it, parse it, say what is wrong with it and in which line."""
+"""Read podbuild.toml: find it, make types of it, say what is wrong with it and in which line."""
 
 from __future__ import annotations
 
 import functools
 import os
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from podbuild.config.model import (
     Retention,
     TagRules,
 )
+from podbuild.config.reading import dotted, parse_toml, read_config, shown
 from podbuild.config.sections import IMAGE_KEYS, MIRRORS, SECTIONS, section
 from podbuild.errors import ConfigError
 from podbuild.template import Template
@@ -47,15 +47,7 @@ def load_config(path: Path, environment: Mapping[str, str]) -> Config:
 
     Raises ConfigError that names file, line and key.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # some editors begin with a mark
-    except UnicodeDecodeError:
-        raise ConfigError(f"{shown(path)}: not UTF-8 text") from None
-    except OSError as error:
-        raise ConfigError(
-            f"can't read {shown(path)}: {error.strerror}", hint="`podbuild init` writes one"
-        ) from None
-    return parse_config(text, path, environment)
+    return parse_config(read_config(path), path, environment)
 
 
 def parse_config(text: str, path: Path, environment: Mapping[str, str]) -> Config:
@@ -63,51 +55,16 @@ def parse_config(text: str, path: Path, environment: Mapping[str, str]) -> Confi
 
     Raises ConfigError that names file, line and key.
     """
-    try:
-        document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise _syntax_error(path, text, str(error)) from None
+    document = parse_toml(text, path)
     try:
         config = _read(document, path.absolute())
         check(config, document)
     except Invalid as wrong:
+        key = f"{dotted(wrong.path)}: " if wrong.path else ""
         raise ConfigError(
-            f"{shown(path)}:{line_of(text, wrong.path)}: {dotted(wrong.path)}{wrong.message}",
-            hint=wrong.hint,
+            f"{shown(path)}:{line_of(text, wrong.path)}: {key}{wrong.message}", hint=wrong.hint
         ) from None
     return _with_variables(config, environment)
-
-
-def shown(path: Path) -> str:
-    """Give a path as people in the present folder would write it."""
-    near = os.path.relpath(path)
-    return str(path) if near.startswith("..") else near
-
-
-def dotted(path: tuple[str | int, ...]) -> str:
-    """Give the way to a key in front of a message, as TOML writes it.
-
-    >>> dotted(("images", "a.b", "secrets", 0))
-    'images."a.b".secrets[0]: '
-    """
-    parts = [
-        f"[{step}]" if isinstance(step, int) else f".{step}" if _is_bare(step) else f'."{step}"'
-        for step in path
-    ]
-    return "".join(parts).removeprefix(".") + (": " if path else "")
-
-
-def _is_bare(name: str) -> bool:
-    return name.isascii() and name.replace("-", "").replace("_", "").isalnum()
-
-
-def _syntax_error(path: Path, text: str, message: str) -> ConfigError:
-    """Tomllib says `Expected ... (at line 3, column 7)`, or `(at end of document)`."""
-    what, _, where = message.rpartition(" (at ")
-    line = where.removeprefix("line ").partition(",")[0]
-    number = line if line.isdigit() else str(max(1, len(text.splitlines())))
-    what = what or message
-    return ConfigError(f"{shown(path)}:{number}: not valid TOML: {what[:1].lower()}{what[1:]}")
 
 
 def _read(document: dict[str, object], path: Path) -> Config:
@@ -117,7 +74,7 @@ def _read(document: dict[str, object], path: Path) -> Config:
             raise unknown(name, (each.name for each in SECTIONS), "table")
     for each in SECTIONS:
         if each.required and not document.get(each.name):
-            raise Invalid(f"[{each.name}] is missing or empty", hint=each.help)
+            raise Invalid(f"[{each.name}] is missing or empty", hint=f"write {each.sample}")
     project = _table(document, "project", Project, root)
     return Config(
         path=path,
@@ -125,25 +82,32 @@ def _read(document: dict[str, object], path: Path) -> Config:
         project=project,
         images=_images(document, root),
         registries=_registries(document, root) or (_here(root, project.output),),
-        mirrors=MIRRORS.read(document.get("mirrors", {}), root, "mirrors"),
+        mirrors=_mirrors(document, root),
         tags=_table(document, "tags", TagRules, root),
         retention=_table(document, "retention", Retention, root),
         cache=_table(document, "cache", CacheSettings, root),
     )
 
 
+def _mirrors(document: dict[str, object], root: Path) -> Mapping[str, tuple[str, ...]]:
+    try:
+        return MIRRORS.read(document.get("mirrors", {}), root, "mirrors")
+    except Invalid as wrong:
+        raise wrong.hinted(f"such as {section('mirrors').sample}") from None
+
+
 def _table(document: dict[str, object], name: str, make: Callable[..., T], root: Path) -> T:
     try:
         return read_table(make, section(name).keys, document.get(name, {}), root)
     except Invalid as wrong:
-        raise wrong.under(name) from None
+        raise wrong.under(name).hinted(f"write {section(name).sample}") from None
 
 
 def _images(document: dict[str, object], root: Path) -> tuple[Image, ...]:
     try:
         common = read_keys(section("defaults").keys, document.get("defaults", {}), root)
     except Invalid as wrong:
-        raise wrong.under("defaults") from None
+        raise wrong.under("defaults").hinted(f"write {section('defaults').sample}") from None
     return tuple(
         _image(name, _cascade(common, own), root)
         for name, own in _named(document, "images", functools.partial(read_keys, IMAGE_KEYS), root)
@@ -208,7 +172,7 @@ def _named(
             except Invalid as wrong:
                 raise wrong.under(name) from None
     except Invalid as wrong:
-        raise wrong.under(table) from None
+        raise wrong.under(table).hinted(f"write {section(table).sample}") from None
 
 
 def _with_variables(config: Config, environment: Mapping[str, str]) -> Config:

@@ -86,6 +86,7 @@ class TagRules:
             TAGS,
             "tags of a release; {major} is left out for 0.x, and a prerelease gets only those "
             "that hold the full version",
+            example='["{version}", "{major}.{minor}", "{major}", "latest"]',
         ),
     )
     branches: Mapping[str, tuple[Template, ...]] = field(

@@ -18,6 +18,7 @@ class Section:
 
     name: str
     help: str
+    sample: str  # the least that it is, in one line
     keys: tuple[Declared, ...] = ()
     named: bool = False
     required: bool = False
@@ -38,17 +39,20 @@ IMAGE_KEYS = declared(Image)
 SECTIONS = (
     Section(
         name="project",
+        sample='[project], and below it name = "shop"',
         help="what all images share; its texts become labels and annotations",
         keys=declared(Project),
         required=True,
     ),
     Section(
         name="defaults",
+        sample='[defaults], and below it platforms = ["linux/amd64"]',
         help="keys of images, for all of them; tables are merged, the image's own entries win",
         keys=tuple(each for each in IMAGE_KEYS if each.key.cascades),
     ),
     Section(
         name="images",
+        sample="[images.web], a table for each image",
         help="one table for each image, [images.NAME]",
         keys=IMAGE_KEYS,
         named=True,
@@ -56,6 +60,7 @@ SECTIONS = (
     ),
     Section(
         name="registries",
+        sample="[registries.ghcr], a table for each registry",
         help="one table for each place to publish to, [registries.NAME]; without any, OCI layouts "
         "under dist/registry",
         keys=declared(Registry),
@@ -63,15 +68,27 @@ SECTIONS = (
     ),
     Section(
         name="mirrors",
+        sample='"docker.io" = ["mirror.example.com/hub"]',
         help="where bases come from first, by registry; the Containerfile stays as it is",
     ),
-    Section(name="tags", help="which tags are written", keys=declared(TagRules)),
+    Section(
+        name="tags",
+        sample='[tags], and below it release = ["{version}", "latest"]',
+        help="which tags are written",
+        keys=declared(TagRules),
+    ),
     Section(
         name="retention",
+        sample="[retention], and below it superseded = true",
         help="what may be deleted; nothing unless written",
         keys=declared(Retention),
     ),
-    Section(name="cache", help="layers kept between runners", keys=declared(CacheSettings)),
+    Section(
+        name="cache",
+        sample='[cache], and below it repository = "ghcr.io/acme/cache/{image}"',
+        help="layers kept between runners",
+        keys=declared(CacheSettings),
+    ),
 )
 
 

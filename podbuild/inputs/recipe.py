@@ -18,6 +18,7 @@ from podbuild.config import (
     RegistryKind,
     Secret,
     Timestamp,
+    read_source,
 )
 from podbuild.containerfile import (
     SCRATCH,
@@ -113,7 +114,7 @@ def outside_images(plan: Plan, planned: PlannedImage, build: Platform) -> tuple[
     Raises ConfigError for a Containerfile that can't be read.
     """
     image = planned.image
-    parsed = read_containerfile(_read(image.containerfile), where=_where(plan, planned))
+    parsed = read_containerfile(read_source(image.containerfile), where=_where(plan, planned))
     found: dict[str, None] = {}
     for platform in planned.platforms:
         variables = {**platform_arguments(platform, build), **planned.build_args}
@@ -129,7 +130,7 @@ def make_recipe(
     Raises ConfigError for a file that can't be read, or a target that there is not.
     """
     image, pins = planned.image, surroundings.pins
-    text = _read(image.containerfile)
+    text = read_source(image.containerfile)
     parsed = read_containerfile(text, where=_where(plan, planned))
     variables = {**platform_arguments(platform, surroundings.build), **planned.build_args}
     names = _outside_names(image, parsed, variables)
@@ -191,13 +192,13 @@ def _extras(image: Image, output: Path, layouts: tuple[Path, ...]) -> Mapping[st
 def _extra(folder: Path, own: tuple[str, ...]) -> Extra:
     """Leave podbuild's own patterns out, but for what the folder's ignore file wants back."""
     files = (folder / ".containerignore", folder / ".dockerignore")
-    ignored = next((parse_ignore(_read(file)) for file in files if file.is_file()), ())
+    ignored = next((parse_ignore(read_source(file)) for file in files if file.is_file()), ())
     return Extra(folder, kept_out(own, ignored))
 
 
 def _ignored(image: Image) -> tuple[str, ...]:
     path = applicable_ignore_file(image.context, image.containerfile, image.ignorefile)
-    return parse_ignore(_read(path)) if path else ()
+    return parse_ignore(read_source(path)) if path else ()
 
 
 def _layouts(plan: Plan) -> tuple[Path, ...]:
@@ -230,13 +231,3 @@ def _instant(plan: Plan, timestamp: Timestamp) -> int:
 def _where(plan: Plan, planned: PlannedImage) -> str:
     path = planned.image.containerfile
     return str(path.relative_to(plan.root) if path.is_relative_to(plan.root) else path)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigError(
-            f"can't read {path}: {reason}", hint="`podbuild check` says more"
-        ) from None

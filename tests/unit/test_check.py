@@ -38,6 +38,12 @@ def test_a_sound_project_has_no_findings(tmp_path: Path) -> None:
     assert found(tmp_path) == ()
 
 
+def test_a_byte_order_mark_is_no_finding(tmp_path: Path) -> None:
+    project(tmp_path)
+    (tmp_path / "podbuild.toml").write_text(HEAD, encoding="utf-8-sig")
+    assert check_project(load_config(tmp_path / "podbuild.toml", {})) == ()
+
+
 @pytest.mark.parametrize(
     "heredoc",
     [
@@ -62,6 +68,13 @@ CONTAINERFILES = [
     ("FROM a.b/c\nCOPY <<E /x\nit's\nE\n", 2, Level.WARNING, "a ' without a partner", 'COPY <<"E"'),
     ("FROM a.b/c\nADD <<E /x\n'a' \"\nE\n", 2, Level.WARNING, 'a " without a partner', 'ADD <<"E"'),
     (
+        'FROM a.b/c\nRUN <<"E"\n#!/usr/bin/env python3\nprint()\nE\n',
+        2,
+        Level.WARNING,
+        "a heredoc that begins with #!",
+        'RUN <<"E" python3, or',
+    ),
+    (
         "FROM a.b/c\nRUN --mount=type=secret,id=npm true\n",
         2,
         Level.WARNING,
@@ -78,6 +91,7 @@ def test_a_containerfile_s_findings_name_their_line(
     finding = only(found(tmp_path, containerfile=text))
     assert (Path(finding.file).name, finding.line, finding.level) == ("Containerfile", line, level)
     assert message in finding.message
+    assert "Containerfile:" not in finding.message
     assert hint in finding.hint
 
 
@@ -95,6 +109,8 @@ def test_a_containerfile_s_findings_name_their_line(
         ),
         ('build-args = { FLAVOR = "slim" }', "ARG FLAVOR\nFROM a.b/c:$FLAVOR\n"),
         ('contexts = { base = "docker-image://a.b/c" }', "FROM base\n"),
+        ("", "FROM a.b/c\nRUN <<E python3\n#!/usr/bin/env python3\nprint()\nE\n"),
+        ('isolation = "oci"', "FROM a.b/c\nRUN <<E\n#!/bin/sh\nE\n"),
     ],
 )
 def test_what_is_as_it_should_be_is_not_mentioned(tmp_path: Path, config: str, text: str) -> None:
@@ -142,11 +158,17 @@ def test_what_is_missing_is_an_error_before_any_build(
 ) -> None:
     read = project(tmp_path, HEAD + config)
     assert any(
-        (finding.level, finding.line) == (Level.ERROR, 3) and message in finding.message
+        (finding.level, finding.line) == (Level.ERROR, 4) and message in finding.message
         for finding in check_project(read)
     )
     with pytest.raises(ConfigError, match="nope"):
         require_inputs(read.images)
+
+
+def test_a_folder_is_no_containerfile(tmp_path: Path) -> None:
+    finding = only(check_project(project(tmp_path, HEAD + "containerfile = '.'")))
+    assert finding.line == 4
+    assert "is a folder, not a file" in finding.message
 
 
 def test_what_is_there_is_no_error(tmp_path: Path) -> None:

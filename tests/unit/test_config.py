@@ -1,5 +1,6 @@
 """podbuild.toml: what it gives, and the one line that says what is wrong with it."""
 
+import os
 from itertools import pairwise
 from pathlib import Path
 
@@ -164,8 +165,8 @@ def test_tags_of_an_image_can_name_branches_too() -> None:
 
 
 WRONG = [
-    ("", 1, "[project] is missing or empty", "all images share"),
-    (HEAD, 1, "[images] is missing or empty", "[images.NAME]"),
+    ("", 1, "[project] is missing or empty", "write [project]"),
+    (HEAD, 1, "[images] is missing or empty", "write [images.web]"),
     ("[project]\n\n[images.web]\n", 1, "[project] is missing", ""),
     ('[project]\nsource="https://a.b"\n[images.web]', 1, "project: name is missing", "{project}"),
     (
@@ -289,6 +290,47 @@ def test_a_syntax_error_names_its_line(text: str, line: int) -> None:
     assert f"podbuild.toml:{line}: not valid TOML: " in refused(text).message
 
 
+SYNTAX = [
+    ("[project]\nname = shop\n", 2, "invalid value", "quotes"),
+    ("[project]\nname: shop\n", 2, "expected '='", 'key = "value"'),
+    ("<<<<<<< HEAD\n[project]\n", 1, "invalid statement", "[table]"),
+    ('a = "x\ny = 1\n', 1, "illegal character", "closing quote"),
+    ("a = 'b\\c'\nb = \"d\\e\"\n", 2, "unescaped", "single quotes"),
+    ("a = 1\na = 2\n", 2, "cannot overwrite", "twice"),
+    ("[project]\n[project]\n", 2, "cannot declare [project] twice", "keys together"),
+    ("[a.'b.c']\n[a.'b.c']\n", 2, 'cannot declare [a."b.c"] twice', "keys together"),
+    ("a = [\n", 1, "", "not closed"),
+    (f"a = 1\nb = {'9' * 5000}\n", 2, "an integer has too many digits", "smaller"),
+    (f"a = {'[' * 5000}", 1, "", "not closed"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "message", "hint"), SYNTAX)
+def test_a_syntax_error_says_what_to_write(text: str, line: int, message: str, hint: str) -> None:
+    error = refused(text)
+    assert error.message.startswith(f"/nowhere/podbuild.toml:{line}: not valid TOML: {message}")
+    assert hint in error.hint
+
+
+MISTYPED = [
+    ("", "write [project], and below it name"),
+    ("project = 1\n[images.web]\n", "write [project], and below it name"),
+    (HEAD, "write [images.web]"),
+    (HEAD + "[images]\nweb = 'x'\n", "write [images.web]"),
+    (MINIMAL + "platforms = 'linux/amd64'\n", 'platforms = ["linux/amd64", "linux/arm64"]'),
+    (MINIMAL + "build-args = { A = 1 }\n", 'build-args = { FLAVOR = "slim" }'),
+    (MINIMAL + "layers = 'true'\n", "without quotes"),
+    (MINIMAL + "timeout = 5\n", '"30m"'),
+    (MINIMAL + "[retention]\nprune = [{ match = 'x', keep = true }]\n", "keep = 10"),
+    (MINIMAL + "[mirrors]\ndocker.io = ['a.b/c']\n", '"docker.io" = ['),
+]
+
+
+@pytest.mark.parametrize(("text", "hint"), MISTYPED)
+def test_a_value_of_the_wrong_type_is_answered_with_one_of_the_right(text: str, hint: str) -> None:
+    assert hint in refused(text).hint
+
+
 def test_a_circle_of_images_is_named() -> None:
     error = refused(
         HEAD
@@ -337,6 +379,21 @@ def test_no_configuration_at_all_names_the_next_step(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         find_config(tmp_path)
     assert "podbuild init" in caught.value.hint
+
+
+def test_another_encoding_is_named_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "podbuild.toml"
+    path.write_bytes(MINIMAL.encode() + b'target = "caf\xe9"\n')
+    with pytest.raises(ConfigError, match=r"podbuild\.toml:4: not UTF-8 text") as caught:
+        load_config(path, {})
+    assert "UTF-8" in caught.value.hint
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "podbuild.toml"
+    os.mkfifo(path)
+    with pytest.raises(ConfigError, match="it is a pipe"):
+        load_config(path, {})
 
 
 @pytest.mark.parametrize(("content", "message"), [(b"\xff", "not UTF-8"), (None, "can't read")])

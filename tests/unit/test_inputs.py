@@ -328,5 +328,5 @@ def test_files_have_one_instant_or_the_commits(project: Path) -> None:
 
 def test_a_containerfile_that_is_no_text_is_an_error(project: Path) -> None:
     (project / "web" / "Containerfile").write_bytes(b"FROM a\xff\n")
-    with pytest.raises(ConfigError, match="Containerfile: it is not UTF-8"):
+    with pytest.raises(ConfigError, match="Containerfile:1: not UTF-8"):
         Case(project=project).recipe()
