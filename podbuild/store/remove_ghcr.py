@@ -22,6 +22,8 @@ from podbuild.store.referrers import Referrers
 from podbuild.store.registry import RegistryStore
 from podbuild.store.remove_oci import moved_tag, proved_gone
 
+_UNTAG = "io.github.podbuild.untag"
+_SHIELD = 30.0  # seconds after a stop in which a tag is freed, or put back
 _KEPT = ("cannot delete the last", "more than 5000 downloads")
 _PLACEHOLDER = "application/vnd.podbuild.placeholder"
 
@@ -69,7 +71,7 @@ class GhcrRemover:
         return frozenset(version.digest for version in found) | frozenset(tags)
 
     def remove_tag(self, tag: Tag, expected: Digest) -> Removal:
-        """Free one tag of several by the placeholder way; whatever fails puts the tag back."""
+        """Free one tag of several by the placeholder way; whatever fails or stops puts it back."""
         if not self.untag:
             raise CleanupError(
                 f"{self.store.reference(tag)}: GHCR can't free one tag of several",
@@ -81,11 +83,18 @@ class GhcrRemover:
         before = self.store.manifest(expected)
         if before is None:
             raise CleanupError(f"{self.store.reference(tag)} can't be read; it stays")
-        try:
-            return self._replaced(tag)
-        except BaseException:
+        with self.store.client.cancel.shielded(_SHIELD):
+            try:
+                return self._replaced(tag)
+            except BaseException:
+                self._put_back(tag, before)
+                raise
+
+    def _put_back(self, tag: Tag, before: Manifest) -> None:
+        """Point a tag that names a placeholder at its image; others may have moved it since."""
+        now = self.store.manifest(tag)
+        if now is not None and _UNTAG in now.annotations:
             self.store.put_manifest(before, tag)
-            raise
 
     def remove_manifest(self, digest: Digest, tags: frozenset[Tag] = frozenset()) -> Removal:
         """Delete a version if its tags, read right before, are all among those that go."""
@@ -128,7 +137,7 @@ class GhcrRemover:
     def _replaced(self, tag: Tag) -> Removal:
         """Move the tag to a placeholder and delete that version; it may hold no other tag."""
         unique = {
-            "io.github.podbuild.untag": str(tag),
+            _UNTAG: str(tag),
             "io.github.podbuild.nonce": secrets.token_hex(16),
         }
         placeholder = put_artifact(self.store, _PLACEHOLDER, EMPTY, tag, unique)

@@ -15,11 +15,13 @@ from podbuild.config.model import PruneRule, Retention
 from podbuild.errors import CleanupError, ConfigError, CredentialError
 from podbuild.model import Digest, Tag
 from podbuild.retention import Policy, prune_policy
+from podbuild.retry import Retry
 from podbuild.steps.cleanup import apply_plan, plan_repository, prune_repository
 from podbuild.steps.removal import Cleaned
 from podbuild.store import RemovalKind
 from podbuild.store.hub_api import HubApi
 from podbuild.store.remove_dockerhub import DockerHubRemover
+from podbuild.store.remove_ghcr import GhcrRemover
 from podbuild.store.removers import Removers
 from podbuild.store.secret import Credential
 from podbuild.template import Template
@@ -115,6 +117,26 @@ def test_rule_04_a_placeholder_that_github_keeps_gives_the_tag_back(tmp_path: Pa
         found = here.store.head(Tag("old-2"))
         assert found is not None
         assert found.digest == here.images["kept"].digest
+
+
+def test_rule_04_a_tag_that_was_moved_while_it_was_freed_is_not_put_back(tmp_path: Path) -> None:
+    behind = On("GET", r"/versions\?", fault=Status(200, b"[]"), nth=2)
+    with two_images("ghcr", tmp_path, behind, untag=True) as here:
+        kept, newer = here.images["kept"], here.images["old"]
+        here.store.put_manifest(kept, Tag("old-2"))
+        remover = here.again().remover
+        assert isinstance(remover, GhcrRemover)
+        remover.inventory()
+
+        def moved(_seconds: float) -> None:
+            here.store.put_manifest(newer, Tag("old-2"))
+
+        waiting = replace(remover, retry=Retry(attempts=2, sleep=moved))
+        with pytest.raises(CleanupError, match="no version shows the move"):
+            waiting.remove_tag(Tag("old-2"), kept.digest)
+        found = here.store.head(Tag("old-2"))
+        assert found is not None
+        assert found.digest == newer.digest
 
 
 # 10
