@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urldefrag, urljoin, urlsplit
 
 from podbuild.errors import PublishError
 from podbuild.store.problem import Response
@@ -26,7 +26,7 @@ def next_page(response: Response) -> str:
 def absolute(base: str, reference: str) -> str:
     """Give the URL that an answer names; raises PublishError where it can be none."""
     try:
-        found = urljoin(base, reference)
+        found = urldefrag(urljoin(base, reference)).url  # a fragment never goes over the wire
         origin(found)  # a port that is none shows only when it is read
     except ValueError as error:
         raise PublishError(

@@ -302,6 +302,28 @@ def test_an_upload_ends_where_the_least_chunk_is_larger_than_the_largest_request
 
 
 @pytest.mark.parametrize(
+    ("location", "closed"),
+    [
+        ("/v2/u/1", "/v2/u/1?digest={}"),
+        ("/v2/u/1?", "/v2/u/1?digest={}"),
+        ("/v2/u/1?state=a%2Fb%3D", "/v2/u/1?state=a%2Fb%3D&digest={}"),
+        ("/v2/u/1?state=a#part", "/v2/u/1?state=a&digest={}"),
+        ("1", "/v2/acme/web/blobs/uploads/1?digest={}"),
+        ("//HOST/v2/u/1", "/v2/u/1?digest={}"),
+    ],
+)
+def test_every_form_of_a_location_keeps_its_state(location: str, closed: str) -> None:
+    def answer(asked: Asked) -> Answer:
+        where = location.replace("HOST", asked.headers["host"])
+        return Answer(201 if asked.method == "PUT" else 202, b"", {"Location": where})
+
+    blob = blob_of(b"data")
+    with answering(answer) as server:
+        store_at(server).put_blob(blob, BytesBlob(b"data"))
+    assert server.asked[-1].path == closed.format(blob.digest)
+
+
+@pytest.mark.parametrize(
     "refused",
     [
         Answer(401),
