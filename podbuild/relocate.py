@@ -17,12 +17,12 @@ from podbuild.plan import Plan, PlannedImage, Request
 from podbuild.plan.make import plan_places
 from podbuild.services import Services
 from podbuild.steps import Destination
-from podbuild.steps.orders import Moved, Order, Ruling, Verdict
+from podbuild.steps.orders import Moved, Order, Ruling
 from podbuild.steps.publish import Publisher
 from podbuild.steps.tag import TagMover
 from podbuild.store import Store
 from podbuild.superseded import Ledger
-from podbuild.tags import NamedTag, TagKind
+from podbuild.tags import Decision, NamedTag, TagKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,10 +121,10 @@ class _AsShown:
     def rule(self, order: Order, current: Manifest | None) -> Ruling:
         """Allow the move that was shown; another release may have moved the tag since."""
         if current is None or current.digest in (self.before[order.key], order.manifest.digest):
-            return Ruling(verdict=Verdict.MOVE, reason="as asked")
+            return Ruling(decision=Decision.MOVE, reason="as asked")
         lasting = order.kind is not TagKind.MOVING
         return Ruling(
-            verdict=Verdict.REFUSE if lasting else Verdict.SKIP,
+            decision=Decision.REFUSE if lasting else Decision.SKIP,
             reason=f"names {current.digest} meanwhile",
         )
 

@@ -10,7 +10,7 @@ from podbuild.cancel import Cancel
 from podbuild.errors import PodbuildError
 from podbuild.model import Digest, Manifest, Tag
 from podbuild.steps import Destination
-from podbuild.steps.orders import Order, Ruling, Verdict
+from podbuild.steps.orders import Order, Ruling
 from podbuild.steps.remote import read_remote, revision_of, version_of
 from podbuild.tags import (
     Ancestry,
@@ -20,12 +20,12 @@ from podbuild.tags import (
     Reader,
     Result,
     TagKind,
+    Verdict,
     branch_guard,
     owned_versions,
     sha_guard,
     version_guard,
 )
-from podbuild.tags import Verdict as Decided
 from podbuild.versions import Version
 
 
@@ -88,31 +88,31 @@ class ReleaseGuard:
 
     def _version_tag(self, order: Order, current: Manifest | None) -> Ruling:
         if current is None or self.overrides.overwrite:
-            return Ruling(verdict=Verdict.MOVE)
+            return Ruling(decision=Decision.MOVE)
         if self.replaced.get(order.key) == current.digest:
-            return Ruling(verdict=Verdict.MOVE, reason="another registry's result is used")
+            return Ruling(decision=Decision.MOVE, reason="another registry's result is used")
         remote = read_remote(order.destination.store, order.tag, current)
         difference = self.results[order.destination.image].difference(remote)
         return Ruling(
-            verdict=Verdict.REFUSE,
+            decision=Decision.REFUSE,
             reason=f"names {current.digest} since this release began"
             + (f": {difference}" if difference else ", another build of the same commit"),
         )
 
     def _moving_tag(self, order: Order, current: Manifest | None) -> Ruling:
         if self.overrides.backwards:
-            return Ruling(verdict=Verdict.MOVE)
+            return Ruling(decision=Decision.MOVE)
         published = self.published(order.destination.image)
         if current is not None and order.destination in self._counted(order.destination.image):
             named = version_of(order.destination.store, current)
             published = replace(published, versions=published.versions | {*filter(None, (named,))})
         decided = version_guard(order.named, self.version, published)
         if decided.decision is not Decision.SKIP:
-            return Ruling(verdict=Verdict.MOVE, reason=decided.reason)
+            return Ruling(decision=Decision.MOVE, reason=decided.reason)
         highest = published.highest(Range.of(order.named.template, self.version))
         held = self._held.get(order.destination, {})
         rightful = next((tag for tag, version in held.items() if version == highest), None)
-        return Ruling(verdict=Verdict.SKIP, reason=decided.reason, rightful=rightful)
+        return Ruling(decision=Decision.SKIP, reason=decided.reason, rightful=rightful)
 
     def published(self, image: str) -> Published:
         """Give the versions of an image that required registries hold together.
@@ -142,7 +142,7 @@ class BranchGuard:
     def rule(self, order: Order, current: Manifest | None) -> Ruling:
         """Say whether an order may be carried out, given what its tag names now."""
         if current is None or self.overrides.backwards:
-            return Ruling(verdict=Verdict.MOVE)
+            return Ruling(decision=Decision.MOVE)
         if order.kind is TagKind.SHA:
             return _sha_tag(order, current, self.commit)
         revision = revision_of(order.destination.store, current)
@@ -161,11 +161,10 @@ def _tags(destination: Destination) -> tuple[Tag, ...] | None:
 
 def _sha_tag(order: Order, current: Manifest | None, commit: str) -> Ruling:
     if current is None:
-        return Ruling(verdict=Verdict.MOVE)
+        return Ruling(decision=Decision.MOVE)
     revision = revision_of(order.destination.store, current)
     return _ruling(sha_guard(revision, commit))
 
 
-def _ruling(decided: Decided) -> Ruling:
-    verdict = Verdict.SKIP if decided.decision is Decision.SKIP else Verdict.MOVE
-    return Ruling(verdict=verdict, reason=decided.reason)
+def _ruling(decided: Verdict) -> Ruling:
+    return Ruling(decision=decided.decision, reason=decided.reason)

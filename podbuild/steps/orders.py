@@ -10,7 +10,7 @@ from typing import Protocol
 from podbuild.errors import PodbuildError
 from podbuild.model import Digest, Manifest, Tag
 from podbuild.steps import Destination
-from podbuild.tags import NamedTag, TagKind
+from podbuild.tags import Decision, NamedTag, TagKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,19 +40,14 @@ class Order:
         return self.destination.store.reference(self.tag)
 
 
-class Verdict(Enum):
-    """What a guard says of a move."""
-
-    MOVE = "move"
-    SKIP = "skip"
-    REFUSE = "refuse"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Ruling:
-    """A guard's answer; `rightful` is the tag whose image belongs there instead, if any."""
+    """A guard's answer: MOVE, SKIP or REFUSE.
 
-    verdict: Verdict
+    `rightful` is the tag whose image belongs there instead, if any.
+    """
+
+    decision: Decision
     reason: str = ""
     rightful: Tag | None = None
 

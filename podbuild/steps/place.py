@@ -10,8 +10,8 @@ from podbuild.errors import PodbuildError, PublishError
 from podbuild.journal import Journal, Section
 from podbuild.model import Digest, Manifest
 from podbuild.retry import Retry, Transient
-from podbuild.steps.orders import Guard, Order, Outcome, Tagged, Verdict
-from podbuild.tags import TagKind
+from podbuild.steps.orders import Guard, Order, Outcome, Tagged
+from podbuild.tags import Decision, TagKind
 
 READ_BACKS = 3  # reads after a move before it counts as lost
 ROUNDS = 5  # how often a competing release is answered before a person must look
@@ -122,7 +122,7 @@ class Placer:
         ours = found is not None and found.digest == order.manifest.digest
         current = None if ours or found is None else self.standing(order, found.digest)
         ruling = self.guard.rule(order, current)
-        if ruling.verdict is not Verdict.MOVE:
+        if ruling.decision is not Decision.MOVE:
             corrected = self.give_way(order, placed)
             return replace(tagged, outcome=Outcome.YIELDED, reason=ruling.reason), corrected
         if ours:
@@ -138,7 +138,7 @@ class Placer:
         What another release placed is its own business.
         """
         ruling = self.guard.rule(order, None)
-        if ruling.verdict is Verdict.MOVE or ruling.rightful is None:
+        if ruling.decision is Decision.MOVE or ruling.rightful is None:
             return False
         store = order.destination.store
         found = store.head(order.tag)

@@ -23,20 +23,9 @@ from podbuild.journal import Journal, Section
 from podbuild.model import Digest
 from podbuild.retry import Retry
 from podbuild.steps import Destination
-from podbuild.steps.orders import Guard, Moved, Order, Outcome, Ruling, Tagged, Verdict
+from podbuild.steps.orders import Guard, Moved, Order, Outcome, Tagged
 from podbuild.steps.place import ROUNDS, SHIELD, Placer
-from podbuild.tags import TagKind
-
-__all__ = [
-    "Guard",
-    "Moved",
-    "Order",
-    "Outcome",
-    "Ruling",
-    "TagMover",
-    "Tagged",
-    "Verdict",
-]
+from podbuild.tags import Decision, TagKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,15 +112,15 @@ class TagMover:
             return self._already(order)
         current = None if before is None else self._placer.standing(order, before)
         ruling = self.guard.rule(order, current)
-        moves = ruling.verdict is Verdict.MOVE and order.kind is TagKind.MOVING
+        moves = ruling.decision is Decision.MOVE and order.kind is TagKind.MOVING
         if moves and rounds and _named(order) != before:
             return self._one(order, rounds - 1)
-        if ruling.verdict is Verdict.REFUSE:
+        if ruling.decision is Decision.REFUSE:
             raise ImmutableTagError(
                 f"{order} {ruling.reason}",
                 hint="release a new version, or pass --allow-overwrite",
             )
-        if ruling.verdict is Verdict.SKIP:
+        if ruling.decision is Decision.SKIP:
             return Tagged(order=order, outcome=Outcome.SKIPPED, reason=ruling.reason, before=before)
         self._placer.move(order, current)
         return Tagged(order=order, outcome=Outcome.MOVED, reason=ruling.reason, before=before)
