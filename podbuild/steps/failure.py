@@ -20,6 +20,8 @@ _REFUSED = re.compile(
     re.IGNORECASE,
 )
 _NO_PLATFORM = re.compile(r"no image found in (image index|manifest list)")
+# buildah mounts such a script, and chroot isolation shows the machine's /dev (buildah#6331).
+_SCRIPT = re.compile(r"/dev/pipes/buildahheredoc\d+'?: (\[Errno 2\] )?No such file")
 _TRANSIENT = re.compile(
     r"layer not known"
     r"|connection re(set|fused)|broken pipe|unexpected EOF|i/o timeout|TLS handshake timeout"
@@ -101,12 +103,21 @@ def _failed(what: str, error: CommandError, tail: Sequence[str], log: str) -> Bu
         message = f"{what}: {reason or describe_code(error.finished.code)}"
     return BuildError(
         message,
-        hint="one of its bases has no image for this platform"
-        if _NO_PLATFORM.search(reason)
-        else f"{log} has the whole output",
+        hint=_hint(reason, tail, log),
         details=tail,
         run_code=int(code[1]) if code else None,
     )
+
+
+def _hint(reason: str, tail: Sequence[str], log: str) -> str:
+    if _NO_PLATFORM.search(reason):
+        return "one of its bases has no image for this platform"
+    if any(_SCRIPT.search(line) for line in tail):
+        return (
+            "a heredoc can't begin with #! under chroot isolation: write RUN <<EOF PROGRAM, "
+            'or isolation = "oci"'
+        )
+    return f"{log} has the whole output"
 
 
 def _reason(tail: Sequence[str]) -> str:

@@ -28,6 +28,19 @@ def test_a_failing_run_is_told_with_its_code() -> None:
     assert error.details[0] == "my last words"
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "/bin/sh: can't open '/dev/pipes/buildahheredoc1': No such file or directory",
+        "/bin/bash: /dev/pipes/buildahheredoc1: No such file or directory",
+        "python: can't open '/dev/pipes/buildahheredoc1': [Errno 2] No such file or directory",
+    ],
+)
+def test_a_script_that_the_isolation_hides_names_the_way_out(said: str) -> None:
+    line = 'Error: building at STEP "RUN <<EOF": exit status 2'
+    assert "RUN <<EOF PROGRAM" in explain("web", failed(said, line)).hint
+
+
 def test_another_step_is_told_with_its_reason() -> None:
     line = 'Error: building at STEP "COPY x /": checking on sources: no such file'
     error = explain("web", failed("STEP 1", line, code=125))
