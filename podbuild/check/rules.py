@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from podbuild.check.findings import Finding, Level
 from podbuild.config import Config, Format, Image, Isolation, Timestamp
 from podbuild.containerfile import Containerfile, Reference, open_quote, platform_arguments
+from podbuild.redact import is_secret_name
 from podbuild.template import VERSION_NAMES, Placeholders, Template
 from podbuild.versions import Version
 
 ETAG_SERVERS = ("nginx", "httpd", "caddy")  # their ETag is made of a file's time and size
 
+INSTRUCTIONS = (
+    *("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL"),
+    *("MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"),
+)
 _CHANGING = VERSION_NAMES | {"sha", "branch"}
-_SECRET_WORDS = ("TOKEN", "PASSWORD", "SECRET", "CREDENTIAL", "PRIVATE_KEY")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +58,7 @@ class Subject:
 def check_containerfile(subject: Subject) -> Iterator[Finding]:
     """Give what is worth a word about one image; raises ConfigError for an unknown target."""
     outside = subject.containerfile.outside(subject.variables, target=subject.image.target)
+    yield from _unknown(subject)
     yield from _contexts(subject, outside)
     yield from _etags(subject, outside)
     yield from _healthchecks(subject)
@@ -61,6 +67,21 @@ def check_containerfile(subject: Subject) -> Iterator[Finding]:
     yield from _secrets(subject)
     yield from _quotes(subject)
     yield from _programs(subject)
+
+
+def _unknown(subject: Subject) -> Iterator[Finding]:
+    """Find words that are no instruction, which end every build."""
+    for instruction in subject.containerfile.instructions:
+        for each in (instruction, instruction.trigger):
+            if each is not None and each.word not in INSTRUCTIONS:
+                near = difflib.get_close_matches(each.word, INSTRUCTIONS, n=1)
+                yield Finding(
+                    level=Level.ERROR,
+                    file=subject.file,
+                    line=instruction.line,
+                    message=f"no instruction is called {each.word[:40]}",
+                    hint=f"did you mean {near[0]}?" if near else "a long line goes on after a \\",
+                )
 
 
 def _contexts(subject: Subject, outside: tuple[Reference, ...]) -> Iterator[Finding]:
@@ -218,8 +239,4 @@ def check_texts(image: Image) -> Iterator[ConfigRemark]:
 
 
 def _telling(template: Template) -> list[str]:
-    return sorted(
-        variable
-        for variable in template.variables
-        if any(word in variable.upper() for word in _SECRET_WORDS)
-    )
+    return sorted(filter(is_secret_name, template.variables))

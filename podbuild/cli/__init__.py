@@ -38,7 +38,7 @@ COMMANDS = {
     "prune": "Delete what retention lets go; shows the plan first.",
     "promote": "Point a tag at the image of another one, everywhere.",
     "rollback": "Put the moving tags back to the previous stable release.",
-    "clean": "Delete bounded caches and what dead runs left.",
+    "clean": "Make podbuild's own cache smaller, oldest first.",
     "completion": "Print the completion script for a shell.",
 }
 

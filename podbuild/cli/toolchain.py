@@ -51,8 +51,9 @@ def install(common: Common, source: str) -> None:
 
 
 @command.command(
+    short_help="Show the engine that a build uses.",
     epilog="\b\nExamples:\n  podbuild toolchain show\n  podbuild --version && "
-    "podbuild toolchain show --json"
+    "podbuild toolchain show --json",
 )
 @common_options
 def show(common: Common) -> None:

@@ -21,15 +21,15 @@ def read_containerfile(text: str, *, where: str = "Containerfile") -> Containerf
     """
     _, instructions = read_instructions(text, where=where)
     starts = [at for at, found in enumerate(instructions) if found.word == "FROM"]
-    if not starts:
-        raise ConfigError(f"{where}: no FROM instruction", hint="start with FROM IMAGE")
-    before = instructions[: starts[0]]
+    before = instructions[: starts[0]] if starts else instructions
     for instruction in before:
         if instruction.word != "ARG":
             raise ConfigError(
                 f"{where}:{instruction.line}: {instruction.word[:40]} before the first FROM",
                 hint="only ARG may stand there",
             )
+    if not starts:
+        raise ConfigError(f"{where}: no FROM instruction", hint="start with FROM IMAGE")
     ends = [*starts[1:], len(instructions)]
     stages = tuple(
         _stage(index, instructions[start], instructions[start + 1 : end], where)

@@ -114,6 +114,8 @@ def _result(report: Report) -> str:
         tag.outcome is TagOutcome.SKIPPED for _, tag in report.left_out
     ):
         effort.append("a guard kept the tags")
+    if report.result is Result.PARTIAL and not any(target.live for target in report.targets):
+        effort.append("no tag was moved")
     return f"{report.result} ({', '.join(effort)})" if effort else str(report.result)
 
 

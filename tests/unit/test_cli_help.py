@@ -40,6 +40,12 @@ def test_help_lists_every_command_and_exit_code() -> None:
     assert all(re.search(rf"^ +{code} ", text, re.MULTILINE) for code in EXIT_CODES)
 
 
+@pytest.mark.parametrize("name", ["", "toolchain"])
+def test_a_list_of_commands_cuts_no_line_off(name: str) -> None:
+    lines = help_of(name).partition("Commands:")[2].splitlines()
+    assert [line for line in lines if line.endswith("...")] == []
+
+
 @pytest.mark.parametrize("name", [*LEAVES, *WRITTEN])
 def test_every_help_shows_an_example(name: str) -> None:
     text = help_of(name)

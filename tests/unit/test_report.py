@@ -430,6 +430,10 @@ class TestText:
     def test_nothing_done_is_one_line(self) -> None:
         assert report_text(EMPTY) == "shop main: skipped in 0.0 s\n"
 
+    def test_a_part_without_tags_says_that_it_moved_none(self) -> None:
+        part = replace(EMPTY, result=Result.PARTIAL)
+        assert report_text(part) == "shop main: partial (no tag was moved) in 0.0 s\n"
+
     def test_no_run_line_while_no_tag_is_live(self) -> None:
         assert run_line(EMPTY) == ""
 
