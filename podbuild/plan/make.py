@@ -36,28 +36,30 @@ def make_plan(config: Config, request: Request, source: Source) -> Plan:
         fingerprints[image.name] = each.fingerprint
         planned.append(replace(each, published=each.published and image.name in chosen))
     images = _narrowed(tuple(planned), chosen, request)
-    targets = tuple(
+    every = tuple(
         _target(config, registry, image, request, source)
-        for image in images
-        if image.published
+        for image in planned
+        if image.image.publish
         for registry in _registries(config, image.image, request)
     )
+    published = {image.name for image in images if image.published}
     plan = Plan(
         project=config.project.name,
         root=config.root,
         version=request.version,
         source=source,
         images=images,
-        targets=targets,
+        targets=tuple(target for target in every if target.image in published),
         jobs=(),
         needs={},
         mirrors=config.mirrors,
         yanked=frozenset(config.tags.yanked),
         request=request,
+        secret_files=_secret_files(config, request),
         fingerprint=project_fingerprint(config, fingerprints),
         is_partial=any(_leaves_out(image, request) for image in planned if image.published),
     )
-    check_collisions(config, plan)
+    check_collisions(config, replace(plan, targets=every))  # an image not asked for owns its tags
     return with_jobs(plan.without_tags() if plan.is_partial else plan)
 
 
@@ -140,6 +142,11 @@ def _narrowed(
             if platforms:
                 kept[image.name] = replace(image, platforms=platforms)
     return tuple(kept[image.name] for image in images if image.name in kept)
+
+
+def _secret_files(config: Config, request: Request) -> tuple[Path, ...]:
+    secrets = (*request.secrets, *(secret for image in config.images for secret in image.secrets))
+    return tuple(sorted({secret.file for secret in secrets if secret.file is not None}))
 
 
 def _leaves_out(image: PlannedImage, request: Request) -> bool:

@@ -246,6 +246,13 @@ def test_two_images_may_not_write_the_same_tag() -> None:
     assert caught.value.message == "images 'web' and 'api' both write ghcr.io/acme/all:1.2.3"
 
 
+@pytest.mark.parametrize("image", ["web", "api"])
+def test_an_image_released_alone_may_not_take_another_one_s_tag_either(image: str) -> None:
+    text = SHOP.replace("Acme/{image}", "acme/all")
+    with pytest.raises(ConfigError, match=r"both write ghcr\.io/acme/all:1\.2\.3"):
+        release(text=text, request=Request(images=(image,)))
+
+
 def test_two_images_share_a_repository_with_tags_of_their_own() -> None:
     text = SHOP.replace("Acme/{image}", "acme/all").replace(
         "docker.io/acme/{image}", "d.io/acme/all"
