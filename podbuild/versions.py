@@ -17,6 +17,8 @@ _SEMVER = re.compile(
     re.ASCII,
 )
 
+_LONGEST = 256  # characters; a tag has at most 128, and Python reads no endless numbers
+
 
 @total_ordering
 @dataclass(frozen=True, eq=False)
@@ -38,7 +40,7 @@ class Version:
         >>> Version.parse("v1.2.3-rc.1") < Version.parse("1.2.3")
         True
         """
-        found = _SEMVER.fullmatch(text)
+        found = _SEMVER.fullmatch(text) if len(text) <= _LONGEST else None
         if not found:
             raise VersionError(
                 f"{text[:100]!r} is not a version",

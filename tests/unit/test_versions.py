@@ -82,6 +82,8 @@ def test_valid_version_is_read_and_written_back(text: str) -> None:
         "1.2.3\n",
         "1.2.\u0663",  # an Arabic digit is a digit to Python, not to SemVer
         "1.2.3-\u00e4",
+        f"1.2.{'9' * 5000}",  # more digits than Python reads
+        f"1.2.3-{'9' * 5000}",
     ],
 )
 def test_anything_else_is_refused_with_what_is_expected(text: str) -> None:
