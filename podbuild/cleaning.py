@@ -18,7 +18,7 @@ from podbuild.store.removers import Removers
 from podbuild.superseded import Ledger
 
 
-def place_of(removers: Removers, destination: Destination, target: Target) -> Place:
+def open_place(removers: Removers, destination: Destination, target: Target) -> Place:
     """Give a repository as cleanup sees it; raises CredentialError, ConfigError."""
     return Place(
         key=destination.key,
@@ -39,7 +39,7 @@ def check_removal_rights(
     targets = {target.key: target for target in plan.targets}
     for destination in destinations:
         try:
-            place = place_of(removers, destination, targets[destination.key])
+            place = open_place(removers, destination, targets[destination.key])
             able = place.remover.abilities()
         except PodbuildError as error:
             services.cancel.check()
@@ -70,7 +70,7 @@ def remove_superseded(
         if not left:
             continue
         try:
-            place = place_of(removers, destination, targets[destination.key])
+            place = open_place(removers, destination, targets[destination.key])
             cleaned = clean_superseded(
                 place, services.config.retention, left, datetime.now(UTC), services.cancel
             )

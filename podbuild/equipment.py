@@ -31,7 +31,7 @@ from podbuild.steps.assemble import Members, assemble, check_index, plain_image
 from podbuild.steps.build import Built, BuiltImage, Work, build_all
 from podbuild.steps.building import Site
 from podbuild.steps.job_cache import JobCache
-from podbuild.steps.pins import Pinner, place_of, repositories_of
+from podbuild.steps.pins import Pinner, repositories_of, repository_of
 from podbuild.steps.workplace import Setup, Workplace, open_workplace
 from podbuild.store import Store
 from podbuild.store.endpoint import Endpoint
@@ -121,7 +121,7 @@ def open_pinner(equipment: Equipment) -> Pinner:
 
 def _open_base(services: Services, mirror: Mirror) -> Store:
     """Open where a base comes from; what the configuration says of that host holds here too."""
-    repository = place_of(mirror)
+    repository = repository_of(mirror)
     configured = by_host(services.config).get(repository.host)
     endpoint = Endpoint(
         host=repository.host,

@@ -14,6 +14,8 @@ from podbuild.model import JSONValue
 MASK = "***"
 SHORTEST = 5  # characters; anything shorter would blank out ordinary text
 SHORTEST_PART = 8  # characters of a line or an encoded form that stands for its secret
+# What stands in the names of environment variables that hold secrets.
+_SECRET_NAMES = ("TOKEN", "PASSWORD", "SECRET", "CREDENTIAL", "API_KEY", "PRIVATE_KEY")
 # Values that may be handed over as a secret by mistake, and that every log is full of.
 # fmt: off
 ORDINARY = frozenset((
@@ -24,6 +26,15 @@ ORDINARY = frozenset((
     "github", "gitlab", "localhost", "oauth2", "token", "127.0.0.1",
 ))
 # fmt: on
+
+
+def is_secret_name(variable: str) -> bool:
+    """Tell whether an environment variable's name says that its value is a secret.
+
+    >>> is_secret_name("NPM_TOKEN"), is_secret_name("NODE_ENV")
+    (True, False)
+    """
+    return any(word in variable.upper() for word in _SECRET_NAMES)
 
 
 class Redactor:

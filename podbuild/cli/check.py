@@ -29,6 +29,7 @@ def command(common: Common) -> int:
     """
     with open_session(common) as session:
         from podbuild.check import Level, check_modes, check_project  # noqa: PLC0415
+        from podbuild.errors import ConfigError  # noqa: PLC0415
         from podbuild.git.facts import tracked_modes  # noqa: PLC0415  # --help is asked often
 
         config = session.config()
@@ -38,7 +39,7 @@ def command(common: Common) -> int:
             _say(session.ui, finding)
         errors = sum(finding.level is Level.ERROR for finding in findings)
         session.ui.give(_summary(findings), _json(findings))
-        return 2 if errors else 0
+        return ConfigError.exit_code if errors else 0
 
 
 def _say(ui: Ui, finding: Finding) -> None:

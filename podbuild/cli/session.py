@@ -15,7 +15,7 @@ from podbuild.cli.options import Common
 from podbuild.cli.signals import stopping
 from podbuild.errors import ConfigError
 from podbuild.folders import Folders, find_folders, without_closed_homes
-from podbuild.redact import Redactor
+from podbuild.redact import Redactor, is_secret_name
 from podbuild.run import Runner
 from podbuild.ui import Answers, Streams, Ui, Verbosity, choose_ui
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from podbuild.services import Services
 
 RETRIES = 300  # of one command in all, before it gives up
-_SECRET_NAMES = ("TOKEN", "PASSWORD", "SECRET", "CREDENTIAL", "API_KEY", "PRIVATE_KEY")
 _chosen: list[Ui] = []  # the interface of the command that runs, for `main`
 
 
@@ -44,7 +43,7 @@ def make_ui(common: Common, environment: Mapping[str, str]) -> Ui:
         verbosity = Verbosity.VERBOSE
     redactor = Redactor()
     for name, value in environment.items():
-        if any(part in name.upper() for part in _SECRET_NAMES):
+        if is_secret_name(name):
             redactor.add(value)
     ui = choose_ui(
         environment,
@@ -155,4 +154,4 @@ def tool_environment(environment: Mapping[str, str]) -> dict[str, str]:
         for name, value in environment.items()
         if not (name.startswith("PODBUILD_") or name in ("DOCKERHUB_TOKEN", "GITHUB_TOKEN"))
     }
-    return {**kept, "LC_ALL": "C.UTF-8", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
+    return {**kept, "LC_ALL": "C.UTF-8"}

@@ -2,11 +2,10 @@
 
 from podbuild.context.extra import Extra, Views
 from podbuild.context.ignore import Matcher, applicable_ignore_file, parse_ignore, write_ignore
-from podbuild.context.own import OUTPUT_NAMES, kept_out, own_patterns
+from podbuild.context.own import kept_out, own_patterns
 from podbuild.context.walk import Content, Contents
 
 __all__ = [
-    "OUTPUT_NAMES",
     "Content",
     "Contents",
     "Extra",

@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import partial
 
 from podbuild.emulation import foreign_guests
-from podbuild.errors import PodbuildError
+from podbuild.errors import PodbuildError, ToolError
 from podbuild.folders import Folders
 from podbuild.idmap import MIN_IDS, ids_command, subordinate_ranges, user_name
 from podbuild.model import JSONValue, Platform
@@ -175,7 +175,7 @@ def _ids(patient: Patient) -> Iterator[Finding]:
             state=State.OK if good else State.FAILED,
             found=f"{ids} for {user}, new{kind}map {program or 'is missing'}",
             fix="" if good else ids_command(user),
-            exit_code=0 if good else 11,
+            exit_code=0 if good else ToolError.exit_code,
         )
 
 

@@ -1,6 +1,6 @@
 """The engines' side of a build: argument lists, generated configuration, environment."""
 
-from podbuild.engine.argv import BUILDAH, PODMAN, BuildOrder, CommandLine, Dialect
+from podbuild.engine.argv import BuildOrder, CommandLine
 from podbuild.engine.environment import engine_environment, storage_environment
 from podbuild.engine.files import (
     EngineFiles,
@@ -8,7 +8,6 @@ from podbuild.engine.files import (
     user_policy,
     write_certificates,
     write_files,
-    write_private,
     write_storage,
 )
 from podbuild.engine.registries import RegistriesConf, with_own
@@ -16,11 +15,8 @@ from podbuild.engine.registries_read import read_registries_conf, user_registrie
 from podbuild.engine.storage import Storage
 
 __all__ = [
-    "BUILDAH",
-    "PODMAN",
     "BuildOrder",
     "CommandLine",
-    "Dialect",
     "EngineFiles",
     "RegistriesConf",
     "Storage",
@@ -33,6 +29,5 @@ __all__ = [
     "with_own",
     "write_certificates",
     "write_files",
-    "write_private",
     "write_storage",
 ]

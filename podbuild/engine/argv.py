@@ -106,7 +106,7 @@ class CommandLine:
 
     def remove_containers(self) -> tuple[str, ...]:
         """Give the argv that removes every working container of the storage."""
-        return (*self._start(*self.dialect.remove_containers),)
+        return self._start(*self.dialect.remove_containers)
 
     def pull(self, reference: str) -> tuple[str, ...]:
         """Give the argv that fetches an image into the storage, known layers excepted."""
@@ -117,14 +117,6 @@ class CommandLine:
             *self._trust(),
             reference,
         )
-
-    def tag(self, image: str, name: str) -> tuple[str, ...]:
-        """Give the argv that names an image of the storage."""
-        return (*self._start("tag"), image, name)
-
-    def info(self) -> tuple[str, ...]:
-        """Give the argv that opens the storage, which fails where its driver can't work."""
-        return self._start("info")
 
     def _trust(self) -> Iterator[str]:
         yield f"--signature-policy={self.policy}"

@@ -145,7 +145,6 @@ def clean_superseded(
     superseded: Mapping[Digest, datetime],
     now: datetime,
     cancel: Cancel,
-    progress: Progress | None = None,
 ) -> Cleaned:
     """Delete what moving tags left, where its grace is over and nothing kept needs it.
 
@@ -155,7 +154,7 @@ def clean_superseded(
     if not policy.due:
         return Cleaned()
     try:
-        return prune_repository(place, policy, cancel, progress)[1]
+        return prune_repository(place, policy, cancel)[1]
     except CleanupError:
         raise
     except PodbuildError as error:

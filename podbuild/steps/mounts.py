@@ -14,7 +14,6 @@ from pathlib import Path
 from podbuild.errors import PodbuildError
 from podbuild.model import Descriptor, Digest, Manifest, Tag
 from podbuild.plan import Job
-from podbuild.run import CommandError
 from podbuild.steps.job_cache import JobCache
 from podbuild.steps.workplace import Workplace
 from podbuild.store import Store
@@ -55,7 +54,7 @@ def carried_mounts(
 def _tolerated(what: str, warn: Tell) -> Iterator[None]:
     try:
         yield
-    except (PodbuildError, CommandError, OSError) as error:
+    except (PodbuildError, OSError) as error:
         warn(f"{what}: {error}")
 
 

@@ -85,8 +85,10 @@ class Pinner:
             if digest is not None:
                 return reference.repository.at(digest)
         names = ", ".join(map(str, candidates))
-        raise BuildError(f"the base {written} does not exist (asked for: {names})",
-                         hint="check the name in the Containerfile")  # fmt: skip
+        raise BuildError(
+            f"the base {written} does not exist (asked for: {names})",
+            hint="check the name in the Containerfile",
+        )
 
     def _digest(self, reference: Reference) -> Digest | None:
         """Ask the mirrors first; one that fails or lacks the image is passed over."""
@@ -105,14 +107,14 @@ class Pinner:
 def repositories_of(pins: Iterable[str], conf: RegistriesConf) -> tuple[Repository, ...]:
     """Give the repositories, mirrors included, whose logins the engine needs for these pins."""
     found = {
-        place_of(source)
+        repository_of(source)
         for pin in pins
         for source in conf.sources(Repository.parse(pin.partition("@")[0]))
     }
     return tuple(sorted(found))
 
 
-def place_of(mirror: Mirror) -> Repository:
+def repository_of(mirror: Mirror) -> Repository:
     """Give the repository behind a place; raises ConfigError for what is none."""
     try:
         return Repository.parse(mirror.location)

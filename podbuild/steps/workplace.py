@@ -35,7 +35,7 @@ from podbuild.engine import (
     write_storage,
 )
 from podbuild.folders import Folders
-from podbuild.leases import leased_folder
+from podbuild.leases import LEASE, leased_folder, try_lock
 from podbuild.model import JSONValue, Platform
 from podbuild.namespace import open_namespace, outside_user
 from podbuild.plan import Job
@@ -171,18 +171,14 @@ class Workplace:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         storage = Storage(graph=folder / "graph", run=folder / "run", driver=driver)
         write_storage(self.files, name, storage)
-        lease = self._own.stack.enter_context((folder / "lease").open("ab"))
+        lease = self._own.stack.enter_context((folder / LEASE).open("ab"))
         self._sweep(name, storage, lease)
         fcntl.flock(lease, fcntl.LOCK_SH)
         return storage, lease
 
     def _sweep(self, name: str, storage: Storage, lease: IO[bytes]) -> None:
         """Work alone or not at all: another run's containers look the same."""
-        try:
-            fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
-        if storage.has_containers:
+        if try_lock(lease) and storage.has_containers:
             tidier = replace(self._using(name, Compression.GZIP), cancel=Cancel())
             tidier(*self.command.remove_containers(), timeout=TIDY)
 

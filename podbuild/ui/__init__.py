@@ -21,7 +21,7 @@ from podbuild.ui.escape import flat
 from podbuild.ui.look import Look, Paint, Place, PlainLook, TerminalLook
 from podbuild.ui.screen import Activity, Kind, Screen, Streams, StreamScreen, shown
 
-__all__ = ["Activity", "Answers", "Redactor", "Streams", "Ui", "Verbosity", "choose_ui"]
+__all__ = ["Activity", "Answers", "Streams", "Ui", "Verbosity", "choose_ui"]
 
 
 _QUICK = 1.0  # seconds
