@@ -25,10 +25,13 @@ OUTPUT_NAMES = (
 _SPECIAL = re.compile(r"([*?\[\]\\])")
 
 
-def own_patterns(context: Path, output: Path, layouts: tuple[Path, ...] = ()) -> tuple[str, ...]:
+def own_patterns(
+    context: Path, output: Path, layouts: tuple[Path, ...] = (), secrets: tuple[Path, ...] = ()
+) -> tuple[str, ...]:
     """Give the patterns that come before those of the ignore file, so that `!.git` wins.
 
     `layouts` are the folders of layout registries; only those inside the output folder count.
+    `secrets` are files with build secrets, which no COPY of the folder around them may take along.
 
     >>> own_patterns(Path("/p"), Path("/p/dist"))[:2]
     ('.git', 'dist/.podbuild')
@@ -42,6 +45,9 @@ def own_patterns(context: Path, output: Path, layouts: tuple[Path, ...] = ()) ->
         )
     elif output == context:
         found.extend(OUTPUT_NAMES)
+    found.extend(
+        _literal(path.relative_to(context)) for path in secrets if path.is_relative_to(context)
+    )
     return tuple(found)
 
 

@@ -141,7 +141,7 @@ def make_recipe(
         text=text,
         parsed=parsed,
         context=image.context,
-        own=own_patterns(image.context, surroundings.output, _layouts(plan)),
+        own=_own(plan, image.context, surroundings),
         ignored=_ignored(image),
         target=image.target,
         build_args=planned.build_args,
@@ -149,7 +149,7 @@ def make_recipe(
         annotations=planned.annotations,
         secrets=image.secrets,
         ssh=image.ssh,
-        extras=_extras(image, surroundings.output, _layouts(plan)),
+        extras=_extras(plan, image, surroundings),
         inner={name: Job(other, platform) for name, other in image.inner.items()},
         pins={name: pins[value] for name, value in names.items() if value in pins},
         unpinned=tuple(sorted({value for value in names.values() if value not in pins})),
@@ -181,9 +181,13 @@ def _outside_names(
     return written | given
 
 
-def _extras(image: Image, output: Path, layouts: tuple[Path, ...]) -> Mapping[str, Extra]:
+def _own(plan: Plan, context: Path, surroundings: Surroundings) -> tuple[str, ...]:
+    return own_patterns(context, surroundings.output, _layouts(plan), plan.secret_files)
+
+
+def _extras(plan: Plan, image: Image, surroundings: Surroundings) -> Mapping[str, Extra]:
     return {
-        name: _extra(context.path, own_patterns(context.path, output, layouts))
+        name: _extra(context.path, _own(plan, context.path, surroundings))
         for name, context in image.contexts.items()
         if isinstance(context, FolderContext)
     }

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC
 from graphlib import TopologicalSorter
+from pathlib import Path
 
 from podbuild import labels as keys
 from podbuild.config import Config, Format, Image, Registry, RegistryKind

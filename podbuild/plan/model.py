@@ -148,6 +148,7 @@ class Plan:
     mirrors: Mapping[str, tuple[str, ...]] = field(hash=False)
     yanked: frozenset[Version]
     request: Request
+    secret_files: tuple[Path, ...]  # of all images, also those that are not asked for
     fingerprint: str  # of the whole configuration, whatever part of it is asked for
     is_partial: bool  # platforms are left out that the configuration names: no tag moves
 

@@ -170,6 +170,14 @@ def test_podbuilds_own_names_are_left_out_of_dist_and_nothing_else_of_it() -> No
     assert not matcher.excludes("plan.json")
 
 
+def test_files_with_build_secrets_are_in_no_context() -> None:
+    secrets = (Path("/p/keys/[npm].txt"), Path("/q/other"))
+    matcher = Matcher(own_patterns(Path("/p"), Path("/p/dist"), (), secrets))
+    assert matcher.excludes("keys/[npm].txt")
+    assert not matcher.excludes("keys/n.txt")
+    assert not matcher.excludes("other")
+
+
 @pytest.mark.parametrize(
     ("text", "path", "excluded"),
     [

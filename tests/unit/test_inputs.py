@@ -228,6 +228,29 @@ def test_what_podbuild_writes_is_no_input_of_what_is_made_beside_it(project: Pat
     assert whole.hash() != before
 
 
+def test_the_value_of_a_secret_is_no_input_wherever_its_file_lies(project: Path) -> None:
+    case = Case(project=project)
+    replaced('env = "NPM_TOKEN"', 'file = "web/token"')(case)
+    replaced('extra = "extra"', 'extra = "web"')(case)
+    written("web/token", "one")(case)
+    before = case.hash()
+    written("web/token", "another")(case)
+    assert case.hash() == before
+
+
+def test_a_secret_of_another_image_is_in_no_context_either(project: Path) -> None:
+    case = Case(project=project)
+    replaced('context = "base"', 'context = "base"\nsecrets = [{ id = "s", file = "web/s" }]')(case)
+    written("web/s", "one")(case)
+    assert "s" in case.recipe().own
+    narrowed = make_plan(
+        parse_config(case.toml, project / "podbuild.toml", {}),
+        Request(version=Version.parse("1.2.3"), images=("web",)),
+        case.plan().source,
+    )
+    assert narrowed.secret_files == case.plan().secret_files == (project / "web" / "s",)
+
+
 def test_an_extra_context_that_sends_git_is_never_used_again(project: Path) -> None:
     case = Case(project=project)
     (project / "extra" / ".git").mkdir()
