@@ -32,7 +32,7 @@ def test_error_is_exit_code_2_and_one_clear_line(
     assert out == "1 error\n"
     first, second = err.splitlines()
     assert first.startswith("podbuild: ")
-    assert first.endswith("podbuild.toml:3: image 'web': there is no " + str(tmp_path / "nope"))
+    assert first.endswith("podbuild.toml:4: image 'web': there is no " + str(tmp_path / "nope"))
     assert second.startswith("hint: ")
 
 
