@@ -141,10 +141,10 @@ class BranchGuard:
 
     def rule(self, order: Order, current: Manifest | None) -> Ruling:
         """Say whether an order may be carried out, given what its tag names now."""
+        if order.kind is TagKind.SHA:  # which goes nowhere, not even back
+            return _sha_tag(order, current, self.commit)
         if current is None or self.overrides.backwards:
             return Ruling(decision=Decision.MOVE)
-        if order.kind is TagKind.SHA:
-            return _sha_tag(order, current, self.commit)
         revision = revision_of(order.destination.store, current)
         known = self.ancestry(revision) if revision else Ancestry.UNKNOWN
         return _ruling(branch_guard(revision, self.commit, known))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,11 +27,11 @@ from podbuild.journal import Binding, Journal, Section, open_journal
 from podbuild.model import Descriptor, Digest, Manifest, MediaType, Tag
 from podbuild.retry import Retry
 from podbuild.steps import Destination
-from podbuild.steps.guards import Overrides, Readers, ReleaseGuard
+from podbuild.steps.guards import BranchGuard, Overrides, Readers, ReleaseGuard
 from podbuild.steps.orders import Moved, Order, Outcome, Tagged
 from podbuild.steps.tag import TagMover
 from podbuild.store.memory import MemoryStore
-from podbuild.tags import Reader, Result, release_tags
+from podbuild.tags import Ancestry, NamedTag, Reader, Result, TagKind, release_tags
 from podbuild.template import Placeholders, Template
 from podbuild.versions import Version
 from tests.images import make_image, make_index
@@ -293,6 +293,27 @@ def test_overwriting_must_be_allowed(world: World) -> None:
     store.put_manifest(make_index(store, amd64=make_image(store, b"x")), Tag(NEW))
     world.mover(overrides=Overrides(overwrite=True)).move(world.orders())
     assert world.named("a") == AFTER_ALL
+
+
+def test_a_commit_s_tag_is_not_taken_by_another_commit_even_backwards(world: World) -> None:
+    store = world.stores["a"]
+    content = json.loads(make_index(store.inner, amd64=make_image(store.inner, b"x")).data)
+    content["annotations"] = {labels.REVISION: "d" * 40}
+    other = Manifest(MediaType.OCI_INDEX, json.dumps(content).encode())
+    store.inner.put_manifest(other, Tag("sha-ccccccc"))
+    order = Order(
+        destination=world.destinations()[0],
+        named=NamedTag(tag=Tag("sha-ccccccc"), kind=TagKind.SHA, template=Template("sha-{sha}")),
+        manifest=image_of(store, NEW),
+    )
+    guard = BranchGuard(
+        commit="c" * 40,
+        ancestry=lambda _revision: Ancestry.ANCESTOR,
+        overrides=Overrides(backwards=True),
+    )
+    moved = replace(world.mover(), guard=guard).move([order])
+    assert {tagged.outcome for tagged in moved.tags} == {Outcome.SKIPPED}
+    assert store.inner.named[Tag("sha-ccccccc")] == other.digest
 
 
 # Between two tags
