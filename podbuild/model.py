@@ -31,6 +31,8 @@ _NAME = re.compile(
 _HOST_PART = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _HOST = re.compile(rf"({_HOST_PART}(?:\.{_HOST_PART})*|\[[a-fA-F0-9:.]+\])(?::([0-9]{{1,5}}))?")
 _PLATFORM_PART = re.compile(r"[a-z0-9][a-z0-9._-]*")
+# containerd's platforms.normalizeArch: what machines call themselves, and what images say.
+_ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
 _MAX_NAME = 255
 
 
@@ -120,6 +122,8 @@ class Platform:
     def parse(cls, text: str) -> Platform:
         """Read `os/arch[/variant]`; `linux/arm64/v8` is linux/arm64, `linux/arm` linux/arm/v7.
 
+        A machine's own name for its architecture, `linux/x86_64`, is that of images.
+
         >>> Platform.parse("linux/arm/v7")
         Platform(os='linux', architecture='arm', variant='v7')
         >>> str(Platform.parse("linux/arm64/v8"))
@@ -128,6 +132,7 @@ class Platform:
         parts = text.split("/")
         if not all(_PLATFORM_PART.fullmatch(part) for part in parts):
             parts = []
+        parts[1:2] = [_ARCHITECTURES.get(part, part) for part in parts[1:2]]
         match parts:
             case ["linux", "arm64", "v8"]:
                 return cls("linux", "arm64")

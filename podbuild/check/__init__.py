@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -14,6 +15,7 @@ from podbuild.config.load import used_variables
 from podbuild.config.locate import line_of
 from podbuild.config.reading import dotted, read_config
 from podbuild.containerfile import read_containerfile
+from podbuild.emulation import GUESTS, native_architecture
 from podbuild.errors import ConfigError, PodbuildError
 from podbuild.plan import Request, Source, make_plan
 from podbuild.versions import Version
@@ -31,6 +33,7 @@ def check_project(config: Config) -> tuple[Finding, ...]:
     """Give all that is wrong or worth a word, errors first."""
     text = read_config(config.path)
     found = [*_plans(config), *_remarks(config, text), *_cache_remarks(config, text)]
+    found += _rare_platforms(config, text)
     for image in config.images:
         for way, error in _missing(image):
             finding = finding_of(error, shown(config.path))
@@ -100,6 +103,23 @@ def _remarks(config: Config, text: str) -> Iterator[Finding]:
                 line=_line(text, remark.way),
                 message=f"{dotted(remark.way)}: {remark.message}",
                 hint=remark.hint,
+            )
+
+
+def _rare_platforms(config: Config, text: str) -> Iterator[Finding]:
+    """Warn of architectures that only their own machines build, which are mostly slips."""
+    known = [guest.architecture for guest in GUESTS]
+    for image in config.images:
+        for platform in image.platforms:
+            if platform.architecture in {*known, native_architecture()}:
+                continue
+            near = difflib.get_close_matches(platform.architecture, known, n=1)
+            yield Finding(
+                level=Level.WARNING,
+                file=shown(config.path),
+                line=_line(text, ("images", image.name, "platforms")),
+                message=f"{image.name!r} can be built for {platform} only on such a machine",
+                hint=f"did you mean linux/{near[0]}?" if near else f"emulated: {', '.join(known)}",
             )
 
 

@@ -94,6 +94,8 @@ def test_tag_that_registries_refuse_is_refused(text: str) -> None:
         ("linux/arm/v7", "linux/arm/v7"),
         ("linux/riscv64", "linux/riscv64"),
         ("linux/amd64/v3", "linux/amd64/v3"),
+        ("linux/x86_64", "linux/amd64"),
+        ("linux/aarch64/v8", "linux/arm64"),
     ],
 )
 def test_platform_is_read_and_written(text: str, written: str) -> None:
