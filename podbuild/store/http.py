@@ -31,6 +31,14 @@ from podbuild.store.problem import ERROR_CAP, Response
 from podbuild.store.trust import read_authorities, tls_context
 
 USER_AGENT = f"podbuild/{__version__}"
+_TLS_REFUSALS = (
+    "ALERT_HANDSHAKE_FAILURE",
+    "ALERT_PROTOCOL_VERSION",
+    "ALERT_CERTIFICATE_REQUIRED",
+    "ALERT_BAD_CERTIFICATE",
+    "ALERT_ACCESS_DENIED",
+    "UNSUPPORTED_PROTOCOL",
+)
 _REASON_CAP = 300  # characters
 _PROXY_HINT = "check http_proxy and https_proxy, or name the registry in no_proxy"
 _LISTS = frozenset({"link", "www-authenticate"})  # servers write each entry as a header
@@ -210,19 +218,8 @@ def _failure(call: Call, error: Exception, proxy: str) -> Exception:
     chain = tuple(_chain(error))
     where = _where(call)
     for cause in chain:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return PublishError(
-                f"{where}: the server's certificate is not trusted: {cause.verify_message}",
-                hint="name the authority's file with ca = \"...\" in the registry's section",
-            )
-        if isinstance(cause, ssl.SSLError) and cause.reason in (
-            "WRONG_VERSION_NUMBER",
-            "HTTP_REQUEST",
-        ):
-            return PublishError(
-                f"{where}: the server does not speak TLS",
-                hint="a registry with plain HTTP needs insecure = true in its section",
-            )
+        if isinstance(cause, ssl.SSLError) and (refused := _tls_failure(where, cause)):
+            return refused
         if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME:
             named = f"the proxy {proxy}: " if proxy else ""
             hint = _PROXY_HINT if proxy else "check the registry's name"
@@ -236,6 +233,28 @@ def _failure(call: Call, error: Exception, proxy: str) -> Exception:
     said = f"{_lower(reason)}{f', through the proxy {proxy}' if proxy else ''}"
     hint = _PROXY_HINT if proxy else "check that the registry is up and can be reached"
     return (Unreachable if unheard else Transient)(PublishError(f"{where}: {said}", hint=hint))
+
+
+def _tls_failure(where: str, error: ssl.SSLError) -> PublishError | None:
+    """Give what the next handshake would only bring again; None for what may pass."""
+    reason = error.reason or ""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return PublishError(
+            f"{where}: the server's certificate is not trusted: {error.verify_message}",
+            hint="name the authority's file with ca = \"...\" in the registry's section",
+        )
+    if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
+        return PublishError(
+            f"{where}: the server does not speak TLS",
+            hint="a registry with plain HTTP needs insecure = true in its section",
+        )
+    if reason.endswith(_TLS_REFUSALS):
+        return PublishError(
+            f"{where}: the server refuses our TLS: {reason.replace('_', ' ').lower()}",
+            hint="it may want a client certificate, which podbuild has none of, or speak only "
+            "versions before TLS 1.2",
+        )
+    return None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

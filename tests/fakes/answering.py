@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from tests.registries import Authority
-
 
 @dataclass(frozen=True)
 class Answer:
@@ -43,12 +41,10 @@ class Answering:
 
 
 @contextmanager
-def answering(handler: Handler, *, authority: Authority | None = None) -> Iterator[Answering]:
-    """Run a server while the block runs; an `authority` makes it speak TLS."""
+def answering(handler: Handler, *, tls: ssl.SSLContext | None = None) -> Iterator[Answering]:
+    """Run a server while the block runs; with `tls` it speaks TLS."""
     server = _Server(("127.0.0.1", 0), _Handler)
-    if authority:
-        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tls.load_cert_chain(authority.certificate, authority.key)
+    if tls:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.handler = handler
     server.asked = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socketserver
+import ssl
 import threading
 from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
@@ -408,6 +409,12 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return make_authority(tmp_path_factory.mktemp("authority"))
 
 
+def tls_of(authority: Authority) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority.certificate, authority.key)
+    return context
+
+
 def over_tls(server: Answering, authority: Authority) -> RegistryStore:
     endpoint = Endpoint(host=server.host, ca=authority.ca)
     client = RegistryClient(endpoint, ANN, conduct=Conduct(retry=AT_ONCE), network=IN_TESTS)
@@ -430,7 +437,7 @@ def test_addresses_that_name_the_registry_without_tls_are_used_with_it(
         link = f'<{plain}/tags/list?last=a>; rel="next"'
         return Answer(200, tags("a").body, {**JSON, "Link": link})
 
-    with answering(registry, authority=authority) as server:
+    with answering(registry, tls=tls_of(authority)) as server:
         store = over_tls(server, authority)
         store.put_blob(blob_of(b"data"), BytesBlob(b"data"))
         assert store.tags() == (Tag("a"), Tag("b"))
@@ -440,12 +447,25 @@ def test_nothing_is_fetched_elsewhere_without_tls(authority: Authority) -> None:
     with answering(lambda _asked: Answer(200, b"data")) as plain:
         moved = Answer(307, b"", {"Location": f"http://localhost:{plain.host.split(':')[1]}/b"})
         with (
-            answering(lambda _asked: moved, authority=authority) as server,
+            answering(lambda _asked: moved, tls=tls_of(authority)) as server,
             over_tls(server, authority).blob(blob_of(b"data")) as content,
             pytest.raises(PublishError, match="without TLS"),
         ):
             tuple(content.chunks())
         assert plain.asked == []
+
+
+def test_a_server_that_refuses_our_tls_is_not_asked_again(authority: Authority) -> None:
+    context = tls_of(authority)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # which refuses within the handshake
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority.ca)
+    with answering(lambda _asked: tags("a"), tls=context) as server:
+        store = over_tls(server, authority)
+        with pytest.raises(PublishError, match=r"refuses our TLS: .*handshake") as caught:
+            store.tags()
+    assert store.client.counts.retries == 0
+    assert "client certificate" in caught.value.hint
 
 
 def test_a_registry_may_be_an_ipv6_address() -> None:
