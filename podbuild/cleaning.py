@@ -57,7 +57,8 @@ def remove_superseded(
 ) -> tuple[RemovalReport, ...]:
     """Delete on every registry what moving tags left, once its grace is over.
 
-    Raises CleanupError after all repositories were tried, naming each that is incomplete.
+    Raises CleanupError after all repositories were tried, naming each that is incomplete; of
+    optional registries that is a warning.
     """
     ledger = Ledger.of(services.folders, services.config.root)
     recorded = ledger.read()
@@ -76,7 +77,10 @@ def remove_superseded(
             )
         except PodbuildError as error:
             services.cancel.check()
-            failed.append(error)
+            if destination.required:
+                failed.append(error)
+            else:
+                services.ui.warn(f"{destination}: its cleanup is incomplete: {error.message}")
             continue
         finished = {item.digest for item in (*cleaned.removed, *cleaned.gone)}
         ledger.forget(destination.key, frozenset(finished & left.keys()))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from podbuild.errors import DeadlineError, PodbuildError
+from podbuild.errors import PodbuildError
 from podbuild.journal import Binding, Journal
 from podbuild.model import Digest, Manifest
 from podbuild.plan import Plan, PlannedImage, Request
@@ -179,7 +179,7 @@ def ask_each(
         try:
             found[destination] = ask(destination)
         except PodbuildError as error:
-            if destination.required or error.exit_code >= DeadlineError.exit_code:
+            if destination.required or error.is_stop:
                 raise
             silent[destination] = error
     if not found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -117,6 +118,19 @@ def test_a_cleanup_that_fails_is_exit_12_and_goes_on_the_next_time(services: Ser
     assert clean(services) == 2
     assert store.head(first.digest) is None
     assert store.head(Tag("edge")) is not None
+
+
+def test_a_cleanup_that_fails_at_an_optional_registry_is_a_warning(
+    capsys: pytest.CaptureFixture[str], services: Services
+) -> None:
+    first = push(services, "first", "edge")
+    second = push(services, "second", "edge")
+    store_of(services).blob_file(second.children[0].digest).unlink()
+    (registry,) = services.config.registries
+    optional = replace(services.config, registries=(replace(registry, required=False),))
+    assert clean(replace(services, config=optional), first) == 0
+    assert "its cleanup is incomplete" in capsys.readouterr().err
+    assert store_of(services).head(first.digest) is not None
 
 
 def test_what_a_tag_names_again_is_struck_out(services: Services) -> None:
