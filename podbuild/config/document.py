@@ -7,16 +7,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING
 
-from podbuild.config.keys import Declared, Schema
+from podbuild.config.keys import UNITS, Declared, Schema
 from podbuild.config.sections import SECTIONS, Section
 from podbuild.config.sources import ImageTags
+from podbuild.config.toml_text import toml_key, toml_string
 from podbuild.model import JSONValue
 
 WIDTH = 96  # of lines that are written
 COLUMN = 40  # where comments begin, if there is room
-
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
-_UNITS = ((604800, "w"), (86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
 def as_toml(value: object) -> str:
@@ -34,7 +32,7 @@ def as_toml(value: object) -> str:
         case bool() | int():
             return json.dumps(value)
         case _:
-            return _quoted(_plain(value))
+            return toml_string(_plain(value))
 
 
 def _plain(value: object) -> str:
@@ -47,26 +45,16 @@ def _plain(value: object) -> str:
             return str(value)
 
 
-def toml_key(name: str) -> str:
-    """Give a key as TOML writes it, quoted where it must be."""
-    return name if _BARE.fullmatch(name) else _quoted(name)
-
-
 def duration_text(seconds: float) -> str:
     """Give seconds as the configuration writes them.
 
     >>> duration_text(5400.0)
     '90m'
     """
-    for size, unit in _UNITS:
+    for unit, size in UNITS.items():
         if seconds % size == 0:
             return f"{int(seconds // size)}{unit}"
     return f"{seconds}s"
-
-
-def _quoted(text: str) -> str:
-    """Escape as JSON does: TOML's basic strings take the same escapes, DEL besides."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def example(each: Declared) -> str:

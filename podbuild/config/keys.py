@@ -33,7 +33,7 @@ _TOML_TYPES: tuple[tuple[type, str], ...] = (
     (dict, "a table"),
 )
 _DURATION = re.compile(r"(?P<count>\d+(?:\.\d+)?)(?P<unit>[smhdw])")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+UNITS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}  # seconds of each, longest first
 
 
 class Invalid(Exception):  # noqa: N818  # becomes a ConfigError once file and line are known
@@ -204,7 +204,7 @@ def _duration(value: object, base: Path) -> float:
         raise wrong.hinted(hint) from None
     if not found:
         raise Invalid(f"{value!r} is not a duration", hint=hint)
-    return float(found["count"]) * _UNITS[found["unit"]]
+    return float(found["count"]) * UNITS[found["unit"]]
 
 
 def _path(value: object, base: Path) -> Path:

@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
+from podbuild.config.toml_text import toml_key
 from podbuild.errors import ConfigError
 
 _HINTS = (  # by what tomllib's message begins with
@@ -85,15 +86,8 @@ def dotted(path: Iterable[str | int]) -> str:
     >>> dotted(("images", "a.b", "secrets", 0))
     'images."a.b".secrets[0]'
     """
-    parts = [
-        f"[{step}]" if isinstance(step, int) else f".{step}" if _is_bare(step) else f'."{step}"'
-        for step in path
-    ]
+    parts = (f"[{step}]" if isinstance(step, int) else f".{toml_key(step)}" for step in path)
     return "".join(parts).removeprefix(".")
-
-
-def _is_bare(name: str) -> bool:
-    return name.isascii() and name.replace("-", "").replace("_", "").isalnum()
 
 
 def _syntax_error(path: Path, text: str, message: str) -> ConfigError:

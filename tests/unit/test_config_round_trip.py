@@ -32,8 +32,9 @@ from podbuild.config import (
     Timestamp,
     parse_config,
 )
-from podbuild.config.document import as_toml, toml_key
+from podbuild.config.document import as_toml
 from podbuild.config.keys import declared
+from podbuild.config.toml_text import toml_key
 from podbuild.model import Platform
 from podbuild.template import Template, tag_template
 from podbuild.versions import Version
