@@ -114,6 +114,16 @@ class Containerfile:
             known |= _assigned(instruction, known, variables)
         return known
 
+    def mounts_context(self, target: str | None, variables: Mapping[str, str]) -> bool:
+        """Tell whether a RUN looks into the build context itself."""
+        return any(
+            _shows_context(mount)
+            for stage in self.needed(target, variables)
+            for instruction in stage.instructions
+            if instruction.word == "RUN"
+            for mount in instruction.all_flags("mount")
+        )
+
     def unpinned(
         self, variables: Mapping[str, str], *, target: str | None = None
     ) -> tuple[Instruction, ...]:
@@ -247,6 +257,11 @@ def _named_images(instruction: Instruction) -> Iterator[tuple[str, Use]]:
             options = dict(part.partition("=")[::2] for part in mount.split(","))
             if name := options.get("from"):
                 yield name, Use.MOUNT
+
+
+def _shows_context(mount: str) -> bool:
+    options = dict(part.partition("=")[::2] for part in mount.split(","))
+    return options.get("type", "bind") == "bind" and not options.get("from")
 
 
 def _may_change(instruction: Instruction, known: Mapping[str, str]) -> bool:

@@ -1,7 +1,7 @@
-"""Extra contexts: folders that engines send whole, whatever podbuild has written into them.
+"""Contexts that engines show whole, whatever an ignore file or podbuild leaves out.
 
 Engines have no option that leaves something out of a `--build-context`, and `RUN --mount` shows
-all of it. So what podbuild keeps out is kept out by a view: a folder of links.
+all of a context. So what is to be left out is left out by a view: a folder of links.
 """
 
 from __future__ import annotations
@@ -52,8 +52,10 @@ class Views:
 
         Raises BuildError where no space is left, PodbuildError for what can't be read or linked.
         """
-        if extra.is_whole:
-            return extra.folder
+        return extra.folder if extra.is_whole else self.view(extra)
+
+    def view(self, extra: Extra) -> Path:
+        """Give the view, also where nothing seems to be left out; raises as `of` does."""
         with self._lock:
             if extra not in self._made:
                 self._made[extra] = self._make(extra)
@@ -70,18 +72,21 @@ class Views:
 
 
 def _mirror(folder: Path, target: Path, matcher: Matcher, below: str = "") -> None:
-    target.mkdir(mode=0o700)
+    """Make the target only where it holds something, or is itself not left out."""
+    if not (below and matcher.excludes(below)):
+        target.mkdir(mode=0o700, parents=True)
     with os.scandir(folder) as entries:
         for entry in entries:
-            name = f"{below}{entry.name}"
-            if matcher.excludes(name):
-                continue
+            name = f"{below}/{entry.name}" if below else entry.name
             place = target / entry.name
             if entry.is_dir(follow_symlinks=False):
-                _mirror(Path(entry.path), place, matcher, f"{name}/")
-            elif entry.is_file(follow_symlinks=False) or entry.is_symlink():
+                if not matcher.excludes(name) or matcher.may_include_below(name):
+                    _mirror(Path(entry.path), place, matcher, name)
+            elif not matcher.excludes(name) and (entry.is_file() or entry.is_symlink()):
+                target.mkdir(mode=0o700, parents=True, exist_ok=True)
                 _link(entry.path, place)
-    shutil.copystat(folder, target)
+    if target.exists():
+        shutil.copystat(folder, target)
 
 
 def _link(source: str, place: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from podbuild.build_secrets import BuildSecrets
 from podbuild.cancel import Cancel
-from podbuild.context import Contents, Matcher, write_ignore
+from podbuild.context import Contents, Extra, Matcher, write_ignore
 from podbuild.engine import BuildOrder
 from podbuild.errors import BuildError
 from podbuild.inputs import Recipe
@@ -211,7 +211,7 @@ def _try_once(
         ignore.write_text(write_ignore(recipe.patterns), encoding="utf-8")
         cache = site.caches.get(job)
         order = BuildOrder(
-            recipe=recipe,
+            recipe=_shown(workplace, recipe),
             ignorefile=ignore,
             bases=bases,
             folders={name: workplace.views.of(each) for name, each in recipe.extras.items()},
@@ -241,6 +241,13 @@ def _try_once(
             cached = cache.cached
             metrics = replace(metrics, pulled_steps=cached.pulled, pushed_steps=cached.pushed)
         return Attempted(image_id=image_id, metrics=metrics)
+
+
+def _shown(workplace: Workplace, recipe: Recipe) -> Recipe:
+    """Let RUN --mount see no more of the context than COPY, and than is among the inputs."""
+    if not recipe.parsed.mounts_context(recipe.target, recipe.variables):
+        return recipe
+    return replace(recipe, context=workplace.views.view(Extra(recipe.context, recipe.patterns)))
 
 
 def _put_pins_first(site: Site, recipe: Recipe, runner: Runner) -> None:

@@ -23,6 +23,8 @@ FROM base
 COPY . /sent
 COPY --from=all . /copied
 RUN --mount=type=bind,from=all,target=/m cd /m && find . -type f >/mounted
+RUN --mount=type=bind,target=/m cd /m && find . -type f | sort >/seen
+RUN cd /sent && find . -type f | sort >/copied-names
 """
 SEEDS = range(10)
 NAMES = ("a", "b", "ab", "c.txt", ".hid", "x+y", "d(1)", "e f")
@@ -132,6 +134,7 @@ def test_what_podbuild_writes_is_sent_by_no_context(bench: Bench) -> None:
     with opened(bench) as place:
         image = place.build(toml).images[Job("o", NATIVE)]
         files = place.files("o", image.manifest)
+    assert files["seen"] == files["copied-names"]  # no more is among the inputs
     mounted = files["mounted"].decode().split()
     for found in ([*files], [f"copied/{name.removeprefix('./')}" for name in mounted]):
         assert {name for name in found if name.endswith("app.js")} >= {"copied/dist/app.js"}

@@ -166,6 +166,22 @@ def test_add_that_may_change_from_day_to_day(line: str, changes: bool) -> None:
     assert bool(read_containerfile(f"FROM a AS b\n{line}\n").unpinned({"FILE": "x"})) is changes
 
 
+@pytest.mark.parametrize(
+    ("mount", "shows"),
+    [
+        ("type=bind,target=/x", True),
+        ("source=d,target=/x", True),
+        ("type=bind,from=a,target=/x", False),
+        ("type=cache,target=/x", False),
+        ("type=secret,id=x", False),
+    ],
+)
+def test_a_mount_that_shows_the_context_itself(mount: str, shows: bool) -> None:
+    read = read_containerfile(f"FROM a\nRUN --mount={mount} true\nFROM b AS other\n")
+    assert read.mounts_context("0", {}) is shows
+    assert not read.mounts_context("other", {})
+
+
 def test_env_of_the_stages_below_is_known() -> None:
     text = (
         "FROM a AS b\nARG V=1\nENV U=https://example.com F=x.tar\n"

@@ -43,6 +43,14 @@ def test_a_view_is_the_folder_without_podbuilds_own(folder: Path, tmp_path: Path
     assert views.of(extra_of(folder)) == view
 
 
+def test_a_view_holds_what_an_ignore_file_brings_back(folder: Path, tmp_path: Path) -> None:
+    patterns = ("*", "!src/run", "!dist/app")
+    view = Views(tmp_path / "views").view(Extra(folder, patterns))
+    found = {str(path.relative_to(view)) for path in view.rglob("*")}
+    assert found == {"src", "src/run", "dist", "dist/app", "dist/app/main.js"}
+    assert (view / "src").stat().st_mode == (folder / "src").stat().st_mode
+
+
 def test_a_folder_with_nothing_of_podbuilds_is_sent_as_it_is(folder: Path, tmp_path: Path) -> None:
     views = Views(tmp_path / "views")
     assert views.of(extra_of(folder / "src")) == folder / "src"
