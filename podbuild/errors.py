@@ -71,6 +71,15 @@ class BuildError(PodbuildError):
         self.run_code = run_code
 
 
+# What to do about limits of a user or a machine, which a process may meet anywhere.
+LIMITS = {
+    errno.EMFILE: "raise the limit: ulimit -n 1024",
+    errno.ENFILE: "the whole machine has too many files open: close other programs",
+    errno.EAGAIN: "may this user start more processes? see ulimit -u, or pids.max in a container",
+    errno.ENOMEM: "use fewer --jobs, or raise the limit: ulimit -v, or the container's",
+}
+
+
 def from_os_error(error: OSError) -> PodbuildError:
     """Give a failure of the system for people; a full disk is the one that just happens."""
     place = f"{error.filename}: " if error.filename else ""
@@ -80,7 +89,9 @@ def from_os_error(error: OSError) -> PodbuildError:
             hint="make room (`podbuild clean` empties podbuild's own cache), "
             "then run the same command",
         )
-    return PodbuildError(f"{place}{error.strerror or error}")
+    said = error.strerror or str(error)
+    hint = LIMITS.get(error.errno or 0, "")
+    return PodbuildError(f"{place}{said.lower() if hint else said}", hint=hint)
 
 
 class ImmutableTagError(PodbuildError):

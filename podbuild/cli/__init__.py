@@ -17,7 +17,7 @@ import click
 
 from podbuild import __version__
 from podbuild.cli.options import before_the_command
-from podbuild.errors import EXIT_CODES, ConfigError, PodbuildError, from_os_error
+from podbuild.errors import EXIT_CODES, LIMITS, ConfigError, PodbuildError, from_os_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -133,10 +133,22 @@ def _for_people(error: Exception) -> PodbuildError:
         return error
     if isinstance(error, click.ClickException):
         return _usage_error(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return from_os_error(error)
+    refused = _refusal(error)
+    if refused.errno in (errno.ENOSPC, errno.EDQUOT, *LIMITS):
+        return from_os_error(refused)
     hint = f"{DEBUG}=1 shows where; please report it"
     return PodbuildError(f"unexpected {type(error).__name__}: {error}", hint=hint)
+
+
+def _refusal(error: Exception) -> OSError:
+    """Give what the system refused, also where Python has another name for it."""
+    if isinstance(error, OSError):
+        return error
+    if isinstance(error, MemoryError):
+        return OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+        return OSError(errno.EAGAIN, str(error))
+    return OSError()
 
 
 def _usage_error(error: click.ClickException) -> PodbuildError:
