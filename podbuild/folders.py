@@ -75,7 +75,7 @@ def _under(root: str | None, name: str) -> Path | None:
 
 def _can_be_named(folder: Path) -> bool:
     """Tell whether engines can take the path: they read PATH and mount options with colons."""
-    return not {":", "\n"} & set(str(folder.resolve()))
+    return not {":", "\n"} & set(os.path.realpath(folder))
 
 
 def _first_writable(*candidates: Path | None) -> Path:

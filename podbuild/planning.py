@@ -262,6 +262,8 @@ def _own_paths(services: Services) -> tuple[Path, ...]:
     """Give what podbuild writes into the work tree, which makes nothing dirty."""
     config = services.config
     named = [path for name in OUTPUT_NAMES for path in config.output.glob(name)]
+    if config.output.is_symlink():  # "dist/" in .gitignore means folders alone
+        named.append(config.output)
     for registry in config.registries:
         fixed = registry.path.text.partition("{")[0] if registry.path else ""
         if fixed and not Path(fixed).is_absolute():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
@@ -214,7 +215,7 @@ def _check_secrets(config: Config, document: Mapping[str, object]) -> None:
 
 
 def _check_output(config: Config) -> None:
-    if config.root.is_relative_to(config.output.resolve()):
+    if config.root.is_relative_to(os.path.realpath(config.output)):
         raise Invalid(
             "must be a folder of its own", hint='such as "dist"', path=("project", "output")
         )

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from podbuild.cli import main
+from tests.shops import PODBUILD, Shop, environment
 
 pytestmark = pytest.mark.integration  # asks git for the files' modes
 
@@ -52,3 +54,37 @@ def test_broken_configuration_names_its_line(
     folder = project(tmp_path, GOOD + "platfroms = []\n")
     assert main(["check", "-C", str(folder)]) == 2
     assert "podbuild.toml:4: images.web.platfroms: unknown key" in capsys.readouterr().err
+
+
+def shop(folder: Path) -> Shop:
+    """Give a committed project whose .gitignore leaves out the folder `dist` alone."""
+    made = Shop(root=folder / "shop", environment=environment(folder))
+    made.write(".gitignore", "/dist/\n")
+    project(made.root, GOOD)
+    made.git("init", "-q", "-b", "main")
+    made.commit("v1.2.3")
+    return made
+
+
+def test_an_output_folder_on_another_disk_makes_nothing_dirty(tmp_path: Path) -> None:
+    linked = shop(tmp_path)
+    (tmp_path / "disk").mkdir()
+    (linked.root / "dist").symlink_to(tmp_path / "disk")
+    (linked.root / "beside").symlink_to(tmp_path / "disk")
+    planned = linked("plan", "v1.2.3", "--offline")
+    assert planned.code == 0
+    assert "has changes that no commit holds (beside)" in planned.err
+
+
+def test_a_limit_is_named_with_the_way_out(tmp_path: Path) -> None:
+    here = shop(tmp_path)
+    done = subprocess.run(
+        ("sh", "-c", 'ulimit -n 16; exec "$@"', "sh", str(PODBUILD), "plan", "v1.2.3"),
+        cwd=here.root,
+        env=dict(here.environment),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "podbuild: too many open files\nhint: raise the limit: ulimit -n 1024\n"

@@ -375,6 +375,12 @@ def test_a_byte_order_mark_is_no_part_of_the_configuration(tmp_path: Path) -> No
     assert load_config(path, {}).project.name == "shop"
 
 
+def test_an_output_that_leads_to_itself_is_no_error_of_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "dist").symlink_to("dist")
+    (tmp_path / "podbuild.toml").write_text(MINIMAL)
+    assert load_config(tmp_path / "podbuild.toml", {}).output == tmp_path / "dist"
+
+
 def test_no_configuration_at_all_names_the_next_step(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         find_config(tmp_path)

@@ -59,12 +59,14 @@ def test_missing_home_is_not_made(tmp_path: Path) -> None:
     assert not (tmp_path / "gone").exists()
 
 
-@pytest.mark.parametrize("broken", ["file", "dangling link"])
+@pytest.mark.parametrize("broken", ["file", "dangling link", "link to itself"])
 def test_place_that_can_not_be_a_folder_is_passed_over(
     tmp_path: Path, home: Path, broken: str
 ) -> None:
     if broken == "file":
         (home / ".cache").write_text("")
+    elif broken == "link to itself":
+        (home / ".cache").symlink_to(home / ".cache")
     else:
         (home / ".cache").symlink_to(tmp_path / "nowhere" / "at" / "all")
     assert found(tmp_path, HOME=str(home)).cache.is_relative_to(tmp_path / "dist")
