@@ -13,7 +13,7 @@ from pathlib import Path
 
 from podbuild.atomic import write_atomically
 from podbuild.config import shown
-from podbuild.errors import PodbuildError
+from podbuild.errors import PodbuildError, VerificationError
 from podbuild.inputs import InputHash
 from podbuild.journal import Journal, Section
 from podbuild.model import Digest, JSONValue, Manifest
@@ -50,13 +50,17 @@ class Record:
 
     @classmethod
     def from_json(cls, value: JSONValue) -> Record | None:
-        """Read a journal's entry; None where there is none, or another podbuild wrote it."""
+        """Read a journal's entry; None where there is none that this podbuild can read."""
         match value:
-            case {"digest": str(digest), "inputs": str(inputs), **rest}:
+            case {"digest": str(text), "inputs": str(inputs), **rest}:
+                try:
+                    digest = Digest(text)
+                except VerificationError:
+                    return None
                 origin, folder = str(rest.get("origin", "")), str(rest.get("folder", ""))
                 known = origin in set(Origin)
                 return cls(
-                    digest=Digest(digest),
+                    digest=digest,
                     inputs=InputHash(text=inputs, never_again=str(rest.get("never-again", ""))),
                     origin=Origin(origin) if known else Origin.BUILT,
                     folder=folder,

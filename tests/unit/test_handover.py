@@ -247,4 +247,5 @@ def test_a_record_of_an_older_podbuild_is_read() -> None:
     record = Record.from_json({"digest": str(digest), "inputs": "sha256:1"})
     assert record == Record(digest=digest, inputs=InputHash(text="sha256:1"))
     assert Record.from_json(None) is None
+    assert Record.from_json({"digest": "sha512:1", "inputs": "sha256:1"}) is None
     assert Record.from_json(record.to_json()) == record
