@@ -98,11 +98,7 @@ def open_staging(services: Services) -> Staging:
 
 def registries_conf(services: Services) -> RegistriesConf:
     """Give the user's registries.conf with the configuration's mirrors and plain-HTTP hosts."""
-    plain = {
-        each.repository.text.partition("/")[0]
-        for each in services.config.registries
-        if each.insecure and each.repository is not None
-    }
+    plain = {each.host for each in services.config.registries if each.insecure}
     return with_own(
         user_registries_conf(services.environment),
         mirrors=services.config.mirrors,

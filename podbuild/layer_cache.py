@@ -53,8 +53,8 @@ def by_host(config: Config) -> Mapping[str, Registry]:
     """Give the first configured registry of each host: what it says of its host holds for all."""
     found: dict[str, Registry] = {}
     for each in config.registries:
-        if each.repository is not None:
-            found.setdefault(each.repository.text.partition("/")[0], each)
+        if each.host:
+            found.setdefault(each.host, each)
     return found
 
 

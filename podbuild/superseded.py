@@ -44,7 +44,7 @@ class Ledger:
         except (OSError, ValueError):
             return {}
         match value:
-            case {"schema": 1, "left": dict(left)}:
+            case {"schema": int(schema), "left": dict(left)} if schema == _SCHEMA:
                 return {key: _digests(found) for key, found in left.items()}
             case _:
                 return {}

@@ -165,6 +165,11 @@ class Registry:
             )
 
     @property
+    def host(self) -> str:
+        """Give the host of its repositories; empty for a layout."""
+        return self.repository.text.partition("/")[0] if self.repository else ""
+
+    @property
     def template(self) -> Template:
         """Give the template of the place, a repository or a folder."""
         place = self.repository or self.path

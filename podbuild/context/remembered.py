@@ -70,7 +70,7 @@ def _read(file: Path) -> dict[str, tuple[Marks, str]]:
     except (OSError, ValueError):
         return {}
     match value:
-        case {"schema": 1, "files": dict(files)}:
+        case {"schema": int(schema), "files": dict(files)} if schema == _SCHEMA:
             return dict(_entries(files))
         case _:
             return {}

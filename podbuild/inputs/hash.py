@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from podbuild.context import Content, Contents, Matcher
 from podbuild.inputs.recipe import Recipe
-from podbuild.model import JSONValue
+from podbuild.model import Digest, JSONValue
 from podbuild.plan import Job
 
 _SCHEMA = 1
@@ -75,7 +75,7 @@ def input_hash(
 
 def _hashed(value: JSONValue) -> str:
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return str(Digest.of(text.encode()))
 
 
 def _never_again(

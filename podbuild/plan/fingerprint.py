@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from podbuild.config import Config, FolderContext, Image
-from podbuild.model import JSONValue
+from podbuild.model import Digest, JSONValue
 
 _DEFAULT = Image(name="default")
 
@@ -90,4 +89,4 @@ def _plain(texts: Mapping[str, Mapping[str, str]]) -> dict[str, JSONValue]:
 
 def _hash(value: JSONValue) -> str:
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return str(Digest.of(text.encode()))
