@@ -16,6 +16,7 @@ from podbuild.errors import ConfigError
 DEPTH = 4  # folders below the project's own that are looked into
 _SKIPPED = frozenset({"node_modules", "vendor", "dist", "build", "target", "__pycache__", "venv"})
 _KINDS = ("containerfile", "dockerfile")
+_IGNORE_FILES = ("containerignore", "dockerignore")
 _SHARED = frozenset({"containerfiles", "containers", "dockerfiles", "docker", "images", "build"})
 _REMOTE = re.compile(
     r"(?:https?://(?:[^@/]+@)?|ssh://(?:[^@/]+@)?|[^@/]+@)(?P<host>[^:/]+)(?::\d+/|[:/])"
@@ -66,7 +67,7 @@ def look(folder: Path, remote: str = "") -> Seen:
         folder=folder.resolve().name,
         containerfiles=tuple(sorted(_containerfiles(folder))),
         remote=remote,
-        gitignore=gitignore.read_text() if gitignore.is_file() else None,
+        gitignore=gitignore.read_text("utf-8", "replace") if gitignore.is_file() else None,
     )
 
 
@@ -89,10 +90,12 @@ def write_files(folder: Path, files: Iterable[NewFile]) -> tuple[Path, ...]:
             raise ConfigError(
                 f"{folder / file.path} is there already", hint="`podbuild check` validates it"
             )
+        if (folder / file.path).is_dir():
+            raise ConfigError(f"{folder / file.path} is a folder", hint="move it away")
     for file in files:
         path = folder / file.path
-        before = path.read_text() if path.exists() else ""
-        separator = "\n" if before and not before.endswith("\n") else ""
+        before = path.read_bytes() if path.exists() else b""
+        separator = "\n" if before and not before.endswith(b"\n") else ""
         with path.open("a" if file.extends else "x", encoding="utf-8") as target:
             target.write(separator + file.text)
     return tuple(folder / file.path for file in files)
@@ -104,8 +107,12 @@ def _containerfiles(folder: Path) -> Iterator[PurePosixPath]:
         deep = len(place.parts) >= DEPTH
         folders[:] = [] if deep else [name for name in folders if _is_looked_into(name, place)]
         for name in files:
-            if any(part in _KINDS for part in name.lower().split(".")):
+            if _is_containerfile(name.lower().split(".")):
                 yield place / name
+
+
+def _is_containerfile(parts: list[str]) -> bool:
+    return any(part in _KINDS for part in parts) and parts[-1] not in _IGNORE_FILES
 
 
 def _is_looked_into(name: str, place: PurePosixPath) -> bool:

@@ -37,7 +37,10 @@ def command(common: Common) -> None:
         try:
             written = write_files(session.directory, files)
         except OSError as error:
-            raise ConfigError(f"can't write {error.filename}: {error.strerror}") from None
+            raise ConfigError(
+                f"can't write {error.filename}: {error.strerror}",
+                hint="-C names a folder that you may write to",
+            ) from None
         session.ui.give("\n".join(map(str, written)), _json(written))
         session.ui.info("next: `podbuild check`, then `podbuild plan v0.1.0`")
 

@@ -131,6 +131,25 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["podbuild.toml"]
 
 
+def test_an_ignore_file_of_a_containerfile_is_no_image(tmp_path: Path) -> None:
+    for name in ("Dockerfile", "Dockerfile.dockerignore", "web.Containerfile.containerignore"):
+        (tmp_path / name).touch()
+    assert look(tmp_path).containerfiles == (PurePosixPath("Dockerfile"),)
+
+
+def test_a_gitignore_in_another_encoding_is_added_to(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_bytes(b"caf\xe9")
+    write_files(tmp_path, initial_files(look(tmp_path)))
+    assert (tmp_path / ".gitignore").read_bytes() == b"caf\xe9\n/dist/\n"
+
+
+def test_nothing_is_written_where_a_folder_is_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").mkdir()
+    with pytest.raises(ConfigError, match="is a folder"):
+        write_files(tmp_path, initial_files(look(tmp_path)))
+    assert [path.name for path in tmp_path.iterdir()] == [".gitignore"]
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
