@@ -151,10 +151,10 @@ class DeadlineError(PodbuildError):
 
 
 class InterruptedBySignal(PodbuildError):  # noqa: N818  # a signal is no error of anyone's
-    """SIGINT or SIGTERM; the journal is saved."""
+    """SIGINT, SIGTERM or SIGHUP; the journal is saved."""
 
     exit_code = 130
-    meaning = "signal, journal saved (130 SIGINT, 143 SIGTERM)"
+    meaning = "signal, journal saved (130 SIGINT, 143 SIGTERM, 129 SIGHUP)"
 
     def __init__(self, signal_number: int) -> None:
         super().__init__("interrupted; the same command continues")

@@ -1,4 +1,4 @@
-"""What SIGINT and SIGTERM do while a command runs."""
+"""What SIGINT, SIGTERM and SIGHUP do while a command runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ _WAKING = (0.01, 0.1, 0.5)  # seconds
 
 @contextmanager
 def stopping(cancel: Cancel, ui: Ui) -> Iterator[None]:
-    """Let the first SIGINT or SIGTERM ask for a stop, and a second one leave at once."""
+    """Let the first SIGINT, SIGTERM or SIGHUP ask for a stop, and a second one leave at once.
+
+    SIGHUP comes when a terminal or a connection is gone; where `nohup` has it ignored, it stays so.
+    """
     ours = os.getpid()
 
     def stop(number: int, _frame: FrameType | None) -> None:
@@ -30,7 +33,9 @@ def stopping(cancel: Cancel, ui: Ui) -> Iterator[None]:
         name = signal.Signals(number).name
         ui.info(f"{name}: stopping; once more leaves at once")
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, stop) for number in numbers}
     try:
         with _waking(numbers):

@@ -154,7 +154,7 @@ def undisturbed(place: Place, folder: Path) -> list[str]:
         return [*map(str, Place(shop=shop, server=server).digests)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_in_a_build_leaves_nothing_and_the_same_command_goes_on(
     place: Place, number: signal.Signals
 ) -> None:

@@ -1,4 +1,4 @@
-"""What SIGINT and SIGTERM do while a command runs."""
+"""What SIGINT, SIGTERM and SIGHUP do while a command runs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def wait_until_asleep(thread: threading.Thread) -> None:
         asleep = asleep + 1 if state == "S" else 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_that_does_not_wake_the_main_thread_is_heard(
     number: signal.Signals, ui: Ui, printed: io.StringIO
 ) -> None:
@@ -59,10 +59,21 @@ def test_a_signal_that_does_not_wake_the_main_thread_is_heard(
 
 
 def test_handlers_are_as_before_when_the_command_has_ended(ui: Ui) -> None:
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGURG)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGURG)
     before = [signal.getsignal(number) for number in numbers]
     threads = threading.active_count()
     with stopping(Cancel(), ui):
         assert [signal.getsignal(number) for number in numbers] != before
     assert [signal.getsignal(number) for number in numbers] == before
     assert threading.active_count() == threads
+
+
+def test_a_hangup_that_nohup_has_ignored_stays_so(ui: Ui) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stopping(cancel := Cancel(), ui):
+            signal.raise_signal(signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert not cancel.signalled
