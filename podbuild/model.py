@@ -192,7 +192,7 @@ class Repository:
         'docker.io/library/debian'
         """
         host, slash, path = text.partition("/")
-        if not slash or not ("." in host or ":" in host or host == "localhost"):
+        if not slash or not is_registry(host):
             raise ConfigError(
                 f"bad repository {text!r}",
                 hint="write it with its registry, such as ghcr.io/acme/web",
@@ -219,6 +219,11 @@ class Repository:
     def at(self, target: Tag | Digest) -> str:
         """Give the reference of a tag (`:`) or a digest (`@`) in this repository."""
         return reference(str(self), target)
+
+
+def is_registry(first: str) -> bool:
+    """Tell whether the first part of a name is a registry's host (distribution/reference)."""
+    return "." in first or ":" in first or first == "localhost"
 
 
 def reference(name: str, target: Tag | Digest) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from podbuild.errors import ConfigError
-from podbuild.model import DOCKER_HUB, Repository
+from podbuild.model import DOCKER_HUB, Repository, is_registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class RegistriesConf:
         """
         name, mark, rest = _split(reference)
         host, slash, _ = name.partition("/")
-        if slash and ("." in host or ":" in host or host == "localhost"):
+        if slash and is_registry(host):
             return (str(Repository.parse(name)) + mark + rest,)
         if name in self.aliases:
             return (str(Repository.parse(self.aliases[name])) + mark + rest,)
