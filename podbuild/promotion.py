@@ -100,4 +100,9 @@ def _origin(
         if manifest is not None:
             return destination.store, manifest
     names = ", ".join(each.store.name for each in asked)
-    raise VersionError(f"no registry has the tag {tag} (asked: {names})", hint="check the tag")
+    bare = tag.text.removeprefix("v")
+    is_version = bare != tag.text and bare[:1].isdigit()
+    hint = f"the tag of version {tag} is {bare}, unless [tags] say otherwise" if is_version else ""
+    raise VersionError(
+        f"no registry has the tag {tag} (asked: {names})", hint=hint or "check the tag"
+    )

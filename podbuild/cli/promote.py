@@ -40,4 +40,4 @@ def command(
         services = session.services()
         scope = Scope(images=images, registries=registries)
         found = promotions(services, scope, Tag(origin), Tag(target))
-        relocate(services, found, yes=yes)
+        relocate(services, found, yes=yes, idle=f"{target} names what {origin} names everywhere")

@@ -12,13 +12,13 @@ from podbuild.services import Services
 from podbuild.steps.orders import Moved, Outcome
 
 
-def relocate(services: Services, found: Relocations, *, yes: bool) -> Moved | None:
-    """Carry out the relocations that change something; None where none does."""
+def relocate(services: Services, found: Relocations, *, yes: bool, idle: str) -> Moved | None:
+    """Carry out the relocations that change something; None, and `idle` said, where none does."""
     for destination, error in found.silent.items():
         services.ui.warn(f"{destination} could not be asked and is left out: {error.message}")
     wanted = found.changes.moves
     if not wanted:
-        services.ui.give("nothing to do: every tag is there already", {"schema": 1, "moved": []})
+        services.ui.give(f"nothing to do: {idle}", {"schema": 1, "moved": []})
         return None
     for each in wanted:
         services.ui.info(str(each))

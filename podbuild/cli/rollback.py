@@ -39,7 +39,9 @@ def command(
         scope = Scope(images=images, registries=registries)
         leaving = None if version is None else Version.parse(version)
         found = rollbacks(services, scope, leaving)
-        moved = relocate(services, found, yes=yes)
+        of = f"of {version}" if version else "of the newest release"
+        idle = f"no moving tag {of} has a lower stable release to go to"
+        moved = relocate(services, found, yes=yes, idle=idle)
         if moved is not None:
             services.ui.note(
                 "name the version that was left in [tags] yanked, so that the next release "

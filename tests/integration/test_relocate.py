@@ -209,6 +209,27 @@ def test_promoting_a_version_to_itself_completes_it_where_it_is_missing(project:
     assert set(named(project, "1.0.0").values()) == {"1.0.0"}
 
 
+@pytest.mark.usefixtures("project")
+def test_promoting_from_a_version_with_its_v_is_told_the_tag(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["promote", "v1.0.0", "stable", "--yes"]) == 3
+    assert "hint: the tag of version v1.0.0 is 1.0.0" in capsys.readouterr().err
+
+
+def test_a_rollback_without_a_lower_release_says_so(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rollback", "--yes"]) == 0
+    before = named(project)
+    capsys.readouterr()
+    assert main(["rollback", "--yes"]) == 0
+    assert (
+        "nothing to do: no moving tag of the newest release has a lower" in capsys.readouterr().out
+    )
+    assert named(project) == before
+
+
 def test_verify_goes_on_without_an_optional_registry_that_can_not_be_asked(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
