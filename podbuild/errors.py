@@ -80,6 +80,16 @@ LIMITS = {
 }
 
 
+# What a user's files are like, which is no fault of podbuild's.
+_FILES = (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
+
+
+def is_refusal(error: OSError) -> bool:
+    """Tell whether the machine refused something, as it may refuse any program."""
+    usual = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, *LIMITS)
+    return usual or (isinstance(error, _FILES) and bool(error.filename))
+
+
 def from_os_error(error: OSError) -> PodbuildError:
     """Give a failure of the system for people; a full disk is the one that just happens."""
     place = f"{error.filename}: " if error.filename else ""
@@ -91,6 +101,8 @@ def from_os_error(error: OSError) -> PodbuildError:
         )
     said = error.strerror or str(error)
     hint = LIMITS.get(error.errno or 0, "")
+    if isinstance(error, _FILES) and place:
+        return PodbuildError(f"{place}{said}", hint="check what it is, its owner and its mode")
     return PodbuildError(f"{place}{said.lower() if hint else said}", hint=hint)
 
 

@@ -17,7 +17,7 @@ import click
 
 from podbuild import __version__
 from podbuild.cli.options import before_the_command
-from podbuild.errors import EXIT_CODES, LIMITS, ConfigError, PodbuildError, from_os_error
+from podbuild.errors import EXIT_CODES, ConfigError, PodbuildError, from_os_error, is_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -134,7 +134,7 @@ def _for_people(error: Exception) -> PodbuildError:
     if isinstance(error, click.ClickException):
         return _usage_error(error)
     refused = _refusal(error)
-    if refused.errno in (errno.ENOSPC, errno.EDQUOT, *LIMITS):
+    if is_refusal(refused):
         return from_os_error(refused)
     hint = f"{DEBUG}=1 shows where; please report it"
     return PodbuildError(f"unexpected {type(error).__name__}: {error}", hint=hint)

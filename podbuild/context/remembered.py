@@ -67,7 +67,7 @@ class Remembered:
 def _read(file: Path) -> dict[str, tuple[Marks, str]]:
     try:
         value: JSONValue = json.loads(file.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     match value:
         case {"schema": int(schema), "files": dict(files)} if schema == _SCHEMA:

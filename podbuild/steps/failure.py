@@ -19,6 +19,7 @@ _REFUSED = re.compile(
     r"unauthorized|authentication required|denied: requested access|403 \(?Forbidden",
     re.IGNORECASE,
 )
+_STORAGE = re.compile(r"/(overlay|vfs)-(images|layers|containers)/\w+\.json")
 _NO_PLATFORM = re.compile(r"no image found in (image index|manifest list)")
 # buildah mounts such a script, and chroot isolation shows the machine's /dev (buildah#6331).
 _SCRIPT = re.compile(r"/dev/pipes/buildahheredoc\d+'?: (\[Errno 2\] )?No such file")
@@ -112,6 +113,8 @@ def _failed(what: str, error: CommandError, tail: Sequence[str], log: str) -> Bu
 def _hint(reason: str, tail: Sequence[str], log: str) -> str:
     if _NO_PLATFORM.search(reason):
         return "one of its bases has no image for this platform"
+    if _STORAGE.search(reason) and not _IN_RUN.search(reason):
+        return "a power cut may have damaged the engine's storage: `podbuild clean --keep 0`"
     if any(_SCRIPT.search(line) for line in tail):
         return (
             "a heredoc can't begin with #! under chroot isolation: write RUN <<EOF PROGRAM, "

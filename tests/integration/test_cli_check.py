@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from podbuild.cli import main
+from podbuild.context.remembered import Remembered
 from tests.shops import PODBUILD, Shop, environment
 
 pytestmark = pytest.mark.integration  # asks git for the files' modes
@@ -88,3 +89,21 @@ def test_a_limit_is_named_with_the_way_out(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert done.stderr == "podbuild: too many open files\nhint: raise the limit: ulimit -n 1024\n"
+
+
+def test_a_file_in_the_way_is_named_and_no_fault_of_ours(tmp_path: Path) -> None:
+    here = shop(tmp_path)
+    (tmp_path / "cache/podbuild/runs/lock").mkdir(parents=True)
+    done = here("plan", "v1.2.3", "--offline")
+    assert done.code == 1
+    assert done.err == (
+        f"podbuild: {tmp_path}/cache/podbuild/runs/lock: Is a directory\n"
+        "hint: check what it is, its owner and its mode\n"
+    )
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"schema": 1, "files": {"a": [1]}}'])
+def test_a_damaged_record_of_files_is_none(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "contents.json"
+    file.write_text(text)
+    assert Remembered(file).get("a", file.stat()) is None

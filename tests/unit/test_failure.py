@@ -79,6 +79,14 @@ def test_a_base_without_the_platform_is_told() -> None:
     assert "no image for this platform" in explain("web", failed(line, code=125)).hint
 
 
+def test_a_damaged_storage_names_the_way_out() -> None:
+    line = (
+        'Error: loading "/cache/engines/buildah-1.43.2/linux-amd64/graph/overlay-images/'
+        'images.json": []*storage.Image: decode slice: expect [ or n, but found {'
+    )
+    assert "podbuild clean --keep 0" in explain("web", failed(line, code=125)).hint
+
+
 @pytest.mark.parametrize(
     "line",
     ["write /x: no space left on device", "Error: committing: Disk quota exceeded"],
