@@ -208,13 +208,21 @@ def test_an_unknown_target_names_the_stages() -> None:
         ("${A:+yes}", "yes"),
         ("${B:+yes}", ""),
         ("${B:-${A}}", "1"),
+        ("debian:${V%.*}", "debian:1.2"),
+        ("${V%%.*}", "1"),
+        ("${V#*.}", "2.3-slim"),
+        ("${V##*-}", "slim"),
+        ("${V/-slim/}", "1.2.3"),
+        ("${V//./-}", "1-2-3-slim"),
+        ("${V%x}", "1.2.3-slim"),
+        ("${B%x}", ""),
         (r"\$A", "$A"),
         ("'$A'", "$A"),
         ('"$A b"', "1 b"),
     ],
 )
 def test_substitution(text: str, value: str) -> None:
-    assert substitute(text, {"A": "1", "E": ""}) == value
+    assert substitute(text, {"A": "1", "E": "", "V": "1.2.3-slim"}) == value
 
 
 def test_words_and_quotes() -> None:
