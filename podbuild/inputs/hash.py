@@ -99,4 +99,4 @@ def _never_again(
 
 def _uses_build_platform(recipe: Recipe) -> bool:
     """Tell whether the result may depend on the machine that builds."""
-    return "BUILDPLATFORM" in recipe.text or "BUILDARCH" in recipe.text
+    return any(name in recipe.text for name in ("BUILDPLATFORM", "BUILDARCH", "BUILDVARIANT"))

@@ -259,11 +259,17 @@ def test_an_extra_context_that_sends_git_is_never_used_again(project: Path) -> N
     assert case.hash().never_again == "the context extra sends its .git"
 
 
-def test_the_machine_that_builds_is_an_input_where_it_is_named(project: Path) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        WEB.replace("FROM base", "FROM --platform=$BUILDPLATFORM base"),
+        f"{WEB}ARG BUILDARCH\n",
+        f"{WEB}ARG BUILDVARIANT\n",
+    ],
+)
+def test_the_machine_that_builds_is_an_input_where_it_is_named(project: Path, text: str) -> None:
     case = Case(project=project)
-    written("web/Containerfile", WEB.replace("FROM base", "FROM --platform=$BUILDPLATFORM base"))(
-        case
-    )
+    written("web/Containerfile", text)(case)
     before = case.hash()
     case.build = ARM64
     assert case.hash() != before
