@@ -196,8 +196,15 @@ class Authorizer:
         return realm
 
     def _need_password(self) -> Credential:
-        if self._credential is None or self._credential.kind is not CredentialKind.PASSWORD:
+        if self._credential is None:
             raise self._nobody()
+        if self._credential.kind is not CredentialKind.PASSWORD:
+            host = _host(self._origin)
+            raise CredentialError(
+                f"{host} wants a password, and the login from {self._credential.source} holds "
+                "an identity token, which is for token servers alone",
+                hint=f"log in with a password or access token: podman login {host}",
+            )
         return self._credential
 
     def _nobody(self) -> CredentialError:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from podbuild.errors import PublishError
+from podbuild.errors import CredentialError, PublishError
 from podbuild.model import Digest, Manifest, MediaType, Repository, Tag
 from podbuild.store import PushRight
 from podbuild.store.blobs import BytesBlob
@@ -21,7 +21,7 @@ from podbuild.store.endpoint import Conduct, Endpoint
 from podbuild.store.network import Network
 from podbuild.store.registry import RegistryStore
 from podbuild.store.remove_oci import delete
-from podbuild.store.secret import Credential
+from podbuild.store.secret import Credential, CredentialKind
 from tests.fakes.answering import Answer, Answering, Asked, answering
 from tests.images import blob_of
 from tests.registries import AT_ONCE, IN_TESTS, Authority, free_port, make_authority
@@ -217,6 +217,20 @@ def test_either_name_of_a_token_will_do(empty: str) -> None:
 
     with answering(registry) as server:
         assert store_at(server, ANN).tags() == (Tag("a"),)
+
+
+def test_an_identity_token_is_no_password() -> None:
+    token = Credential(
+        username="<token>",
+        secret="identity-of-ann",
+        source="the test",
+        kind=CredentialKind.IDENTITY_TOKEN,
+    )
+    wanted = Answer(401, b"", {"WWW-Authenticate": 'Basic realm="r"'})
+    with answering(lambda _asked: wanted) as server:
+        with pytest.raises(CredentialError, match="the login from the test holds an identity"):
+            store_at(server, token).tags()
+        assert all("authorization" not in asked.headers for asked in server.asked)
 
 
 # --- lists of tags ---
