@@ -82,7 +82,8 @@ class Equipment:
 
     def source(self, image: str) -> Store:
         """Give where an image's bytes are: staging, else the registries that hold them."""
-        holders = (each.store for each in self.planned.destinations if each.image == image)
+        every = (*self.planned.destinations, *self.planned.beside)
+        holders = (each.store for each in every if each.image == image)
         return FallbackStore(self.staging.repository(repository_name(image)), tuple(holders))
 
     def assembled(self, image: str) -> Manifest | None:

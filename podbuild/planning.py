@@ -50,13 +50,17 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A plan and the facts it rests on; `destinations` are the targets that answered."""
+    """A plan and the facts it rests on; `destinations` are the targets that answered.
+
+    So did those `beside`, which are not asked for: what they hold is adopted and copied.
+    """
 
     plan: Plan
     tag: str = ""  # the git tag
     previous_tag: str = ""
     git: str = ""  # HEAD and the tags on it, an input of images whose context has .git
     destinations: tuple[Destination, ...] = ()
+    beside: tuple[Destination, ...] = ()
     silent: Mapping[Destination, PodbuildError] = field(default_factory=dict)
     replaced: Mapping[str, Digest] = field(default_factory=dict)  # by Order.key, as planned
     earlier: Mapping[str, tuple[Tag, ...]] = field(default_factory=dict)  # by Target.key
@@ -157,22 +161,29 @@ def plan_online(services: Services, offline: Planned) -> Planned:
     Raises what required registries raise.
     """
     found = survey(offline.plan, services.destinations(offline.plan))
+    others = replace(offline.plan, targets=offline.plan.beside)
+    beside = tuple(replace(each, required=False) for each in services.destinations(others))
+    elsewhere = survey(offline.plan, beside)
+    facts = {**found.facts, **elsewhere.facts}
     revisions = {
         remote.revision
-        for target in offline.plan.targets
-        if target.key in found.facts
+        for target in (*offline.plan.targets, *offline.plan.beside)
+        if target.key in facts
         for move in target.tags
         if move.kind is TagKind.MOVING
-        and (remote := found.facts[target.key].found.get(move.named.tag))
+        and (remote := facts[target.key].found.get(move.named.tag))
         and remote.revision
     }
     asked = () if offline.plan.version else revisions  # versions need no history
     known = {revision: offline.ancestry(revision) for revision in asked}
-    plan = _own_results_stand(services, decide_tags(offline.plan, found.facts, known), found.facts)
+    plan = _own_results_stand(services, decide_tags(offline.plan, facts, known), found.facts)
     destinations = tuple(each for each in services.destinations(plan) if each not in found.silent)
     silent = tuple(
         f"{each.registry} could not be asked and is left out: {error.message}"
         for each, error in found.silent.items()
+    ) + tuple(
+        f"{each.registry} could not be asked whether it holds this already: {error.message}"
+        for each, error in elsewhere.silent.items()
     )
     replaced = {
         f"{target.key}:{move}": remote.digest
@@ -192,6 +203,7 @@ def plan_online(services: Services, offline: Planned) -> Planned:
             if target.key in found.facts
         },
         destinations=destinations,
+        beside=tuple(each for each in beside if each not in elsewhere.silent),
         silent=found.silent,
         warnings=offline.warnings + silent,
     )

@@ -39,7 +39,8 @@ def decide_tags(
     """Give the plan with every tag decided.
 
     `facts` are by `Target.key`; a target without an entry could not be asked, and its tags stay
-    unknown. `ancestry` tells how revisions that branch tags name stand to this commit.
+    unknown. What registries beside the plan hold counts as if they were asked for.
+    `ancestry` tells how revisions that branch tags name stand to this commit.
     """
     decided = plan
     for image in plan.images:
@@ -53,7 +54,8 @@ def _decide_image(
 ) -> Plan:
     """Decide each tag once, over all registries of the image together."""
     mine = tuple(target for target in plan.targets if target.image == image.name)
-    asked = tuple(target for target in mine if target.key in facts)
+    beside = (target for target in plan.beside if target.image == image.name)
+    asked = tuple(target for target in (*mine, *beside) if target.key in facts)
     verdicts: dict[tuple[str, Tag], Verdict] = {}
     adopted: Digest | None = None
     for named in {move.named: None for target in mine for move in target.tags}:

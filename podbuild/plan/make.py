@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC
 from graphlib import TopologicalSorter
@@ -59,6 +60,7 @@ def make_plan(config: Config, request: Request, source: Source) -> Plan:
         secret_files=_secret_files(config, request),
         fingerprint=project_fingerprint(config, fingerprints),
         is_partial=any(_leaves_out(image, request) for image in planned if image.published),
+        beside=tuple(_beside(config, images, request, source)),
     )
     check_collisions(config, replace(plan, targets=every))  # an image not asked for owns its tags
     return with_jobs(plan.without_tags() if plan.is_partial else plan)
@@ -111,6 +113,17 @@ def _chosen(config: Config, request: Request) -> frozenset[str]:
         for image in named or config.images
         if not image.publish or any(True for _ in _registries(config, image, request))
     )
+
+
+def _beside(
+    config: Config, images: tuple[PlannedImage, ...], request: Request, source: Source
+) -> Iterator[Target]:
+    """Give where else these images go, at registries that are not asked for."""
+    for image in images if request.registries else ():
+        for registry in _registries(config, image.image, replace(request, registries=())):
+            if image.published and registry.name not in request.registries:
+                with suppress(ConfigError):  # its variable may be set in its own job only
+                    yield _target(config, registry, image, request, source)
 
 
 def _in_order(config: Config) -> tuple[Image, ...]:

@@ -151,6 +151,7 @@ class Plan:
     secret_files: tuple[Path, ...]  # of all images, also those that are not asked for
     fingerprint: str  # of the whole configuration, whatever part of it is asked for
     is_partial: bool  # platforms are left out that the configuration names: no tag moves
+    beside: tuple[Target, ...] = ()  # registries not asked for, which may hold the release already
 
     @property
     def name(self) -> str:
@@ -197,4 +198,5 @@ class Plan:
 
     def without_tags(self) -> Plan:
         """Give the same plan with no tag at all."""
-        return replace(self, targets=tuple(replace(each, tags=()) for each in self.targets))
+        bare = tuple(replace(each, tags=()) for each in self.targets)
+        return replace(self, targets=bare, beside=())

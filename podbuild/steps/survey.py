@@ -26,7 +26,7 @@ class Survey:
 
 def survey(plan: Plan, destinations: Iterable[Destination]) -> Survey:
     """Give what the targets of a plan hold. Raises what a required registry raises."""
-    by_key = {target.key: target for target in plan.targets}
+    by_key = {target.key: target for target in (*plan.targets, *plan.beside)}
     asked = tuple((each, by_key[each.key]) for each in destinations)
     facts: dict[str, Held] = {}
     silent: dict[Destination, PodbuildError] = {}

@@ -360,6 +360,20 @@ def test_an_old_release_run_again_leaves_the_newer_ones_tags() -> None:
     assert decisions(decided, "ghcr/api")["latest"] == "create"
 
 
+def test_registries_that_are_not_asked_for_count_all_the_same() -> None:
+    """One digest everywhere: what another registry holds of this release is not built again."""
+    plan = release(request=Request(registries=("hub",)))
+    assert {target.registry.name for target in plan.targets} == {"hub"}
+    done = remote(plan, "web", "1.2.3")
+    held = {"ghcr/web": facts(done), "ghcr/api": facts(listed="2.0.0")}
+    decided = decide_tags(plan, {**asked(plan), **held})
+    assert decided.image("web").adopted == done.digest
+    assert "web" not in {job.image for job in decided.jobs}
+    assert decisions(decided, "hub/web")["1.2.3"] == "create"
+    assert decisions(decided, "hub/api")["latest"] == "skip"
+    assert {target.registry.name for target in decided.targets} == {"hub"}
+
+
 def test_an_optional_registry_holds_nothing_back() -> None:
     plan = release()
     decided = decide_tags(plan, asked(plan, hub_web=facts(listed="2.0.0")))
