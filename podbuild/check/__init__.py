@@ -10,13 +10,14 @@ from pathlib import Path
 
 from podbuild.check.findings import Finding, Level, finding_of
 from podbuild.check.rules import Subject, check_containerfile, check_texts
-from podbuild.config import Config, FolderContext, Image, read_source, shown
+from podbuild.config import Config, FolderContext, Image, RegistryKind, read_source, shown
 from podbuild.config.load import used_variables
 from podbuild.config.locate import line_of
 from podbuild.config.reading import dotted, read_config
 from podbuild.containerfile import read_containerfile
 from podbuild.emulation import GUESTS, native_architecture
 from podbuild.errors import ConfigError, PodbuildError
+from podbuild.model import DOCKER_HUB, GHCR
 from podbuild.plan import Request, Source, make_plan
 from podbuild.versions import Version
 
@@ -34,6 +35,7 @@ def check_project(config: Config) -> tuple[Finding, ...]:
     text = read_config(config.path)
     found = [*_plans(config), *_remarks(config, text), *_cache_remarks(config, text)]
     found += _rare_platforms(config, text)
+    found += _odd_kinds(config, text)
     for image in config.images:
         for way, error in _missing(image):
             finding = finding_of(error, shown(config.path))
@@ -80,8 +82,7 @@ def _mode(path: Path) -> int | None:
 
 def _plans(config: Config) -> Iterator[Finding]:
     """Plan a release and a push to each branch that is named, to see what would collide."""
-    # A variable that is not set here may be set where the release runs.
-    values = {name: config.env.get(name, name.lower()) for name in used_variables(config)}
+    values = {name: _value(config, name) for name in used_variables(config)}
     source = Source(commit="0" * 40, branch="main")
     requests = [(Request(version=Version(1, 0, 0)), source)]
     rules = [config.tags.branches, *(image.tags.branches or {} for image in config.images)]
@@ -92,6 +93,14 @@ def _plans(config: Config) -> Iterator[Finding]:
             make_plan(replace(config, env=values), request, here)
         except PodbuildError as error:
             yield finding_of(error, shown(config.path))
+
+
+def _value(config: Config, name: str) -> str:
+    """Give a variable's value, or one made up: it may be set where the release runs."""
+    places = [str(each.repository or "") for each in config.registries]
+    begins = any(place.startswith(f"{{env.{name}}}") for place in places)
+    made_up = f"{name.lower().replace('_', '-')}.example" if begins else name.lower()
+    return config.env.get(name, made_up)
 
 
 def _remarks(config: Config, text: str) -> Iterator[Finding]:
@@ -121,6 +130,25 @@ def _rare_platforms(config: Config, text: str) -> Iterator[Finding]:
                 message=f"{image.name!r} can be built for {platform} only on such a machine",
                 hint=f"did you mean linux/{near[0]}?" if near else f"emulated: {', '.join(known)}",
             )
+
+
+def _odd_kinds(config: Config, text: str) -> Iterator[Finding]:
+    """Warn of a registry whose kind is not its host's: nothing could be deleted there."""
+    hosts = {DOCKER_HUB: RegistryKind.DOCKERHUB, GHCR: RegistryKind.GHCR}
+    for registry in config.registries:
+        host = str(registry.repository or "").partition("/")[0]
+        meant = hosts.get(host, RegistryKind.OCI)
+        has_api = registry.api is not None and meant is RegistryKind.OCI
+        if registry.repository is None or "{" in host or registry.kind is meant or has_api:
+            continue
+        yield Finding(
+            level=Level.WARNING,
+            file=shown(config.path),
+            line=line_of(text, ("registries", registry.name, "kind")),
+            message=f"registries.{registry.name}: {host} is no registry of kind {registry.kind}, "
+            "so nothing can be deleted there",
+            hint=f'kind = "{meant}"',
+        )
 
 
 def _cache_remarks(config: Config, text: str) -> Iterator[Finding]:
