@@ -19,6 +19,7 @@ _REFUSED = re.compile(
     r"unauthorized|authentication required|denied: requested access|403 \(?Forbidden",
     re.IGNORECASE,
 )
+_REGISTER = re.compile(r"\w+ +0x[0-9a-f]+")  # the last line that a Go program leaves at a crash
 _STORAGE = re.compile(r"/(overlay|vfs)-(images|layers|containers)/\w+\.json")
 _NO_PLATFORM = re.compile(r"no image found in (image index|manifest list)")
 # buildah mounts such a script, and chroot isolation shows the machine's /dev (buildah#6331).
@@ -100,6 +101,8 @@ def _failed(what: str, error: CommandError, tail: Sequence[str], log: str) -> Bu
     elif step:
         said = _GO_VALUE.sub("", reason[step.end() :])
         message = f"{what}: {_shortened(step['step'])} failed: {said}"
+    elif _REGISTER.fullmatch(reason):
+        message = f"{what}: the engine crashed"
     else:
         message = f"{what}: {reason or describe_code(error.finished.code)}"
     return BuildError(
@@ -111,6 +114,8 @@ def _failed(what: str, error: CommandError, tail: Sequence[str], log: str) -> Bu
 
 
 def _hint(reason: str, tail: Sequence[str], log: str) -> str:
+    if _REGISTER.fullmatch(reason):
+        return f"too little memory or too few processes (ulimit -u, pids.max)? {log} says why"
     if _NO_PLATFORM.search(reason):
         return "one of its bases has no image for this platform"
     if _STORAGE.search(reason) and not _IN_RUN.search(reason):
@@ -128,7 +133,7 @@ def _reason(tail: Sequence[str]) -> str:
     for line in reversed(tail):
         if line.startswith("Error: "):
             return line.removeprefix("Error: ")
-    return tail[-1] if tail else ""
+    return next((line for line in reversed(tail) if line.strip()), "")
 
 
 def _shortened(step: str) -> str:

@@ -79,6 +79,13 @@ def test_a_base_without_the_platform_is_told() -> None:
     assert "no image for this platform" in explain("web", failed(line, code=125)).hint
 
 
+def test_a_crash_is_no_register_s_value() -> None:
+    error = explain("web", failed("fs     0x0", "gs     0x0", "", code=2), log="dist/logs/web.log")
+    assert error.message == "web: the engine crashed"
+    assert "ulimit -u" in error.hint
+    assert "dist/logs/web.log" in error.hint
+
+
 def test_a_damaged_storage_names_the_way_out() -> None:
     line = (
         'Error: loading "/cache/engines/buildah-1.43.2/linux-amd64/graph/overlay-images/'
