@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from podbuild.emulation import native_architecture
 from podbuild.equipment import Engines, Equipment, open_pinner
-from podbuild.errors import ConfigError, PodbuildError
+from podbuild.errors import ConfigError, PodbuildError, PublishError
 from podbuild.handover import hand_over
 from podbuild.inputs import InputHash, Recipe, Surroundings, input_hash, make_recipe, outside_images
 from podbuild.known import Results, jobs_to_do, recorded
 from podbuild.labels import inputs_of
 from podbuild.model import Manifest, Platform
-from podbuild.plan import Job
+from podbuild.plan import Job, PlannedImage
 from podbuild.report import Origin, PlatformReport
 from podbuild.report.collect import size_of
 from podbuild.steps.assemble import Members
 from podbuild.steps.build import BuiltImage
+from podbuild.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ def make_images(equipment: Equipment) -> Mapping[str, Manifest]:
         else:
             _build(equipment, engines, made)
         _assemble(equipment, engines, made)
-        adopted = _adopted(equipment)
+        adopted = adopted_images(equipment.plan.images, equipment.source)
         equipment.recorder.parts = {
             **equipment.recorder.parts,
             **dict(_adopted_parts(equipment, adopted)),
@@ -221,14 +222,23 @@ def _members(equipment: Equipment, made: Made) -> Iterator[Members]:
         yield Members(image=image, children=children, texts={**image.release_annotations, **inputs})
 
 
-def _adopted(equipment: Equipment) -> Mapping[str, Manifest]:
-    """Give the images whose version tag holds this release's result already."""
+def adopted_images(
+    images: Iterable[PlannedImage], source: Callable[[str], Store]
+) -> Mapping[str, Manifest]:
+    """Give the images whose version tag holds this release's result already.
+
+    Raises PublishError when one is gone since the plan was made.
+    """
     found = {}
-    for image in equipment.plan.images:
+    for image in images:
         if image.published and image.adopted is not None:
-            manifest = equipment.source(image.name).manifest(image.adopted)
-            if manifest is not None:
-                found[image.name] = manifest
+            manifest = source(image.name).manifest(image.adopted)
+            if manifest is None:
+                raise PublishError(
+                    f"{image.name}: {image.adopted} was this version's image and is gone meanwhile",
+                    hint="run the same command again: it plans anew",
+                )
+            found[image.name] = manifest
     return found
 
 
