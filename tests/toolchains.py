@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import subprocess
 from pathlib import Path
 
 from podbuild.folders import Folders, find_folders
@@ -33,3 +34,12 @@ def own_folders() -> Folders:
 def private_toolchain() -> Toolchain:
     """Give the private toolchain; fails with podbuild's own error where there is none."""
     return find(plain_runner(), own_folders(), choice=Choice.PRIVATE)
+
+
+def skopeo(*argv: str) -> bytes:
+    """Give what skopeo answers, without this user's logins and settings."""
+    program = private_toolchain().skopeo
+    assert program is not None
+    nobody = {"PATH": SYSTEM_PATH, "HOME": "/nowhere", "XDG_RUNTIME_DIR": "/nowhere"}
+    command = (str(program), "--insecure-policy", *argv)
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, env=nobody).stdout

@@ -22,7 +22,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from podbuild.model import JSONValue
-from tests.toolchains import private_toolchain
+from tests.toolchains import skopeo
 
 pytestmark = pytest.mark.integration
 
@@ -60,12 +60,6 @@ class Example:
         )
         assert isinstance(found, dict)
         return found
-
-
-def skopeo(*argv: str) -> bytes:
-    program = private_toolchain().skopeo
-    assert program is not None
-    return subprocess.run((program, *argv), check=True, capture_output=True).stdout
 
 
 def copy_example(folder: Path) -> None:

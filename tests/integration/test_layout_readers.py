@@ -13,18 +13,11 @@ from podbuild.store.blobs import BytesBlob
 from podbuild.store.copy import copy_image, descendants
 from podbuild.store.layout import LayoutStore
 from tests.images import blob_of, make_image, make_index
-from tests.toolchains import plain_runner, private_toolchain
+from tests.toolchains import skopeo
 
 pytestmark = pytest.mark.integration
 
 V1 = Tag("1.0.0")
-
-
-def skopeo(*argv: str) -> str:
-    program = private_toolchain().skopeo
-    assert program is not None
-    run = plain_runner()
-    return run(str(program), "--insecure-policy", *argv).out
 
 
 def docker_image(store: Store) -> Manifest:
@@ -51,8 +44,8 @@ def test_skopeo_reads_our_folder_by_tag_and_copies_it_whole(tmp_path: Path) -> N
     store.put_manifest(index, V1)
     store.put_manifest(index, Tag("latest"))
     store.put_manifest(other, Tag("2"))
-    assert skopeo("inspect", "--raw", f"oci:{store.path}:1.0.0").encode() == index.data
-    assert skopeo("inspect", "--raw", f"oci:{store.path}:2").encode() == other.data
+    assert skopeo("inspect", "--raw", f"oci:{store.path}:1.0.0") == index.data
+    assert skopeo("inspect", "--raw", f"oci:{store.path}:2") == other.data
     theirs = tmp_path / "theirs"
     skopeo("copy", "--all", "--preserve-digests", f"oci:{store.path}:latest", f"dir:{theirs}")
     assert (theirs / "manifest.json").read_bytes() == index.data

@@ -21,7 +21,7 @@ from podbuild.model import JSONValue
 from tests.builds import NATIVE
 from tests.registries import Server, free_port, make_authority, registry_server
 from tests.shops import BOTH, MACHINES, Done, Shop, new_shop, oci_registry
-from tests.toolchains import own_folders, private_toolchain
+from tests.toolchains import own_folders, skopeo
 
 pytestmark = pytest.mark.integration
 
@@ -103,13 +103,6 @@ def as_object(data: bytes) -> dict[str, JSONValue]:
     found = json.loads(data)
     assert isinstance(found, dict)
     return found
-
-
-def skopeo(*argv: str) -> bytes:
-    program = private_toolchain().skopeo
-    assert program is not None
-    command = (str(program), "--insecure-policy", *argv)
-    return subprocess.run(command, check=True, capture_output=True).stdout
 
 
 def options(server: Server, prefix: str = "") -> tuple[str, ...]:
