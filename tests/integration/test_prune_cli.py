@@ -13,6 +13,7 @@ from podbuild.cli import main
 from podbuild.model import Digest, Manifest, Tag
 from podbuild.store.layout import LayoutStore
 from tests.images import make_image, make_index
+from tests.projects import enter_project
 
 pytestmark = pytest.mark.integration
 
@@ -38,11 +39,7 @@ prune = [{ match = 'sha-[0-9a-f]{7}|lts|edge', keep = 1, older-than = "30d" }]
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "podbuild.toml").write_text(CONFIG)
-    (tmp_path / "Containerfile").write_text("FROM scratch\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    enter_project(tmp_path, CONFIG, monkeypatch)
     return tmp_path
 
 

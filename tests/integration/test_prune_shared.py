@@ -11,6 +11,7 @@ from podbuild.cli import main
 from podbuild.model import Manifest, Tag
 from podbuild.store.layout import LayoutStore
 from tests.images import make_image
+from tests.projects import enter_project
 
 pytestmark = pytest.mark.integration
 
@@ -43,11 +44,7 @@ prune = [{ match = '.*', keep = 0, older-than = "30d" }]
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "podbuild.toml").write_text(CONFIG)
-    (tmp_path / "Containerfile").write_text("FROM scratch\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    enter_project(tmp_path, CONFIG, monkeypatch)
     return tmp_path
 
 

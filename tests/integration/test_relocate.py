@@ -19,6 +19,7 @@ from podbuild.steps.orders import Outcome
 from podbuild.store.layout import LayoutStore
 from podbuild.superseded import Ledger
 from tests.images import make_image, make_index
+from tests.projects import enter_project
 
 pytestmark = pytest.mark.integration
 
@@ -57,11 +58,7 @@ EVERY = tuple(
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "podbuild.toml").write_text(CONFIG)
-    (tmp_path / "Containerfile").write_text("FROM scratch\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    enter_project(tmp_path, CONFIG, monkeypatch)
     for version in ("1.0.0", "1.1.0"):
         for place in EVERY:
             release(tmp_path, place, version)
