@@ -47,9 +47,10 @@ def rollbacks(services: Services, scope: Scope, version: Version | None) -> Relo
     for image, destinations in by_image(services, plan):
 
         def ask(each: Destination, image: PlannedImage = image) -> _Released:
+            tags = tuple(each.store.tags())
             return _Released(
-                versions=_versions(plan, image, each.store),
-                moving=_moving(services, plan, image, each.store),
+                versions=_versions(plan, image, tags),
+                moving=_moving(services, plan, image, each.store, tags),
             )
 
         found, failed = ask_each(destinations, ask)
@@ -110,8 +111,8 @@ def _relocation(
     )
 
 
-def _versions(plan: Plan, image: PlannedImage, store: Store) -> Mapping[Version, Tag]:
-    owned = owned_versions(store.tags(), image.readers, plan.readers_beside(image.name))
+def _versions(plan: Plan, image: PlannedImage, tags: tuple[Tag, ...]) -> Mapping[Version, Tag]:
+    owned = owned_versions(tags, image.readers, plan.readers_beside(image.name))
     return {version: tag for tag, version in owned.items()}
 
 
@@ -122,14 +123,14 @@ def _common(held: Mapping[Destination, Mapping[Version, Tag]]) -> frozenset[Vers
 
 
 def _moving(
-    services: Services, plan: Plan, image: PlannedImage, store: Store
+    services: Services, plan: Plan, image: PlannedImage, store: Store, tags: tuple[Tag, ...]
 ) -> Mapping[Tag, tuple[Reader, Version]]:
     """Give the moving tags of releases that exist, and the version that each names."""
     values = Placeholders(project=plan.project, image=image.name, env=services.config.env)
     templates = services.config.tags_of(image.image).release
     readers = [Reader(each, values) for each in templates if kind_of(each) is TagKind.MOVING]
     found: dict[Tag, tuple[Reader, Version]] = {}
-    for tag in store.tags():
+    for tag in tags:
         reader = next((each for each in readers if each.range(tag) is not None), None)
         if reader is None or tag in found:
             continue
