@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from podbuild.durations import priorities
 from podbuild.durations import remember as remember_durations
 from podbuild.engine import RegistriesConf, user_registries_conf, with_own
 from podbuild.engine.registries import Mirror
-from podbuild.errors import VerificationError
+from podbuild.errors import ToolError, VerificationError
 from podbuild.inputs import Recipe
 from podbuild.journal import Journal, Section
 from podbuild.known import Results
@@ -31,6 +31,7 @@ from podbuild.steps.assemble import Members, assemble, check_index, plain_image
 from podbuild.steps.build import Built, BuiltImage, Work, build_all
 from podbuild.steps.building import Site
 from podbuild.steps.job_cache import JobCache
+from podbuild.steps.leftovers import has_leftovers, remove_leftovers
 from podbuild.steps.pins import Pinner, repositories_of, repository_of
 from podbuild.steps.workplace import Setup, Workplace, open_workplace
 from podbuild.store import Store
@@ -138,6 +139,11 @@ class Engines:
         self._platforms: tuple[Platform, ...] = ()  # that programs run for; lists need none
 
     def __enter__(self) -> Self:
+        services = self._equipment.services
+        if has_leftovers(services.folders):
+            with suppress(ToolError):  # where nothing is built, no engine is needed
+                toolchain = self._equipment.toolchain()
+                remove_leftovers(services.runner, services.folders, toolchain, services.environment)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -47,6 +47,8 @@ def command(common: Common, keep: str, dry_run: bool) -> None:
 
         limit = read_size(keep)
         folders = own_folders(session)
+        if not dry_run:
+            _remove_leftovers(session, folders)
         with _namespace_files(session, folders) as inside:
             items = survey(folders, inside)
             wanted = surplus(items, limit)
@@ -73,6 +75,21 @@ def read_size(text: str) -> int:
     if not 0 <= size < float("inf"):
         raise ConfigError(f"--keep {text}: no size", hint="such as 500MB, 10GB or 0")
     return int(size)
+
+
+def _remove_leftovers(session: Session, folders: Folders) -> None:
+    """Remove what killed builds left in storages that stay; only an engine can do that."""
+    from podbuild.cli.tools import find_toolchain  # noqa: PLC0415  # --help comes often
+    from podbuild.errors import ToolError  # noqa: PLC0415
+    from podbuild.steps.leftovers import has_leftovers, remove_leftovers  # noqa: PLC0415
+
+    if not has_leftovers(folders):
+        return
+    try:
+        toolchain = find_toolchain(session, folders)
+        remove_leftovers(session.runner, folders, toolchain, session.environment)
+    except ToolError as error:
+        session.ui.warn(f"working containers of killed builds stay: {error.message}")
 
 
 @contextmanager

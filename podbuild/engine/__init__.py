@@ -12,7 +12,7 @@ from podbuild.engine.files import (
 )
 from podbuild.engine.registries import RegistriesConf, with_own
 from podbuild.engine.registries_read import read_registries_conf, user_registries_conf
-from podbuild.engine.storage import Storage
+from podbuild.engine.storage import Storage, container_ids
 
 __all__ = [
     "BuildOrder",
@@ -20,6 +20,7 @@ __all__ = [
     "EngineFiles",
     "RegistriesConf",
     "Storage",
+    "container_ids",
     "engine_environment",
     "read_registries_conf",
     "storage_conf",

@@ -6,7 +6,7 @@ names, buildah 1.41 / podman 5.6 and newer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,9 +27,10 @@ class Dialect:
     remove_containers: tuple[str, ...]
 
 
-BUILDAH = Dialect(list_policy=True, list_retry=True, remove_containers=("rm", "--all"))
+BUILDAH = Dialect(list_policy=True, list_retry=True, remove_containers=("rm",))
+# `rm --all` of podman passes over the containers of builds.
 PODMAN = Dialect(
-    list_policy=False, list_retry=False, remove_containers=("rm", "--all", "--force", "--time=0")
+    list_policy=False, list_retry=False, remove_containers=("rm", "--force", "--time=0")
 )
 _DIALECTS = {EngineKind.BUILDAH: BUILDAH, EngineKind.PODMAN: PODMAN}
 
@@ -104,9 +105,9 @@ class CommandLine:
             options.append("--retry=0")
         return (*self._start("manifest", "push"), *options, name, destination)
 
-    def remove_containers(self) -> tuple[str, ...]:
-        """Give the argv that removes every working container of the storage."""
-        return self._start(*self.dialect.remove_containers)
+    def remove_containers(self, ids: Sequence[str]) -> tuple[str, ...]:
+        """Give the argv that removes working containers of the storage."""
+        return self._start(*self.dialect.remove_containers, *ids)
 
     def pull(self, reference: str) -> tuple[str, ...]:
         """Give the argv that fetches an image into the storage, known layers excepted."""

@@ -6,8 +6,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from podbuild.model import JSONValue
+from podbuild.model import JSONValue, string_map
 from podbuild.storage_driver import StorageDriver
+
+# containers/storage, containers.go: those of builds are volatile
+_CONTAINER_FILES = ("containers.json", "volatile-containers.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,16 +37,31 @@ class Storage:
         return False
 
     @property
-    def has_containers(self) -> bool:
-        """Tell whether builds are under way here, or stopped half-way."""
-        return bool(self._listed("containers"))
+    def containers(self) -> tuple[str, ...]:
+        """Give the ids of the containers of builds that are under way here, or were killed."""
+        return container_ids(self.graph)
 
     def _listed(self, what: str) -> list[JSONValue]:
-        try:
-            value: JSONValue = json.loads((self._part(what) / f"{what}.json").read_bytes())
-        except (FileNotFoundError, ValueError):
-            return []
-        return value if isinstance(value, list) else []
+        return _list_in(self._part(what) / f"{what}.json")
 
     def _part(self, what: str) -> Path:
         return self.graph / f"{self.driver.name}-{what}"
+
+
+def container_ids(graph: Path) -> tuple[str, ...]:
+    """Give the ids of the containers in a storage's folder, whatever its driver."""
+    found = (
+        container
+        for name in _CONTAINER_FILES
+        for file in sorted(graph.glob(f"*-containers/{name}"))
+        for container in _list_in(file)
+    )
+    return tuple(name for each in found if (name := string_map(each).get("id")))
+
+
+def _list_in(file: Path) -> list[JSONValue]:
+    try:
+        value: JSONValue = json.loads(file.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return []
+    return value if isinstance(value, list) else []

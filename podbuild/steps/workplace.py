@@ -178,9 +178,10 @@ class Workplace:
 
     def _sweep(self, name: str, storage: Storage, lease: IO[bytes]) -> None:
         """Work alone or not at all: another run's containers look the same."""
-        if try_lock(lease) and storage.has_containers:
+        if try_lock(lease) and (left := storage.containers):
             tidier = replace(self._using(name, Compression.GZIP), cancel=Cancel())
-            tidier(*self.command.remove_containers(), timeout=TIDY)
+            # One that died while it was made can't be removed by buildah, and hurts nobody.
+            tidier(*self.command.remove_containers(left), timeout=TIDY, ok=range(256))
 
     def _using(self, storage: str, compression: Compression) -> Runner:
         data = self.storages / f"blobs-{compression}"

@@ -68,6 +68,11 @@ class Engine:
         return f"{self.kind} {self.version}"
 
     @property
+    def identity(self) -> str:
+        """Give what names this engine in caches and journals, such as `buildah-1.43.2`."""
+        return f"{self.kind}-{self.version}"
+
+    @property
     def good(self) -> bool:
         """Tell whether the version reaches the floor."""
         return self.version >= FLOORS[self.kind]
@@ -95,5 +100,5 @@ class Toolchain:
 
     @property
     def identity(self) -> str:
-        """Give what names this engine in caches and journals, such as `buildah-1.43.2`."""
-        return f"{self.engine.kind}-{self.engine.version}"
+        """Give what names the engine in caches and journals."""
+        return self.engine.identity
