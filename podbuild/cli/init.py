@@ -48,7 +48,7 @@ def command(common: Common) -> None:
 def _remote(session: Session) -> str:
     """Give the URL of git's origin; empty where there is none, or no git."""
     from podbuild.errors import PodbuildError  # noqa: PLC0415
-    from podbuild.git.facts import git_runner  # noqa: PLC0415
+    from podbuild.git.command import git_runner  # noqa: PLC0415
 
     git = git_runner(session.runner, session.directory)
     try:

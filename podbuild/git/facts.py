@@ -10,9 +10,8 @@ from datetime import datetime
 from pathlib import Path
 
 from podbuild.errors import ConfigError, ToolError
+from podbuild.git.command import TIMEOUT, git_runner
 from podbuild.run import CommandError, Runner
-
-TIMEOUT = 120.0  # seconds for what needs no network
 
 _NO_REPOSITORY = "not a git repository"
 _OTHERS_FOLDER = "dubious ownership"
@@ -104,17 +103,6 @@ def _asked_at_once(git: Runner) -> tuple[str, ...]:
         return tuple(answer.result().out for answer in answers)  # the first failure is told
 
 
-def git_runner(runner: Runner, folder: Path) -> Runner:
-    """Give a runner for git: in this folder, in plain English, asking nobody, taking no locks."""
-    quiet = {
-        "LC_ALL": "C",
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_NO_LAZY_FETCH": "1",
-    }
-    return runner.extended(quiet, cwd=folder)
-
-
 def commit_dates(runner: Runner, folder: Path, commits: Collection[str]) -> Mapping[str, datetime]:
     """Give the committer's date of each commit that this clone has."""
     if not commits:
@@ -134,7 +122,7 @@ def commit_dates(runner: Runner, folder: Path, commits: Collection[str]) -> Mapp
 def tracked_modes(runner: Runner, folder: Path) -> Mapping[Path, int]:
     """Give the permissions that a fresh clone gives each plain file below `folder`.
 
-    Empty where git knows nothing.
+    Empty where git knows nothing. Raises ConfigError where git must not be run.
     """
     try:
         listed = git_runner(runner, folder)("git", "ls-files", "--stage", "-z", timeout=TIMEOUT)

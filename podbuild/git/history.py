@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from podbuild.errors import ToolError
-from podbuild.git.facts import TIMEOUT, Facts, git_runner
+from podbuild.git.command import TIMEOUT, git_runner
+from podbuild.git.facts import Facts
 from podbuild.run import CommandError, Finished, Runner
 from podbuild.tags import Ancestry
 
