@@ -129,6 +129,7 @@ def _build(equipment: Equipment, engines: Engines, made: Made) -> None:
         built = engines.build({job: recipes[job] for job in todo}, results)
         made.parts.update(built.images)
         _tell(equipment, made)
+        equipment.recorder.faults = {job: error.message for job, error in built.failed.items()}
         built.check()
     else:
         _tell(equipment, made)

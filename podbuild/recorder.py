@@ -41,6 +41,7 @@ class Recorder:
     images: Mapping[str, Manifest] = field(default_factory=dict)
     parts: Mapping[Job, PlatformReport] = field(default_factory=dict)
     metrics: Mapping[Job, Metrics] = field(default_factory=dict)
+    faults: Mapping[Job, str] = field(default_factory=dict)
     removals: tuple[RemovalReport, ...] = ()
     incomplete: CleanupError | None = None  # the release stands, its cleanup does not
     _delivered: Delivered = field(default_factory=Delivered)
@@ -149,6 +150,7 @@ class Recorder:
             removed=self.removals,
             warnings=(*self.planned.warnings, *self._warnings),
             failure=_failure(self._failure or self.incomplete),
+            faults=self.faults,
             seconds=time.monotonic() - self._began,
             retries=sum(each.retries for each in counts),
             requests=sum(each.requests for each in counts),

@@ -159,6 +159,7 @@ class Report:
     removed: tuple[RemovalReport, ...] = ()
     warnings: tuple[str, ...] = ()
     failure: Failure | None = None
+    faults: Mapping[Job, str] = field(default_factory=dict, hash=False)  # why a build failed
     seconds: float = 0.0
     retries: int = 0
     requests: int = 0

@@ -1,40 +1,60 @@
-"""The builds as a JUnit report: one case for each image and platform."""
+"""The builds as a JUnit report: one case for each image and platform, and one for the release.
+
+A case fails by its own fault alone; what was not made because of another is skipped.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from podbuild.errors import CleanupError
 from podbuild.report import ImageReport, Report
 from podbuild.ui.table import one_line
 
 
-def junit_xml(report: Report) -> str:
-    """Give logs/junit.xml; an image that was not made is a failure."""
+def junit_xml(report: Report, clean: Callable[[str], str] = lambda text: text) -> str:
+    """Give logs/junit.xml; `clean` cuts secrets, which XML would write in another form."""
     root = Element("testsuites", name="podbuild")
+    faults = {job: clean(why) for job, why in report.faults.items()}
     for image in report.images:
-        _suite(root, image, report)
+        _suite(root, image, replace(report, faults=faults))
+    failure = report.failure
+    if failure and not faults and failure.exit_code != CleanupError.exit_code:
+        suite = SubElement(root, "testsuite", name="podbuild", tests="1", failures="1")
+        case = SubElement(suite, "testcase", name=_text(report.name), classname="podbuild")
+        SubElement(case, "failure", message=_text(clean(failure.message)))
     indent(root)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(root, encoding="unicode")}\n'
 
 
 def _suite(root: Element, image: ImageReport, report: Report) -> None:
-    missing = image.digest is None
+    faults = {job.platform: why for job, why in report.faults.items() if job.image == image.name}
+    # Of a release that stands, an image without a digest was not needed.
+    made = image.digest is not None or (image.platforms and not image.published)
+    skipped = not made and not faults and report.failure is not None
     suite = SubElement(
         root,
         "testsuite",
         name=_text(image.name),
-        tests=str(len(image.platforms) + missing),
-        failures=str(int(missing)),
+        tests=str(len(image.platforms) + len(faults) + skipped),
+        failures=str(len(faults)),
+        skipped=str(int(skipped)),
         time=f"{sum(part.seconds for part in image.platforms):.3f}",
     )
     for part in image.platforms:
-        case = SubElement(suite, "testcase", name=str(part.platform), time=f"{part.seconds:.3f}")
-        case.set("classname", _text(image.name))
+        case = _case(suite, image, str(part.platform))
+        case.set("time", f"{part.seconds:.3f}")
         SubElement(case, "system-out").text = _text(f"{part.origin}: {part.digest}")
-    if missing:
-        case = SubElement(suite, "testcase", name="all platforms", classname=_text(image.name))
-        why = report.failure.message if report.failure else "not built"
-        SubElement(case, "failure", message=_text(why))
+    for platform, why in sorted(faults.items()):
+        SubElement(_case(suite, image, str(platform)), "failure", message=_text(why))
+    if skipped:
+        SubElement(_case(suite, image, "all platforms"), "skipped", message="not finished")
+
+
+def _case(suite: Element, image: ImageReport, name: str) -> Element:
+    return SubElement(suite, "testcase", name=name, classname=_text(image.name))
 
 
 def _text(value: str) -> str:

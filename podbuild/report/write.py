@@ -40,7 +40,7 @@ def write_reports(
         "digests.txt": digests_txt(report),
         "summary.md": summary_markdown(report),
         "podbuild.env": environs.text,
-        "logs/junit.xml": junit_xml(report),
+        "logs/junit.xml": junit_xml(report, redactor.cut),
     }
     jobs = [_replacing(folder / name, _clean(name, text, redactor)) for name, text in texts.items()]
     outcomes = [*map(_attempt, jobs), *_for_github(report, environment, redactor)]

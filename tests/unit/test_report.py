@@ -254,6 +254,7 @@ def test_secrets_stand_in_no_file(tmp_path: Path) -> None:
         REPORT,
         warnings=(f"login {secret}",),
         failure=Failure(exit_code=4, message=secret, hint=secret),
+        faults={Job("web", ARM64): secret},
         targets=(target("hub", "oci", f"reg.example/{secret}/web", "web"),),
     )
     redactor = Redactor()
@@ -448,12 +449,64 @@ class TestText:
         assert "web    not needed" in report_text(unmade)
 
 
-def test_junit_counts_an_image_that_was_not_made() -> None:
-    failure = Failure(exit_code=5, message="RUN \x01failed \ufffe <&>")
-    report = replace(EMPTY, images=(ImageReport(name="web", digest=None),), failure=failure)
-    root = ET.fromstring(junit_xml(report))  # noqa: S314  # our own
-    assert [suite.get("failures") for suite in root] == ["1"]
-    assert root[0][0][0].get("message") == "RUN failed <&>"
+class TestJunit:
+    """What a CI system shows as failed: what failed, and nothing else."""
+
+    def suites(self, report: Report) -> dict[str, tuple[str, ...]]:
+        """Give each suite's cases as `name: outcome`, with what counts beside it checked."""
+        root = ET.fromstring(junit_xml(report))  # noqa: S314  # our own
+        found = {}
+        for suite in root:
+            cases = tuple(f"{case.get('name')}: {_verdict(case)}" for case in suite)
+            assert suite.get("tests") == str(len(cases))
+            failed = sum(len(case.findall("failure")) for case in suite)
+            assert suite.get("failures") == str(failed)
+            found[str(suite.get("name"))] = cases
+        return found
+
+    def test_an_image_that_a_release_did_not_need_is_no_failure(self) -> None:
+        unneeded = ImageReport(name="base", digest=None, published=False)
+        report = replace(REPORT, images=(unneeded, *REPORT.images[1:]))
+        assert self.suites(report)["base"] == ()
+        built = replace(REPORT.images[0], digest=None)
+        report = replace(REPORT, images=(built, *REPORT.images[1:]))
+        assert self.suites(report)["base"] == ("linux/amd64: passed", "linux/arm64: passed")
+
+    def test_a_fault_fails_its_own_case_alone(self) -> None:
+        failure = Failure(exit_code=5, message="web (linux/arm64): RUN failed")
+        web = replace(REPORT.images[1], digest=None, platforms=REPORT.images[1].platforms[:1])
+        unmade = ImageReport(name="worker", digest=None)
+        report = replace(
+            EMPTY,
+            images=(replace(REPORT.images[0], digest=None), web, unmade),
+            failure=failure,
+            faults={Job("web", ARM64): "RUN \x01failed \ufffe <&>"},
+        )
+        assert self.suites(report) == {
+            "base": ("linux/amd64: passed", "linux/arm64: passed"),
+            "web": ("linux/amd64: passed", "linux/arm64: RUN failed <&>"),
+            "worker": ("all platforms: skipped",),
+        }
+
+    def test_what_no_image_is_at_fault_for_fails_the_release(self) -> None:
+        unmade = ImageReport(name="web", digest=None)
+        failure = Failure(exit_code=7, message="ghcr.io: unreachable")
+        report = replace(EMPTY, images=(unmade,), version="1.2.3", failure=failure)
+        assert self.suites(report) == {
+            "web": ("all platforms: skipped",),
+            "podbuild": ("1.2.3: ghcr.io: unreachable",),
+        }
+
+    def test_a_release_that_stands_fails_nothing(self) -> None:
+        report = replace(REPORT, failure=Failure(exit_code=12, message="cleanup stopped"))
+        assert "podbuild" not in self.suites(report)
+
+
+def _verdict(case: ET.Element) -> str:
+    failure = case.find("failure")
+    if failure is not None:
+        return str(failure.get("message"))
+    return "passed" if case.find("skipped") is None else "skipped"
 
 
 def test_undone_and_failed_tags_are_not_live() -> None:
