@@ -85,7 +85,7 @@ class UsedRemover:
         found = self.inner.inventory(on_page)
         tags = [tag for entry in found.entries for tag in entry.tags]
         uses = all_uses(self.store, tags)
-        entries = tuple(replace(entry, pushed=_used(entry, uses)) for entry in found.entries)
+        entries = tuple(_dated(entry, uses) for entry in found.entries)
         return replace(found, entries=entries)
 
     def listed(self) -> frozenset[Tag | Digest]:
@@ -105,7 +105,8 @@ class UsedRemover:
         self.inner.sweep()
 
 
-def _used(entry: Entry, uses: Mapping[Tag, datetime]) -> datetime | None:
+def _dated(entry: Entry, uses: Mapping[Tag, datetime]) -> Entry:
     if not any(ENTRY.fullmatch(tag.text) for tag in entry.tags):
-        return entry.pushed
-    return max((uses[tag] for tag in entry.tags if tag in uses), default=None)
+        return entry
+    used = max((uses[tag] for tag in entry.tags if tag in uses), default=None)
+    return replace(entry, pushed=used, touched=used)

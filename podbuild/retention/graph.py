@@ -56,13 +56,15 @@ class Node:
 class Graph:
     """All tags and manifests of one repository, and what is named but is not there.
 
-    `pushed` are the registry's own times, `immutable` the tags that it never gives up.
+    `pushed` and `touched` are the registry's own times, as in `Entry`; `immutable` the tags that it
+    never gives up.
     """
 
     tags: Mapping[Tag, Digest] = field(default_factory=dict)
     nodes: Mapping[Digest, Node] = field(default_factory=dict)
     missing: frozenset[Digest] = frozenset()
     pushed: Mapping[Digest, datetime] = field(default_factory=dict)
+    touched: Mapping[Digest, datetime] = field(default_factory=dict)
     immutable: frozenset[Tag] = frozenset()
 
     @cached_property

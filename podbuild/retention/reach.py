@@ -160,14 +160,14 @@ class _Caution:
             return "a moving tag left it too short ago for [retention] grace"
         if digest in self.named:
             return ""
-        pushed = self.graph.pushed.get(digest)
+        touched = self.graph.touched.get(digest) or self.graph.pushed.get(digest)
         if digest not in self.recorded and digest not in self.brought:
             if self.policy.leftovers is None:
                 return "untagged, and no record says that podbuild superseded it"
-            if pushed is None:
+            if touched is None:
                 return "untagged, and the registry tells no time for it"
         least = self.policy.grace if digest in self.recorded else self.policy.caution
-        if pushed and self.policy.now - pushed < least:
+        if touched and self.policy.now - touched < least:
             return "pushed too short ago: an upload may still need it"
         return ""
 

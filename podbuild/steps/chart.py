@@ -94,6 +94,7 @@ def chart(
             nodes={digest: read.node for digest, read in reads.items()},
             missing=missing,
             pushed=pushed,
+            touched={entry.digest: entry.touched for entry in inventory.entries if entry.touched},
             immutable=inventory.immutable,
         ),
         Archive({digest: read.packed for digest, read in reads.items()}),

@@ -110,11 +110,16 @@ class Abilities:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One manifest as a registry lists it. Times are the registry's own, never the config's."""
+    """One manifest as a registry lists it. Times are the registry's own, never the config's.
+
+    `pushed` is when the digest came, its place in every order; `touched` when anything of it
+    changed last, such as a tag that left it: its grace counts from there.
+    """
 
     digest: Digest
     tags: tuple[Tag, ...] = ()
     pushed: datetime | None = None
+    touched: datetime | None = None  # None: the same as `pushed`
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,8 @@ from datetime import datetime
 from podbuild.model import Descriptor, MediaType, Tag
 
 REF_NAME = "org.opencontainers.image.ref.name"
-PUSHED = "io.github.podbuild.pushed"  # RFC 3339, UTC
+PUSHED = "io.github.podbuild.pushed"  # RFC 3339, UTC, as the next
+TOUCHED = "io.github.podbuild.touched"  # only where it differs
 
 
 def tag_of(entry: Descriptor) -> Tag | None:
@@ -20,9 +21,18 @@ def tag_of(entry: Descriptor) -> Tag | None:
 
 
 def pushed_at(entry: Descriptor) -> datetime | None:
-    """Give when an entry was pushed; None where nobody wrote it down."""
+    """Give when an entry's manifest was pushed first; None where nobody wrote it down."""
+    return _time(entry, PUSHED)
+
+
+def touched_at(entry: Descriptor) -> datetime | None:
+    """Give when an entry was written, or its manifest pushed again."""
+    return _time(entry, TOUCHED) or pushed_at(entry)
+
+
+def _time(entry: Descriptor, key: str) -> datetime | None:
     try:
-        found = datetime.fromisoformat(entry.annotations.get(PUSHED, ""))
+        found = datetime.fromisoformat(entry.annotations.get(key, ""))
     except ValueError:
         return None
     return found if found.tzinfo else None
@@ -34,9 +44,10 @@ def placed(
     """Give the entries with a manifest put under a tag, or under none.
 
     A manifest that loses its last tag stays, without one, with the time of its own push. One
-    that is pushed again without a tag is as young as that push: somebody is about to use it.
+    that is pushed again keeps its place in the order, and is touched: somebody is about to use it.
     """
-    stamp = {PUSHED: now.isoformat(timespec="seconds")}
+    known = (pushed_at(entry) for entry in entries if entry.digest == manifest.digest)
+    stamp = _stamp(min(filter(None, known), default=now), now)
     if tag is None:
         if any(entry.digest == manifest.digest and tag_of(entry) for entry in entries):
             return entries
@@ -47,6 +58,11 @@ def placed(
     rest = released(entries, tag)
     others = [e for e in rest if not (e.digest == manifest.digest and tag_of(e) is None)]
     return [*others, replace(manifest, annotations={REF_NAME: str(tag), **stamp})]
+
+
+def _stamp(pushed: datetime, now: datetime) -> dict[str, str]:
+    first, last = (time.isoformat(timespec="seconds") for time in (pushed, now))
+    return {PUSHED: first} if first == last else {PUSHED: first, TOUCHED: last}
 
 
 def released(entries: list[Descriptor], tag: Tag) -> list[Descriptor]:

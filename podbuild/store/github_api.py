@@ -32,12 +32,16 @@ RIGHTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class PackageVersion:
-    """A package version: one manifest with all its tags; `touched` is when GitHub last saw it."""
+    """A package version: one manifest with all its tags.
+
+    `created` is when its digest was pushed; `updated` moves whenever a tag comes or leaves.
+    """
 
     id: int
     digest: Digest
     tags: frozenset[Tag]
-    touched: datetime | None
+    created: datetime | None
+    updated: datetime | None
 
 
 class GitHubApi:
@@ -157,12 +161,12 @@ def _version(value: JSONValue) -> PackageVersion:
             "metadata": {"container": {"tags": list(tags)}},
             **rest,
         } if name.startswith("sha256:"):
-            times = [timestamp(rest.get("created_at")), timestamp(rest.get("updated_at"))]
             return PackageVersion(
                 id=number,
                 digest=Digest(name),
                 tags=frozenset(Tag(tag) for tag in tags if isinstance(tag, str)),
-                touched=max(filter(None, times), default=None),
+                created=timestamp(rest.get("created_at")),
+                updated=timestamp(rest.get("updated_at")),
             )
         case _:
             raise CleanupError(f"a package version can't be read: {str(value)[:200]}")

@@ -33,6 +33,7 @@ class HubTag:
 
     tag: Tag
     pushed: datetime | None
+    updated: datetime | None
 
 
 class HubApi:
@@ -176,8 +177,10 @@ def _next(page: Response) -> str:
 def _tag(value: JSONValue) -> HubTag:
     match value:
         case {"name": str(name), **rest}:
-            times = [timestamp(rest.get("tag_last_pushed")), timestamp(rest.get("last_updated"))]
-            return HubTag(tag=Tag(name), pushed=max(filter(None, times), default=None))
+            pushed = timestamp(rest.get("tag_last_pushed"))
+            updated = timestamp(rest.get("last_updated"))
+            times = tuple(filter(None, (pushed, updated)))
+            return HubTag(tag=Tag(name), pushed=pushed or updated, updated=max(times, default=None))
         case _:
             raise CleanupError("hub.docker.com: a tag without a name in the list")
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from podbuild.errors import CleanupError, CredentialError
 from podbuild.model import Digest, Tag
 from podbuild.retry import Retry, Transient
-from podbuild.store import Abilities, Inventory, Removal, RemovalKind
+from podbuild.store import Abilities, Entry, Inventory, Removal, RemovalKind
 from podbuild.store.hub_api import NEEDED, HubApi, HubTag
 from podbuild.store.problem import Response, read_problem
 from podbuild.store.referrers import Referrers
@@ -51,14 +51,7 @@ class DockerHubRemover:
             return Inventory()
         is_immutable = self.api.immutable()
         named = named_digests(self.store, tags, on_page)
-        times = {tag: found.pushed for tag, found in tags.items()}
-        entries = (
-            replace(
-                entry,
-                pushed=max(filter(None, (times[tag] for tag in entry.tags)), default=None),
-            )
-            for entry in grouped(named)
-        )
+        entries = (_dated(entry, [tags[tag] for tag in entry.tags]) for entry in grouped(named))
         return Inventory(entries=tuple(entries), immutable=frozenset(filter(is_immutable, tags)))
 
     def listed(self) -> frozenset[Tag | Digest]:
@@ -123,3 +116,14 @@ class DockerHubRemover:
         except CleanupError:
             said = f"{read_problem(answer)}; Docker Hub may still delete it in the background"
             return Removal(RemovalKind.KEPT, said)
+
+
+def _dated(entry: Entry, tags: Collection[HubTag]) -> Entry:
+    """Take the earliest push of its tags for the digest's own: a tag may have come later."""
+    pushed = (tag.pushed for tag in tags)
+    updated = (tag.updated for tag in tags)
+    return replace(
+        entry,
+        pushed=min(filter(None, pushed), default=None),
+        touched=max(filter(None, updated), default=None),
+    )

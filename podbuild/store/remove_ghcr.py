@@ -59,7 +59,12 @@ class GhcrRemover:
         self._ids.clear()
         self._ids.update((version.digest, version.id) for version in found)
         entries = (
-            Entry(digest=version.digest, tags=tuple(sorted(version.tags)), pushed=version.touched)
+            Entry(
+                digest=version.digest,
+                tags=tuple(sorted(version.tags)),
+                pushed=version.created,
+                touched=version.updated,
+            )
             for version in found
         )
         return Inventory(entries=tuple(entries), untagged=True)

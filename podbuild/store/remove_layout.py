@@ -11,7 +11,7 @@ from pathlib import Path
 from podbuild.errors import CleanupError
 from podbuild.model import Descriptor, Digest, Manifest, Tag
 from podbuild.store import Abilities, Entry, Inventory, Removal, RemovalKind
-from podbuild.store.entries import pushed_at, released, tag_of
+from podbuild.store.entries import pushed_at, released, tag_of, touched_at
 from podbuild.store.layout import LayoutStore
 
 _ABANDONED = 24 * 3600.0  # seconds after which an upload that no manifest names is given up
@@ -39,12 +39,14 @@ class LayoutRemover:
         found: dict[Digest, Entry] = {}
         for entry in self.store.entries():
             known = found.get(entry.digest, Entry(digest=entry.digest))
-            tag, pushed = tag_of(entry), pushed_at(entry)
-            times = [time for time in (known.pushed, pushed) if time]
+            tag = tag_of(entry)
+            pushed = filter(None, (known.pushed, pushed_at(entry)))
+            touched = filter(None, (known.touched, touched_at(entry)))
             found[entry.digest] = Entry(
                 digest=entry.digest,
                 tags=(*known.tags, *((tag,) if tag else ())),
-                pushed=max(times, default=None),
+                pushed=min(pushed, default=None),
+                touched=max(touched, default=None),
             )
             on_page(1)
         return Inventory(entries=tuple(found.values()), untagged=True)

@@ -115,8 +115,7 @@ class Hub:
         )
 
     def _shown(self, path: str, tag: str) -> JSONValue:
-        digest = self.state.tags[path][tag]
-        time = self.state.manifests[path][digest].updated.isoformat().replace("+00:00", "Z")
+        time = self.state.tagged[path, tag].isoformat().replace("+00:00", "Z")
         known = time if self.known_times else None
         return {
             "id": 1,

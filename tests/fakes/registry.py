@@ -63,6 +63,7 @@ class State:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     tags: dict[str, dict[str, Digest]] = field(default_factory=dict)
     manifests: dict[str, dict[Digest, Stored]] = field(default_factory=dict)
+    tagged: dict[tuple[str, str], datetime] = field(default_factory=dict)  # name, tag: when last
     tokens: dict[str, frozenset[str]] = field(default_factory=dict)
     background: bool = False  # hub: answer 500 to a deletion that is done nevertheless
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -89,6 +90,7 @@ class State:
                     if moved in known:
                         known[moved].updated = now
                 tags[tag] = manifest.digest
+                self.tagged[name, tag] = now
 
     def forget(self, name: str, digest: Digest) -> int:
         """Delete a manifest with all its tags, here and at the real registry; give the status."""

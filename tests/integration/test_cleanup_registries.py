@@ -118,6 +118,35 @@ def test_registries_that_tell_times_prune_by_them(kind: str, tmp_path: Path) -> 
         assert platforms(here.store, "sha-0000003") == BOTH
 
 
+@pytest.mark.parametrize("kind", ["hub", "ghcr", "layout"])
+def test_a_moving_tag_that_comes_or_leaves_makes_no_image_newer(kind: str, tmp_path: Path) -> None:
+    with scene(kind, tmp_path) as here:
+        for number in range(3):
+            here.push(f"n{number}", f"sha-000000{number}", "edge")
+            here.clock.turn(seconds=1)
+        here.store.put_manifest(here.images["n0"], Tag("edge"))  # rolled back
+        here.clock.turn(days=3)
+        rule = PruneRule(match=RULE.match, keep=1)
+        moving = frozenset({Tag("edge")})
+        policy = prune_policy(Retention(prune=(rule,)), here.clock.now, moving=moving)
+        prune_repository(here.again(), policy, Cancel())
+        freed = {"sha-0000000"} if here.again().remover.abilities().tags else set()
+        assert here.tags() == {"sha-0000000", "sha-0000002", "edge"} - freed
+        assert platforms(here.store, "edge") == BOTH
+
+
+@pytest.mark.parametrize("kind", ["ghcr", "layout"])
+def test_what_a_moving_tag_left_just_now_is_in_its_grace(kind: str, tmp_path: Path) -> None:
+    with scene(kind, tmp_path) as here:
+        here.push("old")
+        here.clock.turn(days=3)
+        here.store.put_manifest(here.images["old"], Tag("edge"))
+        here.push("new", "edge")
+        here.clock.turn(hours=1)
+        prune_repository(here.again(), prune_policy(Retention(), here.clock.now), Cancel())
+        assert "old" in here.there()
+
+
 @pytest.mark.parametrize("kind", ["ghcr", "layout"])
 def test_untagged_leftovers_go_after_a_day_and_never_children(kind: str, tmp_path: Path) -> None:
     with scene(kind, tmp_path) as here:

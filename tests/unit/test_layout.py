@@ -12,7 +12,7 @@ from podbuild.errors import PodbuildError, PublishError, VerificationError
 from podbuild.model import Descriptor, Digest, Tag
 from podbuild.store import PushRight
 from podbuild.store.blobs import BytesBlob, FileBlob
-from podbuild.store.entries import PUSHED, REF_NAME, placed, pushed_at, released, tag_of
+from podbuild.store.entries import PUSHED, REF_NAME, placed, pushed_at, released, tag_of, touched_at
 from podbuild.store.layout import LayoutStore
 from tests.images import blob_of, make_image, make_index
 
@@ -37,12 +37,14 @@ def test_a_tagged_manifest_has_one_entry_for_each_tag() -> None:
     entries = placed([], image(1), V1, NOON)
     entries = placed(entries, image(1), LATEST, LATER)
     one = image(1).digest.short
-    assert shape(entries) == [(one, "1", "12"), (one, "latest", "13")]
+    assert shape(entries) == [(one, "1", "12"), (one, "latest", "12")]
+    assert [touched_at(entry) for entry in entries] == [NOON, LATER]
 
 
 def test_a_manifest_that_gets_its_first_tag_has_no_other_entry() -> None:
     entries = placed(placed([], image(1), None, NOON), image(1), V1, LATER)
-    assert shape(entries) == [(image(1).digest.short, "1", "13")]
+    assert shape(entries) == [(image(1).digest.short, "1", "12")]
+    assert touched_at(entries[0]) == LATER
 
 
 def test_a_manifest_that_loses_its_last_tag_stays_with_its_own_time() -> None:
@@ -68,9 +70,10 @@ def test_pushing_a_tag_again_is_no_change() -> None:
     assert placed(entries, image(1), None, LATER) == entries
 
 
-def test_an_untagged_manifest_that_is_pushed_again_is_young_again() -> None:
+def test_an_untagged_manifest_that_is_pushed_again_is_touched_and_no_newer() -> None:
     entries = placed(placed([], image(1), None, NOON), image(1), None, LATER)
-    assert shape(entries) == [(image(1).digest.short, "", "13")]
+    assert shape(entries) == [(image(1).digest.short, "", "12")]
+    assert touched_at(entries[0]) == LATER
 
 
 def test_a_released_tag_leaves_the_others() -> None:
