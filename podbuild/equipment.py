@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+from podbuild.build_agents import check_agents
 from podbuild.build_secrets import find_secrets
 from podbuild.context import Contents
 from podbuild.durations import priorities
@@ -152,16 +153,17 @@ class Engines:
     def build(self, recipes: Mapping[Job, Recipe], results: Results) -> Built:
         """Build what is not known; `Built.check` raises the first failure.
 
-        Raises CredentialError before anything is built when a build secret is missing.
+        Raises CredentialError before anything is built when a build secret or an SSH agent is
+        missing.
         """
         equipment, services = self._equipment, self._equipment.services
         self._platforms = tuple(sorted({job.platform for job in recipes}))
         missing = [job for job in recipes if job not in results.known]
+        may_be_built = _may_be_built(equipment.plan, missing)
         secrets = find_secrets(
-            _may_be_built(equipment.plan, missing),
-            services.environment,
-            on_value=services.ui.redactor.add,
+            may_be_built, services.environment, on_value=services.ui.redactor.add
         )
+        check_agents(may_be_built, services.environment)
 
         def remember(built: BuiltImage) -> None:
             results.remember(built)

@@ -62,10 +62,16 @@ def find_folders(environment: Mapping[str, str], output: Path) -> Folders:
     )
     runtime = _first_writable(
         _under(environment.get("XDG_RUNTIME_DIR"), "podbuild"),
-        Path(f"/dev/shm/podbuild-{os.getuid()}"),  # noqa: S108  # ownership is checked below
+        shared_runtimes()[0],
         cache / "runtime",
     )
     return Folders(cache=cache, state=state, runtime=runtime)
+
+
+def shared_runtimes() -> tuple[Path, ...]:
+    """Give this user's folders in places that all users share; `usable` checks whose they are."""
+    name = f"podbuild-{os.getuid()}"
+    return Path("/dev/shm", name), Path("/tmp", name)  # noqa: S108
 
 
 def _under(root: str | None, name: str) -> Path | None:
@@ -84,7 +90,7 @@ def _first_writable(*candidates: Path | None) -> Path:
         if folder is None:
             continue
         tried.append(str(folder))
-        if _can_be_named(folder) and _usable(folder):
+        if _can_be_named(folder) and usable(folder):
             return folder.resolve()
     raise ConfigError(
         f"no writable folder for podbuild's own files (tried {', '.join(tried)})",
@@ -92,7 +98,7 @@ def _first_writable(*candidates: Path | None) -> Path:
     )
 
 
-def _usable(folder: Path) -> bool:
+def usable(folder: Path) -> bool:
     """Make the folder private to this user; another user's folder, or link, is not used."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

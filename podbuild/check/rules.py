@@ -65,6 +65,7 @@ def check_containerfile(subject: Subject) -> Iterator[Finding]:
     yield from _unpinned(subject)
     yield from _arguments(subject)
     yield from _secrets(subject)
+    yield from _agents(subject)
     yield from _quotes(subject)
     yield from _programs(subject)
 
@@ -173,6 +174,31 @@ def _secrets(subject: Subject) -> Iterator[Finding]:
                     f"the secret {name!r} is not in the configuration of {subject.image.name!r}",
                     f'secrets = [{{ id = "{name}", env = "..." }}]',
                 )
+
+
+def _agents(subject: Subject) -> Iterator[Finding]:
+    """Find SSH agents that RUN asks for and the configuration does not name: no engine mounts them.
+
+    A build goes on without, unless the mount is required.
+    """
+    known = {entry.partition("=")[0] for entry in subject.image.ssh}
+    stages = subject.containerfile.needed(subject.image.target, subject.variables)
+    for instruction in (each for stage in stages for each in stage.instructions):
+        mounts = instruction.all_flags("mount") if instruction.word == "RUN" else ()
+        for mount in mounts:
+            options = dict(part.partition("=")[::2] for part in mount.split(","))
+            name = options.get("id") or "default"
+            if options.get("type") != "ssh" or name in known:
+                continue
+            required = options.get("required", "false").lower() in ("", "true", "1")
+            yield Finding(
+                level=Level.ERROR if required else Level.WARNING,
+                file=subject.file,
+                line=instruction.line,
+                message=f"the SSH agent {name!r} is not in the configuration of "
+                f"{subject.image.name!r}",
+                hint=f'ssh = ["{name}"]',
+            )
 
 
 def _quotes(subject: Subject) -> Iterator[Finding]:

@@ -29,6 +29,7 @@ from podbuild.config.keys import (
     parsed,
 )
 from podbuild.config.sources import (
+    AGENT,
     CONTEXT,
     IMAGE_TAGS,
     SECRET,
@@ -91,7 +92,9 @@ class Image:
     ssh: tuple[str, ...] = field(
         default=(),
         metadata=key(
-            list_of(TEXT), "SSH agents or keys for RUN --mount=type=ssh", example='["default"]'
+            list_of(AGENT),
+            "SSH agents (of SSH_AUTH_SOCK, or a socket's path) or keys for RUN --mount=type=ssh",
+            example='["default", "deploy=keys/id_ed25519"]',
         ),
     )
     labels: Mapping[str, Template] = field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,6 +108,19 @@ class Secret:
 
 
 SECRET = table_of(Secret, declared(Secret), "{ id, env } or { id, file }")
+
+
+def _agent(value: object, base: Path) -> str:
+    text = TEXT.parse(value, base)
+    name, equals, rest = text.partition("=")
+    places = rest.split(",") if equals else []
+    if not re.fullmatch(r"[^\s,]+", name) or not all(places):
+        raise Invalid(f"{text!r} is no agent")
+    whole = ",".join(str(PATH.parse(place, base)) for place in places)
+    return f"{name}{equals}{whole}"
+
+
+AGENT = Kind(_agent, "ID, or ID=FILE[,FILE...]", {"type": "string", "minLength": 1})
 
 
 @dataclass(frozen=True, kw_only=True)

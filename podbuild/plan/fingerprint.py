@@ -66,7 +66,8 @@ def _settings(image: Image, root: Path) -> dict[str, JSONValue]:
             for name, context in image.contexts.items()
         }
     if image.secrets or image.ssh:
-        given["secrets"] = [*sorted(secret.id for secret in image.secrets), *image.ssh]
+        agents = (entry.partition("=")[0] for entry in image.ssh)  # not whose, or from where
+        given["secrets"] = [*sorted(secret.id for secret in image.secrets), *agents]
     choices: dict[str, tuple[JSONValue, JSONValue]] = {
         "format": (image.format.value, _DEFAULT.format.value),
         "compression": (image.compression.value, _DEFAULT.compression.value),

@@ -224,8 +224,9 @@ def _try_once(
             cache_from=cache.reference if cache and cache.reads else "",
             cache_to=cache.reference if cache and cache.writes else "",
         )
+        named = workplace.short_names.of(folder) if recipe.ssh else folder
         runner = workplace.runner(job.platform.slug, recipe.compression).extended(
-            {"TMPDIR": str(folder), **site.secrets.environment(recipe.secrets)}
+            {"TMPDIR": str(named), **site.secrets.environment(recipe.secrets)}
         )
         _put_pins_first(site, recipe, runner)
         argv = measured(cost, workplace.command.build(order))

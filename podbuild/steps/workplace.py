@@ -40,6 +40,7 @@ from podbuild.model import JSONValue, Platform
 from podbuild.namespace import open_namespace, outside_user
 from podbuild.plan import Job
 from podbuild.run import Runner
+from podbuild.steps.sockets import ShortNames
 from podbuild.storage_driver import DriverName, StorageDriver, prove_storage_driver
 from podbuild.store.staging import Login
 from podbuild.toolchain.model import Toolchain
@@ -95,6 +96,7 @@ class Workplace:
         self.name = f"podbuild-{own.run.name}"  # unique per run
         self.views = Views(own.scratch / "views")
         self._own = own
+        self.short_names = ShortNames(setup.folders, own.stack)
         self._storages: dict[str, tuple[Storage, IO[bytes]]] = {}
         self._lock = threading.Lock()
 
@@ -116,7 +118,8 @@ class Workplace:
     @contextmanager
     def temporary(self, job: Job) -> Iterator[Path]:
         """Give a job's TMPDIR while the block runs; its cache mounts alone last."""
-        folder = self._own.scratch / job.slug
+        # engines' names of sockets have no room for ours (unix(7))
+        folder = self._own.scratch / hashlib.sha256(job.slug.encode()).hexdigest()[:8]
         folder.mkdir(mode=0o700)
         # buildah-build(1), cache mounts: $TMPDIR/buildah-cache-<id of the user outside>
         (folder / f"buildah-cache-{outside_user()}").symlink_to(self.mounts(job))

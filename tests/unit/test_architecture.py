@@ -34,7 +34,7 @@ LAYERS = (
     {"config", "idmap", "tags", "toolchain", "ui"},
     {"git", "namespace", "store"},
     {"plan", "retention", "storage_driver"},
-    {"build_secrets", "check", "initial", "inputs"},
+    {"build_agents", "build_secrets", "check", "initial", "inputs"},
     {"engine"},
     {"doctor", "steps"},
     {"report", "services"},

@@ -86,6 +86,20 @@ CONTAINERFILES = [
         "secret 'npm' is not in the configuration",
         'id = "npm"',
     ),
+    (
+        "FROM a.b/c\nRUN --mount=type=ssh true\n",
+        2,
+        Level.WARNING,
+        "agent 'default' is not in the configuration",
+        'ssh = ["default"]',
+    ),
+    (
+        "FROM a.b/c\nRUN --mount=type=ssh,id=deploy,required true\n",
+        2,
+        Level.ERROR,
+        "agent 'deploy' is not in the configuration",
+        'ssh = ["deploy"]',
+    ),
 ]
 
 
@@ -112,6 +126,7 @@ def test_a_containerfile_s_findings_name_their_line(
             'secrets = [{ id = "npm", env = "NPM" }]',
             "FROM a.b/c\nRUN --mount=type=secret,id=npm true\n",
         ),
+        ('ssh = ["default", "k=key"]', "FROM a.b/c\nRUN --mount=id=k,type=ssh true\n"),
         ("[registries.r]\nkind = 'ghcr'\napi = 'https://a.b'\nrepository = 'a.b/c'", SOUND),
         ("[registries.r]\nkind = 'dockerhub'\nrepository = 'docker.io/a/b'", SOUND),
         ("[registries.r]\nkind = 'ghcr'\nrepository = '{env.HOST}/a/b'", SOUND),

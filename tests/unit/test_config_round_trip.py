@@ -85,7 +85,7 @@ images = st.builds(
     contexts=st.dictionaries(texts, contexts, max_size=2),
     build_args=st.dictionaries(words, templates, max_size=2),
     secrets=st.lists(secrets, max_size=2, unique_by=lambda secret: secret.id).map(tuple),
-    ssh=several(texts),
+    ssh=several(words | st.builds("{}={},{}".format, words, paths, paths)),
     labels=st.dictionaries(texts, templates, max_size=2),
     annotations=st.dictionaries(texts, templates, max_size=2),
     ignorefile=st.none() | paths,
