@@ -7,7 +7,7 @@ Nothing that fails here fails a build.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,12 +15,12 @@ from podbuild.errors import PodbuildError
 from podbuild.model import Descriptor, Digest, Manifest, Tag
 from podbuild.plan import Job
 from podbuild.steps.job_cache import JobCache
+from podbuild.steps.mount_archive import LARGEST, LOCKS, MOST_ENTRIES, rewrite
 from podbuild.steps.workplace import Workplace
 from podbuild.store import Store
 from podbuild.store.artifact import put_artifact
 from podbuild.store.blobs import FileBlob
 
-LARGEST = 2 << 30  # bytes that are carried, before and after packing
 _KIND = "application/vnd.podbuild.cache.mounts.v1"
 _LAYER = f"{_KIND}.tar+gzip"
 
@@ -41,7 +41,7 @@ def carried_mounts(
         yield
         return
     carrier = _Carrier(workplace, job, cache, cache.mounts)
-    before = ""
+    before = frozenset[str]()
     with _tolerated(f"{job}: its cache mounts were not fetched", warn):
         carrier.bring()
         before = carrier.listing()
@@ -76,45 +76,47 @@ class _Carrier:
         if found is None or not _is_ours(found):
             return
         with self._workplace.aside(self._job) as aside:
-            packed, unpacked = aside / "mounts.tar.gz", aside / "mounts"
+            packed, clean, unpacked = aside / "came.tar.gz", aside / "clean.tar", aside / "mounts"
             with self._cache.cached.remote.store.blob(found.layers[0]) as source:
                 _write(packed, source.chunks())
+            rewrite(packed, clean)
+            packed.unlink()
             unpacked.mkdir(mode=0o700)
-            # As root of the namespace: owners and modes are kept; members outside are refused.
+            # As root of the namespace: owners and modes are kept.
             self._workplace.inside(
-                "tar", "--extract", "--gzip", f"--file={packed}", f"--directory={unpacked}",
+                "tar", "--extract", f"--file={clean}", f"--directory={unpacked}",
                 "--numeric-owner", "--same-permissions",
             )  # fmt: skip
             unpacked.rename(self._folder)  # only where it is still empty
 
-    def leave(self, before: str, warn: Tell) -> None:
+    def leave(self, before: Collection[str], warn: Tell) -> None:
         """Pack and upload, in the background, what a build has changed."""
         after = self.listing()
         remote = self._cache.cached.remote
         if not self._cache.writes or not after or (after == before and self._tag in remote.known):
             return
-        size = sum(int(line.split("|", 1)[0]) for line in after.splitlines())
-        if size > LARGEST:
+        size, count = sum(int(line.split("|", 1)[0]) for line in after), len(after)
+        if size > LARGEST or count > MOST_ENTRIES:
+            much = f"{size >> 20} MiB" if size > LARGEST else f"{count} files"
+            most = f"{LARGEST >> 20} MiB" if size > LARGEST else str(MOST_ENTRIES)
             warn(
-                f"{self._job}: its cache mounts are not carried on: {size >> 20} MiB, and "
-                f"{LARGEST >> 20} MiB is the most"
+                f"{self._job}: its cache mounts are not carried on: {much}, and {most} is the most"
             )
             return
         packed = self._workplace.scratch(f"{self._job.slug}-mounts.tar.gz")
         self._workplace.inside(
             "tar", "--create", "--gzip", f"--file={packed}", f"--directory={self._folder}",
-            "--numeric-owner", "--one-file-system", ".",
+            "--format=gnu", "--numeric-owner", "--one-file-system", f"--exclude=./{LOCKS}", ".",
         )  # fmt: skip
         remote.later(lambda store: _upload(store, packed, self._tag))
 
-    def listing(self) -> str:
-        """Give a line for each file: size, time, mode, owner, name; empty for an empty folder."""
+    def listing(self) -> frozenset[str]:
+        """Give size, time, mode, owner and name of each file; nothing for an empty folder."""
         if not any(self._folder.iterdir()):
-            return ""
-        found = self._workplace.inside(
-            "find", str(self._folder), "-exec", "stat", "-c", "%s|%Y|%f|%u|%g|%n", "{}", "+"
-        )
-        return "\n".join(sorted(line for line in found.out.splitlines() if "|" in line))
+            return frozenset()
+        each = r"%s|%T@|%m|%U|%G|%P\0"  # a name can hold whatever else there is
+        found = self._workplace.inside("find", str(self._folder), "-mindepth", "1", "-printf", each)
+        return frozenset(line for line in found.out.split("\0") if line)
 
 
 def _is_ours(manifest: Manifest) -> bool:

@@ -316,16 +316,22 @@ def test_an_engine_that_fails_for_its_cache_builds_again_without(
     assert bench.text.count("built again without the layer cache: failed pushing cache") == 1
 
 
+@pytest.mark.parametrize("kind", list(EngineKind))
 def test_cache_mounts_that_reach_outside_or_are_too_large_stay_behind(
-    server: Server, tmp_path: Path
+    kind: EngineKind, server: Server, tmp_path: Path
 ) -> None:
-    bench = new_bench(tmp_path / "bench", EngineKind.BUILDAH)
+    """The entry of the mount's id is a link to a folder of the host."""
+    bench = new_bench(tmp_path / "bench", kind)
+    host = tmp_path / "host"
+    host.mkdir()
+    (host / "private").write_text("of the host")
     toml = f'[defaults]\nplatforms = ["{NATIVE}"]\n' + bench.write_base(NATIVE)
     toml += '[images.app]\ncontexts = { base = "image:base" }\n'
-    large = "RUN --mount=type=cache,target=/kept truncate -s 3G /kept/sparse && ls -a /kept\n"
-    bench.write("Containerfile", f"FROM base\n{large}")
+    large = "truncate -s 3G /kept/sparse && ls -a /kept && echo changed > /kept/private\n"
+    bench.write("Containerfile", f"FROM base\nRUN --mount=type=cache,id=x,target=/kept {large}")
     store, tag = server.store("acme/app"), mounts_tag("app", NATIVE.slug)
-    evil = put_archive(store, tag, "../../evil")
+    mount = "4e39aaf3cdef5140"  # as both engines name the folder of the id x
+    evil = put_archive(store, tag, mount, str(host))
     with opened(bench) as place:
         work = place.work(bench.plan(toml))
         caches = served(place, work, server)
@@ -333,22 +339,23 @@ def test_cache_mounts_that_reach_outside_or_are_too_large_stay_behind(
         caches[app] = replace(caches[app], mounts=tag)
         built = build_all(replace(work, site=replace(work.site, caches=caches)))
         caches[app].cached.remote.close()
-    left = list(bench.folders.cache.rglob("evil*"))
+    used = [path for path in (bench.folders.cache / "mounts").rglob(mount) if path.is_dir()]
     remove_bench(bench)
     built.check()
-    assert not left
+    assert used  # so the link would have been found
+    assert (host / "private").read_text() == "of the host"
     assert "its cache mounts were not fetched" in bench.text
     assert "its cache mounts are not carried on: 3072 MiB, and 2048 MiB is the most" in bench.text
     assert store.manifest(tag) == evil
 
 
-def put_archive(store: Store, tag: Tag, name: str) -> Manifest:
-    """Put an archive with one file where cache mounts are carried."""
+def put_archive(store: Store, tag: Tag, name: str, target: str) -> Manifest:
+    """Put an archive with one link where cache mounts are carried."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w:gz") as archive:
         entry = tarfile.TarInfo(name)
-        entry.size = 4
-        archive.addfile(entry, io.BytesIO(b"evil"))
+        entry.type, entry.linkname = tarfile.SYMTYPE, target
+        archive.addfile(entry)
     kind = "application/vnd.podbuild.cache.mounts.v1"
     layer = blob_of(data.getvalue(), f"{kind}.tar+gzip")
     store.put_blob(layer, BytesBlob(data.getvalue()))
