@@ -209,5 +209,5 @@ def _context(path: PurePosixPath) -> str:
 
 
 def _ignores_output(gitignore: str) -> bool:
-    lines = {line.strip().strip("/") for line in gitignore.splitlines()}
+    lines = {line.strip().strip("/") for line in gitignore.split("\n")}
     return "dist" in lines

@@ -105,7 +105,7 @@ def _namespace_files(session: Session, folders: Folders) -> Iterator[NamespaceFi
 
         def measure(paths: Sequence[Path]) -> dict[Path, int]:
             listed = inside("du", "-s", "-B1", "--", *map(str, paths), ok=(0, 1), timeout=_TIDY)
-            rows = (line.split("\t", 1) for line in listed.out.splitlines() if "\t" in line)
+            rows = (line.split("\t", 1) for line in listed.out.split("\n") if "\t" in line)
             return {Path(path): int(size) for size, path in rows}
 
         def remove(path: Path) -> None:

@@ -51,13 +51,17 @@ def read_config(path: Path) -> str:
 
 
 def read_source(path: Path) -> str:
-    """Give the text of a Containerfile or an ignore file as it stands; raises ConfigError."""
-    return _read(path, "utf-8", "`ls -l` shows who may read it")
+    """Give the text of a Containerfile or an ignore file as it stands, with its own line ends.
+
+    Raises ConfigError.
+    """
+    return _read(path, "utf-8", "`ls -l` shows who may read it", newline="")
 
 
-def _read(path: Path, encoding: str, hint: str) -> str:
+def _read(path: Path, encoding: str, hint: str, newline: str | None = None) -> str:
     try:
-        return path.read_text(encoding)
+        with path.open(encoding=encoding, newline=newline) as file:
+            return file.read()
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigError(
@@ -97,7 +101,7 @@ def _syntax_error(path: Path, text: str, message: str) -> ConfigError:
     line = where.removeprefix("line ").partition(",")[0]
     hint = next((hint for start, hint in _HINTS if what.startswith(start)), _OPEN)
     if not line.isdigit():
-        return _refusal(path, max(1, len(text.splitlines())), what, _OPEN)
+        return _refusal(path, text.count("\n") + (not text.endswith("\n")), what, _OPEN)
     return _refusal(path, int(line), _TWICE.sub(_table, what), hint)
 
 

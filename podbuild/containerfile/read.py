@@ -6,7 +6,6 @@ from collections.abc import Collection
 
 from podbuild.containerfile.lines import Instruction, read_instructions
 from podbuild.containerfile.stages import Containerfile, Stage
-from podbuild.containerfile.words import unquote
 from podbuild.errors import ConfigError
 
 
@@ -54,8 +53,8 @@ def _stage(
     return Stage(
         index=index,
         name=name,
-        base=unquote(base) if "$" not in base else base,
+        base=base,
         platform=start.flag("platform"),
-        line=start.line,
+        start=start,
         instructions=tuple(instructions),
     )

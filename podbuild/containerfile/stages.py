@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from enum import Enum
 
 from podbuild.containerfile.lines import Instruction
-from podbuild.containerfile.words import substitute
 from podbuild.errors import ConfigError
 from podbuild.model import Platform
 
@@ -50,8 +49,13 @@ class Stage:
     name: str | None
     base: str  # as written
     platform: str | None  # as written
-    line: int
+    start: Instruction  # FROM itself
     instructions: tuple[Instruction, ...]
+
+    @property
+    def line(self) -> int:
+        """Give the line of FROM."""
+        return self.start.line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +70,14 @@ class Containerfile:
         """Give every instruction after the first FROM, in order."""
         return (instruction for stage in self.stages for instruction in stage.instructions)
 
-    def stage(self, name: str) -> Stage | None:
-        """Find a stage by name or number; later stages win."""
-        for stage in reversed(self.stages):
+    def stage(self, name: str, *, before: int | None = None) -> Stage | None:
+        """Find a stage by name or number, of those before a number; later stages win."""
+        stages = self.stages[:before]
+        for stage in reversed(stages):
             if stage.name is not None and stage.name.lower() == name.lower():
                 return stage
-        return self.stages[int(name)] if name.isdigit() and int(name) < len(self.stages) else None
+        number = int(name) if name.isascii() and name.isdecimal() else len(stages)
+        return stages[number] if number < len(stages) else None
 
     def needed(self, target: str | None, variables: Mapping[str, str]) -> tuple[Stage, ...]:
         """Give the stages that the target (the last one where it is None) is made from.
@@ -163,15 +169,18 @@ class Containerfile:
         known = self.global_values(variables)
         yield Reference(
             text=stage.base,
-            value=substitute(stage.base, known),
+            value=stage.start.expand(stage.base, known),
             line=stage.line,
             use=Use.FROM,
-            platform=None if stage.platform is None else substitute(stage.platform, known),
+            platform=None if stage.platform is None else stage.start.expand(stage.platform, known),
         )
         for instruction, values in self._walk(stage, variables):
             for text, use in _named_images(instruction):
                 yield Reference(
-                    text=text, value=substitute(text, values), line=instruction.line, use=use
+                    text=text,
+                    value=instruction.expand(text, values),
+                    line=instruction.line,
+                    use=use,
                 )
 
     def _walk(
@@ -179,13 +188,15 @@ class Containerfile:
     ) -> Iterator[tuple[Instruction, Mapping[str, str]]]:
         """Give a stage's instructions with the variables that each of them sees."""
         outer = self.global_values(variables)
-        known = self._inherited(stage, variables)
+        environment = self._inherited(stage, variables)
+        known = dict(environment)
         for instruction in stage.instructions:
-            if instruction.word == "ARG":
-                known |= _assigned(instruction, known, variables, outer)
+            if instruction.word == "ARG":  # ENV wins, also one that stands before
+                known |= _assigned(instruction, known, variables, outer) | environment
             elif instruction.word == "ENV":
-                known |= _assigned(instruction, known, {})
-            yield instruction, known
+                environment |= _assigned(instruction, known, {})
+                known |= environment
+            yield instruction, dict(known)
 
     def _inherited(self, stage: Stage, variables: Mapping[str, str]) -> dict[str, str]:
         """Give what ENV has set in the stages that this one starts from."""
@@ -200,12 +211,7 @@ class Containerfile:
 
     def _earlier(self, stage: Stage, reference: Reference) -> Stage | None:
         """Give the stage that a reference means; only those before can be meant."""
-        found = self.stage(reference.value)
-        if found is None or found.index >= stage.index:
-            return None
-        if reference.use is Use.FROM and reference.value.isdigit() and found.name is None:
-            return None  # FROM 0 is an image called 0
-        return found
+        return self.stage(reference.value, before=stage.index)
 
 
 def platform_arguments(target: Platform, build: Platform) -> Mapping[str, str]:
@@ -232,10 +238,10 @@ def _assigned(
     found: dict[str, str] = {}
     words = instruction.words
     if instruction.word == "ENV" and words and "=" not in words[0]:
-        return {words[0]: substitute(instruction.text[len(words[0]) :].strip(), known)}
+        return {words[0]: instruction.expand(instruction.text[len(words[0]) :].strip(), known)}
     for word in words:
         name, equals, default = word.partition("=")
-        value = given.get(name, substitute(default, {**known, **found}) if equals else None)
+        value = given.get(name, instruction.expand(default, {**known, **found}) if equals else None)
         if value is None and outer is not None:
             value = outer.get(name)
         if value is not None:
@@ -246,7 +252,7 @@ def _assigned(
 def _label_keys(instruction: Instruction, known: Mapping[str, str]) -> set[str]:
     words = instruction.words
     named = words if words and "=" in words[0] else words[:1]
-    return {substitute(word.partition("=")[0], known) for word in named}
+    return {instruction.expand(word.partition("=")[0], known) for word in named}
 
 
 def _named_images(instruction: Instruction) -> Iterator[tuple[str, Use]]:
@@ -267,12 +273,12 @@ def _shows_context(mount: str) -> bool:
 def _may_change(instruction: Instruction, known: Mapping[str, str]) -> bool:
     if instruction.word != "ADD" or instruction.flag("checksum"):
         return False
-    return any(_is_moving(word, known) for word in _sources(instruction))
+    return any(_is_moving(instruction, word, known) for word in _sources(instruction))
 
 
-def _is_moving(word: str, known: Mapping[str, str]) -> bool:
+def _is_moving(instruction: Instruction, word: str, known: Mapping[str, str]) -> bool:
     """Tell whether a source may be other bytes tomorrow; what only a base's ENV says may be."""
-    source = substitute(word, known)
+    source = instruction.expand(word, known)
     if _GIT.match(source):
         return not _COMMIT.fullmatch(source)
     first = _FIRST_VARIABLE.match(word)
@@ -281,6 +287,4 @@ def _is_moving(word: str, known: Mapping[str, str]) -> bool:
 
 def _sources(instruction: Instruction) -> tuple[str, ...]:
     """Give ADD's sources; its JSON form holds the same words between brackets and commas."""
-    if instruction.text.startswith("["):
-        return tuple(re.findall(r'"((?:\\.|[^"\\])*)"', instruction.text))[:-1]
-    return instruction.words[:-1]
+    return (instruction.words if instruction.array is None else instruction.array)[:-1]

@@ -115,7 +115,7 @@ def commit_dates(runner: Runner, folder: Path, commits: Collection[str]) -> Mapp
         )
     except (ToolError, CommandError):
         return {}
-    lines = (line.split() for line in found.out.splitlines())
+    lines = (line.split() for line in found.out.split("\n") if line)
     return {commit: datetime.fromisoformat(date) for commit, date in lines}
 
 
@@ -183,6 +183,6 @@ def _path(entry: str) -> str:
 
 def _tags(lines: str) -> Iterator[tuple[str, str]]:
     """Give tags and their commits; an annotated tag's commit comes after its own object."""
-    for line in lines.splitlines():
-        name, *objects = line.split()
+    for line in filter(None, lines.split("\n")):  # a name may hold other ends of lines
+        name, *objects = line.rstrip(" ").split(" ")
         yield name, objects[-1]

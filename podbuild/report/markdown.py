@@ -50,7 +50,7 @@ def cut(markdown: str, limit: int = LIMIT) -> str:
     if room < 0:
         return ""
     whole = data[: data.rfind(b"\n", 0, room) + 1].decode().rstrip("\n")
-    is_open = sum(line.startswith(_FENCE) for line in whole.splitlines()) % 2
+    is_open = sum(line.startswith(_FENCE) for line in whole.split("\n")) % 2
     return f"{whole}\n{_FENCE}{_CUT}" if is_open else whole + _CUT
 
 

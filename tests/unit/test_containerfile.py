@@ -237,3 +237,16 @@ def test_tabs_separate_the_word_from_its_text() -> None:
 def test_healthcheck_and_flags_are_told() -> None:
     (check,) = read_containerfile("FROM a\nHEALTHCHECK --interval=1s CMD true\n").instructions
     assert (check.word, check.flag("interval"), check.text) == ("HEALTHCHECK", "1s", "CMD true")
+
+
+def test_a_stage_is_named_by_its_number() -> None:
+    assert outside("FROM a\nFROM 0\nFROM 1\nCOPY --from=0 / /\n") == [("a", "a")]
+
+
+def test_a_stage_may_have_its_base_s_name() -> None:
+    assert outside("FROM a AS Base\nFROM base AS base\nFROM BASE\n") == [("a", "a")]
+
+
+def test_env_wins_over_arg_wherever_it_stands() -> None:
+    text = "FROM a\nENV X=env\nARG X=arg\nCOPY --from=$X / /\n"
+    assert outside(text, X="given")[-1] == ("$X", "env")

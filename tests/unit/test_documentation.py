@@ -69,3 +69,13 @@ def test_the_configuration_in_readme_is_valid(tmp_path: Path) -> None:
     config = load_config(tmp_path / "podbuild.toml", {})
     assert [image.name for image in config.images] == ["base", "web"]
     assert [registry.name for registry in config.registries] == ["ghcr", "dockerhub"]
+
+
+def test_every_row_of_what_is_not_as_with_docker_build_has_a_test() -> None:
+    lines = (ROOT / "docs/docker-build.md").read_text().split("\n")
+    rows = [line for line in lines if line.startswith("| ") and "| test |" not in line]
+    assert rows
+    for row in rows:
+        named = re.search(r"\| `(tests/\S+\.py)::(test_\w+)` \|$", row)
+        assert named, row
+        assert f"def {named[2]}(" in (ROOT / named[1]).read_text(), row
