@@ -15,7 +15,7 @@ from podbuild.build_secrets import find_secrets
 from podbuild.context import Contents
 from podbuild.durations import priorities
 from podbuild.durations import remember as remember_durations
-from podbuild.engine import RegistriesConf, user_registries_conf, with_own
+from podbuild.engine import RegistriesConf, proxies_with_login, user_registries_conf, with_own
 from podbuild.engine.registries import Mirror
 from podbuild.errors import ToolError, VerificationError
 from podbuild.inputs import Recipe
@@ -165,6 +165,12 @@ class Engines:
         )
         check_agents(may_be_built, services.environment)
 
+        if missing and (names := proxies_with_login(services.environment)):
+            services.ui.warn(
+                f"{' and '.join(names)} hold a login, so RUN steps get no proxy variables at all; "
+                "the engine itself uses them"
+            )
+
         def remember(built: BuiltImage) -> None:
             results.remember(built)
             image = equipment.plan.image(built.job.image)
@@ -246,7 +252,9 @@ class Engines:
 
     @cached_property
     def _staging(self) -> StagingRegistry:
-        return self._stack.enter_context(StagingRegistry(self._equipment.staging))
+        staging = self._stack.enter_context(StagingRegistry(self._equipment.staging))
+        self._equipment.services.ui.redactor.add(staging.login.password)
+        return staging
 
     @cached_property
     def _workplace(self) -> Workplace:

@@ -199,7 +199,11 @@ def opened(
             runner=replace(plain_runner(), cancel=bench.cancel),
             folders=bench.folders,
             toolchain=bench.toolchain,
-            environment={"PATH": SYSTEM_PATH, "HOME": os.environ.get("HOME", "/")},
+            environment={
+                "PATH": SYSTEM_PATH,
+                "HOME": os.environ.get("HOME", "/"),
+                **bench.environment,
+            },
             project=bench.project,
             platforms=platforms or (NATIVE,),
             registries=registries or with_own(RegistriesConf(), mirrors={}, insecure=()),

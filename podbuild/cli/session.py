@@ -15,7 +15,7 @@ from podbuild.cli.options import Common
 from podbuild.cli.signals import stopping
 from podbuild.errors import ConfigError
 from podbuild.folders import Folders, find_folders, without_closed_homes
-from podbuild.redact import Redactor, is_secret_name
+from podbuild.redact import Redactor, is_secret_name, logins_in
 from podbuild.run import Runner
 from podbuild.ui import Answers, Streams, Ui, Verbosity, choose_ui
 
@@ -45,6 +45,8 @@ def make_ui(common: Common, environment: Mapping[str, str]) -> Ui:
     for name, value in environment.items():
         if is_secret_name(name):
             redactor.add(value)
+        for login in logins_in(value):  # of proxies, mirrors, databases
+            redactor.add(login)
     ui = choose_ui(
         environment,
         Streams(sys.stdout, sys.stderr),
@@ -99,7 +101,12 @@ class Session:
             keyring=Keyring(
                 environment=self.environment, runner=runner, on_secret=self.ui.redactor.add
             ),
-            conduct=Conduct(retry=retry, cancel=self.cancel, observe=self.ui.info),
+            conduct=Conduct(
+                retry=retry,
+                cancel=self.cancel,
+                observe=self.ui.info,
+                on_secret=self.ui.redactor.add,
+            ),
             network=Network.from_environment(self.environment),
         )
         return Services(

@@ -1,7 +1,11 @@
 """The engines' side of a build: argument lists, generated configuration, environment."""
 
 from podbuild.engine.argv import BuildOrder, CommandLine
-from podbuild.engine.environment import engine_environment, storage_environment
+from podbuild.engine.environment import (
+    engine_environment,
+    proxies_with_login,
+    storage_environment,
+)
 from podbuild.engine.files import (
     EngineFiles,
     storage_conf,
@@ -22,6 +26,7 @@ __all__ = [
     "Storage",
     "container_ids",
     "engine_environment",
+    "proxies_with_login",
     "read_registries_conf",
     "storage_conf",
     "storage_environment",

@@ -44,7 +44,7 @@ class BuildOrder:
     secret's value: `env=NAME` or `src=FILE`. With a `destination` the result is delivered there
     at once, with an `iidfile` it stays in the storage and its id is written there. `cache_from`
     and `cache_to` are repositories without a tag; with `cache_to` the result must stay in the
-    storage, as it is pushed from there.
+    storage, as it is pushed from there. Without `proxies` RUN does not get those of the engine.
     """
 
     recipe: Recipe
@@ -57,6 +57,7 @@ class BuildOrder:
     no_cache: bool = False
     cache_from: str = ""
     cache_to: str = ""
+    proxies: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +144,8 @@ def _build_options(order: BuildOrder) -> Iterator[str]:
     yield f"--ignorefile={order.ignorefile}"
     if recipe.target:
         yield f"--target={recipe.target}"
+    if not order.proxies:
+        yield "--http-proxy=false"
     if order.no_cache:
         yield "--no-cache"
     if order.cache_from:

@@ -28,6 +28,16 @@ ALLOWED = frozenset(
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
+def proxies_with_login(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Give the proxy variables whose URLs hold a login, which is for engines and not for RUN.
+
+    >>> proxies_with_login({"https_proxy": "http://me:secret@proxy:3128", "NO_PROXY": "localhost"})
+    ('https_proxy',)
+    """
+    names = {*_PROXIES, *(name.upper() for name in _PROXIES)}
+    return tuple(sorted(name for name in names if "@" in environment.get(name, "")))
+
+
 def engine_environment(
     user: Mapping[str, str], toolchain: Toolchain, files: EngineFiles
 ) -> Mapping[str, str]:

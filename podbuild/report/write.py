@@ -13,7 +13,7 @@ from podbuild.errors import PodbuildError
 from podbuild.model import JSONValue
 from podbuild.redact import Redactor
 from podbuild.report import Report
-from podbuild.report.github import github_outputs
+from podbuild.report.github import github_outputs, outputs
 from podbuild.report.gitlab import dotenv
 from podbuild.report.json_files import artifacts_json, digests_txt, metadata_json, metrics_json
 from podbuild.report.junit import junit_xml
@@ -31,7 +31,11 @@ class Written:
 def write_reports(
     report: Report, folder: Path, environment: Mapping[str, str], redactor: Redactor
 ) -> Written:
-    """Write the files of a release into its output folder, and the CI's outputs and summary."""
+    """Write the files of a release into its output folder, and the CI's outputs and summary.
+
+    Secrets are cut before anything is rendered, and out of what is rendered again.
+    """
+    whole, report = report, redactor.cut_value(report)
     environs = dotenv(report)
     texts = {
         "artifacts.json": artifacts_json(report),
@@ -43,7 +47,7 @@ def write_reports(
         "logs/junit.xml": junit_xml(report, redactor.cut),
     }
     jobs = [_replacing(folder / name, _clean(name, text, redactor)) for name, text in texts.items()]
-    outcomes = [*map(_attempt, jobs), *_for_github(report, environment, redactor)]
+    outcomes = [*map(_attempt, jobs), *_for_github(whole, environment, redactor)]
     return Written(
         tuple(outcome for outcome in outcomes if isinstance(outcome, Path)),
         (*environs.problems, *(outcome for outcome in outcomes if isinstance(outcome, str))),
@@ -74,12 +78,13 @@ def _for_github(
     report: Report, environment: Mapping[str, str], redactor: Redactor
 ) -> Iterator[Path | str]:
     """Append to the files that the runner names; other steps of the job write there too."""
+    known = redactor.cut_value(report)
     target = environment.get("GITHUB_OUTPUT")
     if target:
-        found = github_outputs(report)
+        found = github_outputs(known)
         clean = redactor.cut(found.text)
         yield from found.problems
-        if clean != found.text:
+        if clean != found.text or outputs(known) != outputs(report):
             yield (
                 "a secret stood in the CI outputs and was cut; GitHub would drop them "
                 "(store a registry's user name as a variable, not as a secret)"
@@ -88,7 +93,7 @@ def _for_github(
     target = environment.get("GITHUB_STEP_SUMMARY")
     if target:
         room = LIMIT - _size(Path(target)) - 1
-        text = cut(redactor.cut(summary_markdown(report)), room)
+        text = cut(redactor.cut(summary_markdown(known)), room)
         yield _attempt(_appending(Path(target), text)) if text else f"{target}: is full"
 
 

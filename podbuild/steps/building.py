@@ -14,7 +14,7 @@ from typing import TypeVar
 from podbuild.build_secrets import BuildSecrets
 from podbuild.cancel import Cancel
 from podbuild.context import Contents, Extra, Matcher, write_ignore
-from podbuild.engine import BuildOrder
+from podbuild.engine import BuildOrder, proxies_with_login
 from podbuild.errors import BuildError
 from podbuild.inputs import Recipe
 from podbuild.model import Manifest, Tag
@@ -131,11 +131,11 @@ def build(site: Site, recipe: Recipe, bases: Mapping[str, str], *, stored: bool)
     ):
 
         def write(line: str) -> None:
-            clean = site.ui.redactor.cut(line)
-            log.write(f"{clean}\n")
-            doing(clean)
+            log.write(f"{line}\n")
+            doing(line)
 
-        output = Output(write=write)
+        clean = site.ui.redactor.stream(write)
+        output = Output(write=clean.take)
         failed = True
         try:
             attempted = replace(site.retry, on_retry=again)(
@@ -143,6 +143,7 @@ def build(site: Site, recipe: Recipe, bases: Mapping[str, str], *, stored: bool)
             )
             failed = False
         finally:
+            clean.end()
             took = "" if failed else f": done in {duration(time.monotonic() - began)}"
             if not site.cancel.requested:  # what was stopped did nothing wrong
                 site.ui.block(f"build {job}{took}", output.lines, failed=failed)
@@ -223,6 +224,7 @@ def _try_once(
             no_cache=site.no_cache,
             cache_from=cache.reference if cache and cache.reads else "",
             cache_to=cache.reference if cache and cache.writes else "",
+            proxies=not proxies_with_login(workplace.setup.environment),
         )
         named = workplace.short_names.of(folder) if recipe.ssh else folder
         runner = workplace.runner(job.platform.slug, recipe.compression).extended(

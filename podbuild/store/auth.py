@@ -22,6 +22,7 @@ from podbuild.store.problem import Recovery, RegistryError, Response, read_probl
 from podbuild.store.secret import Credential, CredentialKind
 
 _DEFAULT_LIFE = 60.0  # seconds (token spec)
+_LONGEST_LIFE = 3600.0  # seconds; a longer one is asked for again, which costs nothing
 _TOKEN_CAP = 256 * 1024  # bytes
 _CLIENT = "podbuild"
 _PUSHING = frozenset({"push", "delete"})
@@ -47,7 +48,9 @@ class Authorizer:
         credential: Credential | None,
         *,
         clock: Callable[[], float] = time.monotonic,
+        on_secret: Callable[[str], None] = lambda _secret: None,
     ) -> None:
+        self._on_secret = on_secret
         self._http = http
         self._origin = origin  # https://ghcr.io
         self._credential = credential
@@ -172,7 +175,8 @@ class Authorizer:
                     f"{_host(realm)}: the token server's answer holds no token",
                     hint="check that the registry's name is right",
                 )
-        life = float(given) if isinstance(given, int | float) and given > 0 else _DEFAULT_LIFE
+        self._on_secret(text)
+        life = _life(given)
         # A little early, so that a request that is under way does not see its token end.
         return _Token(text=text, scopes=scopes, until=began + life - min(10.0, life / 5))
 
@@ -214,6 +218,15 @@ class Authorizer:
             hint=f"podman login {host}, or set PODBUILD_NAME_USERNAME and PODBUILD_NAME_TOKEN "
             "for [registries.NAME]",
         )
+
+
+def _life(given: object) -> float:
+    """Give how long a token may be used (seconds), whatever a server says of it."""
+    if (
+        not isinstance(given, int | float) or isinstance(given, bool) or not given > 0
+    ):  # NaN is not either
+        return _DEFAULT_LIFE
+    return float(min(given, _LONGEST_LIFE))
 
 
 def _choose(challenges: tuple[Challenge, ...]) -> Challenge | None:

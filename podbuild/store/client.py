@@ -57,7 +57,9 @@ class RegistryClient:
         self.listed: set[str] = set()  # repositories that have answered with their tags
         self._retry = conduct.retrying(self._count)
         self._http = Http(network, connections=connections)
-        self._auth = Authorizer(self._http, endpoint.origin, credential)
+        self._auth = Authorizer(
+            self._http, endpoint.origin, credential, on_secret=conduct.on_secret
+        )
         self._breaker = Breaker(endpoint.host)
         self._lock = threading.Lock()
         self._counts = Counts()

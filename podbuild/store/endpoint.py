@@ -55,11 +55,15 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class Conduct:
-    """How a client behaves: how it tries again, hears of a stop, and tells of retries."""
+    """How a client behaves: how it tries again, hears of a stop, tells of retries and secrets.
+
+    `on_secret` hears every token that a server gives, so that no log shows it.
+    """
 
     retry: Retry = field(default_factory=Retry)
     cancel: Cancel = field(default_factory=Cancel)
     observe: Callable[[str], None] = lambda _line: None
+    on_secret: Callable[[str], None] = field(default=lambda _secret: None, repr=False)
 
     @property
     def sleep(self) -> Callable[[float], None]:

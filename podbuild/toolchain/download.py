@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import requests
 
@@ -33,6 +33,22 @@ class Download:
     sha256: str  # hex
 
 
+def without_login(url: str) -> str:
+    """Give a URL for people and records: without user info and query, which may be secrets.
+
+    >>> without_login("https://me:p@ss@mirror.example:8443/a.tar.gz?token=x")
+    'https://mirror.example:8443/a.tar.gz'
+    """
+    if urlsplit(url).scheme not in ("http", "https"):
+        return url
+    scheme, _, rest = url.partition("://")
+    place, slash, path = rest.partition("/")
+    if "@" in path.partition("?")[0] and ":" in place and "@" not in place:
+        place, slash, path = rest.rpartition("@")[2].partition("/")  # a password with a slash
+    parts = urlsplit(f"{scheme}://{place.rpartition('@')[2]}{slash}{path}")
+    return urlunsplit(parts._replace(query="", fragment=""))
+
+
 def fetch(
     download: Download, target: Path, *, retry: Retry, check: Callable[[], None] = lambda: None
 ) -> Path:
@@ -53,7 +69,8 @@ def fetch(
     if found != download.sha256:
         part.unlink()
         raise ToolError(
-            f"{download.url}: wrong checksum, sha256 is {found}, expected {download.sha256}",
+            f"{without_login(download.url)}: wrong checksum, sha256 is {found}, "
+            f"expected {download.sha256}",
             hint="nothing was installed; try again, and report it if it stays so",
         )
     part.replace(target)
@@ -71,6 +88,7 @@ def _copy(url: str, part: Path) -> None:
 
 def _stream(url: str, part: Path, check: Callable[[], None]) -> None:
     """Append what is missing of the file."""
+    shown = without_login(url)
     begin = part.stat().st_size if part.exists() else 0
     with requests.Session() as session:
         session.auth = _no_credentials  # never those of a .netrc
@@ -81,13 +99,13 @@ def _stream(url: str, part: Path, check: Callable[[], None]) -> None:
             )
         except requests.RequestException as error:
             raise UnreachableError(
-                f"{urlsplit(url).netloc} does not answer: {_cause(error)}"
+                f"{urlsplit(shown).netloc} does not answer: {_cause(error)}"
             ) from None
         with answer:
             if answer.status_code == _RANGE_REFUSED:
                 part.unlink()
-                raise Transient(ToolError(f"{url}: can't be continued"))
-            _expect(answer, url)
+                raise Transient(ToolError(f"{shown}: can't be continued"))
+            _expect(answer, shown)
             mode = "ab" if answer.status_code == _RESUME_OK else "wb"
             try:
                 with part.open(mode) as file:
@@ -95,7 +113,7 @@ def _stream(url: str, part: Path, check: Callable[[], None]) -> None:
                         check()
                         file.write(block)
             except requests.RequestException as error:
-                raise Transient(UnreachableError(f"{url}: broke off: {_cause(error)}")) from None
+                raise Transient(UnreachableError(f"{shown}: broke off: {_cause(error)}")) from None
 
 
 def _expect(answer: requests.Response, url: str) -> None:

@@ -16,7 +16,7 @@ from podbuild.emulation import native_architecture
 from podbuild.errors import ToolError
 from podbuild.retry import Retry
 from podbuild.toolchain.archive import unpack_tar
-from podbuild.toolchain.download import Download, fetch
+from podbuild.toolchain.download import Download, fetch, without_login
 from podbuild.toolchain.workshop import HELPERS, PROGRAMS, Fetched, Workshop, take
 
 _BASE = "https://github.com/mgoltzsche/podman-static/releases/download"
@@ -51,7 +51,7 @@ def fetch_release(workshop: Workshop, release: Release, mirror: str) -> Fetched:
             hint="use --source debian",
         )
     url = archive_url(release, architecture, mirror)
-    workshop.note(f"podman-static {release.version}: fetching {url}")
+    workshop.note(f"podman-static {release.version}: fetching {without_login(url)}")
     target = workshop.downloads / f"podman-static-{release.version}-{architecture}.tar.gz"
     retry = Retry(
         attempts=_ATTEMPTS,
@@ -60,7 +60,7 @@ def fetch_release(workshop: Workshop, release: Release, mirror: str) -> Fetched:
     )
     check = workshop.runner.cancel.check
     fetch(Download(url=url, sha256=sha256), target, retry=retry, check=check)
-    return Fetched(origin=url, digests={target.name: sha256}, archives=(target,))
+    return Fetched(origin=without_login(url), digests={target.name: sha256}, archives=(target,))
 
 
 def archive_url(release: Release, architecture: str, mirror: str) -> str:
