@@ -14,12 +14,12 @@ from dockerd import Docker, NoDockerError, cgroup, dockerd
 from spent import Spent, timed
 from workload import ARCHITECTURES, IMAGES, Project
 
+from podbuild.build.engine.namespace import open_namespace
+from podbuild.build.toolchain.find import find
 from podbuild.errors import PodbuildError
-from podbuild.folders import find_folders
-from podbuild.model import Platform
-from podbuild.namespace import open_namespace
-from podbuild.run import Runner
-from podbuild.toolchain import find
+from podbuild.oci.names import Platform
+from podbuild.system.folders import find_folders
+from podbuild.system.process import Runner
 
 PLATFORMS = tuple(f"linux/{architecture}" for architecture in ARCHITECTURES)
 BAKE = ("buildx", "bake", "--push")

@@ -15,11 +15,12 @@ from buildkit import BuildKit, running_docker
 from spent import Contestant, Spent, remove, timed
 from workload import ARCHITECTURES, Project
 
-from podbuild.folders import find_folders
-from podbuild.model import Platform
-from podbuild.namespace import Namespace, open_namespace
-from podbuild.run import Runner
-from podbuild.toolchain import Toolchain, find
+from podbuild.build.engine.namespace import Namespace, open_namespace
+from podbuild.build.toolchain.find import find
+from podbuild.build.toolchain.model import Toolchain
+from podbuild.oci.names import Platform
+from podbuild.system.folders import find_folders
+from podbuild.system.process import Runner
 
 SHELL = Path(__file__).with_name("sequential.sh")
 PROGRAM = Path(sys.executable).with_name("podbuild")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from processes import children, cpu_seconds, family, forget_peaks, peak_memory
 
-from podbuild.namespace import Namespace
+from podbuild.build.engine.namespace import Namespace
 
 READY_WITHIN = 30.0  # seconds
 STOPS_WITHIN = 15.0

@@ -25,9 +25,9 @@ from small import small_measures
 from spent import Contestant, Spent, remove, stop_on_signals
 from workload import Project, make_project, root_archives
 
-from podbuild.folders import find_folders
-from podbuild.run import Runner
-from podbuild.toolchain import find
+from podbuild.build.toolchain.find import find
+from podbuild.system.folders import find_folders
+from podbuild.system.process import Runner
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 MEMORY = Path("/dev/shm")  # noqa: S108  # tmpfs on every Linux

@@ -14,10 +14,9 @@ from servers import registries
 from spent import timed
 from workload import git, make_project, root_archives
 
-from podbuild.folders import find_folders
-from podbuild.run import Runner
-from podbuild.toolchain import find
-from podbuild.toolchain.start import start_cost
+from podbuild.build.toolchain.find import find, start_cost
+from podbuild.system.folders import find_folders
+from podbuild.system.process import Runner
 
 TURNS = 11
 PLATFORMS = '["linux/amd64", "linux/arm64", "linux/arm/v7", "linux/riscv64"]'

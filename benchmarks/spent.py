@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from podbuild.folders import find_folders
-from podbuild.namespace import open_namespace
-from podbuild.run import Runner
+from podbuild.build.engine.namespace import open_namespace
+from podbuild.system.folders import find_folders
+from podbuild.system.process import Runner
 
 GRACE = 20.0  # seconds that a stopped command has to clean up
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -15,12 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from podbuild.emulation import native_architecture
-from podbuild.folders import find_folders
-from podbuild.model import Platform
-from podbuild.namespace import open_namespace
-from podbuild.run import Runner
-from podbuild.toolchain import Toolchain, find
+from podbuild.build.engine.namespace import open_namespace
+from podbuild.build.toolchain.emulation import native_architecture
+from podbuild.build.toolchain.find import find
+from podbuild.build.toolchain.model import Toolchain
+from podbuild.oci.names import Platform
+from podbuild.system.folders import find_folders
+from podbuild.system.process import Runner
 
 POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}'
 STORAGE = '[storage]\ndriver = "vfs"\ngraphroot = "{0}/graph"\nrunroot = "{0}/run"\n'

@@ -9,12 +9,12 @@ import os
 import sys
 from pathlib import Path
 
+from podbuild.build.engine.namespace import open_namespace
+from podbuild.build.toolchain.find import find
 from podbuild.errors import ToolError
-from podbuild.folders import find_folders
-from podbuild.model import Platform
-from podbuild.namespace import open_namespace
-from podbuild.run import Runner
-from podbuild.toolchain import find
+from podbuild.oci.names import Platform
+from podbuild.system.folders import find_folders
+from podbuild.system.process import Runner
 
 
 def main() -> None:

@@ -12,16 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from podbuild import labels
-from podbuild.model import Digest, Manifest, Tag
-from podbuild.retry import Retry
-from podbuild.steps import Destination
-from podbuild.steps.guards import BranchGuard
-from podbuild.steps.orders import Order, Outcome
-from podbuild.steps.tag import TagMover
-from podbuild.store.memory import MemoryStore
-from podbuild.tags import Ancestry, branch_tags
-from podbuild.template import Placeholders, Template
+from podbuild.config.template import Placeholders, Template
+from podbuild.oci.manifest import Manifest
+from podbuild.oci.memory import MemoryStore
+from podbuild.oci.names import Digest, Tag
+from podbuild.plan import labels
+from podbuild.plan.destination import Destination
+from podbuild.plan.guards import Ancestry
+from podbuild.plan.tags import branch_tags
+from podbuild.publish.guards import BranchGuard
+from podbuild.publish.move import Order, Outcome
+from podbuild.publish.tag import TagMover
+from podbuild.system.retry import Retry
 from tests.images import make_image, make_index
 from tests.races import REGISTRIES, Notebook, Patient, taking_turns
 from tests.scripted import Asked, ScriptedStore

@@ -13,31 +13,35 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from podbuild.build_secrets import find_secrets
-from podbuild.cancel import Cancel
-from podbuild.config import parse_config
-from podbuild.context import Contents
-from podbuild.emulation import native_architecture
-from podbuild.engine import RegistriesConf, with_own
-from podbuild.folders import Folders
-from podbuild.inputs import Recipe, Surroundings, make_recipe
-from podbuild.model import JSONValue, Manifest, Platform
-from podbuild.namespace import open_namespace
-from podbuild.plan import Job, Plan, Request, Source, make_plan
-from podbuild.retry import Retry
-from podbuild.steps.assemble import Members, assemble
-from podbuild.steps.build import Built, Work, build_all
-from podbuild.steps.building import Site
-from podbuild.steps.image import read_config
-from podbuild.steps.workplace import Setup, Workplace, open_workplace
-from podbuild.store.pool import Pool
-from podbuild.store.staged import StagedRepository, Staging, repository_name
-from podbuild.store.staging import StagingRegistry
-from podbuild.toolchain import Choice, EngineKind, Toolchain, find
-from podbuild.ui import Streams, Ui
-from podbuild.ui.look import Paint, PlainLook
-from podbuild.ui.screen import StreamScreen
-from podbuild.versions import Version
+from podbuild.build.assemble import Members, assemble
+from podbuild.build.engine.namespace import open_namespace
+from podbuild.build.engine.registries_conf import RegistriesConf, with_own
+from podbuild.build.engine.session import Setup, Workplace, open_workplace
+from podbuild.build.image import read_config
+from podbuild.build.inputs.contents import Contents
+from podbuild.build.inputs.recipe import Recipe, Surroundings, make_recipe
+from podbuild.build.inputs.secrets import find_secrets
+from podbuild.build.job import Site
+from podbuild.build.jobs import Built, Work, build_all
+from podbuild.build.staging.area import StagedRepository, Staging, repository_name
+from podbuild.build.staging.pool import Pool
+from podbuild.build.staging.server import StagingRegistry
+from podbuild.build.toolchain.emulation import native_architecture
+from podbuild.build.toolchain.find import Choice, find
+from podbuild.build.toolchain.model import EngineKind, Toolchain
+from podbuild.config.load import parse_config
+from podbuild.oci.manifest import Manifest
+from podbuild.oci.names import Platform
+from podbuild.plan.make import make_plan
+from podbuild.plan.model import Job, Plan, Request, Source
+from podbuild.semver import Version
+from podbuild.system.cancel import Cancel
+from podbuild.system.console import Ui
+from podbuild.system.console.look import Paint, PlainLook
+from podbuild.system.console.screen import Streams, StreamScreen
+from podbuild.system.folders import Folders
+from podbuild.system.records import JSONValue
+from podbuild.system.retry import Retry
 from tests.toolchains import SYSTEM_PATH, own_folders, plain_runner
 
 NATIVE = Platform("linux", native_architecture())

@@ -8,22 +8,23 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from podbuild.cancel import Cancel
 from podbuild.config.choices import RegistryKind
 from podbuild.config.model import Registry
-from podbuild.model import Digest, Manifest, Platform, Repository, Tag
-from podbuild.retry import Retry
-from podbuild.run import Runner
-from podbuild.steps.chart import Place
-from podbuild.store import Store
-from podbuild.store.blobs import BytesBlob
-from podbuild.store.credentials import Keyring
-from podbuild.store.endpoint import Conduct
-from podbuild.store.layout import LayoutStore
-from podbuild.store.opening import endpoint_of
-from podbuild.store.registries import Registries
-from podbuild.store.removers import Removers
-from podbuild.template import Template
+from podbuild.config.template import Template
+from podbuild.oci.auth.credentials import Keyring
+from podbuild.oci.blobs import BytesBlob
+from podbuild.oci.layout import LayoutStore
+from podbuild.oci.manifest import Manifest
+from podbuild.oci.names import Digest, Platform, Repository, Tag
+from podbuild.oci.registries import Registries
+from podbuild.oci.store import Store
+from podbuild.oci.transport.endpoint import Conduct
+from podbuild.publish.retention.chart import Place
+from podbuild.publish.retention.removers import Removers
+from podbuild.system.cancel import Cancel
+from podbuild.system.process import Runner
+from podbuild.system.retry import Retry
+from podbuild.workspace import endpoint_of
 from tests.fakes.github import GitHub, fake_github
 from tests.fakes.hub import Hub, fake_hub
 from tests.fakes.registry import Profile, State, registry_half

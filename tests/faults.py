@@ -21,7 +21,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Protocol
 
-from podbuild.model import MANIFEST_TYPES
+from podbuild.oci.manifest import MANIFEST_TYPES
 
 _HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "proxy-connection"})
 _PIECE = 64 * 1024

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from podbuild.model import Digest, Tag
-from podbuild.retention import Graph, Node
+from podbuild.oci.names import Digest, Tag
+from podbuild.publish.retention.graph import Graph, Node
 
 NOW = datetime(2026, 9, 1, 12, tzinfo=UTC)
 SUFFIXES = ("", ".sig", ".att", ".sbom")

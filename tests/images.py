@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
-from podbuild.model import Descriptor, Digest, Manifest, MediaType, Platform
-from podbuild.store import Store
-from podbuild.store.blobs import BytesBlob
+from podbuild.oci.blobs import BytesBlob
+from podbuild.oci.manifest import Descriptor, Manifest, MediaType
+from podbuild.oci.names import Digest, Platform
+from podbuild.oci.store import Store
 
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 

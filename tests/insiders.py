@@ -8,15 +8,15 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from podbuild.emulation import native_architecture
+from podbuild.build.engine.namespace import open_namespace
+from podbuild.build.engine.storage import prove_storage_driver
+from podbuild.build.toolchain.emulation import native_architecture
+from podbuild.build.toolchain.install import Request, Source, install
+from podbuild.build.toolchain.podman_static import Release
+from podbuild.build.toolchain.workshop import Workshop
 from podbuild.errors import ToolError
-from podbuild.folders import Folders
-from podbuild.model import Platform
-from podbuild.namespace import open_namespace
-from podbuild.storage_driver import prove_storage_driver
-from podbuild.toolchain.install import Request, Source, install
-from podbuild.toolchain.podman_static import Release
-from podbuild.toolchain.workshop import Workshop
+from podbuild.oci.names import Platform
+from podbuild.system.folders import Folders
 from tests.toolchains import bare_runner, plain_runner
 
 ENVIRONMENT: Mapping[str, str] = {"PYTHONPATH": str(Path(__file__).parents[1])}

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from podbuild.errors import CleanupError
-from podbuild.model import Digest, Tag
-from podbuild.store import Abilities, Entry, Inventory, Removal, RemovalKind
-from podbuild.store.memory import MemoryStore
+from podbuild.oci.delete import Abilities, Entry, Inventory, Removal, RemovalKind
+from podbuild.oci.memory import MemoryStore
+from podbuild.oci.names import Digest, Tag
 
 GONE = Removal(RemovalKind.GONE)
 REMOVED = Removal(RemovalKind.REMOVED)

@@ -15,26 +15,28 @@ from datetime import timedelta
 from pathlib import Path
 from unittest import mock
 
-from podbuild.cancel import Cancel
 from podbuild.config.model import Retention
+from podbuild.config.template import Placeholders, Template
 from podbuild.errors import CleanupError, PodbuildError, PublishError
-from podbuild.journal import Binding, Journal
-from podbuild.model import Digest, Manifest, Tag
-from podbuild.retention import prune_policy
-from podbuild.retry import Retry
-from podbuild.steps import Destination
-from podbuild.steps.chart import Place
-from podbuild.steps.cleanup import prune_repository
-from podbuild.steps.guards import Readers, ReleaseGuard
-from podbuild.steps.orders import Order
-from podbuild.steps.publish import Publisher
-from podbuild.steps.tag import TagMover
-from podbuild.steps.verify import Expectation, check, verify_or_raise
-from podbuild.store import Abilities, Inventory, Removal
-from podbuild.store.memory import MemoryStore
-from podbuild.tags import Reader, Result, TagKind, release_tags
-from podbuild.template import Placeholders, Template
-from podbuild.versions import Version
+from podbuild.oci.delete import Abilities, Inventory, Removal
+from podbuild.oci.manifest import Manifest
+from podbuild.oci.memory import MemoryStore
+from podbuild.oci.names import Digest, Tag
+from podbuild.plan.destination import Destination
+from podbuild.plan.guards import Result
+from podbuild.plan.journal import Binding, Journal
+from podbuild.plan.tags import Reader, TagKind, release_tags
+from podbuild.publish.guards import Readers, ReleaseGuard
+from podbuild.publish.move import Order
+from podbuild.publish.retention.chart import Place
+from podbuild.publish.retention.cleanup import prune_repository
+from podbuild.publish.retention.policy import prune_policy
+from podbuild.publish.tag import TagMover
+from podbuild.publish.upload import Publisher
+from podbuild.publish.verify import Expectation, check, verify_or_raise
+from podbuild.semver import Version
+from podbuild.system.cancel import Cancel
+from podbuild.system.retry import Retry
 from tests.graphs import NOW
 from tests.images import make_image, make_index
 from tests.memory_remover import MemoryRemover
@@ -313,9 +315,11 @@ def taking_turns(turns: Turns) -> Iterator[None]:
     pool = type("Pool", (TurnPool,), {"turns": turns})
     with ExitStack() as patches:
         for name, module in tuple(sys.modules.items()):
-            if name.startswith("podbuild.steps.") and hasattr(module, "ThreadPoolExecutor"):
+            if name.startswith(
+                ("podbuild.plan.", "podbuild.build.", "podbuild.publish.")
+            ) and hasattr(module, "ThreadPoolExecutor"):
                 patches.enter_context(mock.patch.object(module, "ThreadPoolExecutor", pool))
-        patches.enter_context(mock.patch("podbuild.steps.publish.as_completed", in_turns))
+        patches.enter_context(mock.patch("podbuild.publish.upload.as_completed", in_turns))
         yield
 
 

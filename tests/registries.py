@@ -25,15 +25,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from podbuild.cancel import Cancel
-from podbuild.model import Repository
-from podbuild.retry import Retry
-from podbuild.store.client import RegistryClient
-from podbuild.store.endpoint import Conduct, Endpoint
-from podbuild.store.network import Network, Timeouts
-from podbuild.store.registry import RegistryStore
-from podbuild.store.secret import Credential
-from podbuild.store.upload import UploadPolicy
+from podbuild.oci.auth.secret import Credential
+from podbuild.oci.client import RegistryClient
+from podbuild.oci.names import Repository
+from podbuild.oci.registry import RegistryStore
+from podbuild.oci.transport.endpoint import Conduct, Endpoint
+from podbuild.oci.transport.proxy import Network, Timeouts
+from podbuild.oci.upload import UploadPolicy
+from podbuild.system.cancel import Cancel
+from podbuild.system.retry import Retry
 
 PROGRAM = "docker-registry"
 _READY_WITHIN = 30.0  # seconds

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from podbuild.errors import VerificationError
-from podbuild.model import Descriptor, Digest, Manifest, Tag
-from podbuild.store import BlobSource, PushRight
-from podbuild.store.memory import MemoryStore
-from podbuild.store.problem import Problem
-from podbuild.store.registry import BlobsMissingError
+from podbuild.oci.manifest import Descriptor, Manifest
+from podbuild.oci.memory import MemoryStore
+from podbuild.oci.names import Digest, Tag
+from podbuild.oci.registry import BlobsMissingError
+from podbuild.oci.store import BlobSource, PushRight
+from podbuild.oci.transport.problem import Problem
 
 
 @dataclass(frozen=True)

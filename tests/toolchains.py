@@ -7,9 +7,10 @@ import os
 import subprocess
 from pathlib import Path
 
-from podbuild.folders import Folders, find_folders
-from podbuild.run import Runner
-from podbuild.toolchain import Choice, Toolchain, find
+from podbuild.build.toolchain.find import Choice, find
+from podbuild.build.toolchain.model import Toolchain
+from podbuild.system.folders import Folders, find_folders
+from podbuild.system.process import Runner
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

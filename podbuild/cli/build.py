@@ -56,13 +56,13 @@ def command(
     What is built lies in dist/staging, an OCI layout, and can be pushed, assembled, or handed to
     another machine together with dist/state.json. No git tag and no registry is needed.
     """
-    from podbuild.cli.asking import make_request, read_duration  # noqa: PLC0415  # lazily
+    from podbuild.cli.options import make_request, read_duration  # noqa: PLC0415  # lazily
 
     with open_session(common, timeout=read_duration(timeout)) as session:
-        from podbuild.equipment import Making  # noqa: PLC0415
-        from podbuild.report.json_files import summary_json  # noqa: PLC0415
+        from podbuild.commands.build import Options, build  # noqa: PLC0415
+        from podbuild.commands.images import Making  # noqa: PLC0415
+        from podbuild.report.json import summary_json  # noqa: PLC0415
         from podbuild.report.text import report_text  # noqa: PLC0415
-        from podbuild.stages import Options, build  # noqa: PLC0415
 
         request = make_request(
             images=images,

@@ -12,9 +12,9 @@ from podbuild.cli.session import open_session
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from podbuild.check import Finding
-    from podbuild.model import JSONValue
-    from podbuild.ui import Ui
+    from podbuild.build.inputs.lint import Finding
+    from podbuild.system.console import Ui
+    from podbuild.system.records import JSONValue
 
 
 @click.command(
@@ -28,9 +28,12 @@ def command(common: Common) -> int:
     have. An error is exit code 2; warnings and notes are not.
     """
     with open_session(common) as session:
-        from podbuild.check import Level, check_modes, check_project  # noqa: PLC0415
+        from podbuild.build.inputs.lint import Level  # noqa: PLC0415
+        from podbuild.commands.check import check_modes, check_project  # noqa: PLC0415
         from podbuild.errors import ConfigError  # noqa: PLC0415
-        from podbuild.git.facts import tracked_modes  # noqa: PLC0415  # --help is asked often
+        from podbuild.plan.git.worktree import (  # noqa: PLC0415  # --help is asked often
+            tracked_modes,
+        )
 
         config = session.config()
         modes = check_modes(tracked_modes(session.runner, config.root))
@@ -43,7 +46,7 @@ def command(common: Common) -> int:
 
 
 def _say(ui: Ui, finding: Finding) -> None:
-    from podbuild.check import Level  # noqa: PLC0415
+    from podbuild.build.inputs.lint import Level  # noqa: PLC0415
     from podbuild.errors import ConfigError  # noqa: PLC0415
 
     hint = f" (hint: {finding.hint})" if finding.hint else ""
@@ -57,7 +60,7 @@ def _say(ui: Ui, finding: Finding) -> None:
 
 
 def _summary(findings: Sequence[Finding]) -> str:
-    from podbuild.check import Level  # noqa: PLC0415
+    from podbuild.build.inputs.lint import Level  # noqa: PLC0415
 
     counts = [
         f"{count} {level}{'s' if count > 1 else ''}"

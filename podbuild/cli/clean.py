@@ -13,9 +13,9 @@ from podbuild.cli.session import Session, open_session
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from podbuild.caches import Item, NamespaceFiles
-    from podbuild.folders import Folders
-    from podbuild.model import JSONValue
+    from podbuild.commands.clean import Item, NamespaceFiles
+    from podbuild.system.folders import Folders
+    from podbuild.system.records import JSONValue
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _TIDY = 600.0  # seconds for one removal
@@ -42,8 +42,12 @@ def command(common: Common, keep: str, dry_run: bool) -> None:
     folder is touched.
     """
     with open_session(common) as session:
-        from podbuild.caches import remove, surplus, survey  # noqa: PLC0415  # --help comes often
-        from podbuild.cli.tools import own_folders  # noqa: PLC0415
+        from podbuild.cli.session import own_folders  # noqa: PLC0415
+        from podbuild.commands.clean import (  # noqa: PLC0415  # --help comes often
+            remove,
+            surplus,
+            survey,
+        )
 
         limit = read_size(keep)
         folders = own_folders(session)
@@ -79,9 +83,9 @@ def read_size(text: str) -> int:
 
 def _remove_leftovers(session: Session, folders: Folders) -> None:
     """Remove what killed builds left in storages that stay; only an engine can do that."""
-    from podbuild.cli.tools import find_toolchain  # noqa: PLC0415  # --help comes often
+    from podbuild.build.engine.leftovers import has_leftovers, remove_leftovers  # noqa: PLC0415
+    from podbuild.cli.session import find_toolchain  # noqa: PLC0415  # --help comes often
     from podbuild.errors import ToolError  # noqa: PLC0415
-    from podbuild.steps.leftovers import has_leftovers, remove_leftovers  # noqa: PLC0415
 
     if not has_leftovers(folders):
         return
@@ -97,8 +101,8 @@ def _namespace_files(session: Session, folders: Folders) -> Iterator[NamespaceFi
     """Give the way to files of other ids, while the block runs."""
     from pathlib import Path  # noqa: PLC0415
 
-    from podbuild.caches import NamespaceFiles  # noqa: PLC0415
-    from podbuild.namespace import open_namespace  # noqa: PLC0415
+    from podbuild.build.engine.namespace import open_namespace  # noqa: PLC0415
+    from podbuild.commands.clean import NamespaceFiles  # noqa: PLC0415
 
     with open_namespace(session.runner, folders, {}) as namespace:
         inside = namespace.inside(session.runner)
@@ -115,8 +119,10 @@ def _namespace_files(session: Session, folders: Folders) -> Iterator[NamespaceFi
 
 
 def _text(items: Sequence[Item], gone: Sequence[Item], *, dry_run: bool) -> str:
-    from podbuild.ui.amounts import size  # noqa: PLC0415
-    from podbuild.ui.table import table  # noqa: PLC0415
+    from podbuild.system.console.text import (  # noqa: PLC0415
+        size,
+        table,
+    )
 
     what = "would go" if dry_run else "removed"
     kinds = dict.fromkeys(each.kind for each in items)

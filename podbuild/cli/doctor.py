@@ -12,10 +12,10 @@ from podbuild.cli.session import Session, open_session
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from podbuild.doctor import Patient
-    from podbuild.model import Platform
-    from podbuild.services import Services
-    from podbuild.store import Store
+    from podbuild.commands.doctor import Patient
+    from podbuild.oci.names import Platform
+    from podbuild.oci.store import Store
+    from podbuild.workspace import Services
 
 
 @click.command(epilog="\b\nExamples:\n  podbuild doctor\n  podbuild doctor --json | jq .checks")
@@ -28,7 +28,7 @@ def command(common: Common) -> int:
     of the first failure.
     """
     with open_session(common) as session:
-        from podbuild.doctor import (  # noqa: PLC0415  # --help is asked often
+        from podbuild.commands.doctor import (  # noqa: PLC0415  # --help is asked often
             examine,
             exit_code,
             findings_json,
@@ -46,9 +46,11 @@ def command(common: Common) -> int:
 
 def _patient(session: Session) -> Patient:
     """Say what to examine; without a configuration, what most projects need."""
-    from podbuild.cli.tools import find_toolchain, own_folders  # noqa: PLC0415
-    from podbuild.doctor import Patient  # noqa: PLC0415
-    from podbuild.doctor.trial import Trial  # noqa: PLC0415
+    from podbuild.cli.session import find_toolchain, own_folders  # noqa: PLC0415
+    from podbuild.commands.doctor import (  # noqa: PLC0415
+        Patient,
+        Trial,
+    )
     from podbuild.errors import ConfigError  # noqa: PLC0415
 
     services = None
@@ -69,7 +71,7 @@ def _patient(session: Session) -> Patient:
 
 
 def _platforms(services: Services | None) -> tuple[Platform, ...]:
-    from podbuild.model import Platform  # noqa: PLC0415
+    from podbuild.oci.names import Platform  # noqa: PLC0415
 
     if services is None:
         return (Platform("linux", "amd64"), Platform("linux", "arm64"))
@@ -80,7 +82,7 @@ def _stores(services: Services) -> Mapping[str, Callable[[], Store]]:
     """Give what opens the store of each published image on each of its registries."""
     from functools import partial  # noqa: PLC0415
 
-    from podbuild.template import Placeholders  # noqa: PLC0415
+    from podbuild.config.template import Placeholders  # noqa: PLC0415
 
     config = services.config
     found = {}

@@ -12,7 +12,7 @@ from podbuild.cli.session import Session, open_session
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from podbuild.model import JSONValue
+    from podbuild.system.records import JSONValue
 
 
 @click.command(
@@ -26,8 +26,8 @@ def command(common: Common) -> None:
     output folder is added to .gitignore.
     """
     with open_session(common) as session:
+        from podbuild.commands.init import initial_files, look, write_files  # noqa: PLC0415
         from podbuild.errors import ConfigError  # noqa: PLC0415  # --help is asked often
-        from podbuild.initial import initial_files, look, write_files  # noqa: PLC0415
 
         if session.file is not None:
             raise ConfigError(
@@ -48,7 +48,7 @@ def command(common: Common) -> None:
 def _remote(session: Session) -> str:
     """Give the URL of git's origin; empty where there is none, or no git."""
     from podbuild.errors import PodbuildError  # noqa: PLC0415
-    from podbuild.git.command import git_runner  # noqa: PLC0415
+    from podbuild.plan.git.command import git_runner  # noqa: PLC0415
 
     git = git_runner(session.runner, session.directory)
     try:

@@ -23,11 +23,11 @@ def command(common: Common, images: tuple[str, ...], handed_over: tuple[Path, ..
     Takes what `podbuild build` left here, and what other machines built, with --from.
     """
     with open_session(common) as session:
-        from podbuild.cli.asking import make_request  # noqa: PLC0415  # --help is asked often
-        from podbuild.equipment import Making  # noqa: PLC0415
-        from podbuild.report.json_files import summary_json  # noqa: PLC0415
+        from podbuild.cli.options import make_request  # noqa: PLC0415  # --help is asked often
+        from podbuild.commands.build import Options, assemble  # noqa: PLC0415
+        from podbuild.commands.images import Making  # noqa: PLC0415
+        from podbuild.report.json import summary_json  # noqa: PLC0415
         from podbuild.report.text import report_text  # noqa: PLC0415
-        from podbuild.stages import Options, assemble  # noqa: PLC0415
 
         making = Making(handed_over=tuple(session.directory / each for each in handed_over))
         options = Options(request=make_request(images=images), making=making)

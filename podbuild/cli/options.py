@@ -1,14 +1,22 @@
-"""The options of the command line, each declared once, with its environment variable."""
+"""The options of the command line, each declared once, with its environment variable.
+
+From the options of `release`, `snapshot`, `plan` and `build` to what is asked for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from podbuild.config.image import Secret
+from podbuild.errors import ConfigError
+from podbuild.oci.names import Platform
+from podbuild.plan.model import Request
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -100,12 +108,17 @@ _COMMON: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("--no-progress",), {"is_flag": True, "help": "Show no live progress on a terminal."}),
 )
 
+
 only_image = option(
     "--image", "images", multiple=True, metavar="NAME", help="Only this image; repeatable."
 )
+
+
 only_registry = option(
     "--registry", "registries", multiple=True, metavar="NAME", help="Only there; repeatable."
 )
+
+
 only_platform = option(
     "--platform",
     "platforms",
@@ -113,14 +126,24 @@ only_platform = option(
     metavar="OS/ARCH",
     help="Only this platform; repeatable. Fewer than configured moves no tag.",
 )
+
+
 jobs = option(
     "--jobs", type=click.IntRange(1), metavar="N", help="Builds at a time; default: one per CPU."
 )
+
+
 no_cache = option("--no-cache", is_flag=True, help="Use no layer cache of the engine.")
+
+
 no_reuse = option("--no-reuse", is_flag=True, help="Build also what has not changed.")
+
+
 build_args = option(
     "--build-arg", "build_args", multiple=True, metavar="NAME=VALUE", help="Set an ARG; repeatable."
 )
+
+
 secrets = option(
     "--secret",
     "secrets",
@@ -128,9 +151,17 @@ secrets = option(
     metavar="id=ID,env=NAME|src=FILE",
     help="Give a build secret; repeatable.",
 )
+
+
 target = option("--target", metavar="STAGE", help="Build this stage instead of the configured one.")
+
+
 timeout = option("--timeout", metavar="DURATION", help="Stop after this long, such as 45m.")
+
+
 yes = option("--yes", is_flag=True, help="Do it without asking.")
+
+
 hand_over = option(
     "--from",
     "handed_over",
@@ -139,19 +170,35 @@ hand_over = option(
     metavar="DIR",
     help="Join what other machines built: their dist folders; repeatable.",
 )
+
+
 dry_run = option("--dry-run", is_flag=True, help="Print the plan and stop, as `podbuild plan`.")
+
+
 fail_fast = option("--fail-fast", is_flag=True, help="Stop all builds at the first failure.")
+
+
 skip_push = option("--skip-push", is_flag=True, help="Build and assemble, publish nothing.")
+
+
 allow_overwrite = option(
     "--allow-overwrite", is_flag=True, help="Replace a version tag that names something else."
 )
+
+
 allow_backwards = option(
     "--allow-backwards", is_flag=True, help="Move moving tags to an older version or commit."
 )
+
+
 require_tag = option(
     "--require-tag", is_flag=True, help="Fail when no git tag stands for the version."
 )
+
+
 restart = option("--restart", is_flag=True, help="Forget what dist/state.json says was done.")
+
+
 skip = option("--skip", metavar="STEPS", help="Leave out build, verify or cleanup (comma list).")
 
 
@@ -184,3 +231,83 @@ _FLOW = (
     restart,
     timeout,
 )
+
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def make_request(
+    *,
+    images: Iterable[str] = (),
+    registries: Iterable[str] = (),
+    platforms: Iterable[str] = (),
+    target: str | None = None,
+    build_args: Iterable[str] = (),
+    secrets: Iterable[str] = (),
+    overwrite: bool = False,
+    backwards: bool = False,
+    directory: Path = Path(),
+) -> Request:
+    """Give the request that options make; raises ConfigError for what can't be read."""
+    return Request(
+        images=tuple(images),
+        registries=tuple(registries),
+        platforms=tuple(Platform.parse(each) for each in platforms),
+        target=target,
+        build_args=read_build_args(build_args),
+        secrets=tuple(read_secret(each, directory) for each in secrets),
+        overwrite=overwrite,
+        backwards=backwards,
+    )
+
+
+def read_build_args(given: Iterable[str]) -> Mapping[str, str]:
+    """Read NAME=VALUE options.
+
+    >>> read_build_args(["A=1", "B=x=y"])
+    {'A': '1', 'B': 'x=y'}
+    """
+    found = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"--build-arg {text!r} has no value", hint="write it as NAME=VALUE")
+        found[name] = value
+    return found
+
+
+def read_secret(text: str, directory: Path) -> Secret:
+    """Read id=ID,env=NAME or id=ID,src=FILE, as buildah and docker take it.
+
+    >>> read_secret("id=npm,env=NPM_TOKEN", Path())
+    Secret(id='npm', env='NPM_TOKEN', file=None)
+    """
+    parts = dict(part.partition("=")[::2] for part in text.split(","))
+    parts.pop("type", None)
+    file = parts.pop("src", "") or parts.pop("source", "")
+    identity, env = parts.pop("id", ""), parts.pop("env", "")
+    if parts or not identity:
+        raise ConfigError(
+            f"--secret {text!r} can't be read", hint="write id=ID,env=NAME or id=ID,src=FILE"
+        )
+    return Secret(id=identity, env=env or None, file=directory / file if file else None)
+
+
+def read_duration(text: str | None) -> float | None:
+    """Read a duration such as 45m, in seconds; None for none.
+
+    >>> read_duration("1.5h")
+    5400.0
+    """
+    if text is None:
+        return None
+    number, unit = text[:-1], text[-1:]
+    if unit.isdigit():
+        number, unit = text, "s"
+    try:
+        seconds = float(number) * _UNITS[unit]
+    except (ValueError, KeyError):
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise ConfigError(f"{text!r} is no duration", hint="such as 90s, 45m or 2h")
+    return seconds

@@ -46,9 +46,9 @@ def command(
     Changes nothing and needs no engine. The same as `podbuild release --dry-run`.
     """
     with open_session(common) as session:
-        from podbuild.cli.asking import make_request  # noqa: PLC0415  # --help is asked often
-        from podbuild.cli.show_plan import show_plan  # noqa: PLC0415
-        from podbuild.planning import Asked, plan_offline, plan_online  # noqa: PLC0415
+        from podbuild.cli.answers import show_plan  # noqa: PLC0415
+        from podbuild.cli.options import make_request  # noqa: PLC0415  # --help is asked often
+        from podbuild.commands.planning import Asked, plan_offline, plan_online  # noqa: PLC0415
 
         services = session.services()
         request = make_request(

@@ -32,10 +32,10 @@ def command(
     nothing is built. TO may be a version tag only if it does not exist yet.
     """
     with open_session(common) as session:
-        from podbuild.cli.relocations import relocate  # noqa: PLC0415  # --help is asked often
-        from podbuild.model import Tag  # noqa: PLC0415
-        from podbuild.promotion import promotions  # noqa: PLC0415
-        from podbuild.relocate import Scope  # noqa: PLC0415
+        from podbuild.cli.answers import relocate  # noqa: PLC0415  # --help is asked often
+        from podbuild.commands.promote import promotions  # noqa: PLC0415
+        from podbuild.commands.relocate import Scope  # noqa: PLC0415
+        from podbuild.oci.names import Tag  # noqa: PLC0415
 
         services = session.services()
         scope = Scope(images=images, registries=registries)

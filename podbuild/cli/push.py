@@ -23,13 +23,13 @@ def command(
 
     Where `podbuild manifest` has assembled a list, it goes out with its platforms.
     """
-    from podbuild.cli.asking import make_request, read_duration  # noqa: PLC0415  # lazily
+    from podbuild.cli.options import make_request, read_duration  # noqa: PLC0415  # lazily
 
     with open_session(common, timeout=read_duration(timeout)) as session:
-        from podbuild.equipment import Making  # noqa: PLC0415
-        from podbuild.report.json_files import summary_json  # noqa: PLC0415
+        from podbuild.commands.build import Options, push  # noqa: PLC0415
+        from podbuild.commands.images import Making  # noqa: PLC0415
+        from podbuild.report.json import summary_json  # noqa: PLC0415
         from podbuild.report.text import report_text  # noqa: PLC0415
-        from podbuild.stages import Options, push  # noqa: PLC0415
 
         request = make_request(images=images, registries=registries)
         report = push(session.services(), Options(request=request, making=Making()))

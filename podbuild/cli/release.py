@@ -1,20 +1,34 @@
-"""`podbuild release [VERSION]`."""
+"""`podbuild release [VERSION]`.
+
+Carry out a release or snapshot and print its end, for both commands.
+"""
 
 from __future__ import annotations
 
+import shlex
+import sys
 from dataclasses import replace
 
 import click
 
+from podbuild.cli.answers import show_plan
 from podbuild.cli.options import (
     Common,
     Flow,
     allow_overwrite,
     common_options,
     flow_options,
+    make_request,
     require_tag,
 )
-from podbuild.cli.session import open_session
+from podbuild.cli.session import Session, open_session
+from podbuild.commands.images import Making
+from podbuild.commands.planning import Asked, plan_offline, plan_online
+from podbuild.commands.release import Options, Part, release
+from podbuild.errors import ConfigError
+from podbuild.plan.model import Request
+from podbuild.report.json import summary_json
+from podbuild.report.text import report_text
 
 
 @click.command(
@@ -36,11 +50,64 @@ def command(
     be left out: the SemVer tag that is checked out counts. The same command continues a release
     that was interrupted.
     """
-    from podbuild.cli.asking import read_duration  # noqa: PLC0415  # lazily
+    from podbuild.cli.options import read_duration  # noqa: PLC0415  # lazily
 
     with open_session(common, timeout=read_duration(flow.timeout)) as session:
-        from podbuild.cli.carry_out import carry_out, flow_request  # noqa: PLC0415
-        from podbuild.planning import Asked  # noqa: PLC0415
+        from podbuild.commands.planning import Asked  # noqa: PLC0415
 
         request = replace(flow_request(flow), overwrite=allow_overwrite)
         carry_out(session, Asked(version=version, require_tag=require_tag, request=request), flow)
+
+
+def flow_request(flow: Flow) -> Request:
+    """Give the request that the options make; raises ConfigError for what can't be read."""
+    return make_request(
+        images=flow.images,
+        registries=flow.registries,
+        platforms=flow.platforms,
+        backwards=flow.allow_backwards,
+    )
+
+
+def carry_out(
+    session: Session, asked: Asked, flow: Flow, *, cancel_superseded: bool = False
+) -> None:
+    """Plan only, or release; the report is the answer."""
+    services = session.services()
+    skipped = read_parts(flow.skip or "")
+    if flow.dry_run:
+        show_plan(services.ui, plan_online(services, plan_offline(services, asked)))
+        return
+    options = Options(
+        asked=asked,
+        command=shlex.join(["podbuild", *sys.argv[1:]]),
+        making=Making(
+            jobs=flow.jobs,
+            cache=not flow.no_cache,
+            reuse=not flow.no_reuse,
+            fail_fast=flow.fail_fast,
+            handed_over=tuple(session.directory / each for each in flow.handed_over),
+        ),
+        skip=skipped,
+        publish=not flow.skip_push,
+        restart=flow.restart,
+        cancel_superseded=cancel_superseded,
+    )
+    ended = release(services, options)
+    services.ui.give(report_text(ended.report), summary_json(ended.report))
+    if ended.incomplete is not None:
+        raise ended.incomplete
+
+
+def read_parts(text: str) -> frozenset[Part]:
+    """Read the comma list of --skip.
+
+    >>> sorted(read_parts("verify,cleanup"))
+    [<Part.CLEANUP: 'cleanup'>, <Part.VERIFY: 'verify'>]
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    known = ", ".join(Part)
+    for name in names:
+        if name not in set(Part):
+            raise ConfigError(f"--skip {name}: no such step", hint=f"known: {known}")
+    return frozenset(map(Part, names))

@@ -30,10 +30,10 @@ def command(
     tags stay as they are.
     """
     with open_session(common) as session:
-        from podbuild.cli.relocations import relocate  # noqa: PLC0415  # --help is asked often
-        from podbuild.relocate import Scope  # noqa: PLC0415
-        from podbuild.rollback import rollbacks  # noqa: PLC0415
-        from podbuild.versions import Version  # noqa: PLC0415
+        from podbuild.cli.answers import relocate  # noqa: PLC0415  # --help is asked often
+        from podbuild.commands.relocate import Scope  # noqa: PLC0415
+        from podbuild.commands.rollback import rollbacks  # noqa: PLC0415
+        from podbuild.semver import Version  # noqa: PLC0415
 
         services = session.services()
         scope = Scope(images=images, registries=registries)

@@ -1,4 +1,7 @@
-"""What a command works with: configuration, user interface, folders, how to stop."""
+"""What a command works with: configuration, user interface, folders, how to stop.
+
+Which engine a command uses, and where podbuild's own folders are for it.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from podbuild.cancel import Cancel
+from podbuild.build.toolchain.find import find_chosen
+from podbuild.build.toolchain.model import Toolchain
 from podbuild.cli.options import Common
-from podbuild.cli.signals import stopping
 from podbuild.errors import ConfigError
-from podbuild.folders import Folders, find_folders, without_closed_homes
-from podbuild.redact import Redactor, is_secret_name, logins_in
-from podbuild.run import Runner
-from podbuild.ui import Answers, Streams, Ui, Verbosity, choose_ui
+from podbuild.system.cancel import Cancel
+from podbuild.system.console import Answers, Ui, Verbosity, choose_ui
+from podbuild.system.console.screen import Streams
+from podbuild.system.folders import Folders, find_folders, without_closed_homes
+from podbuild.system.process import Runner
+from podbuild.system.redact import Redactor, is_secret_name, logins_in
+from podbuild.system.signals import stopping
 
 if TYPE_CHECKING:
-    from podbuild.config import Config
-    from podbuild.services import Services
+    from podbuild.config.model import Config
+    from podbuild.workspace import Services
+
 
 RETRIES = 300  # of one command in all, before it gives up
+
+
 _chosen: list[Ui] = []  # the interface of the command that runs, for `main`
 
 
@@ -76,20 +85,22 @@ class Session:
 
     def config(self) -> Config:
         """Give the configuration; raises ConfigError with file, line and key."""
-        from podbuild.config import find_config, load_config  # noqa: PLC0415  # not for --help
+        from podbuild.config.load import find_config, load_config  # noqa: PLC0415  # not for --help
 
         return load_config(self.file or find_config(self.directory), self.environment)
 
     def services(self) -> Services:
         """Give what the recipes work with; the configuration is read here."""
-        from podbuild.leases import sweep  # noqa: PLC0415  # these take their time
-        from podbuild.retry import Budget, Retry  # noqa: PLC0415
-        from podbuild.services import Services  # noqa: PLC0415
-        from podbuild.store.credentials import Keyring  # noqa: PLC0415
-        from podbuild.store.endpoint import Conduct  # noqa: PLC0415
-        from podbuild.store.network import Network  # noqa: PLC0415
-        from podbuild.store.opening import Opener  # noqa: PLC0415
-        from podbuild.store.registries import Registries  # noqa: PLC0415
+        from podbuild.oci.auth.credentials import Keyring  # noqa: PLC0415
+        from podbuild.oci.registries import Registries  # noqa: PLC0415
+        from podbuild.oci.transport.endpoint import Conduct  # noqa: PLC0415
+        from podbuild.oci.transport.proxy import Network  # noqa: PLC0415
+        from podbuild.system.locks import sweep  # noqa: PLC0415  # these take their time
+        from podbuild.system.retry import Budget, Retry  # noqa: PLC0415
+        from podbuild.workspace import (  # noqa: PLC0415
+            Opener,
+            Services,
+        )
 
         config = self.config()
         folders = self.folders(config.output)
@@ -162,3 +173,20 @@ def tool_environment(environment: Mapping[str, str]) -> dict[str, str]:
         if not (name.startswith("PODBUILD_") or name in ("DOCKERHUB_TOKEN", "GITHUB_TOKEN"))
     }
     return {**kept, "LC_ALL": "C.UTF-8"}
+
+
+def find_toolchain(session: Session, folders: Folders) -> Toolchain:
+    """Give the toolchain that the environment asks for; raises as `find_chosen` does."""
+    return find_chosen(session.runner, folders, session.environment)
+
+
+def own_folders(session: Session) -> Folders:
+    """Give podbuild's own folders, also where there is no configuration (yet)."""
+    return session.folders(_output(session))
+
+
+def _output(session: Session) -> Path:
+    try:
+        return session.config().output
+    except ConfigError:
+        return session.directory / "dist"

@@ -26,11 +26,11 @@ def command(common: Common, flow: Flow, cancel_superseded: bool) -> None:
     else from git. A branch's tag moves only to a commit that comes after the one it names; where
     a newer one is out already, it is skipped, which is no failure.
     """
-    from podbuild.cli.asking import read_duration  # noqa: PLC0415  # lazily
+    from podbuild.cli.options import read_duration  # noqa: PLC0415  # lazily
 
     with open_session(common, timeout=read_duration(flow.timeout)) as session:
-        from podbuild.cli.carry_out import carry_out, flow_request  # noqa: PLC0415
-        from podbuild.planning import Asked  # noqa: PLC0415
+        from podbuild.cli.release import carry_out, flow_request  # noqa: PLC0415
+        from podbuild.commands.planning import Asked  # noqa: PLC0415
 
         asked = Asked(snapshot=True, request=flow_request(flow))
         carry_out(session, asked, flow, cancel_superseded=cancel_superseded)

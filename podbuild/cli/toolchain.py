@@ -34,11 +34,11 @@ def command() -> None:
 @common_options
 def install(common: Common, source: str) -> None:
     """Put a private toolchain into podbuild's own folder. Changes nothing when it is there."""
-    from podbuild.cli.toolchain_text import record_json, record_text  # noqa: PLC0415
-    from podbuild.cli.tools import own_folders  # noqa: PLC0415  # --help is asked often
-    from podbuild.toolchain.install import Request, Source  # noqa: PLC0415
-    from podbuild.toolchain.install import install as install_toolchain  # noqa: PLC0415
-    from podbuild.toolchain.workshop import Workshop  # noqa: PLC0415
+    from podbuild.build.toolchain.install import Request, Source  # noqa: PLC0415
+    from podbuild.build.toolchain.install import install as install_toolchain  # noqa: PLC0415
+    from podbuild.build.toolchain.workshop import Workshop  # noqa: PLC0415
+    from podbuild.cli.session import own_folders  # noqa: PLC0415  # --help is asked often
+    from podbuild.report.toolchain import record_json, record_text  # noqa: PLC0415
 
     with open_session(common) as session:
         workshop = Workshop(
@@ -58,9 +58,10 @@ def install(common: Common, source: str) -> None:
 @common_options
 def show(common: Common) -> None:
     """Show the engine that a build uses, its version, helpers, and what its start costs."""
-    from podbuild.cli.toolchain_text import toolchain_json, toolchain_text  # noqa: PLC0415
-    from podbuild.cli.tools import find_toolchain, own_folders  # noqa: PLC0415
-    from podbuild.toolchain import read_record, start_cost  # noqa: PLC0415
+    from podbuild.build.toolchain.find import start_cost  # noqa: PLC0415
+    from podbuild.build.toolchain.record import read_record  # noqa: PLC0415
+    from podbuild.cli.session import find_toolchain, own_folders  # noqa: PLC0415
+    from podbuild.report.toolchain import toolchain_json, toolchain_text  # noqa: PLC0415
 
     with open_session(common) as session:
         folders = own_folders(session)

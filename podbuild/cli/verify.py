@@ -10,8 +10,8 @@ from podbuild.cli.options import Common, common_options, only_image, only_regist
 from podbuild.cli.session import open_session
 
 if TYPE_CHECKING:
-    from podbuild.model import JSONValue
-    from podbuild.steps.verify import Checked
+    from podbuild.publish.verify import Checked
+    from podbuild.system.records import JSONValue
 
 
 @click.command(
@@ -29,9 +29,9 @@ def command(common: Common, tag: str, images: tuple[str, ...], registries: tuple
     Any difference is exit code 9.
     """
     with open_session(common) as session:
+        from podbuild.commands.relocate import Scope  # noqa: PLC0415
+        from podbuild.commands.verify import check_tag  # noqa: PLC0415
         from podbuild.errors import VerificationError  # noqa: PLC0415  # --help is asked often
-        from podbuild.relocate import Scope  # noqa: PLC0415
-        from podbuild.tag_check import check_tag  # noqa: PLC0415
 
         services = session.services()
         scope = Scope(images=images, registries=registries)

@@ -11,10 +11,11 @@ from graphlib import CycleError, TopologicalSorter
 from podbuild.config.choices import Compression, Format, RegistryKind
 from podbuild.config.image import Image
 from podbuild.config.keys import Invalid
-from podbuild.config.model import Config, Registry, TagRules, token_variables
+from podbuild.config.model import Config, Registry, TagRules
+from podbuild.config.template import VERSION_NAMES, Placeholders, Template
 from podbuild.errors import PodbuildError
-from podbuild.model import Repository
-from podbuild.template import VERSION_NAMES, Placeholders, Template
+from podbuild.oci.auth.credentials import token_variables
+from podbuild.oci.names import Repository
 
 Way = tuple[str | int, ...]
 _LASTING = frozenset({"project", "image"})  # placeholders that every run fills alike

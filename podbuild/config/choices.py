@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from podbuild.config.keys import list_of, matching, parsed
-from podbuild.template import tag_template
+from podbuild.config.template import tag_template
 
 NAME = matching(
     r"[A-Za-z0-9]+(?:[._-]+[A-Za-z0-9]+)*",

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING
 
+from podbuild.config.image import ImageTags
 from podbuild.config.keys import UNITS, Declared, Schema
 from podbuild.config.sections import SECTIONS, Section
-from podbuild.config.sources import ImageTags
-from podbuild.config.toml_text import toml_key, toml_string
-from podbuild.model import JSONValue
+from podbuild.config.toml import toml_key, toml_string
+from podbuild.system.records import JSONValue
 
 WIDTH = 96  # of lines that are written
 COLUMN = 40  # where comments begin, if there is room

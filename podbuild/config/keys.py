@@ -15,9 +15,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from podbuild.config.template import Template
 from podbuild.errors import PodbuildError
-from podbuild.model import JSONValue
-from podbuild.template import Template
+from podbuild.system.records import JSONValue
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)

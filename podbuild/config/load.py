@@ -13,19 +13,11 @@ from podbuild.config.checks import check
 from podbuild.config.choices import NAME, RegistryKind
 from podbuild.config.image import Image
 from podbuild.config.keys import Invalid, as_table, read_keys, read_table, unknown
-from podbuild.config.locate import line_of
-from podbuild.config.model import (
-    CacheSettings,
-    Config,
-    Project,
-    Registry,
-    Retention,
-    TagRules,
-)
-from podbuild.config.reading import dotted, parse_toml, read_config, shown
+from podbuild.config.model import CacheSettings, Config, Project, Registry, Retention, TagRules
 from podbuild.config.sections import IMAGE_KEYS, MIRRORS, SECTIONS, section
+from podbuild.config.template import Template
+from podbuild.config.toml import dotted, line_of, parse_toml, read_config, shown
 from podbuild.errors import ConfigError
-from podbuild.template import Template
 
 T = TypeVar("T")
 

@@ -7,12 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from podbuild.config.choices import (
-    NAME,
-    TAGS,
-    URL,
-    RegistryKind,
-)
+from podbuild.config.choices import NAME, TAGS, URL, RegistryKind
 from podbuild.config.image import Image
 from podbuild.config.keys import (
     COUNT,
@@ -30,9 +25,9 @@ from podbuild.config.keys import (
     parsed,
     table_of,
 )
+from podbuild.config.template import Template
 from podbuild.errors import ConfigError
-from podbuild.template import Template
-from podbuild.versions import Version
+from podbuild.semver import Version
 
 DAY = 86400.0  # seconds
 
@@ -176,16 +171,6 @@ class Registry:
         if place is None:  # pragma: no cover  # __post_init__ refuses it
             raise ConfigError(f"registry {self.name} has no place")
         return place
-
-
-def token_variables(registry: str) -> tuple[str, str]:
-    """Give the environment variables that hold a registry's login: user name and token.
-
-    >>> token_variables("my-hub")
-    ('PODBUILD_MY_HUB_USERNAME', 'PODBUILD_MY_HUB_TOKEN')
-    """
-    stem = re.sub(r"[^A-Z0-9]", "_", registry.upper())
-    return f"PODBUILD_{stem}_USERNAME", f"PODBUILD_{stem}_TOKEN"
 
 
 @dataclass(frozen=True, kw_only=True)

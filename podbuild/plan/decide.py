@@ -5,24 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from podbuild.model import Digest, Tag
-from podbuild.plan.make import with_jobs
-from podbuild.plan.model import Plan, PlannedImage, TagMove, Target
-from podbuild.tags import (
+from podbuild.oci.names import Digest, Tag
+from podbuild.plan.guards import (
     Ancestry,
     Decision,
     Located,
-    NamedTag,
     Published,
     RemoteTag,
-    TagKind,
     Verdict,
     branch_guard,
     immutable_guard,
-    owned_versions,
     sha_guard,
     version_guard,
 )
+from podbuild.plan.make import with_jobs
+from podbuild.plan.model import Plan, PlannedImage, TagMove, Target
+from podbuild.plan.tags import NamedTag, TagKind, owned_versions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from podbuild.config import Config, FolderContext, Image
-from podbuild.model import Digest, JSONValue
+from podbuild.config.image import FolderContext, Image
+from podbuild.config.model import Config
+from podbuild.oci.names import Digest
+from podbuild.system.records import JSONValue
 
 _DEFAULT = Image(name="default")
 

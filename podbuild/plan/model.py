@@ -7,10 +7,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from podbuild.config import Image, IndexPolicy, Registry, Secret
-from podbuild.model import Digest, Platform
-from podbuild.tags import Decision, NamedTag, Reader, Result, TagKind, Verdict
-from podbuild.versions import Version
+from podbuild.config.choices import IndexPolicy
+from podbuild.config.image import Image, Secret
+from podbuild.config.model import Registry
+from podbuild.oci.names import Digest, Platform
+from podbuild.plan.guards import Decision, Result, Verdict
+from podbuild.plan.tags import NamedTag, Reader, TagKind
+from podbuild.semver import Version
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,14 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from podbuild.errors import CleanupError, PartialReleaseError, PodbuildError
-from podbuild.model import Manifest, Tag
-from podbuild.plan import Job, Plan, TagMove, Target
-from podbuild.report import (
+from podbuild.oci.manifest import Manifest
+from podbuild.oci.names import Tag
+from podbuild.plan.destination import Destination
+from podbuild.plan.guards import Decision
+from podbuild.plan.model import Job, Plan, TagMove, Target
+from podbuild.plan.tags import TagKind
+from podbuild.publish.move import Tagged
+from podbuild.report.model import (
     ImageReport,
     PlatformReport,
     Result,
@@ -16,9 +21,6 @@ from podbuild.report import (
     TagReport,
     TargetReport,
 )
-from podbuild.steps import Destination
-from podbuild.steps.orders import Tagged
-from podbuild.tags import Decision, TagKind
 
 _UNDECIDED = {
     Decision.SKIP: TagOutcome.SKIPPED,

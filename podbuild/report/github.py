@@ -8,10 +8,10 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from podbuild.config import RegistryKind
-from podbuild.model import JSONValue
-from podbuild.report import Report
-from podbuild.report.json_files import summary_json
+from podbuild.config.choices import RegistryKind
+from podbuild.report.json import summary_json
+from podbuild.report.model import Report
+from podbuild.system.records import JSONValue
 
 LIMIT = 1_000_000  # bytes of a job's outputs as GitHub counts them, in UTF-16
 MARGIN = 100_000  # for the other steps of the job

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from podbuild.report import Report
-from podbuild.ui.table import one_line
+from podbuild.report.model import Report
+from podbuild.system.console.text import one_line
 
 LIMIT = 5 * 1024  # bytes; GitLab refuses a longer file whole
 # Not PODBUILD_VERSION and the like: later jobs inherit these variables, and podbuild's own

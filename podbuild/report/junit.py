@@ -10,8 +10,8 @@ from dataclasses import replace
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from podbuild.errors import CleanupError
-from podbuild.report import ImageReport, Report
-from podbuild.ui.table import one_line
+from podbuild.report.model import ImageReport, Report
+from podbuild.system.console.text import one_line
 
 
 def junit_xml(report: Report, clean: Callable[[str], str] = lambda text: text) -> str:

@@ -6,12 +6,12 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 
-from podbuild.plan import Job
-from podbuild.report import ImageReport, Origin, Report, Result, TagOutcome
+from podbuild.build.job import Metrics
+from podbuild.build.results import Origin
+from podbuild.plan.model import Job
+from podbuild.report.model import ImageReport, Report, Result, TagOutcome
 from podbuild.report.text import run_line
-from podbuild.steps.cost import Metrics
-from podbuild.ui.amounts import duration, size
-from podbuild.ui.table import one_line
+from podbuild.system.console.text import duration, one_line, size
 
 LIMIT = 1024 * 1024  # bytes of a step's summary; GitHub refuses longer ones whole
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from podbuild.config import RegistryKind
-from podbuild.model import Digest
-from podbuild.report import ImageReport, Origin, Report, Result, TagOutcome, TargetReport
-from podbuild.ui.amounts import duration, size
-from podbuild.ui.table import one_line, table
+from podbuild.build.results import Origin
+from podbuild.config.choices import RegistryKind
+from podbuild.oci.names import Digest
+from podbuild.report.model import ImageReport, Report, Result, TagOutcome, TargetReport
+from podbuild.system.console.text import duration, one_line, size, table
 
 
 def report_text(report: Report) -> str:

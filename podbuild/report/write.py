@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from podbuild.atomic import write_atomically
 from podbuild.errors import PodbuildError
-from podbuild.model import JSONValue
-from podbuild.redact import Redactor
-from podbuild.report import Report
 from podbuild.report.github import github_outputs, outputs
 from podbuild.report.gitlab import dotenv
-from podbuild.report.json_files import artifacts_json, digests_txt, metadata_json, metrics_json
+from podbuild.report.json import artifacts_json, digests_txt, metadata_json, metrics_json
 from podbuild.report.junit import junit_xml
 from podbuild.report.markdown import LIMIT, cut, summary_markdown
+from podbuild.report.model import Report
+from podbuild.system.files import write_atomically
+from podbuild.system.records import JSONValue
+from podbuild.system.redact import Redactor
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import unquote
 
-from podbuild.model import Digest, JSONValue
+from podbuild.oci.names import Digest
+from podbuild.system.records import JSONValue
 from tests.fakes.registry import Account, Profile, State, registry_half
 from tests.fakes.wire import Reply, Request, Wire, json_reply, served
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 
-from podbuild.model import JSONValue
+from podbuild.system.records import JSONValue
 from tests.fakes.registry import Account, Profile, State, registry_half
 from tests.fakes.wire import Reply, Request, Wire, json_reply, served
 

@@ -16,7 +16,9 @@ from datetime import UTC, datetime
 from enum import Enum
 from http.client import HTTPConnection
 
-from podbuild.model import Digest, JSONValue, Manifest
+from podbuild.oci.manifest import Manifest
+from podbuild.oci.names import Digest
+from podbuild.system.records import JSONValue
 from tests.fakes.wire import Reply, Request, Wire, json_reply, served
 
 _MANIFEST = re.compile(r"/v2/(?P<name>.+)/manifests/(?P<target>[^/]+)")

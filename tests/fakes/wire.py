@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-from podbuild.model import JSONValue
+from podbuild.system.records import JSONValue
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from podbuild.emulation import native_architecture
-from podbuild.labels import BASE_DIGEST, BASE_NAME, REVISION, VERSION
-from podbuild.model import Manifest, MediaType, Platform
-from podbuild.plan import Job, Plan
-from podbuild.steps.build import Built, Known, build_all
-from podbuild.toolchain import EngineKind
+from podbuild.build.jobs import Built, Known, build_all
+from podbuild.build.toolchain.emulation import native_architecture
+from podbuild.build.toolchain.model import EngineKind
+from podbuild.oci.manifest import Manifest, MediaType
+from podbuild.oci.names import Platform
+from podbuild.plan.labels import BASE_DIGEST, BASE_NAME, REVISION, VERSION
+from podbuild.plan.model import Job, Plan
 from tests.builds import COMMIT, NATIVE, Bench, Open, new_bench, opened, remove_bench
 
 pytestmark = pytest.mark.integration

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.engine import RegistriesConf, with_own
-from podbuild.engine.registries import Entry
-from podbuild.inputs import outside_images
-from podbuild.labels import BASE_NAME
-from podbuild.model import JSONValue, Manifest, MediaType
-from podbuild.plan import Job
-from podbuild.steps.build import BuiltImage, build_all
-from podbuild.store import Store
-from podbuild.store.blobs import BytesBlob
-from podbuild.toolchain import EngineKind
+from podbuild.build.engine.registries_conf import Entry, RegistriesConf, with_own
+from podbuild.build.inputs.recipe import outside_images
+from podbuild.build.jobs import BuiltImage, build_all
+from podbuild.build.toolchain.model import EngineKind
+from podbuild.oci.blobs import BytesBlob
+from podbuild.oci.manifest import Manifest, MediaType
+from podbuild.oci.store import Store
+from podbuild.plan.labels import BASE_NAME
+from podbuild.plan.model import Job
+from podbuild.system.records import JSONValue
 from tests.builds import NATIVE, Bench, Open, new_bench, opened, remove_bench
 from tests.faults import Fault, On, Script, Status, fault_proxy
 from tests.images import LAYER, blob_of

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from podbuild.cancel import Cancel
-from podbuild.plan import Job
-from podbuild.steps.build import Built
-from podbuild.toolchain import EngineKind
+from podbuild.build.jobs import Built
+from podbuild.build.toolchain.model import EngineKind
+from podbuild.plan.model import Job
+from podbuild.system.cancel import Cancel
 from tests.builds import NATIVE, Bench, new_bench, opened, remove_bench
 
 pytestmark = pytest.mark.integration

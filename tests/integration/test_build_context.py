@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.context import Matcher
-from podbuild.model import Platform
-from podbuild.plan import Job
-from podbuild.steps.build import build_all
-from podbuild.toolchain import EngineKind
+from podbuild.build.inputs.ignore import Matcher
+from podbuild.build.jobs import build_all
+from podbuild.build.toolchain.model import EngineKind
+from podbuild.oci.names import Platform
+from podbuild.plan.model import Job
 from tests.builds import NATIVE, Bench, new_bench, opened, remove_bench
 
 pytestmark = pytest.mark.integration

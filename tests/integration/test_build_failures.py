@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.build_secrets import find_secrets
-from podbuild.cancel import Cancel
-from podbuild.engine import container_ids
+from podbuild.build.engine.storage import container_ids
+from podbuild.build.inputs.secrets import find_secrets
+from podbuild.build.jobs import build_all
+from podbuild.build.toolchain.model import EngineKind
 from podbuild.errors import BuildError, CredentialError, DeadlineError, InterruptedBySignal
-from podbuild.plan import Job
-from podbuild.steps.build import build_all
-from podbuild.toolchain import EngineKind
+from podbuild.plan.model import Job
+from podbuild.system.cancel import Cancel
 from tests.builds import NATIVE, Bench, busybox, new_bench, opened, remove_bench
 
 pytestmark = pytest.mark.integration

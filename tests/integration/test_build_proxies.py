@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.model import Manifest
-from podbuild.toolchain import EngineKind
+from podbuild.build.toolchain.model import EngineKind
+from podbuild.oci.manifest import Manifest
 from tests.builds import NATIVE, new_bench, opened, remove_bench
 
 pytestmark = pytest.mark.integration

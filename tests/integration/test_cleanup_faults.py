@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.cancel import Cancel
 from podbuild.config.model import PruneRule, Retention
 from podbuild.errors import PodbuildError
-from podbuild.model import Platform
-from podbuild.retention import prune_policy
-from podbuild.steps.cleanup import prune_repository
+from podbuild.oci.names import Platform
+from podbuild.publish.retention.cleanup import prune_repository
+from podbuild.publish.retention.policy import prune_policy
+from podbuild.system.cancel import Cancel
 from tests.cleaning import Scene, platforms, scene
 from tests.faults import Fault, LostReply, On, Reset, Script, Status, Truncate, too_many
 from tests.registries import registry_server

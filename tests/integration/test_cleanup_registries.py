@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.cancel import Cancel
 from podbuild.config.model import PruneRule, Retention
-from podbuild.model import Digest, Platform, Tag
-from podbuild.retention import Policy, prune_policy
-from podbuild.steps.cleanup import clean_superseded, plan_repository, prune_repository
-from podbuild.tags import Reader
-from podbuild.template import Placeholders, Template
+from podbuild.config.template import Placeholders, Template
+from podbuild.oci.names import Digest, Platform, Tag
+from podbuild.plan.tags import Reader
+from podbuild.publish.retention.cleanup import clean_superseded, plan_repository, prune_repository
+from podbuild.publish.retention.policy import Policy, prune_policy
+from podbuild.system.cancel import Cancel
 from tests.cleaning import Scene, platforms, scene
 
 pytestmark = pytest.mark.integration

@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from podbuild.cancel import Cancel
 from podbuild.config.model import PruneRule, Retention
-from podbuild.model import Descriptor, Digest, Manifest, MediaType, Platform, Tag
-from podbuild.retention import prune_policy
-from podbuild.steps.chart import Place
-from podbuild.steps.cleanup import apply_plan, plan_repository
-from podbuild.store import Abilities
-from podbuild.store.memory import MemoryStore
+from podbuild.oci.delete import Abilities
+from podbuild.oci.manifest import Descriptor, Manifest, MediaType
+from podbuild.oci.memory import MemoryStore
+from podbuild.oci.names import Digest, Platform, Tag
+from podbuild.publish.retention.chart import Place
+from podbuild.publish.retention.cleanup import apply_plan, plan_repository
+from podbuild.publish.retention.policy import prune_policy
+from podbuild.system.cancel import Cancel
 from tests.graphs import NOW, ago
 from tests.memory_remover import MemoryRemover
 

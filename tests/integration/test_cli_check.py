@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from podbuild.build.inputs.contents import Remembered
 from podbuild.cli import main
-from podbuild.context.remembered import Remembered
 from tests.shops import PODBUILD, Shop, environment
 
 pytestmark = pytest.mark.integration  # asks git for the files' modes

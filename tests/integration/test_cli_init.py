@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from podbuild.cli import main
-from podbuild.config import load_config
+from podbuild.config.load import load_config
 
 pytestmark = pytest.mark.integration  # asks git for the remote
 

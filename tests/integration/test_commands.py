@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.model import Digest, JSONValue, Tag
-from podbuild.store.layout import LayoutStore
+from podbuild.oci.layout import LayoutStore
+from podbuild.oci.names import Digest, Tag
+from podbuild.system.records import JSONValue
 from tests.registries import registry_server
 from tests.shops import BOTH, Done, Shop, new_shop, oci_registry
 

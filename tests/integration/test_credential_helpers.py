@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from podbuild.errors import CredentialError
-from podbuild.model import Repository
-from podbuild.run import Runner
-from podbuild.store.credentials import Keyring
-from podbuild.store.secret import CredentialKind
+from podbuild.oci.auth.credentials import Keyring
+from podbuild.oci.auth.secret import CredentialKind
+from podbuild.oci.names import Repository
+from podbuild.system.process import Runner
 
 pytestmark = pytest.mark.integration
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.toolchain import EngineKind
+from podbuild.build.toolchain.model import EngineKind
 
 pytestmark = pytest.mark.integration
 

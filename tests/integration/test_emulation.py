@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.emulation import EXIT_PROOF, guest_for, native_architecture
-from podbuild.folders import Folders
-from podbuild.model import Platform
-from podbuild.namespace import open_namespace
-from podbuild.run import CommandError, Runner
-from podbuild.storage_driver import prove_storage_driver
-from podbuild.toolchain import EngineKind, Toolchain, find
+from podbuild.build.engine.namespace import open_namespace
+from podbuild.build.engine.storage import prove_storage_driver
+from podbuild.build.toolchain.emulation import EXIT_PROOF, guest_for, native_architecture
+from podbuild.build.toolchain.find import find
+from podbuild.build.toolchain.model import EngineKind, Toolchain
+from podbuild.oci.names import Platform
+from podbuild.system.folders import Folders
+from podbuild.system.process import CommandError, Runner
 from tests.toolchains import SYSTEM_PATH, own_folders, plain_runner, private_toolchain
 
 pytestmark = pytest.mark.integration

@@ -21,7 +21,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from podbuild.model import JSONValue
+from podbuild.system.records import JSONValue
 from tests.toolchains import skopeo
 
 pytestmark = pytest.mark.integration

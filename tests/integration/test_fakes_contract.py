@@ -12,8 +12,9 @@ from http.client import HTTPConnection
 
 import pytest
 
-from podbuild.model import MANIFEST_TYPES, Digest, Manifest, Repository, Tag
-from podbuild.store import Store
+from podbuild.oci.manifest import MANIFEST_TYPES, Manifest
+from podbuild.oci.names import Digest, Repository, Tag
+from podbuild.oci.store import Store
 from tests.fakes.registry import Profile, State, registry_half
 from tests.images import make_image, make_index
 from tests.registries import Server, registry_server

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from podbuild.errors import ConfigError
-from podbuild.git import Facts, History, NoFacts, commit_dates, read_facts, tracked_modes
-from podbuild.run import Runner
-from podbuild.tags import Ancestry
+from podbuild.plan.git.history import History
+from podbuild.plan.git.worktree import Facts, NoFacts, commit_dates, read_facts, tracked_modes
+from podbuild.plan.guards import Ancestry
+from podbuild.system.process import Runner
 
 pytestmark = pytest.mark.integration
 

@@ -10,9 +10,9 @@ import pytest
 
 from podbuild.cli import main
 from podbuild.errors import ConfigError
-from podbuild.git import Facts, read_facts
-from podbuild.git.command import git_runner
-from podbuild.run import Runner
+from podbuild.plan.git.command import git_runner
+from podbuild.plan.git.worktree import Facts, read_facts
+from podbuild.system.process import Runner
 
 pytestmark = pytest.mark.integration
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.engine import container_ids
-from podbuild.toolchain import EngineKind
+from podbuild.build.engine.storage import container_ids
+from podbuild.build.toolchain.model import EngineKind
 from tests.builds import NATIVE, busybox
 from tests.shops import Shop, environment
 

@@ -13,19 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.cancel import Cancel
-from podbuild.config import Compression
-from podbuild.model import Manifest, Tag
-from podbuild.plan import Job
-from podbuild.steps.build import Work, build_all
-from podbuild.steps.job_cache import JobCache
-from podbuild.steps.mounts import mounts_tag
-from podbuild.store import Store
-from podbuild.store.artifact import put_artifact
-from podbuild.store.blobs import BytesBlob
-from podbuild.store.cache_use import read_uses, write_uses
-from podbuild.store.cached import CachedRepository, CacheRemote, Tellers, cached_name
-from podbuild.toolchain import EngineKind
+from podbuild.build.cache.job import JobCache
+from podbuild.build.cache.mounts import mounts_tag
+from podbuild.build.cache.remote import CachedRepository, CacheRemote, Tellers, cached_name
+from podbuild.build.cache.uses import read_uses, write_uses
+from podbuild.build.jobs import Work, build_all
+from podbuild.build.toolchain.model import EngineKind
+from podbuild.config.choices import Compression
+from podbuild.oci.artifact import put_artifact
+from podbuild.oci.blobs import BytesBlob
+from podbuild.oci.manifest import Manifest
+from podbuild.oci.names import Tag
+from podbuild.oci.store import Store
+from podbuild.plan.model import Job
+from podbuild.system.cancel import Cancel
 from tests.builds import NATIVE, Open, busybox, new_bench, opened, remove_bench
 from tests.images import blob_of, make_image
 from tests.registries import Server, free_port, registry_server

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.model import Manifest, MediaType, Tag
-from podbuild.store import Store
-from podbuild.store.blobs import BytesBlob
-from podbuild.store.copy import copy_image, descendants
-from podbuild.store.layout import LayoutStore
+from podbuild.oci.blobs import BytesBlob
+from podbuild.oci.copy import copy_image, descendants
+from podbuild.oci.layout import LayoutStore
+from podbuild.oci.manifest import Manifest, MediaType
+from podbuild.oci.names import Tag
+from podbuild.oci.store import Store
 from tests.images import blob_of, make_image, make_index
 from tests.toolchains import skopeo
 

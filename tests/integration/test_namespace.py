@@ -10,15 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.cancel import Cancel
-from podbuild.emulation import EXIT_PROOF, GUESTS, Guest, foreign_guests, native_architecture
+from podbuild.build.engine.idmap import MIN_IDS
+from podbuild.build.engine.namespace import Emulation, Namespace, open_namespace
+from podbuild.build.engine.storage import DriverName, prove_storage_driver
+from podbuild.build.toolchain.emulation import (
+    EXIT_PROOF,
+    GUESTS,
+    Guest,
+    foreign_guests,
+    native_architecture,
+)
 from podbuild.errors import InterruptedBySignal, ToolError
-from podbuild.folders import Folders
-from podbuild.idmap import MIN_IDS
-from podbuild.model import Platform
-from podbuild.namespace import Emulation, Namespace, open_namespace
-from podbuild.run import Runner
-from podbuild.storage_driver import DriverName, prove_storage_driver
+from podbuild.oci.names import Platform
+from podbuild.system.cancel import Cancel
+from podbuild.system.folders import Folders
+from podbuild.system.process import Runner
 from tests.insiders import ENVIRONMENT, insider_argv
 from tests.toolchains import plain_runner, private_toolchain
 

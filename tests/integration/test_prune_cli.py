@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from podbuild.cli import main
-from podbuild.model import Digest, Manifest, Tag
-from podbuild.store.layout import LayoutStore
+from podbuild.oci.layout import LayoutStore
+from podbuild.oci.manifest import Manifest
+from podbuild.oci.names import Digest, Tag
 from tests.images import make_image, make_index
 from tests.projects import enter_project
 

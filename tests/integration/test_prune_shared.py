@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from podbuild.cli import main
-from podbuild.model import Manifest, Tag
-from podbuild.store.layout import LayoutStore
+from podbuild.oci.layout import LayoutStore
+from podbuild.oci.manifest import Manifest
+from podbuild.oci.names import Tag
 from tests.images import make_image
 from tests.projects import enter_project
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.model import JSONValue
+from podbuild.system.records import JSONValue
 from tests.builds import NATIVE
 from tests.registries import Server, free_port, make_authority, registry_server
 from tests.shops import BOTH, MACHINES, Done, Shop, new_shop, oci_registry

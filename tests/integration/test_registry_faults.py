@@ -8,16 +8,16 @@ from collections.abc import Iterator
 import pytest
 
 from podbuild.errors import CredentialError, PublishError, VerificationError
-from podbuild.model import Digest, Repository, Tag
-from podbuild.retry import Retry
-from podbuild.store.blobs import BytesBlob
-from podbuild.store.client import RegistryClient
-from podbuild.store.copy import copy_image, descendants, settled_head
-from podbuild.store.endpoint import Conduct, Endpoint
-from podbuild.store.memory import MemoryStore
-from podbuild.store.network import Network, Timeouts
-from podbuild.store.registry import RegistryStore
-from podbuild.store.upload import UploadPolicy
+from podbuild.oci.blobs import BytesBlob
+from podbuild.oci.client import RegistryClient
+from podbuild.oci.copy import copy_image, descendants, settled_head
+from podbuild.oci.memory import MemoryStore
+from podbuild.oci.names import Digest, Repository, Tag
+from podbuild.oci.registry import RegistryStore
+from podbuild.oci.transport.endpoint import Conduct, Endpoint
+from podbuild.oci.transport.proxy import Network, Timeouts
+from podbuild.oci.upload import UploadPolicy
+from podbuild.system.retry import Retry
 from tests.faults import (
     HTML,
     Delay,

@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 
 from podbuild.errors import CredentialError, PublishError
-from podbuild.model import Digest, Tag
-from podbuild.store import PushRight
-from podbuild.store.blobs import BytesBlob
-from podbuild.store.challenge import Scope
-from podbuild.store.client import RegistryClient
-from podbuild.store.endpoint import Endpoint
-from podbuild.store.secret import Credential, CredentialKind
+from podbuild.oci.auth.secret import Credential, CredentialKind
+from podbuild.oci.auth.tokens import Scope
+from podbuild.oci.blobs import BytesBlob
+from podbuild.oci.client import RegistryClient
+from podbuild.oci.names import Digest, Tag
+from podbuild.oci.store import PushRight
+from podbuild.oci.transport.endpoint import Endpoint
 from tests.fakes.token import TokenServer, token_server
 from tests.images import blob_of, make_image
 from tests.registries import IN_TESTS, Authority, Server, make_authority, registry_server

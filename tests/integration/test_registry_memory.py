@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.model import Descriptor, Digest
-from podbuild.store import Store
-from podbuild.store.blobs import CheckedFileBlob
-from podbuild.store.copy import copy_blob
-from podbuild.store.layout import LayoutStore
-from podbuild.store.upload import UploadPolicy
+from podbuild.oci.blobs import CheckedFileBlob
+from podbuild.oci.copy import copy_blob
+from podbuild.oci.layout import LayoutStore
+from podbuild.oci.manifest import Descriptor
+from podbuild.oci.names import Digest
+from podbuild.oci.store import Store
+from podbuild.oci.upload import UploadPolicy
 from tests.images import LAYER
 from tests.registries import registry_server
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.folders import Folders
-from podbuild.namespace import open_namespace
+from podbuild.build.engine.namespace import open_namespace
+from podbuild.system.folders import Folders
 from tests.builds import NATIVE
 from tests.faults import Delay, On, Script, fault_proxy
 from tests.registries import Server, registry_server

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from podbuild import labels
 from podbuild.cli import main
 from podbuild.cli.options import Common
 from podbuild.cli.session import open_session
-from podbuild.model import Digest, Manifest, MediaType, Tag
-from podbuild.promotion import promotions
-from podbuild.relocate import Scope, carry_out
-from podbuild.rollback import rollbacks
-from podbuild.steps.orders import Outcome
-from podbuild.store.layout import LayoutStore
-from podbuild.superseded import Ledger
+from podbuild.commands.promote import promotions
+from podbuild.commands.relocate import Scope, carry_out
+from podbuild.commands.rollback import rollbacks
+from podbuild.oci.layout import LayoutStore
+from podbuild.oci.manifest import Manifest, MediaType
+from podbuild.oci.names import Digest, Tag
+from podbuild.plan import labels
+from podbuild.publish.move import Outcome
+from podbuild.publish.retention.ledger import Ledger
 from tests.images import make_image, make_index
 from tests.projects import enter_project
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.cancel import Cancel
 from podbuild.errors import DeadlineError, InterruptedBySignal, ToolError
-from podbuild.run import (
+from podbuild.system.cancel import Cancel
+from podbuild.system.process import (
     TAIL_LINES,
     CommandError,
     CommandTimeoutError,
@@ -214,7 +214,7 @@ def test_own_time_ends_the_command_and_all_it_started(run: Runner) -> None:
 def test_grandchild_that_ignores_sigterm_is_killed(
     run: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("podbuild.run.GRACE", 0.3)
+    monkeypatch.setattr("podbuild.system.process.GRACE", 0.3)
     pids: list[str] = []
     script = "(trap '' TERM; while :; do sleep 0.1; done) & echo $!; wait"
     with pytest.raises(CommandTimeoutError):
@@ -255,7 +255,7 @@ def test_stop_ends_the_command_gently(run: Runner) -> None:
 
 
 def test_stop_kills_what_does_not_listen(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("podbuild.run.GRACE", 0.3)
+    monkeypatch.setattr("podbuild.system.process.GRACE", 0.3)
     with pytest.raises(InterruptedBySignal):
         run("sh", "-c", IGNORES_TERM, on_line=Stopped(run.cancel))
 

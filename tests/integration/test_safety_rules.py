@@ -10,21 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.cancel import Cancel
 from podbuild.config.model import PruneRule, Retention
+from podbuild.config.template import Template
 from podbuild.errors import CleanupError, ConfigError, CredentialError
-from podbuild.model import Digest, Tag
-from podbuild.retention import Policy, prune_policy
-from podbuild.retry import Retry
-from podbuild.steps.cleanup import apply_plan, plan_repository, prune_repository
-from podbuild.steps.removal import Cleaned
-from podbuild.store import RemovalKind
-from podbuild.store.hub_api import HubApi
-from podbuild.store.remove_dockerhub import DockerHubRemover
-from podbuild.store.remove_ghcr import GhcrRemover
-from podbuild.store.removers import Removers
-from podbuild.store.secret import Credential
-from podbuild.template import Template
+from podbuild.oci.auth.secret import Credential
+from podbuild.oci.delete import RemovalKind
+from podbuild.oci.delete.dockerhub import DockerHubRemover, HubApi
+from podbuild.oci.delete.ghcr import GhcrRemover
+from podbuild.oci.names import Digest, Tag
+from podbuild.publish.retention.cleanup import apply_plan, plan_repository, prune_repository
+from podbuild.publish.retention.policy import Policy, prune_policy
+from podbuild.publish.retention.removal import Cleaned
+from podbuild.publish.retention.removers import Removers
+from podbuild.system.cancel import Cancel
+from podbuild.system.retry import Retry
 from tests.cleaning import SECRET, Scene, platforms, scene
 from tests.fakes.github import Token
 from tests.fakes.hub import Level

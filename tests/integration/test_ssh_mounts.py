@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.toolchain import EngineKind
+from podbuild.build.toolchain.model import EngineKind
 from tests.builds import NATIVE, busybox
 from tests.shops import Shop, environment
 

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from podbuild.errors import PodbuildError, VerificationError
-from podbuild.model import Descriptor, Digest, Manifest, MediaType, Tag
-from podbuild.store import PushRight, Store
-from podbuild.store.blobs import BytesBlob, FileBlob
-from podbuild.store.copy import copy_image, descendants, settled_head
-from podbuild.store.layout import LayoutStore
-from podbuild.store.memory import MemoryStore
-from podbuild.store.upload import UploadPolicy
+from podbuild.oci.blobs import BytesBlob, FileBlob
+from podbuild.oci.copy import copy_image, descendants, settled_head
+from podbuild.oci.layout import LayoutStore
+from podbuild.oci.manifest import Descriptor, Manifest, MediaType
+from podbuild.oci.memory import MemoryStore
+from podbuild.oci.names import Digest, Tag
+from podbuild.oci.store import PushRight, Store
+from podbuild.oci.upload import UploadPolicy
 from tests.images import blob_of, make_image, make_index
 from tests.registries import Server, registry_server
 

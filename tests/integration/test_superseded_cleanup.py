@@ -9,21 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.cleaning import remove_superseded
 from podbuild.cli.options import Common
 from podbuild.cli.session import open_session
+from podbuild.commands.cleanup import record_superseded, remove_superseded
+from podbuild.commands.relocate import Scope, plan_of
+from podbuild.config.template import Template
 from podbuild.errors import CleanupError
-from podbuild.journal import Binding, Journal, Section
-from podbuild.model import Manifest, Tag
-from podbuild.plan import Plan
-from podbuild.relocate import Scope, plan_of
-from podbuild.services import Services
-from podbuild.steps.orders import Moved, Order, Outcome, Tagged
-from podbuild.store import RemovalKind
-from podbuild.store.layout import LayoutStore
-from podbuild.superseded import Ledger, record_superseded
-from podbuild.tags import NamedTag, TagKind
-from podbuild.template import Template
+from podbuild.oci.delete import RemovalKind
+from podbuild.oci.layout import LayoutStore
+from podbuild.oci.manifest import Manifest
+from podbuild.oci.names import Tag
+from podbuild.plan.destination import open_destinations
+from podbuild.plan.journal import Binding, Journal, Section
+from podbuild.plan.model import Plan
+from podbuild.plan.tags import NamedTag, TagKind
+from podbuild.publish.move import Moved, Order, Outcome, Tagged
+from podbuild.publish.retention.ledger import Ledger
+from podbuild.workspace import Services
 from tests.images import make_image, make_index
 
 pytestmark = pytest.mark.integration
@@ -80,7 +82,7 @@ def clean(services: Services, *left: Manifest) -> int:
         journal.record(Section.SUPERSEDED, f"here/web@{index.digest}", "edge")
     record_superseded(services, journal, Moved(tags=(), failed={}))
     plan: Plan = plan_of(services, Scope())
-    done = remove_superseded(services, plan, services.destinations(plan))
+    done = remove_superseded(services, plan, open_destinations(services.opener, plan))
     return sum(each.outcome is RemovalKind.REMOVED for each in done)
 
 
@@ -140,7 +142,7 @@ def test_what_a_tag_names_again_is_struck_out(services: Services) -> None:
     record_superseded(services, journal, Moved(tags=(), failed={}))
     ledger = Ledger.of(services.folders, services.config.root)
     assert first.digest in ledger.read()["here/web"]
-    (destination,) = services.destinations(plan_of(services, Scope()))
+    (destination,) = open_destinations(services.opener, plan_of(services, Scope()))
     named = NamedTag(tag=Tag("edge"), kind=TagKind.MOVING, template=Template("edge"))
     order = Order(destination=destination, named=named, manifest=first)
     again = Moved(tags=(Tagged(order=order, outcome=Outcome.MOVED),), failed={})

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from podbuild.build.toolchain.debian import fetch_packages
+from podbuild.build.toolchain.elf import interpreter
+from podbuild.build.toolchain.install import Request, Source, install
+from podbuild.build.toolchain.model import ToolVersion
+from podbuild.build.toolchain.record import read_record
+from podbuild.build.toolchain.workshop import Workshop
 from podbuild.errors import ToolError
-from podbuild.folders import Folders
-from podbuild.run import Runner
-from podbuild.toolchain import ToolVersion, read_record
-from podbuild.toolchain.debian import fetch_packages
-from podbuild.toolchain.elf import interpreter
-from podbuild.toolchain.install import Request, Source, install
-from podbuild.toolchain.workshop import Workshop
+from podbuild.system.folders import Folders
+from podbuild.system.process import Runner
 from tests.toolchains import SYSTEM_PATH, own_folders, plain_runner
 
 pytestmark = pytest.mark.integration

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.emulation import GUESTS, native_architecture
+from podbuild.build.toolchain.emulation import GUESTS, native_architecture
+from podbuild.build.toolchain.find import Choice, find, start_cost
+from podbuild.build.toolchain.model import EngineKind
 from podbuild.errors import ToolError
-from podbuild.folders import Folders
-from podbuild.run import Runner
-from podbuild.toolchain import Choice, EngineKind, find, start_cost
+from podbuild.system.folders import Folders
+from podbuild.system.process import Runner
 from tests.toolchains import own_folders, plain_runner, private_toolchain
 
 pytestmark = pytest.mark.integration

@@ -18,16 +18,18 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.cancel import Cancel
-from podbuild.emulation import native_architecture
+from podbuild.build.toolchain.download import UnreachableError
+from podbuild.build.toolchain.emulation import native_architecture
+from podbuild.build.toolchain.find import Choice, find
+from podbuild.build.toolchain.install import Request, Source, install
+from podbuild.build.toolchain.model import EngineKind
+from podbuild.build.toolchain.podman_static import Release
+from podbuild.build.toolchain.record import Record, read_record
+from podbuild.build.toolchain.workshop import Workshop
 from podbuild.errors import InterruptedBySignal, ToolError
-from podbuild.folders import Folders
-from podbuild.run import Runner
-from podbuild.toolchain import Choice, EngineKind, Record, find, read_record
-from podbuild.toolchain.download import UnreachableError
-from podbuild.toolchain.install import Request, Source, install
-from podbuild.toolchain.podman_static import Release
-from podbuild.toolchain.workshop import Workshop
+from podbuild.system.cancel import Cancel
+from podbuild.system.folders import Folders
+from podbuild.system.process import Runner
 from tests.insiders import ENVIRONMENT, insider_argv
 from tests.toolchains import bare_runner
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.model import Digest
+from podbuild.oci.names import Digest
 from tests.registries import Server, registry_server
 from tests.soak.trials import Trial
 

@@ -13,9 +13,9 @@ import signal
 import sys
 from pathlib import Path
 
-from podbuild import atomic
-from podbuild.cancel import Cancel
 from podbuild.cli import main
+from podbuild.system import files as atomic
+from podbuild.system.cancel import Cancel
 
 _write = atomic._write_synced
 _sync = atomic._sync_folder

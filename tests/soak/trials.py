@@ -16,9 +16,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from podbuild.emulation import native_architecture
-from podbuild.model import Digest, Manifest, Tag
-from podbuild.store import Store
+from podbuild.build.toolchain.emulation import native_architecture
+from podbuild.oci.manifest import Manifest
+from podbuild.oci.names import Digest, Tag
+from podbuild.oci.store import Store
 from tests.images import make_image, make_index
 from tests.registries import Server
 

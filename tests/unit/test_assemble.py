@@ -8,14 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.config import Format, parse_config
+from podbuild.build.assemble import Members, check_index, plain_image
+from podbuild.build.image import check_platform, layer_bytes, read_config, stamp
+from podbuild.build.staging.area import StagedRepository, Staging
+from podbuild.build.staging.pool import Pool
+from podbuild.config.choices import Format
+from podbuild.config.load import parse_config
 from podbuild.errors import BuildError, VerificationError
-from podbuild.model import JSONValue, Manifest, MediaType, Platform
-from podbuild.plan import PlannedImage, Request, Source, make_plan
-from podbuild.steps.assemble import Members, check_index, plain_image
-from podbuild.steps.image import check_platform, layer_bytes, read_config, stamp
-from podbuild.store.pool import Pool
-from podbuild.store.staged import StagedRepository, Staging
+from podbuild.oci.manifest import Manifest, MediaType
+from podbuild.oci.names import Platform
+from podbuild.plan.make import make_plan
+from podbuild.plan.model import PlannedImage, Request, Source
+from podbuild.system.records import JSONValue
 from tests.images import make_image
 
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")

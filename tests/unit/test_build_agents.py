@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.build_agents import check_agents
-from podbuild.config import parse_config
+from podbuild.build.inputs.agents import check_agents
+from podbuild.config.load import parse_config
 from podbuild.errors import ConfigError, CredentialError
-from podbuild.plan import PlannedImage, Request, Source, make_plan
+from podbuild.plan.make import make_plan
+from podbuild.plan.model import PlannedImage, Request, Source
 
 
 def images(folder: Path, ssh: str) -> tuple[PlannedImage, ...]:

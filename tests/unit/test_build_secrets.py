@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.build_secrets import BuildSecrets, find_secrets
-from podbuild.config import parse_config
+from podbuild.build.inputs.secrets import BuildSecrets, find_secrets
+from podbuild.config.load import parse_config
 from podbuild.errors import CredentialError
-from podbuild.plan import PlannedImage, Request, Source, make_plan
+from podbuild.plan.make import make_plan
+from podbuild.plan.model import PlannedImage, Request, Source
 
 NPM = 'secrets = [{ id = "npm", env = "NPM_TOKEN" }, { id = "key", file = "key" }]'
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podbuild.caches import Item, Kind, NamespaceFiles, remove, surplus, survey
+from podbuild.build.staging.pool import Pool
 from podbuild.cli.clean import read_size
+from podbuild.commands.clean import Item, Kind, NamespaceFiles, remove, surplus, survey
 from podbuild.errors import ConfigError
-from podbuild.folders import Folders
-from podbuild.leases import leased_folder
-from podbuild.model import Digest
-from podbuild.store.pool import Pool
+from podbuild.oci.names import Digest
+from podbuild.system.folders import Folders
+from podbuild.system.locks import leased_folder
 
 
 def measure(paths: Sequence[Path]) -> Mapping[Path, int]:

@@ -7,8 +7,8 @@ from types import FrameType
 
 import pytest
 
-from podbuild.cancel import Cancel
 from podbuild.errors import DeadlineError, InterruptedBySignal
+from podbuild.system.cancel import Cancel
 
 
 def stopped(number: int = signal.SIGTERM) -> Cancel:

@@ -4,14 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.check import (
-    Finding,
-    Level,
-    check_modes,
-    check_project,
-    require_inputs,
-)
-from podbuild.config import Config, load_config
+from podbuild.build.inputs.lint import Finding, Level
+from podbuild.commands.check import check_modes, check_project, require_inputs
+from podbuild.config.load import load_config
+from podbuild.config.model import Config
 from podbuild.errors import ConfigError
 
 HEAD = '[project]\nname = "shop"\n[images.web]\n'

@@ -12,15 +12,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from podbuild.cancel import Cancel
 from podbuild.config.model import PruneRule, Retention
 from podbuild.errors import CleanupError, VerificationError
-from podbuild.model import Descriptor, Digest, JSONValue, Manifest, MediaType, Tag
-from podbuild.retention import prune_policy
-from podbuild.steps.chart import Place
-from podbuild.steps.cleanup import prune_repository
-from podbuild.store import Abilities, Inventory, Removal
-from podbuild.store.memory import MemoryStore
+from podbuild.oci.delete import Abilities, Inventory, Removal
+from podbuild.oci.manifest import Descriptor, Manifest, MediaType
+from podbuild.oci.memory import MemoryStore
+from podbuild.oci.names import Digest, Tag
+from podbuild.publish.retention.chart import Place
+from podbuild.publish.retention.cleanup import prune_repository
+from podbuild.publish.retention.policy import prune_policy
+from podbuild.system.cancel import Cancel
+from podbuild.system.records import JSONValue
 from tests.graphs import NOW, ago
 from tests.memory_remover import MemoryRemover
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.config import parse_config
+from podbuild.config.load import parse_config
 from podbuild.errors import (
     BuildError,
     CleanupError,
@@ -14,15 +14,18 @@ from podbuild.errors import (
     PodbuildError,
     PublishError,
 )
-from podbuild.model import Digest, Manifest, MediaType, Platform
-from podbuild.plan import Job, Plan, Request, Source, make_plan
-from podbuild.report import PlatformReport, Result, TagOutcome
+from podbuild.oci.manifest import Manifest, MediaType
+from podbuild.oci.memory import MemoryStore
+from podbuild.oci.names import Digest, Platform
+from podbuild.plan.destination import Destination
+from podbuild.plan.guards import Decision, Verdict
+from podbuild.plan.make import make_plan
+from podbuild.plan.model import Job, Plan, Request, Source
+from podbuild.plan.tags import TagKind
+from podbuild.publish.move import Order, Outcome, Tagged
 from podbuild.report.collect import Delivered, image_reports, result_of, size_of, target_reports
-from podbuild.steps import Destination
-from podbuild.steps.orders import Order, Outcome, Tagged
-from podbuild.store.memory import MemoryStore
-from podbuild.tags import Decision, TagKind, Verdict
-from podbuild.versions import Version
+from podbuild.report.model import PlatformReport, Result, TagOutcome
+from podbuild.semver import Version
 
 TOML = """
 [project]

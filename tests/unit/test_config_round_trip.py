@@ -9,35 +9,25 @@ from typing import TypeVar
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podbuild.config import (
-    CacheSettings,
+from podbuild.config.choices import (
     Compression,
-    Context,
-    FolderContext,
     Format,
-    Image,
-    ImageTags,
     IndexPolicy,
     Isolation,
     Network,
-    Project,
-    PruneRule,
     Pull,
-    ReferenceContext,
-    Registry,
     RegistryKind,
-    Retention,
-    Secret,
-    TagRules,
     Timestamp,
-    parse_config,
 )
 from podbuild.config.document import as_toml
+from podbuild.config.image import Context, FolderContext, Image, ImageTags, ReferenceContext, Secret
 from podbuild.config.keys import declared
-from podbuild.config.toml_text import toml_key
-from podbuild.model import Platform
-from podbuild.template import Template, tag_template
-from podbuild.versions import Version
+from podbuild.config.load import parse_config
+from podbuild.config.model import CacheSettings, Project, PruneRule, Registry, Retention, TagRules
+from podbuild.config.template import Template, tag_template
+from podbuild.config.toml import toml_key
+from podbuild.oci.names import Platform
+from podbuild.semver import Version
 
 ROOT = Path("/project")
 

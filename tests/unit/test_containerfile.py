@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from podbuild.containerfile import Use, platform_arguments, read_containerfile
-from podbuild.containerfile.words import split_words, substitute, unquote
+from podbuild.build.inputs.containerfile import Use, platform_arguments, read_containerfile
+from podbuild.build.inputs.instructions import split_words, substitute, unquote
 from podbuild.errors import ConfigError
-from podbuild.model import Platform
+from podbuild.oci.names import Platform
 
 
 def words_of(text: str) -> list[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from podbuild.containerfile import read_containerfile
-from podbuild.containerfile.lexer import LexError
-from podbuild.containerfile.words import substitute
+from podbuild.build.inputs.containerfile import read_containerfile
+from podbuild.build.inputs.instructions import substitute
+from podbuild.build.inputs.lexer import LexError
 from podbuild.errors import ConfigError
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.context import Content, Contents, Matcher
+from podbuild.build.inputs.contents import Content, Contents
+from podbuild.build.inputs.ignore import Matcher
 from podbuild.errors import ConfigError
 
 EVERYTHING = Matcher((".git",))

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from podbuild.errors import CredentialError
-from podbuild.model import Repository
-from podbuild.run import Runner
-from podbuild.store.authfiles import read_auth_file
-from podbuild.store.credentials import Keyring
-from podbuild.store.secret import Credential, CredentialKind
+from podbuild.oci.auth.credentials import Keyring
+from podbuild.oci.auth.files import read_auth_file
+from podbuild.oci.auth.secret import Credential, CredentialKind
+from podbuild.oci.names import Repository
+from podbuild.system.process import Runner
 
 WEB = Repository("ghcr.io", "acme/web")
 HUB = Repository("docker.io", "acme/web")

@@ -4,7 +4,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from podbuild.doctor import (
+from podbuild.build.toolchain.model import Toolchain
+from podbuild.commands.doctor import (
     Finding,
     Patient,
     State,
@@ -14,11 +15,10 @@ from podbuild.doctor import (
     findings_text,
 )
 from podbuild.errors import CredentialError, ToolError
-from podbuild.folders import Folders
-from podbuild.run import Runner
-from podbuild.store import PushRight, Store
-from podbuild.store.memory import MemoryStore
-from podbuild.toolchain import Toolchain
+from podbuild.oci.memory import MemoryStore
+from podbuild.oci.store import PushRight, Store
+from podbuild.system.folders import Folders
+from podbuild.system.process import Runner
 
 GOOD = Finding(subject="git", found="git version 2.39.5")
 SLOW = Finding(subject="engine start", found="47 ms", state=State.WARNING, fix="a faster one")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from podbuild.cli import COMMANDS
-from podbuild.config import load_config
+from podbuild.config.load import load_config
 from podbuild.errors import EXIT_CODES
 
 ROOT = Path(__file__).parents[2]

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.durations import priorities, remember
-from podbuild.emulation import native_architecture
-from podbuild.model import Platform
-from podbuild.plan import Job
-from podbuild.records import Records
+from podbuild.build.jobs import priorities, remember
+from podbuild.build.toolchain.emulation import native_architecture
+from podbuild.oci.names import Platform
+from podbuild.plan.model import Job
+from podbuild.system.records import Records
 
 HERE = Platform("linux", native_architecture())
 ELSEWHERE = Platform("linux", "riscv64")

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from podbuild.emulation import (
+from podbuild.build.toolchain.emulation import (
     EXIT_PROOF,
     GUESTS,
     Guest,
@@ -17,7 +17,7 @@ from podbuild.emulation import (
     native_architecture,
 )
 from podbuild.errors import ToolError
-from podbuild.model import Platform
+from podbuild.oci.names import Platform
 
 EVERY = pytest.mark.parametrize("guest", GUESTS, ids=lambda guest: guest.architecture)
 

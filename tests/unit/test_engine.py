@@ -12,13 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.config import Compression, Format, parse_config
-from podbuild.engine import (
-    BuildOrder,
-    CommandLine,
+from podbuild.build.engine.argv import BuildOrder, CommandLine
+from podbuild.build.engine.files import (
     EngineFiles,
-    RegistriesConf,
-    Storage,
     engine_environment,
     storage_conf,
     storage_environment,
@@ -27,12 +23,16 @@ from podbuild.engine import (
     write_files,
     write_storage,
 )
+from podbuild.build.engine.registries_conf import RegistriesConf
+from podbuild.build.engine.storage import DriverName, Storage, StorageDriver
+from podbuild.build.inputs.recipe import Recipe, Surroundings, make_recipe
+from podbuild.build.toolchain.model import Engine, EngineKind, Toolchain, ToolVersion
+from podbuild.config.choices import Compression, Format
+from podbuild.config.load import parse_config
 from podbuild.errors import ConfigError
-from podbuild.inputs import Recipe, Surroundings, make_recipe
-from podbuild.model import Platform
-from podbuild.plan import Request, Source, make_plan
-from podbuild.storage_driver import DriverName, StorageDriver
-from podbuild.toolchain import Engine, EngineKind, Toolchain, ToolVersion
+from podbuild.oci.names import Platform
+from podbuild.plan.make import make_plan
+from podbuild.plan.model import Request, Source
 
 ARM64, AMD64 = Platform("linux", "arm64"), Platform("linux", "amd64")
 TOML = """\

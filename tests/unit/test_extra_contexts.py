@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.context import Contents, Extra, Matcher, Views, own_patterns
+from podbuild.build.inputs.contents import Contents
+from podbuild.build.inputs.ignore import Matcher, own_patterns
+from podbuild.build.inputs.views import Extra, Views
 from podbuild.errors import PodbuildError
 
 

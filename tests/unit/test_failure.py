@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from podbuild.build.engine.failure import explain, is_transient
 from podbuild.errors import BuildError, CredentialError, DeadlineError
-from podbuild.run import CommandError, CommandTimeoutError, Finished
-from podbuild.steps.failure import explain, is_transient
+from podbuild.system.process import CommandError, CommandTimeoutError, Finished
 
 
 def failed(*tail: str, code: int = 1) -> CommandError:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from podbuild.errors import ConfigError
-from podbuild.folders import Folders, find_folders, without_closed_homes
+from podbuild.system.folders import Folders, find_folders, without_closed_homes
 
 
 @pytest.fixture

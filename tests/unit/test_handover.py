@@ -8,28 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.config import parse_config
+from podbuild.build.handover import Handed, hand_over, read_handed_over, restock, take_over
+from podbuild.build.inputs.hash import InputHash
+from podbuild.build.results import Origin, Record, recorded
+from podbuild.build.staging.area import Staging
+from podbuild.build.staging.pool import Pool
+from podbuild.commands.planning import with_dirt
+from podbuild.config.load import parse_config
 from podbuild.errors import ConfigError
-from podbuild.handover import (
-    Handed,
-    hand_over,
-    read_handed_over,
-    restock,
-    take_over,
-    with_dirt,
-)
-from podbuild.inputs import InputHash
-from podbuild.journal import Binding, Journal, Section, open_journal
-from podbuild.known import Record, recorded
-from podbuild.model import Digest, Manifest, Platform
-from podbuild.plan import Job, Plan, Request, Source, make_plan
-from podbuild.planning import Planned
-from podbuild.report import Origin
-from podbuild.store.layout import LayoutStore
-from podbuild.store.memory import MemoryStore
-from podbuild.store.pool import Pool
-from podbuild.store.staged import Staging
-from podbuild.versions import Version
+from podbuild.oci.layout import LayoutStore
+from podbuild.oci.manifest import Manifest
+from podbuild.oci.memory import MemoryStore
+from podbuild.oci.names import Digest, Platform
+from podbuild.plan.journal import Binding, Journal, Section, open_journal
+from podbuild.plan.make import make_plan
+from podbuild.plan.model import Job, Plan, Request, Source
+from podbuild.plan.planned import Planned
+from podbuild.semver import Version
 from tests.images import make_image, make_index
 
 TOML = """

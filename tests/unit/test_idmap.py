@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.idmap import (
+from podbuild.build.engine.idmap import (
     identity_ranges,
     ids_command,
     parse_subordinate,
     subordinate_ranges,
     too_few_ids,
 )
-from podbuild.namespace import refusing_switch
+from podbuild.build.engine.namespace import refusing_switch
 
 
 def test_root_in_a_container_maps_exactly_the_ids_it_has() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podbuild.context import (
+from podbuild.build.inputs.ignore import (
     Matcher,
     applicable_ignore_file,
     kept_out,

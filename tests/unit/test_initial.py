@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podbuild.config import load_config, parse_config
+from podbuild.build.inputs.containerfile import read_containerfile
+from podbuild.commands.init import Seen, initial_files, look, write_files
 from podbuild.config.document import (
     as_toml,
     default_text,
@@ -17,10 +18,9 @@ from podbuild.config.document import (
     reference,
 )
 from podbuild.config.keys import DURATION, Declared
+from podbuild.config.load import load_config, parse_config
 from podbuild.config.sections import SECTIONS, Section
-from podbuild.containerfile import read_containerfile
 from podbuild.errors import ConfigError
-from podbuild.initial import Seen, initial_files, look, write_files
 
 KEYS = [(section, each) for section in SECTIONS for each in section.keys]
 

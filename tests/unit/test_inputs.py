@@ -9,21 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.config import parse_config
-from podbuild.context import Contents
-from podbuild.errors import ConfigError
-from podbuild.inputs import (
+from podbuild.build.inputs.contents import Contents
+from podbuild.build.inputs.hash import InputHash, input_hash
+from podbuild.build.inputs.recipe import (
     FIXED_INSTANT,
-    InputHash,
     Recipe,
     Surroundings,
-    input_hash,
     make_recipe,
     outside_images,
 )
-from podbuild.model import Platform
-from podbuild.plan import Job, Plan, Request, Source, make_plan
-from podbuild.versions import Version
+from podbuild.config.load import parse_config
+from podbuild.errors import ConfigError
+from podbuild.oci.names import Platform
+from podbuild.plan.make import make_plan
+from podbuild.plan.model import Job, Plan, Request, Source
+from podbuild.semver import Version
 
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
 PIN = "docker.io/library/debian@sha256:" + "1" * 64

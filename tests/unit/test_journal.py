@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podbuild.atomic import write_atomically
 from podbuild.errors import BuildError, ConfigError
-from podbuild.journal import Binding, Journal, Section, open_journal, recorded_tags, restart
-from podbuild.model import Digest, JSONValue, Manifest, MediaType
+from podbuild.oci.manifest import Manifest, MediaType
+from podbuild.oci.names import Digest
+from podbuild.plan.journal import Binding, Journal, Section, open_journal, recorded_tags, restart
+from podbuild.system.files import write_atomically
+from podbuild.system.records import JSONValue
 
 FIRST = Binding(release="1.2.3", commit="a" * 40, configuration="c1", toolchain="buildah 1.43")
 OTHER = Binding(release="1.3.0", commit="b" * 40, configuration="c1", toolchain="buildah 1.43")
@@ -86,7 +88,7 @@ def test_kill_in_the_middle_of_a_write_leaves_the_last_step(
     elif call == "fsync":
         monkeypatch.setattr(os, "fsync", killed)
     else:
-        monkeypatch.setattr("podbuild.atomic._write_synced", lambda path, *_: torn(path))
+        monkeypatch.setattr("podbuild.system.files._write_synced", lambda path, *_: torn(path))
 
     def torn(path: Path) -> None:
         path.write_bytes(b'{"schema": 1, "bind')

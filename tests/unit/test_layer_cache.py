@@ -10,24 +10,26 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.cancel import Cancel
-from podbuild.check import check_project
-from podbuild.config import Config, load_config, parse_config
+from podbuild.build.cache.open import cache_registry, open_cache_store
+from podbuild.build.cache.remote import CachedRepository, CacheRemote, Tellers
+from podbuild.build.cache.uses import all_uses, merged, read_uses, record_tag, write_uses
+from podbuild.build.image import without_cache_names
+from podbuild.commands.check import check_project
+from podbuild.config.load import load_config, parse_config
+from podbuild.config.model import Config
 from podbuild.errors import ConfigError, CredentialError, PublishError
-from podbuild.layer_cache import cache_registry, open_cache_store
-from podbuild.model import Descriptor, Digest, Manifest, MediaType, Repository, Tag
-from podbuild.run import Runner
-from podbuild.steps.image import without_cache_names
-from podbuild.store import BlobSource, PushRight, Store
-from podbuild.store.blobs import BytesBlob
-from podbuild.store.cache_use import all_uses, merged, read_uses, record_tag, write_uses
-from podbuild.store.cached import CachedRepository, CacheRemote, Tellers
-from podbuild.store.client import RegistryClient
-from podbuild.store.credentials import Keyring
-from podbuild.store.endpoint import Conduct, Endpoint
-from podbuild.store.memory import MemoryStore
-from podbuild.store.registries import Registries
-from podbuild.store.registry import RegistryStore
+from podbuild.oci.auth.credentials import Keyring
+from podbuild.oci.blobs import BytesBlob
+from podbuild.oci.client import RegistryClient
+from podbuild.oci.manifest import Descriptor, Manifest, MediaType
+from podbuild.oci.memory import MemoryStore
+from podbuild.oci.names import Digest, Repository, Tag
+from podbuild.oci.registries import Registries
+from podbuild.oci.registry import RegistryStore
+from podbuild.oci.store import BlobSource, PushRight, Store
+from podbuild.oci.transport.endpoint import Conduct, Endpoint
+from podbuild.system.cancel import Cancel
+from podbuild.system.process import Runner
 from tests.fakes.answering import Answer, answering
 from tests.images import blob_of, make_image
 from tests.registries import AT_ONCE

@@ -9,11 +9,20 @@ from pathlib import Path
 import pytest
 
 from podbuild.errors import PodbuildError, PublishError, VerificationError
-from podbuild.model import Descriptor, Digest, Tag
-from podbuild.store import PushRight
-from podbuild.store.blobs import BytesBlob, FileBlob
-from podbuild.store.entries import PUSHED, REF_NAME, placed, pushed_at, released, tag_of, touched_at
-from podbuild.store.layout import LayoutStore
+from podbuild.oci.blobs import BytesBlob, FileBlob
+from podbuild.oci.layout import (
+    PUSHED,
+    REF_NAME,
+    LayoutStore,
+    placed,
+    pushed_at,
+    released,
+    tag_of,
+    touched_at,
+)
+from podbuild.oci.manifest import Descriptor
+from podbuild.oci.names import Digest, Tag
+from podbuild.oci.store import PushRight
 from tests.images import blob_of, make_image, make_index
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podbuild.config.locate import line_of
+from podbuild.config.toml import line_of
 
 TEXT = '''# a comment
 [project]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.cancel import Cancel
 from podbuild.errors import DeadlineError
-from podbuild.folders import Folders
-from podbuild.lock import Holder, Work, project_lock, supersede
+from podbuild.system.cancel import Cancel
+from podbuild.system.folders import Folders
+from podbuild.system.locks import Holder, Work, project_lock, supersede
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from podbuild.commands.images import adopted_images
 from podbuild.errors import PublishError
-from podbuild.making import adopted_images
-from podbuild.store.memory import MemoryStore
+from podbuild.oci.memory import MemoryStore
 from tests.images import make_image
 from tests.unit.test_plan import release
 

@@ -9,16 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podbuild.errors import ConfigError, VerificationError, VersionError
-from podbuild.model import (
-    Descriptor,
-    Digest,
-    JSONValue,
-    Manifest,
-    MediaType,
-    Platform,
-    Repository,
-    Tag,
-)
+from podbuild.oci.manifest import Descriptor, Manifest, MediaType
+from podbuild.oci.names import Digest, Platform, Repository, Tag
+from podbuild.system.records import JSONValue
 
 SHA = "sha256:" + "a" * 64
 BLOB: dict[str, JSONValue] = {"mediaType": MediaType.OCI_CONFIG, "digest": SHA, "size": 3}

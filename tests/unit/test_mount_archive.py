@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from podbuild.build.cache import archive as mount_archive
+from podbuild.build.cache.archive import rewrite
 from podbuild.errors import VerificationError
-from podbuild.steps import mount_archive
-from podbuild.steps.mount_archive import rewrite
 
 ID = "4e39aaf3cdef5140"
 

@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 
 from podbuild.errors import ConfigError, PublishError
-from podbuild.store.breaker import Breaker
-from podbuild.store.endpoint import Endpoint
-from podbuild.store.http import Http
-from podbuild.store.network import Network, is_loopback
+from podbuild.oci.transport.endpoint import Endpoint
+from podbuild.oci.transport.http import Http
+from podbuild.oci.transport.proxy import Network, is_loopback
+from podbuild.system.retry import Breaker
 from tests.registries import make_authority
 
 PROXIES = {

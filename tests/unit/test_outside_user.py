@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from podbuild.namespace import outside_user, users_inside
+from podbuild.build.engine.namespace import outside_user, users_inside
 
 
 def test_engines_are_told_of_a_user_who_is_not_root_and_has_a_home_of_podbuilds() -> None:

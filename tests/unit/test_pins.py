@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.engine import RegistriesConf
-from podbuild.engine.registries import Mirror
+from podbuild.build.engine.registries_conf import Mirror, RegistriesConf
+from podbuild.build.pins import Pinner
 from podbuild.errors import BuildError, CredentialError, InterruptedBySignal, PodbuildError
-from podbuild.journal import Binding, open_journal
-from podbuild.model import Repository, Tag
-from podbuild.steps.pins import Pinner
-from podbuild.store import Store
-from podbuild.store.memory import MemoryStore
+from podbuild.oci.memory import MemoryStore
+from podbuild.oci.names import Repository, Tag
+from podbuild.oci.store import Store
+from podbuild.plan.journal import Binding, open_journal
 from tests.images import make_image
 
 BASE = "registry.example.com/acme/base:1"

@@ -10,23 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podbuild import labels
-from podbuild.config import Config, Secret, parse_config
+from podbuild.config.image import Secret
+from podbuild.config.load import parse_config
+from podbuild.config.model import Config
 from podbuild.errors import ConfigError
-from podbuild.model import Digest, Platform, Tag
-from podbuild.plan import (
-    Held,
-    Job,
-    Plan,
-    Request,
-    Source,
-    decide_tags,
-    make_plan,
-    plan_json,
-    plan_places,
-)
-from podbuild.tags import Ancestry, Decision, RemoteTag
-from podbuild.versions import Version
+from podbuild.oci.names import Digest, Platform, Tag
+from podbuild.plan import labels
+from podbuild.plan.decide import Held, decide_tags
+from podbuild.plan.guards import Ancestry, Decision, RemoteTag
+from podbuild.plan.make import make_plan, plan_places
+from podbuild.plan.model import Job, Plan, Request, Source
+from podbuild.report.plan import plan_json
+from podbuild.semver import Version
 
 AMD64 = Platform("linux", "amd64")
 ARM64 = Platform("linux", "arm64")

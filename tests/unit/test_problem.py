@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from podbuild.store.problem import Problem, Recovery, Response, go_duration, read_problem
+from podbuild.oci.transport.problem import Problem, Recovery, Response, go_duration, read_problem
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

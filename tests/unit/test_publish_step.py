@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.cancel import Cancel
 from podbuild.errors import (
     CredentialError,
     InterruptedBySignal,
@@ -18,14 +17,15 @@ from podbuild.errors import (
     PublishError,
     VerificationError,
 )
-from podbuild.journal import Binding, Journal, Section, open_journal
-from podbuild.model import Manifest
-from podbuild.retry import Retry, Transient
-from podbuild.steps import Destination
-from podbuild.steps.publish import Progress, Published, Publisher
-from podbuild.store.memory import MemoryStore
-from podbuild.store.problem import Problem
-from podbuild.store.registry import BlobsMissingError
+from podbuild.oci.manifest import Manifest
+from podbuild.oci.memory import MemoryStore
+from podbuild.oci.registry import BlobsMissingError
+from podbuild.oci.transport.problem import Problem
+from podbuild.plan.destination import Destination
+from podbuild.plan.journal import Binding, Journal, Section, open_journal
+from podbuild.publish.upload import Progress, Published, Publisher
+from podbuild.system.cancel import Cancel
+from podbuild.system.retry import Retry, Transient
 from tests.images import make_image, make_index
 from tests.scripted import Asked, Hook, ScriptedStore, failing, nothing
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from podbuild.steps.orders import Outcome
+from podbuild.publish.move import Outcome
 from tests.branch_races import EDGE, BranchRace, race_of_snapshots
 from tests.races import race_of_releases, race_with_trouble, taking_turns
 

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podbuild.model import JSONValue, Repository
-from podbuild.redact import ORDINARY, Redactor
-from podbuild.run import Runner
-from podbuild.store.credentials import Keyring
+from podbuild.oci.auth.credentials import Keyring
+from podbuild.oci.names import Repository
+from podbuild.system.process import Runner
+from podbuild.system.records import JSONValue
+from podbuild.system.redact import ORDINARY, Redactor
 
 SECRET = "gh_p4$ss/wörd+&x"
 

@@ -15,9 +15,9 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from podbuild.model import Tag
-from podbuild.redact import Redactor, logins_in
+from podbuild.oci.names import Tag
 from podbuild.report.markdown import text as markdown
+from podbuild.system.redact import Redactor, logins_in
 
 TOKEN = "ghp_Abcd1efGh2ijKLmnop_Qrst9UVwxyz"
 PASSWORD = "Pa&ss<w>_*rd'1\"\\|~ö%2F"

@@ -5,15 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.engine import (
+from podbuild.build.engine.registries_conf import (
+    Entry,
+    Mirror,
     RegistriesConf,
     read_registries_conf,
+    render,
     user_registries_conf,
     with_own,
 )
-from podbuild.engine.registries import Entry, Mirror, render
 from podbuild.errors import ConfigError
-from podbuild.model import Repository
+from podbuild.oci.names import Repository
 
 FULL = """\
 unqualified-search-registries = ["quay.io", "docker.io"]

@@ -9,23 +9,18 @@ import threading
 
 import pytest
 
-from podbuild.cancel import Cancel
-from podbuild.errors import (
-    CredentialError,
-    InterruptedBySignal,
-    PublishError,
-    VerificationError,
-)
-from podbuild.model import Digest, Manifest, MediaType, Repository, Tag
-from podbuild.retry import Retry
-from podbuild.store import PushRight
-from podbuild.store.blobs import BytesBlob
-from podbuild.store.client import RegistryClient
-from podbuild.store.endpoint import Conduct, Endpoint
-from podbuild.store.manifests import MANIFEST_CAP
-from podbuild.store.problem import RegistryError
-from podbuild.store.registry import BlobsMissingError, RegistryStore
-from podbuild.store.secret import Credential
+from podbuild.errors import CredentialError, InterruptedBySignal, PublishError, VerificationError
+from podbuild.oci.auth.secret import Credential
+from podbuild.oci.blobs import BytesBlob
+from podbuild.oci.client import RegistryClient
+from podbuild.oci.manifest import MANIFEST_CAP, Manifest, MediaType
+from podbuild.oci.names import Digest, Repository, Tag
+from podbuild.oci.registry import BlobsMissingError, RegistryStore
+from podbuild.oci.store import PushRight
+from podbuild.oci.transport.endpoint import Conduct, Endpoint
+from podbuild.oci.transport.problem import RegistryError
+from podbuild.system.cancel import Cancel
+from podbuild.system.retry import Retry
 from tests.fakes.answering import Answer, Answering, Asked, Handler, answering
 from tests.images import blob_of
 from tests.registries import AT_ONCE, IN_TESTS, free_port

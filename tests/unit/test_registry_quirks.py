@@ -12,16 +12,17 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from podbuild.errors import CredentialError, PublishError
-from podbuild.model import Digest, Manifest, MediaType, Repository, Tag
-from podbuild.store import PushRight
-from podbuild.store.blobs import BytesBlob
-from podbuild.store.challenge import Scope
-from podbuild.store.client import RegistryClient
-from podbuild.store.endpoint import Conduct, Endpoint
-from podbuild.store.network import Network
-from podbuild.store.registry import RegistryStore
-from podbuild.store.remove_oci import delete
-from podbuild.store.secret import Credential, CredentialKind
+from podbuild.oci.auth.secret import Credential, CredentialKind
+from podbuild.oci.auth.tokens import Scope
+from podbuild.oci.blobs import BytesBlob
+from podbuild.oci.client import RegistryClient
+from podbuild.oci.delete.registry import delete
+from podbuild.oci.manifest import Manifest, MediaType
+from podbuild.oci.names import Digest, Repository, Tag
+from podbuild.oci.registry import RegistryStore
+from podbuild.oci.store import PushRight
+from podbuild.oci.transport.endpoint import Conduct, Endpoint
+from podbuild.oci.transport.proxy import Network
 from tests.fakes.answering import Answer, Answering, Asked, answering
 from tests.images import blob_of
 from tests.registries import AT_ONCE, IN_TESTS, Authority, free_port, make_authority

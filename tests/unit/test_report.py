@@ -12,15 +12,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podbuild.config import RegistryKind
-from podbuild.context.own import OUTPUT_NAMES
-from podbuild.model import Digest, Platform, Tag
-from podbuild.plan import Job
-from podbuild.redact import Redactor
-from podbuild.report import (
+from podbuild.build.inputs.ignore import OUTPUT_NAMES
+from podbuild.build.job import Metrics
+from podbuild.build.results import Origin
+from podbuild.config.choices import RegistryKind
+from podbuild.oci.delete import RemovalKind
+from podbuild.oci.names import Digest, Platform, Tag
+from podbuild.plan.model import Job
+from podbuild.report.github import LIMIT as OUTPUT_LIMIT
+from podbuild.report.github import entry, github_outputs, outputs
+from podbuild.report.gitlab import LIMIT as DOTENV_LIMIT
+from podbuild.report.gitlab import dotenv, dotenv_value
+from podbuild.report.json import artifacts_json, digests_txt, metadata_json, metrics_json
+from podbuild.report.junit import junit_xml
+from podbuild.report.markdown import LIMIT, code, cut, summary_markdown, text
+from podbuild.report.model import (
     Failure,
     ImageReport,
-    Origin,
     Phase,
     PlatformReport,
     RemovalReport,
@@ -30,17 +38,9 @@ from podbuild.report import (
     TagReport,
     TargetReport,
 )
-from podbuild.report.github import LIMIT as OUTPUT_LIMIT
-from podbuild.report.github import entry, github_outputs, outputs
-from podbuild.report.gitlab import LIMIT as DOTENV_LIMIT
-from podbuild.report.gitlab import dotenv, dotenv_value
-from podbuild.report.json_files import artifacts_json, digests_txt, metadata_json, metrics_json
-from podbuild.report.junit import junit_xml
-from podbuild.report.markdown import LIMIT, code, cut, summary_markdown, text
 from podbuild.report.text import report_text, run_line
 from podbuild.report.write import write_plan, write_reports
-from podbuild.steps.cost import Metrics
-from podbuild.store import RemovalKind
+from podbuild.system.redact import Redactor
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 AMD64 = Platform.parse("linux/amd64")

@@ -11,16 +11,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from podbuild.config.model import PruneRule, Retention
-from podbuild.model import Digest, Tag
-from podbuild.retention import (
-    Graph,
-    Policy,
-    RemovalPlan,
-    make_removal_plan,
-    prune_policy,
-    superseded_policy,
-)
-from podbuild.store import Abilities
+from podbuild.oci.delete import Abilities
+from podbuild.oci.names import Digest, Tag
+from podbuild.publish.retention.graph import Graph
+from podbuild.publish.retention.plan import RemovalPlan, make_removal_plan
+from podbuild.publish.retention.policy import Policy, prune_policy, superseded_policy
 from tests.graphs import NOW, ago, graphs
 
 # A busy machine is no finding.

@@ -6,9 +6,9 @@ from functools import partial
 
 import pytest
 
-from podbuild.cancel import Cancel
 from podbuild.errors import CredentialError, InterruptedBySignal, PublishError
-from podbuild.retry import Budget, Retry, Transient
+from podbuild.system.cancel import Cancel
+from podbuild.system.retry import Budget, Retry, Transient
 
 
 @dataclass

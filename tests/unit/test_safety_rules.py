@@ -9,27 +9,22 @@ from datetime import timedelta
 
 import pytest
 
-from podbuild.cancel import Cancel
 from podbuild.config.model import PruneRule, Retention
 from podbuild.errors import CleanupError
-from podbuild.model import Descriptor, Digest, Manifest, MediaType, Tag
-from podbuild.retention import (
-    Graph,
-    Node,
-    Policy,
-    RemovalPlan,
-    make_removal_plan,
-    prune_policy,
-    superseded_policy,
-)
-from podbuild.steps.chart import Place
-from podbuild.steps.cleanup import apply_plan, plan_repository, prune_repository
-from podbuild.store import Abilities, Inventory, Removal, RemovalKind
-from podbuild.store.memory import MemoryStore
-from podbuild.store.problem import Response
-from podbuild.store.rest import Pace, limit_wait
-from podbuild.tags import Range
-from podbuild.versions import Version
+from podbuild.oci.delete import Abilities, Inventory, Removal, RemovalKind
+from podbuild.oci.delete.rest import Pace, limit_wait
+from podbuild.oci.manifest import Descriptor, Manifest, MediaType
+from podbuild.oci.memory import MemoryStore
+from podbuild.oci.names import Digest, Tag
+from podbuild.oci.transport.problem import Response
+from podbuild.plan.tags import Range
+from podbuild.publish.retention.chart import Place
+from podbuild.publish.retention.cleanup import apply_plan, plan_repository, prune_repository
+from podbuild.publish.retention.graph import Graph, Node
+from podbuild.publish.retention.plan import RemovalPlan, make_removal_plan
+from podbuild.publish.retention.policy import Policy, prune_policy, superseded_policy
+from podbuild.semver import Version
+from podbuild.system.cancel import Cancel
 from tests.graphs import NOW, ago, attached, digest_of, graph_of
 from tests.memory_remover import MemoryRemover
 

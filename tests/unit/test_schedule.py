@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podbuild.errors import BuildError
-from podbuild.schedule import Outcome, run_all
+from podbuild.system.parallel import Outcome, run_all
 
 
 def failing(*names: str) -> Callable[[str], str]:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.cancel import Cancel
-from podbuild.cli.signals import stopping
 from podbuild.errors import InterruptedBySignal
-from podbuild.ui import Streams, Ui
-from podbuild.ui.look import Paint, PlainLook
-from podbuild.ui.screen import StreamScreen
+from podbuild.system.cancel import Cancel
+from podbuild.system.console import Ui
+from podbuild.system.console.look import Paint, PlainLook
+from podbuild.system.console.screen import Streams, StreamScreen
+from podbuild.system.signals import stopping
 
 
 @pytest.fixture

@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 import requests
 
+from podbuild.build.staging.area import Staging, repository_name
+from podbuild.build.staging.pool import Pool, Upload
+from podbuild.build.staging.server import StagingRegistry
 from podbuild.errors import BuildError, VerificationError
-from podbuild.leases import leased_folder
-from podbuild.model import Descriptor, Digest, Manifest, MediaType, Tag
-from podbuild.store.blobs import BytesBlob
-from podbuild.store.layout import LayoutStore
-from podbuild.store.pool import Pool, Upload
-from podbuild.store.staged import Staging, repository_name
-from podbuild.store.staging import StagingRegistry
+from podbuild.oci.blobs import BytesBlob
+from podbuild.oci.layout import LayoutStore
+from podbuild.oci.manifest import Descriptor, Manifest, MediaType
+from podbuild.oci.names import Digest, Tag
+from podbuild.system.locks import leased_folder
 from tests.images import LAYER, blob_of
 
 BIG = os.urandom(3 << 20)

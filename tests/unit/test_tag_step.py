@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from podbuild import labels
-from podbuild.cancel import Cancel
+from podbuild.config.template import Placeholders, Template
 from podbuild.errors import (
     BuildError,
     CredentialError,
@@ -23,17 +22,20 @@ from podbuild.errors import (
     PodbuildError,
     PublishError,
 )
-from podbuild.journal import Binding, Journal, Section, open_journal
-from podbuild.model import Descriptor, Digest, Manifest, MediaType, Tag
-from podbuild.retry import Retry
-from podbuild.steps import Destination
-from podbuild.steps.guards import BranchGuard, Overrides, Readers, ReleaseGuard
-from podbuild.steps.orders import Moved, Order, Outcome, Tagged
-from podbuild.steps.tag import TagMover
-from podbuild.store.memory import MemoryStore
-from podbuild.tags import Ancestry, NamedTag, Reader, Result, TagKind, release_tags
-from podbuild.template import Placeholders, Template
-from podbuild.versions import Version
+from podbuild.oci.manifest import Descriptor, Manifest, MediaType
+from podbuild.oci.memory import MemoryStore
+from podbuild.oci.names import Digest, Tag
+from podbuild.plan import labels
+from podbuild.plan.destination import Destination
+from podbuild.plan.guards import Ancestry, Result
+from podbuild.plan.journal import Binding, Journal, Section, open_journal
+from podbuild.plan.tags import NamedTag, Reader, TagKind, release_tags
+from podbuild.publish.guards import BranchGuard, Overrides, Readers, ReleaseGuard
+from podbuild.publish.move import Moved, Order, Outcome, Tagged
+from podbuild.publish.tag import TagMover
+from podbuild.semver import Version
+from podbuild.system.cancel import Cancel
+from podbuild.system.retry import Retry
 from tests.images import make_image, make_index
 from tests.scripted import Asked, ScriptedStore, failing, once
 

@@ -6,34 +6,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podbuild.config import TagRules
+from podbuild.config.model import TagRules
+from podbuild.config.template import Placeholders, Template
 from podbuild.errors import VersionError
-from podbuild.model import Digest, Platform, Tag
-from podbuild.tags import (
+from podbuild.oci.names import Digest, Platform, Tag
+from podbuild.plan.guards import (
     Ancestry,
     Decision,
     Located,
-    NamedTag,
     Published,
-    Range,
-    Reader,
     RemoteTag,
     Result,
-    TagKind,
     Verdict,
     branch_guard,
-    branch_tags,
     immutable_guard,
-    kind_of,
-    owned_versions,
-    release_tags,
     rollback_target,
     sha_guard,
     version_guard,
+)
+from podbuild.plan.tags import (
+    NamedTag,
+    Range,
+    Reader,
+    TagKind,
+    branch_tags,
+    kind_of,
+    owned_versions,
+    release_tags,
     written_by_release,
 )
-from podbuild.template import Placeholders, Template
-from podbuild.versions import Version
+from podbuild.semver import Version
 
 AMD64 = Platform("linux", "amd64")
 ARM64 = Platform("linux", "arm64")

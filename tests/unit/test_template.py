@@ -2,9 +2,9 @@
 
 import pytest
 
+from podbuild.config.template import Placeholders, Template, sanitise_branch, tag_template
 from podbuild.errors import ConfigError
-from podbuild.template import Placeholders, Template, sanitise_branch, tag_template
-from podbuild.versions import Version
+from podbuild.semver import Version
 
 VALUES = Placeholders(
     project="shop",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from podbuild.build.toolchain.podman_static import unpack_tar
 from podbuild.errors import ToolError
-from podbuild.toolchain.archive import unpack_tar
 
 
 def entry(

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.emulation import GUESTS
+from podbuild.build.toolchain.elf import interpreter, is_static_program
+from podbuild.build.toolchain.emulation import GUESTS
+from podbuild.build.toolchain.model import Engine, EngineKind, ToolVersion
+from podbuild.build.toolchain.podman_static import PINNED, archive_url
+from podbuild.build.toolchain.record import Record, file_digests, read_record, select, write_record
 from podbuild.errors import ToolError
-from podbuild.folders import Folders
-from podbuild.toolchain import Engine, EngineKind, Record, ToolVersion, read_record
-from podbuild.toolchain.elf import interpreter, is_static_program
-from podbuild.toolchain.podman_static import PINNED, archive_url
-from podbuild.toolchain.record import file_digests, select, write_record
+from podbuild.system.folders import Folders
 
 
 @pytest.mark.parametrize(

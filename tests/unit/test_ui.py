@@ -10,12 +10,12 @@ import threading
 import pytest
 
 from podbuild.errors import BuildError, ConfigError, PodbuildError, PublishError
-from podbuild.redact import Redactor
-from podbuild.ui import Answers, Streams, Ui, Verbosity, choose_ui
-from podbuild.ui.ci import GitHubLook, GitLabLook
-from podbuild.ui.live import LiveScreen
-from podbuild.ui.look import Look, Paint, PlainLook, TerminalLook
-from podbuild.ui.screen import Screen, StreamScreen
+from podbuild.system.console import Answers, Ui, Verbosity, choose_ui
+from podbuild.system.console.ci import GitHubLook, GitLabLook
+from podbuild.system.console.live import LiveScreen
+from podbuild.system.console.look import Look, Paint, PlainLook, TerminalLook
+from podbuild.system.console.screen import Screen, Streams, StreamScreen
+from podbuild.system.redact import Redactor
 
 TERMINAL = {"TERM": "xterm-256color"}
 
@@ -475,6 +475,6 @@ def test_redactor_is_shared_with_those_who_learn_secrets() -> None:
 
 @pytest.mark.integration
 def test_importing_the_ui_does_not_import_rich() -> None:
-    code = "import sys, podbuild.ui; print('rich' in sys.modules)"
+    code = "import sys, podbuild.system.console; print('rich' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

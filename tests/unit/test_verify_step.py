@@ -14,9 +14,12 @@ from podbuild.errors import (
     PublishError,
     VerificationError,
 )
-from podbuild.model import Descriptor, Digest, JSONValue, Manifest, MediaType, Platform, Tag
-from podbuild.steps import Destination
-from podbuild.steps.verify import (
+from podbuild.oci.blobs import BytesBlob
+from podbuild.oci.manifest import Descriptor, Manifest, MediaType
+from podbuild.oci.memory import MemoryStore
+from podbuild.oci.names import Digest, Platform, Tag
+from podbuild.plan.destination import Destination
+from podbuild.publish.verify import (
     Checked,
     Expectation,
     agree,
@@ -24,8 +27,7 @@ from podbuild.steps.verify import (
     verify_or_raise,
     verify_release,
 )
-from podbuild.store.blobs import BytesBlob
-from podbuild.store.memory import MemoryStore
+from podbuild.system.records import JSONValue
 from tests.images import blob_of, make_image, make_index
 from tests.scripted import ScriptedStore, failing
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from podbuild.errors import ConfigError, VersionError
-from podbuild.git import CiFacts, Facts, NoFacts, ci_facts, previous_tag, resolve_version
-from podbuild.versions import Version
+from podbuild.plan.git.ci import CiFacts, ci_facts
+from podbuild.plan.git.history import previous_tag, resolve_version
+from podbuild.plan.git.worktree import Facts, NoFacts
+from podbuild.semver import Version
 
 HEAD, OTHER = "a" * 40, "b" * 40
 NONE = NoFacts("no git here")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podbuild.errors import VersionError
-from podbuild.versions import Version
+from podbuild.semver import Version
 
 # The lists behind the regular expression that semver.org suggests.
 VALID = """

@@ -1,0 +1,1 @@
+"""Images: inputs -> engine -> staging -> indexes."""

@@ -1,0 +1,127 @@
+"""Assemble: from the staged images of every platform to what is published, an index each.
+
+Lists are made with the engine's own `manifest create` and `manifest push --all=false`, from
+staging and back to it, so that no child is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from podbuild.build.engine.failure import explain
+from podbuild.build.engine.session import Workplace
+from podbuild.build.image import check_platform, stamp
+from podbuild.build.staging.area import Staging, repository_name
+from podbuild.build.staging.server import StagingRegistry
+from podbuild.errors import BuildError, VerificationError
+from podbuild.oci.manifest import Manifest
+from podbuild.oci.names import Digest, Platform, Tag
+from podbuild.oci.store import Store
+from podbuild.plan.model import PlannedImage
+from podbuild.system.process import CommandError
+
+INDEX_TAG = Tag("index")
+_AT_ONCE = 4  # images; an engine waits for its own start most of the time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Members:
+    """An image, its children by platform, and the release's texts for what is published."""
+
+    image: PlannedImage
+    children: Mapping[Platform, Manifest]
+    texts: Mapping[str, str]
+
+    @property
+    def sorted(self) -> tuple[tuple[Platform, Manifest], ...]:
+        """Give the children in the order in which every index lists them."""
+        return tuple(sorted(self.children.items(), key=lambda found: found[0]))
+
+
+def assemble(
+    workplace: Workplace, staging: StagingRegistry, members: Iterable[Members]
+) -> Mapping[str, Manifest]:
+    """Give what is published of each image: an index, or the plain image of a single platform.
+
+    Raises VerificationError when an index does not hold exactly the planned platforms, and
+    BuildError when the engine fails.
+    """
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="assemble") as pool:
+        waiting = {
+            found.image.name: pool.submit(_assembled, workplace, staging, found)
+            for found in members
+        }
+        return {name: assembled.result() for name, assembled in waiting.items()}
+
+
+def _assembled(workplace: Workplace, staging: StagingRegistry, members: Members) -> Manifest:
+    name = members.image.name
+    if not members.image.is_index:
+        return plain_image(staging.staging, members)
+    _need_all(members)
+    store = staging.staging.repository(repository_name(name))
+    try:
+        _make_list(workplace, staging, members)
+    except CommandError as error:
+        raise explain(f"{name} (manifest list)", error, staging.staging.failure) from error
+    index = store.manifest(INDEX_TAG)
+    if index is None:
+        raise BuildError(f"{name}: the engine delivered no manifest list")
+    check_index(store, index, members)
+    return index
+
+
+def plain_image(staging: Staging, members: Members) -> Manifest:
+    """Give the image of a single platform with the release's texts; needs no engine.
+
+    Raises VerificationError when it is not staged.
+    """
+    _need_all(members)
+    name = members.image.name
+    store = staging.repository(repository_name(name))
+    ((platform, child),) = members.sorted
+    check_platform(store, child, platform, name)
+    return stamp(store, child, members.texts, members.image.image.format)
+
+
+def _need_all(members: Members) -> None:
+    missing = sorted(set(members.image.platforms) - members.children.keys())
+    if missing:
+        raise VerificationError(
+            f"{members.image.name}: not staged for {', '.join(map(str, missing))}",
+            hint="build it first",
+        )
+
+
+def _make_list(workplace: Workplace, staging: StagingRegistry, members: Members) -> None:
+    """Two short processes: create with everything in one call, deliver the list alone."""
+    repository = repository_name(members.image.name)
+    run, command = workplace.list_runner(), workplace.command
+    name = f"localhost/{workplace.name}/{repository}"
+    children = tuple(staging.reference(repository, child.digest) for _, child in members.sorted)
+    run(*command.create_list(name, children, members.texts))
+    run(*command.push_list(name, staging.reference(repository, INDEX_TAG)))
+
+
+def check_index(store: Store, index: Manifest, members: Members) -> None:
+    """Raise VerificationError unless the index lists exactly the members, unchanged, in order."""
+    name = members.image.name
+    listed = [(child.platform, child.digest) for child in index.children]
+    wanted: list[tuple[Platform | None, Digest]] = [
+        (platform, child.digest) for platform, child in members.sorted
+    ]
+    if not index.is_index or listed != wanted:
+        raise VerificationError(
+            f"{name}: the index lists {_shown(listed)} instead of {_shown(wanted)}",
+            hint="please report this: the engine made another list than it was asked for",
+        )
+    if dict(index.annotations) != dict(members.texts):
+        raise VerificationError(f"{name}: the index has other annotations than were planned")
+    for platform, child in members.sorted:
+        check_platform(store, child, platform, f"{name} {platform}")
+
+
+def _shown(listed: Iterable[tuple[Platform | None, Digest]]) -> str:
+    return ", ".join(f"{platform} {digest.short}" for platform, digest in listed) or "nothing"

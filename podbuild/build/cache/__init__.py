@@ -1,0 +1,1 @@
+"""Layers and cache mounts that runners share."""

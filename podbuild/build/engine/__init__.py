@@ -1,0 +1,1 @@
+"""How engines run: arguments, files, namespaces, storage."""

@@ -1,0 +1,1 @@
+"""Programs that run alone inside a namespace; they import nothing of podbuild."""

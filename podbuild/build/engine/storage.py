@@ -1,0 +1,124 @@
+"""What containers/storage's own files say of a storage, without starting an engine.
+
+Which storage driver works here, proved by using it: native overlay, fuse-overlayfs, vfs.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from podbuild.build.engine.namespace import Namespace
+from podbuild.system.process import CommandError, Runner
+from podbuild.system.records import JSONValue, string_map
+
+_SCRIPT = Path(__file__).parent / "programs" / "overlay.py"
+
+
+_PROBE_SECONDS = 30.0
+
+
+class DriverName(StrEnum):
+    """containers/storage's names."""
+
+    OVERLAY = "overlay"
+    VFS = "vfs"
+
+
+@dataclass(frozen=True)
+class StorageDriver:
+    """A driver for storage.conf; `mount_program` is fuse-overlayfs where native overlay fails."""
+
+    name: DriverName
+    mount_program: Path | None = None
+
+    def __str__(self) -> str:
+        if self.name is DriverName.OVERLAY and self.mount_program is None:
+            return "native overlay"
+        return "fuse-overlayfs" if self.mount_program else "vfs"
+
+
+def prove_storage_driver(
+    runner: Runner, namespace: Namespace, folder: Path, fuse_overlayfs: Path | None
+) -> StorageDriver:
+    """Give the fastest driver that works on this folder's file system, inside the namespace."""
+    inside = namespace.inside(runner)
+    if _works(inside, folder, None):
+        return StorageDriver(DriverName.OVERLAY)
+    if fuse_overlayfs is not None and _works(inside, folder, fuse_overlayfs):
+        return StorageDriver(DriverName.OVERLAY, fuse_overlayfs)
+    return StorageDriver(DriverName.VFS)
+
+
+def _works(inside: Runner, folder: Path, program: Path | None) -> bool:
+    base = tempfile.mkdtemp(dir=folder, prefix="overlay-")
+    argv = (sys.executable, "-I", "-S", str(_SCRIPT), base, str(program or ""))
+    try:
+        inside(*argv, timeout=_PROBE_SECONDS)
+    except CommandError:
+        return False
+    finally:
+        inside("rm", "-rf", "--", base)  # holds files of other ids
+    return True
+
+
+# containers/storage, containers.go: those of builds are volatile
+_CONTAINER_FILES = ("containers.json", "volatile-containers.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Storage:
+    """One storage of an engine: its folders and its driver."""
+
+    graph: Path
+    run: Path
+    driver: StorageDriver
+
+    def holds(self, image: str) -> bool:
+        """Tell whether an image id is here."""
+        return (self._part("images") / image).is_dir()
+
+    def is_shadowed(self, name: str) -> bool:
+        """Tell whether an image has this name, but another one first.
+
+        Engines write an image's first name into what is built on it, whatever they were given.
+        """
+        for image in self._listed("images"):
+            match image:
+                case {"names": list(names)} if name in names[1:]:
+                    return True
+        return False
+
+    @property
+    def containers(self) -> tuple[str, ...]:
+        """Give the ids of the containers of builds that are under way here, or were killed."""
+        return container_ids(self.graph)
+
+    def _listed(self, what: str) -> list[JSONValue]:
+        return _list_in(self._part(what) / f"{what}.json")
+
+    def _part(self, what: str) -> Path:
+        return self.graph / f"{self.driver.name}-{what}"
+
+
+def container_ids(graph: Path) -> tuple[str, ...]:
+    """Give the ids of the containers in a storage's folder, whatever its driver."""
+    found = (
+        container
+        for name in _CONTAINER_FILES
+        for file in sorted(graph.glob(f"*-containers/{name}"))
+        for container in _list_in(file)
+    )
+    return tuple(name for each in found if (name := string_map(each).get("id")))
+
+
+def _list_in(file: Path) -> list[JSONValue]:
+    try:
+        value: JSONValue = json.loads(file.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return []
+    return value if isinstance(value, list) else []

@@ -1,0 +1,1 @@
+"""What reaches an image: Containerfile, context, secrets, and the hash of it all."""

@@ -1,0 +1,352 @@
+"""What the stages of a Containerfile start from, copy from and fetch.
+
+From a Containerfile's text to its stages.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from podbuild.build.inputs.instructions import Instruction, read_instructions
+from podbuild.errors import ConfigError
+from podbuild.oci.names import Platform
+
+SCRATCH = "scratch"
+
+
+_GIT = re.compile(r"git@|git://|ssh://|https?://.*\.git(?:[#?]|$)")
+
+
+_URL = re.compile(r"https?://")
+
+
+_FIRST_VARIABLE = re.compile(r"[\"']*\$\{?(\w+)")
+
+
+_COMMIT = re.compile(r".*[#&?](?:checksum=|commit=)?[0-9a-f]{40}(?::.*)?")
+
+
+class Use(Enum):
+    """How an instruction uses another image."""
+
+    FROM = "FROM"
+    COPY = "COPY --from"
+    MOUNT = "RUN --mount=from"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """An image that comes from outside the Containerfile.
+
+    `text` is what stands there: the key by which engines let it be replaced. `value` is what it
+    means with these build arguments. `platform` is as written, with values put in.
+    """
+
+    text: str
+    value: str
+    line: int
+    use: Use
+    platform: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One FROM and what follows it."""
+
+    index: int
+    name: str | None
+    base: str  # as written
+    platform: str | None  # as written
+    start: Instruction  # FROM itself
+    instructions: tuple[Instruction, ...]
+
+    @property
+    def line(self) -> int:
+        """Give the line of FROM."""
+        return self.start.line
+
+
+@dataclass(frozen=True, kw_only=True)
+class Containerfile:
+    """A Containerfile: the arguments before its first FROM, and its stages."""
+
+    arguments: tuple[Instruction, ...]
+    stages: tuple[Stage, ...]
+
+    @property
+    def instructions(self) -> Iterator[Instruction]:
+        """Give every instruction after the first FROM, in order."""
+        return (instruction for stage in self.stages for instruction in stage.instructions)
+
+    def stage(self, name: str, *, before: int | None = None) -> Stage | None:
+        """Find a stage by name or number, of those before a number; later stages win."""
+        stages = self.stages[:before]
+        for stage in reversed(stages):
+            if stage.name is not None and stage.name.lower() == name.lower():
+                return stage
+        number = int(name) if name.isascii() and name.isdecimal() else len(stages)
+        return stages[number] if number < len(stages) else None
+
+    def needed(self, target: str | None, variables: Mapping[str, str]) -> tuple[Stage, ...]:
+        """Give the stages that the target (the last one where it is None) is made from.
+
+        Raises ConfigError when there is no such stage.
+        """
+        last = self.stages[-1] if target is None else self.stage(target)
+        if last is None:
+            known = ", ".join(stage.name for stage in self.stages if stage.name) or "none is named"
+            raise ConfigError(f"no stage {target!r} in the Containerfile", hint=f"stages: {known}")
+        found: dict[int, Stage] = {}
+        waiting = [last]
+        while waiting:
+            stage = waiting.pop()
+            if stage.index in found:
+                continue
+            found[stage.index] = stage
+            uses = self._uses(stage, variables)
+            waiting.extend(s for s in (self._earlier(stage, use) for use in uses) if s)
+        return tuple(found[index] for index in sorted(found))
+
+    def outside(
+        self, variables: Mapping[str, str], *, target: str | None = None
+    ) -> tuple[Reference, ...]:
+        """Give the images from outside that the target needs, each text once.
+
+        `variables` are the build arguments and the platform's own (`platform_arguments`).
+        """
+        found: dict[str, Reference] = {}
+        for stage in self.needed(target, variables):
+            for reference in self._uses(stage, variables):
+                if reference.value != SCRATCH and self._earlier(stage, reference) is None:
+                    found.setdefault(reference.text, reference)
+        return tuple(found.values())
+
+    def global_values(self, variables: Mapping[str, str]) -> Mapping[str, str]:
+        """Give what the arguments before the first FROM are worth."""
+        known = dict(variables)
+        for instruction in self.arguments:
+            known |= _assigned(instruction, known, variables)
+        return known
+
+    def mounts_context(self, target: str | None, variables: Mapping[str, str]) -> bool:
+        """Tell whether a RUN looks into the build context itself."""
+        return any(
+            _shows_context(mount)
+            for stage in self.needed(target, variables)
+            for instruction in stage.instructions
+            if instruction.word == "RUN"
+            for mount in instruction.all_flags("mount")
+        )
+
+    def unpinned(
+        self, variables: Mapping[str, str], *, target: str | None = None
+    ) -> tuple[Instruction, ...]:
+        """Give the ADD instructions whose bytes may change: a URL, or git without a commit.
+
+        ONBUILD ADD counts too: it does so in every image that builds on this one.
+        """
+        return tuple(
+            instruction
+            for stage in self.needed(target, variables)
+            for instruction, known in self._walk(stage, variables)
+            if _may_change(instruction.trigger or instruction, known)
+        )
+
+    def final_base(self, target: str | None, variables: Mapping[str, str]) -> str:
+        """Give the image that the target's stage, or the stages below it, starts from."""
+        stage = self.needed(target, variables)[-1]
+        while True:
+            reference = next(self._uses(stage, variables))
+            below = self._earlier(stage, reference)
+            if below is None:
+                return reference.value
+            stage = below
+
+    def label_keys(self, target: str | None, variables: Mapping[str, str]) -> frozenset[str]:
+        """Give the keys that LABEL sets in the target's stage and those that it starts from."""
+        found: set[str] = set()
+        stage: Stage | None = self.needed(target, variables)[-1]
+        while stage is not None:
+            for instruction, known in self._walk(stage, variables):
+                if instruction.word == "LABEL":
+                    found |= _label_keys(instruction, known)
+            stage = self._earlier(stage, next(self._uses(stage, variables)))
+        return frozenset(found)
+
+    def _uses(self, stage: Stage, variables: Mapping[str, str]) -> Iterator[Reference]:
+        known = self.global_values(variables)
+        yield Reference(
+            text=stage.base,
+            value=stage.start.expand(stage.base, known),
+            line=stage.line,
+            use=Use.FROM,
+            platform=None if stage.platform is None else stage.start.expand(stage.platform, known),
+        )
+        for instruction, values in self._walk(stage, variables):
+            for text, use in _named_images(instruction):
+                yield Reference(
+                    text=text,
+                    value=instruction.expand(text, values),
+                    line=instruction.line,
+                    use=use,
+                )
+
+    def _walk(
+        self, stage: Stage, variables: Mapping[str, str]
+    ) -> Iterator[tuple[Instruction, Mapping[str, str]]]:
+        """Give a stage's instructions with the variables that each of them sees."""
+        outer = self.global_values(variables)
+        environment = self._inherited(stage, variables)
+        known = dict(environment)
+        for instruction in stage.instructions:
+            if instruction.word == "ARG":  # ENV wins, also one that stands before
+                known |= _assigned(instruction, known, variables, outer) | environment
+            elif instruction.word == "ENV":
+                environment |= _assigned(instruction, known, {})
+                known |= environment
+            yield instruction, dict(known)
+
+    def _inherited(self, stage: Stage, variables: Mapping[str, str]) -> dict[str, str]:
+        """Give what ENV has set in the stages that this one starts from."""
+        below = self._earlier(stage, next(self._uses(stage, variables)))
+        if below is None:
+            return {}
+        found = self._inherited(below, variables)
+        for instruction, known in self._walk(below, variables):
+            if instruction.word == "ENV":
+                found |= {name: known[name] for name in _assigned(instruction, known, {})}
+        return found
+
+    def _earlier(self, stage: Stage, reference: Reference) -> Stage | None:
+        """Give the stage that a reference means; only those before can be meant."""
+        return self.stage(reference.value, before=stage.index)
+
+
+def platform_arguments(target: Platform, build: Platform) -> Mapping[str, str]:
+    """Give the arguments that engines set by themselves from the platforms."""
+    return {
+        f"{side}{key}": value
+        for side, platform in (("TARGET", target), ("BUILD", build))
+        for key, value in (
+            ("PLATFORM", str(platform)),
+            ("OS", platform.os),
+            ("ARCH", platform.architecture),
+            ("VARIANT", platform.variant),
+        )
+    }
+
+
+def _assigned(
+    instruction: Instruction,
+    known: Mapping[str, str],
+    given: Mapping[str, str],
+    outer: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Give what ARG or ENV sets: given values win over defaults, which may use what is known."""
+    found: dict[str, str] = {}
+    words = instruction.words
+    if instruction.word == "ENV" and words and "=" not in words[0]:
+        return {words[0]: instruction.expand(instruction.text[len(words[0]) :].strip(), known)}
+    for word in words:
+        name, equals, default = word.partition("=")
+        value = given.get(name, instruction.expand(default, {**known, **found}) if equals else None)
+        if value is None and outer is not None:
+            value = outer.get(name)
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def _label_keys(instruction: Instruction, known: Mapping[str, str]) -> set[str]:
+    words = instruction.words
+    named = words if words and "=" in words[0] else words[:1]
+    return {instruction.expand(word.partition("=")[0], known) for word in named}
+
+
+def _named_images(instruction: Instruction) -> Iterator[tuple[str, Use]]:
+    if instruction.word in ("COPY", "ADD") and (name := instruction.flag("from")):
+        yield name, Use.COPY
+    if instruction.word == "RUN":
+        for mount in instruction.all_flags("mount"):
+            options = dict(part.partition("=")[::2] for part in mount.split(","))
+            if name := options.get("from"):
+                yield name, Use.MOUNT
+
+
+def _shows_context(mount: str) -> bool:
+    options = dict(part.partition("=")[::2] for part in mount.split(","))
+    return options.get("type", "bind") == "bind" and not options.get("from")
+
+
+def _may_change(instruction: Instruction, known: Mapping[str, str]) -> bool:
+    if instruction.word != "ADD" or instruction.flag("checksum"):
+        return False
+    return any(_is_moving(instruction, word, known) for word in _sources(instruction))
+
+
+def _is_moving(instruction: Instruction, word: str, known: Mapping[str, str]) -> bool:
+    """Tell whether a source may be other bytes tomorrow; what only a base's ENV says may be."""
+    source = instruction.expand(word, known)
+    if _GIT.match(source):
+        return not _COMMIT.fullmatch(source)
+    first = _FIRST_VARIABLE.match(word)
+    return bool(_URL.match(source) or (first and first[1] not in known))
+
+
+def _sources(instruction: Instruction) -> tuple[str, ...]:
+    """Give ADD's sources; its JSON form holds the same words between brackets and commas."""
+    return (instruction.words if instruction.array is None else instruction.array)[:-1]
+
+
+def read_containerfile(text: str, *, where: str = "Containerfile") -> Containerfile:
+    r"""Read a Containerfile; `where` names it in errors.
+
+    Raises ConfigError, with the line, for a FROM without an image, an instruction before the
+    first FROM, a heredoc without its end, and a file without any FROM.
+
+    >>> read_containerfile("FROM debian:trixie AS a\nFROM a").outside({})[0].value
+    'debian:trixie'
+    """
+    _, instructions = read_instructions(text, where=where)
+    starts = [at for at, found in enumerate(instructions) if found.word == "FROM"]
+    before = instructions[: starts[0]] if starts else instructions
+    for instruction in before:
+        if instruction.word != "ARG":
+            raise ConfigError(
+                f"{where}:{instruction.line}: {instruction.word[:40]} before the first FROM",
+                hint="only ARG may stand there",
+            )
+    if not starts:
+        raise ConfigError(f"{where}: no FROM instruction", hint="start with FROM IMAGE")
+    ends = [*starts[1:], len(instructions)]
+    stages = tuple(
+        _stage(index, instructions[start], instructions[start + 1 : end], where)
+        for index, (start, end) in enumerate(zip(starts, ends, strict=True))
+    )
+    return Containerfile(arguments=before, stages=stages)
+
+
+def _stage(
+    index: int, start: Instruction, instructions: Collection[Instruction], where: str
+) -> Stage:
+    match start.words:
+        case [base]:
+            name = None
+        case [base, word, name] if word.upper() == "AS":
+            pass
+        case _:
+            raise ConfigError(
+                f"{where}:{start.line}: bad FROM",
+                hint="write it as FROM IMAGE or FROM IMAGE AS NAME",
+            )
+    return Stage(
+        index=index,
+        name=name,
+        base=base,
+        platform=start.flag("platform"),
+        start=start,
+        instructions=tuple(instructions),
+    )

@@ -1,0 +1,104 @@
+"""The hash over all that reaches an image.
+
+It stands on the published index, so that any machine finds what is built already
+(design, "The same inputs are the same image on every machine").
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from podbuild.build.inputs.contents import Content, Contents
+from podbuild.build.inputs.ignore import Matcher
+from podbuild.build.inputs.recipe import Recipe
+from podbuild.oci.names import Digest
+from podbuild.plan.model import Job
+from podbuild.system.records import JSONValue
+
+_SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputHash:
+    """The hash of a recipe's inputs; `never_again` says why its result must not be re-used."""
+
+    text: str
+    never_again: str = ""
+
+    @property
+    def reusable(self) -> bool:
+        """Tell whether an image with this hash is the image that a build would give."""
+        return not self.never_again
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def input_hash(
+    recipe: Recipe, *, engine: str, contents: Contents, git: str, inner: Mapping[Job, InputHash]
+) -> InputHash:
+    """Give the hash over everything that reaches the image.
+
+    `engine` is kind and version; `git` is HEAD with the tags on it, an input where `.git` is
+    sent; `inner` holds the hashes of the images it builds on.
+    """
+    sent = contents.of(recipe.context, Matcher(recipe.patterns))
+    extras = {name: contents.of(each.folder, each.matcher) for name, each in recipe.extras.items()}
+    everything: dict[str, JSONValue] = {
+        "schema": _SCHEMA,
+        "engine": engine,
+        "platform": str(recipe.job.platform),
+        "containerfile": hashlib.sha256(recipe.text.encode()).hexdigest(),
+        "context": sent.digest,
+        "git": git if sent.has_git else "",
+        "ignore": [*recipe.ignored],
+        "target": recipe.target,
+        "build-args": dict(recipe.build_args),
+        "labels": dict(recipe.labels),
+        "annotations": dict(recipe.annotations),
+        "secrets": [*sorted(secret.id for secret in recipe.secrets)],
+        "ssh": [*sorted(entry.partition("=")[0] for entry in recipe.ssh)],
+        "folders": {name: content.digest for name, content in extras.items()},
+        "inner": {name: inner[job].text for name, job in recipe.inner.items()},
+        "pins": dict(recipe.pins),
+        "unpinned": [*recipe.unpinned],
+        "build": str(recipe.build) if _uses_build_platform(recipe) else "",
+        "network": recipe.network.value,
+        "format": recipe.format.value,
+        "compression": recipe.compression.value,
+        "layers": recipe.layers,
+        "instant": recipe.instant,
+    }
+    return InputHash(text=_hashed(everything), never_again=_never_again(recipe, extras, inner))
+
+
+def _hashed(value: JSONValue) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return str(Digest.of(text.encode()))
+
+
+def _never_again(
+    recipe: Recipe, extras: Mapping[str, Content], inner: Mapping[Job, InputHash]
+) -> str:
+    for instruction in recipe.parsed.unpinned(recipe.variables, target=recipe.target):
+        return (
+            f"{recipe.containerfile.name}:{instruction.line}: ADD fetches something that may "
+            "change (no --checksum, no commit)"
+        )
+    for name in recipe.unpinned:
+        return f"{name} is not pinned by a digest"
+    for name, content in extras.items():
+        if content.has_git:  # it may be another repository's, of which no commit is known
+            return f"the context {name} sends its .git"
+    for job in recipe.inner.values():
+        if not inner[job].reusable:
+            return f"it builds on {job.image}: {inner[job].never_again}"
+    return ""
+
+
+def _uses_build_platform(recipe: Recipe) -> bool:
+    """Tell whether the result may depend on the machine that builds."""
+    return any(name in recipe.text for name in ("BUILDPLATFORM", "BUILDARCH", "BUILDVARIANT"))

@@ -1,0 +1,317 @@
+"""What a Containerfile and its image's configuration say of each other. Pure.
+
+What a check says: how bad, where, what, and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from podbuild.build.inputs.containerfile import Containerfile, Reference, platform_arguments
+from podbuild.build.inputs.instructions import open_quote
+from podbuild.config.choices import Format, Isolation, Timestamp
+from podbuild.config.image import Image
+from podbuild.config.model import Config
+from podbuild.config.template import VERSION_NAMES, Placeholders, Template
+from podbuild.errors import PodbuildError
+from podbuild.semver import Version
+from podbuild.system.redact import is_secret_name
+
+_PLACE = re.compile(r"(?P<file>[^\s:][^:]*):(?P<line>\d+): (?P<rest>.*)", re.DOTALL)
+
+
+class Level(StrEnum):
+    """How much a finding matters: an error ends a release, a warning needs a decision."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that a check found; `line` counts from 1, None: the file as a whole."""
+
+    level: Level
+    file: str
+    line: int | None = None
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{place}: {self.message}"
+
+
+def finding_of(error: PodbuildError, file: str) -> Finding:
+    """Give an error as a finding, at the place that its message begins with, else in `file`."""
+    found = _PLACE.fullmatch(error.message)
+    return Finding(
+        level=Level.ERROR,
+        file=found["file"] if found else file,
+        line=int(found["line"]) if found else None,
+        message=found["rest"] if found else error.message.removeprefix(f"{file}: "),
+        hint=error.hint,
+    )
+
+
+ETAG_SERVERS = ("nginx", "httpd", "caddy")  # their ETag is made of a file's time and size
+
+
+INSTRUCTIONS = (
+    *("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL"),
+    *("MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"),
+)
+
+
+_CHANGING = VERSION_NAMES | {"sha", "branch"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """An image, its Containerfile as read, and how messages name that file."""
+
+    config: Config
+    image: Image
+    containerfile: Containerfile
+    file: str
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Give what ARG sees on the image's first platform, with a version made up."""
+        values = Placeholders(
+            project=self.config.project.name,
+            image=self.image.name,
+            version=Version(1, 0, 0),
+            sha="0" * 7,
+            branch="main",
+            env=self.config.env,
+        )
+        known = {
+            name: template.expand(values)
+            for name, template in self.image.build_args.items()
+            if template.variables <= self.config.env.keys()
+        }
+        platform = self.image.platforms[0]
+        return {**platform_arguments(platform, platform), **known}
+
+    def warn(self, line: int | None, message: str, hint: str) -> Finding:
+        """Give a warning in the Containerfile."""
+        return Finding(level=Level.WARNING, file=self.file, line=line, message=message, hint=hint)
+
+
+def check_containerfile(subject: Subject) -> Iterator[Finding]:
+    """Give what is worth a word about one image; raises ConfigError for an unknown target."""
+    outside = subject.containerfile.outside(subject.variables, target=subject.image.target)
+    yield from _unknown(subject)
+    yield from _contexts(subject, outside)
+    yield from _etags(subject, outside)
+    yield from _healthchecks(subject)
+    yield from _unpinned(subject)
+    yield from _arguments(subject)
+    yield from _secrets(subject)
+    yield from _agents(subject)
+    yield from _quotes(subject)
+    yield from _programs(subject)
+
+
+def _unknown(subject: Subject) -> Iterator[Finding]:
+    """Find words that are no instruction, which end every build."""
+    for instruction in subject.containerfile.instructions:
+        for each in (instruction, instruction.trigger):
+            if each is not None and each.word not in INSTRUCTIONS:
+                near = difflib.get_close_matches(each.word, INSTRUCTIONS, n=1)
+                yield Finding(
+                    level=Level.ERROR,
+                    file=subject.file,
+                    line=instruction.line,
+                    message=f"no instruction is called {each.word[:40]}",
+                    hint=f"did you mean {near[0]}?" if near else "a long line goes on after a \\",
+                )
+
+
+def _contexts(subject: Subject, outside: tuple[Reference, ...]) -> Iterator[Finding]:
+    """Find contexts that nothing uses, and images that are meant but not in `contexts`."""
+    image, used = subject.image, {reference.value for reference in outside}
+    for name in image.contexts:
+        if name not in used:
+            yield subject.warn(
+                None,
+                f"the context {name!r} of {image.name!r} is not used",
+                f"FROM {name}, or COPY --from={name}",
+            )
+    names = {each.name for each in subject.config.images} - {image.name}
+    for reference in outside:
+        if reference.value in names and reference.value not in image.contexts:
+            yield subject.warn(
+                reference.line,
+                f"{reference.value} comes from a registry, though an image has this name",
+                f'contexts = {{ {reference.value} = "image:{reference.value}" }} if it is meant',
+            )
+
+
+def _etags(subject: Subject, outside: tuple[Reference, ...]) -> Iterator[Finding]:
+    if subject.image.timestamp is Timestamp.COMMIT:
+        return
+    for reference in outside:
+        name = reference.value.rpartition("/")[2].partition("@")[0].partition(":")[0]
+        server = next((each for each in ETAG_SERVERS if name.startswith(each)), None)
+        if server:
+            yield Finding(
+                level=Level.NOTE,
+                file=subject.file,
+                line=reference.line,
+                message=f"{server} makes ETags of file times, which are the same in every release",
+                hint='timestamp = "commit" gives files the time of the commit',
+            )
+
+
+def _healthchecks(subject: Subject) -> Iterator[Finding]:
+    if subject.image.format is Format.DOCKER:
+        return
+    target = subject.image.target
+    for stage in subject.containerfile.needed(target, subject.variables):
+        for instruction in stage.instructions:
+            if instruction.word == "HEALTHCHECK" and instruction.text.upper() != "NONE":
+                yield subject.warn(
+                    instruction.line, "oci format has no HEALTHCHECK", 'format = "docker" keeps it'
+                )
+
+
+def _unpinned(subject: Subject) -> Iterator[Finding]:
+    image = subject.image
+    for instruction in subject.containerfile.unpinned(subject.variables, target=image.target):
+        yield subject.warn(
+            instruction.line,
+            f"this ADD may bring other bytes each time, so {image.name!r} is built every time",
+            "ADD --checksum=sha256:... URL, or a git URL with #<commit>",
+        )
+
+
+def _arguments(subject: Subject) -> Iterator[Finding]:
+    containerfile, image = subject.containerfile, subject.image
+    every = (*containerfile.arguments, *containerfile.instructions)
+    declared = {
+        word.partition("=")[0]
+        for instruction in every
+        if instruction.word == "ARG"
+        for word in instruction.words
+    }
+    for name in image.build_args:
+        if name not in declared:
+            yield subject.warn(
+                None, f"no ARG takes the build argument {name} of {image.name!r}", f"ARG {name}"
+            )
+
+
+def _secrets(subject: Subject) -> Iterator[Finding]:
+    """Find secrets that RUN asks for and the configuration does not name."""
+    known = {secret.id for secret in subject.image.secrets}
+    stages = subject.containerfile.needed(subject.image.target, subject.variables)
+    for instruction in (each for stage in stages for each in stage.instructions):
+        mounts = instruction.all_flags("mount") if instruction.word == "RUN" else ()
+        for mount in mounts:
+            options = dict(part.partition("=")[::2] for part in mount.split(","))
+            name = options.get("id", "")
+            if options.get("type") == "secret" and name and name not in known:
+                yield subject.warn(
+                    instruction.line,
+                    f"the secret {name!r} is not in the configuration of {subject.image.name!r}",
+                    f'secrets = [{{ id = "{name}", env = "..." }}]',
+                )
+
+
+def _agents(subject: Subject) -> Iterator[Finding]:
+    """Find SSH agents that RUN asks for and the configuration does not name: no engine mounts them.
+
+    A build goes on without, unless the mount is required.
+    """
+    known = {entry.partition("=")[0] for entry in subject.image.ssh}
+    stages = subject.containerfile.needed(subject.image.target, subject.variables)
+    for instruction in (each for stage in stages for each in stage.instructions):
+        mounts = instruction.all_flags("mount") if instruction.word == "RUN" else ()
+        for mount in mounts:
+            options = dict(part.partition("=")[::2] for part in mount.split(","))
+            name = options.get("id") or "default"
+            if options.get("type") != "ssh" or name in known:
+                continue
+            required = options.get("required", "false").lower() in ("", "true", "1")
+            yield Finding(
+                level=Level.ERROR if required else Level.WARNING,
+                file=subject.file,
+                line=instruction.line,
+                message=f"the SSH agent {name!r} is not in the configuration of "
+                f"{subject.image.name!r}",
+                hint=f'ssh = ["{name}"]',
+            )
+
+
+def _quotes(subject: Subject) -> Iterator[Finding]:
+    """Find files written as heredocs that buildah (1.43) can't read: it matches their quotes."""
+    for instruction in subject.containerfile.instructions:
+        for heredoc in instruction.heredocs if instruction.word != "RUN" else ():
+            quote = "" if heredoc.literal else open_quote(heredoc.body)
+            if quote:
+                yield subject.warn(
+                    instruction.line,
+                    f"the engine fails at a {quote} without a partner in the text {heredoc.name}",
+                    f'{instruction.word} <<"{heredoc.name}" takes the text as it stands',
+                )
+
+
+def _programs(subject: Subject) -> Iterator[Finding]:
+    """Find scripts with a `#!` of their own: buildah can't start them under this isolation.
+
+    It puts them into /dev/pipes, and chroot isolation shows the machine's /dev (buildah#6331).
+    """
+    if subject.image.isolation is not Isolation.CHROOT:
+        return
+    for stage in subject.containerfile.needed(subject.image.target, subject.variables):
+        for instruction in stage.instructions:
+            bodies = [each.body for each in instruction.heredocs if instruction.word == "RUN"]
+            if len(instruction.words) == 1 and bodies and bodies[0].startswith("#!"):
+                program = bodies[0].partition("\n")[0].removeprefix("#!").strip()
+                program = program.removeprefix("/usr/bin/env ").removeprefix("-S ")
+                yield subject.warn(
+                    instruction.line,
+                    "the engine can't run a heredoc that begins with #! under chroot isolation",
+                    f'RUN {instruction.text} {program}, or isolation = "oci"',
+                )
+
+
+@dataclass(frozen=True)
+class ConfigRemark:
+    """A warning about a key of podbuild.toml: the way to it, what, and what to do."""
+
+    way: tuple[str, str, str, str]
+    message: str
+    hint: str
+
+
+def check_texts(image: Image) -> Iterator[ConfigRemark]:
+    """Give the texts of an image that change with each release, or that could tell a secret."""
+    tables = {"build-args": image.build_args, "labels": image.labels}
+    for table, texts in tables.items():
+        for name, template in texts.items():
+            way = ("images", image.name, table, name)
+            changing = sorted(template.names & _CHANGING)
+            if changing:
+                yield ConfigRemark(
+                    way,
+                    f"{{{changing[0]}}} changes, so {image.name!r} is built again for each release",
+                    "leave it out: version and revision stand on the index anyway",
+                )
+            for variable in _telling(template):
+                yield ConfigRemark(
+                    way,
+                    f"{variable} would be readable in the image",
+                    "give it as a build secret: secrets = [...]",
+                )
+
+
+def _telling(template: Template) -> list[str]:
+    return sorted(filter(is_secret_name, template.variables))

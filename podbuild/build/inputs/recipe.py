@@ -1,0 +1,234 @@
+"""What one image for one platform is made from, everything resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from podbuild.build.inputs.containerfile import (
+    SCRATCH,
+    Containerfile,
+    platform_arguments,
+    read_containerfile,
+)
+from podbuild.build.inputs.ignore import (
+    applicable_ignore_file,
+    kept_out,
+    own_patterns,
+    parse_ignore,
+)
+from podbuild.build.inputs.views import Extra
+from podbuild.config.choices import (
+    Compression,
+    Format,
+    Isolation,
+    Network,
+    Pull,
+    RegistryKind,
+    Timestamp,
+)
+from podbuild.config.image import FolderContext, Image, ReferenceContext, Secret
+from podbuild.config.toml import read_source
+from podbuild.errors import ConfigError
+from podbuild.oci.names import Platform
+from podbuild.plan.model import Job, Plan, PlannedImage
+
+FIXED_INSTANT = 946684800  # 2000-01-01T00:00:00Z; part of every layer cache's key
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One image for one platform, as resolved. `build` is the platform of this machine.
+
+    `pins` say by digest what each name of an outside image means: the key is the text in the
+    Containerfile, or the name of an extra context; `unpinned` are names that have no pin.
+    """
+
+    job: Job
+    build: Platform
+    containerfile: Path
+    text: str = field(repr=False)
+    parsed: Containerfile = field(repr=False)
+    context: Path
+    own: tuple[str, ...]  # patterns of podbuild's own, which come first
+    ignored: tuple[str, ...]  # patterns of the ignore file that applies
+    target: str | None
+    build_args: Mapping[str, str]
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    secrets: tuple[Secret, ...]
+    ssh: tuple[str, ...]
+    extras: Mapping[str, Extra]
+    inner: Mapping[str, Job]
+    pins: Mapping[str, str]
+    unpinned: tuple[str, ...]
+    network: Network
+    isolation: Isolation
+    pull: Pull
+    format: Format
+    compression: Compression
+    layers: bool
+    instant: int  # seconds since 1970: the time of every file and of the image
+    timeout: float | None  # seconds
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Give all that the context leaves out."""
+        return (*self.own, *self.ignored, *kept_out(self.own, self.ignored))
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """Give what `$NAME` may mean in the Containerfile from outside."""
+        return {**platform_arguments(self.job.platform, self.build), **self.build_args}
+
+    @property
+    def base_is_ours(self) -> bool:
+        """Tell whether the final stage starts from nothing or from an image of this project.
+
+        The engine would then describe its base by a name that only this machine knows.
+        """
+        final = self.parsed.final_base(self.target, self.variables)
+        return final == SCRATCH or final in self.inner
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What recipes need besides the plan.
+
+    `build` is this machine's platform, `output` the project's dist; `pins` give NAME@DIGEST for
+    references to outside images.
+    """
+
+    build: Platform
+    output: Path
+    pins: Mapping[str, str] = field(default_factory=dict)
+
+
+def outside_images(plan: Plan, planned: PlannedImage, build: Platform) -> tuple[str, ...]:
+    """Give the references to images from outside that an image needs, for any of its platforms.
+
+    Raises ConfigError for a Containerfile that can't be read.
+    """
+    image = planned.image
+    parsed = read_containerfile(read_source(image.containerfile), where=_where(plan, planned))
+    found: dict[str, None] = {}
+    for platform in planned.platforms:
+        variables = {**platform_arguments(platform, build), **planned.build_args}
+        found |= dict.fromkeys(_outside_names(image, parsed, variables).values())
+    return tuple(found)
+
+
+def make_recipe(
+    plan: Plan, planned: PlannedImage, platform: Platform, surroundings: Surroundings
+) -> Recipe:
+    """Give the recipe of one platform.
+
+    Raises ConfigError for a file that can't be read, or a target that there is not.
+    """
+    image, pins = planned.image, surroundings.pins
+    text = read_source(image.containerfile)
+    parsed = read_containerfile(text, where=_where(plan, planned))
+    variables = {**platform_arguments(platform, surroundings.build), **planned.build_args}
+    names = _outside_names(image, parsed, variables)
+    return Recipe(
+        job=Job(planned.name, platform),
+        build=surroundings.build,
+        containerfile=image.containerfile,
+        text=text,
+        parsed=parsed,
+        context=image.context,
+        own=_own(plan, image.context, surroundings),
+        ignored=_ignored(image),
+        target=image.target,
+        build_args=planned.build_args,
+        labels=_without_own_labels(planned, parsed, variables),
+        annotations=planned.annotations,
+        secrets=image.secrets,
+        ssh=image.ssh,
+        extras=_extras(plan, image, surroundings),
+        inner={name: Job(other, platform) for name, other in image.inner.items()},
+        pins={name: pins[value] for name, value in names.items() if value in pins},
+        unpinned=tuple(sorted({value for value in names.values() if value not in pins})),
+        network=image.network,
+        isolation=image.isolation,
+        pull=image.pull,
+        format=image.format,
+        compression=image.compression,
+        layers=image.layers,
+        instant=_instant(plan, image.timestamp),
+        timeout=image.timeout,
+    )
+
+
+def _outside_names(
+    image: Image, parsed: Containerfile, variables: Mapping[str, str]
+) -> Mapping[str, str]:
+    """Give what the Containerfile and the contexts name from outside: text -> reference."""
+    written = {
+        reference.text: reference.value
+        for reference in parsed.outside(variables, target=image.target)
+        if not {reference.text, reference.value} & image.contexts.keys()
+    }
+    given = {
+        name: context.reference
+        for name, context in image.contexts.items()
+        if isinstance(context, ReferenceContext)
+    }
+    return written | given
+
+
+def _own(plan: Plan, context: Path, surroundings: Surroundings) -> tuple[str, ...]:
+    return own_patterns(context, surroundings.output, _layouts(plan), plan.secret_files)
+
+
+def _extras(plan: Plan, image: Image, surroundings: Surroundings) -> Mapping[str, Extra]:
+    return {
+        name: _extra(context.path, _own(plan, context.path, surroundings))
+        for name, context in image.contexts.items()
+        if isinstance(context, FolderContext)
+    }
+
+
+def _extra(folder: Path, own: tuple[str, ...]) -> Extra:
+    """Leave podbuild's own patterns out, but for what the folder's ignore file wants back."""
+    files = (folder / ".containerignore", folder / ".dockerignore")
+    ignored = next((parse_ignore(read_source(file)) for file in files if file.is_file()), ())
+    return Extra(folder, kept_out(own, ignored))
+
+
+def _ignored(image: Image) -> tuple[str, ...]:
+    path = applicable_ignore_file(image.context, image.containerfile, image.ignorefile)
+    return parse_ignore(read_source(path)) if path else ()
+
+
+def _layouts(plan: Plan) -> tuple[Path, ...]:
+    folders = (target for target in plan.targets if target.registry.kind is RegistryKind.LAYOUT)
+    return tuple(plan.root / target.place for target in folders)
+
+
+def _without_own_labels(
+    planned: PlannedImage, parsed: Containerfile, variables: Mapping[str, str]
+) -> Mapping[str, str]:
+    """Leave out project texts that a LABEL in the Containerfile says better."""
+    written = parsed.label_keys(planned.image.target, variables)
+    return {
+        key: value
+        for key, value in planned.labels.items()
+        if key in planned.image.labels or key not in written
+    }
+
+
+def _instant(plan: Plan, timestamp: Timestamp) -> int:
+    if timestamp is Timestamp.FIXED:
+        return FIXED_INSTANT
+    if plan.source.created is None:
+        raise ConfigError(
+            'timestamp = "commit" needs a git repository', hint='write timestamp = "fixed"'
+        )
+    return int(plan.source.created.timestamp())
+
+
+def _where(plan: Plan, planned: PlannedImage) -> str:
+    path = planned.image.containerfile
+    return str(path.relative_to(plan.root) if path.is_relative_to(plan.root) else path)

@@ -1,0 +1,344 @@
+"""One job: an engine process, its output, what it cost, and the image that it left in staging.
+
+What building costs: time, memory and bytes of a job, measured around the engine's process.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from podbuild.build.cache.job import JobCache
+from podbuild.build.cache.mounts import carried_mounts
+from podbuild.build.engine.argv import BuildOrder
+from podbuild.build.engine.failure import explain, failed_by_cache, is_transient, last_words
+from podbuild.build.engine.files import proxies_with_login
+from podbuild.build.engine.programs import measure
+from podbuild.build.engine.session import Workplace
+from podbuild.build.image import check_platform, without_cache_names
+from podbuild.build.inputs.contents import Contents
+from podbuild.build.inputs.ignore import Matcher, write_ignore
+from podbuild.build.inputs.recipe import Recipe
+from podbuild.build.inputs.secrets import BuildSecrets
+from podbuild.build.inputs.views import Extra
+from podbuild.build.staging.area import repository_name
+from podbuild.build.staging.server import StagingRegistry
+from podbuild.errors import BuildError
+from podbuild.oci.manifest import Manifest
+from podbuild.oci.names import Tag
+from podbuild.plan.model import Job
+from podbuild.system.cancel import Cancel
+from podbuild.system.console import Ui
+from podbuild.system.console.text import duration
+from podbuild.system.process import CommandError, Runner
+from podbuild.system.retry import Retry, Transient
+
+_KIB = 1024  # bytes; the unit of getrusage(2)'s ru_maxrss
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a command cost: CPU seconds of all its processes, peak memory (bytes) of the largest."""
+
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """What one job cost. No CPU seconds and no memory: not known."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0  # bytes, of the largest process
+    context_bytes: int = 0
+    steps: int = 0
+    cached_steps: int = 0
+    pulled_steps: int = 0  # of the cached ones, from the registry's layer cache
+    pushed_steps: int = 0  # that the registry's layer cache did not have
+    layer_bytes: int = 0  # compressed, all layers of the image
+    retries: int = 0
+
+    def with_delivery(self, seconds: float, cost: Cost) -> Metrics:
+        """Add what it cost to bring the image from the engine's storage to staging."""
+        return replace(
+            self,
+            seconds=self.seconds + seconds,
+            cpu_seconds=self.cpu_seconds + cost.cpu_seconds,
+            peak_memory=max(self.peak_memory, cost.peak_memory),
+        )
+
+
+def measured(report: Path, argv: Sequence[str]) -> tuple[str, ...]:
+    """Give the argv that runs a command and writes its cost."""
+    return (sys.executable, "-I", "-S", str(measure.__file__), str(report), *argv)
+
+
+def read_cost(report: Path) -> Cost:
+    """Read what `measured` wrote; zeros where the command was killed before."""
+    try:
+        cpu, memory = report.read_text().split()
+    except (FileNotFoundError, ValueError):
+        return Cost()
+    return Cost(cpu_seconds=float(cpu), peak_memory=int(memory) * _KIB)
+
+
+T = TypeVar("T")
+
+
+_BLOCK_LINES = 2000  # of a job's output that are shown; its log has all
+
+
+_CACHED = re.compile(r"--> Using cache ")
+
+
+_STEP = re.compile(r"(?:\[\d+/\d+\] )?STEP \d+/\d+: ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """What jobs are built with."""
+
+    workplace: Workplace
+    staging: StagingRegistry
+    contents: Contents
+    secrets: BuildSecrets
+    ui: Ui
+    logs: Path
+    retry: Retry
+    no_cache: bool = False
+    caches: Mapping[Job, JobCache] = field(default_factory=dict)
+
+    @property
+    def cancel(self) -> Cancel:
+        """Give what stops the jobs."""
+        return self.workplace.setup.runner.cancel
+
+    def log(self, job: Job) -> Path:
+        """Give the file that has all of a job's output."""
+        return self.logs / f"{job.slug}.log"
+
+    def shown_log(self, job: Job) -> str:
+        """Give the same for people: from the project's folder on, where it is in there."""
+        project = self.workplace.setup.project
+        log = self.log(job)
+        return str(log.relative_to(project) if log.is_relative_to(project) else log)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What a job printed: to its log at once, the last lines kept for the screen."""
+
+    write: Callable[[str], None]
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=_BLOCK_LINES))
+    counts: Counter[re.Pattern[str]] = field(default_factory=Counter)
+
+    def take(self, line: str) -> None:
+        """Take one line."""
+        self.write(line)
+        self.lines.append(line)
+        for mark in (_CACHED, _STEP):
+            self.counts[mark] += bool(mark.match(line))
+
+    def begin(self) -> None:
+        """Forget what an attempt that failed has counted."""
+        self.counts.clear()
+
+
+class _CacheFailedError(Exception):
+    """The engine gave up because of the layer cache, which it takes for a failed build."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempted:
+    """What a successful build left: the image's id if it is in the engine's storage.
+
+    Without one it was delivered to staging.
+    """
+
+    image_id: str
+    metrics: Metrics
+
+
+def build(site: Site, recipe: Recipe, bases: Mapping[str, str], *, stored: bool) -> Attempted:
+    """Build one image for one platform, to staging or (`stored`) into the engine's storage.
+
+    `bases` map context names to image ids in the storage. Transient failures are tried again.
+    Raises BuildError, DeadlineError, and what Cancel.check raises after a stop.
+    """
+    job = recipe.job
+    retries = 0
+    began = time.monotonic()
+
+    def again(error: Exception, wait: float) -> None:
+        nonlocal retries
+        retries += 1
+        site.ui.note(f"{job}: {error}; again in {wait:.0f} s")
+
+    with (
+        site.log(job).open("w", buffering=1) as log,
+        site.ui.job(f"build {job}") as doing,
+        carried_mounts(site.workplace, job, site.caches.get(job), site.ui.warn),
+    ):
+
+        def write(line: str) -> None:
+            log.write(f"{line}\n")
+            doing(line)
+
+        clean = site.ui.redactor.stream(write)
+        output = Output(write=clean.take)
+        failed = True
+        try:
+            attempted = replace(site.retry, on_retry=again)(
+                lambda: _attempt(site, recipe, bases, output, stored=stored)
+            )
+            failed = False
+        finally:
+            clean.end()
+            took = "" if failed else f": done in {duration(time.monotonic() - began)}"
+            if not site.cancel.requested:  # what was stopped did nothing wrong
+                site.ui.block(f"build {job}{took}", output.lines, failed=failed)
+    return replace(attempted, metrics=replace(attempted.metrics, retries=retries))
+
+
+def deliver(site: Site, recipe: Recipe, attempted: Attempted) -> tuple[Manifest, Metrics]:
+    """Push an image of the engine's storage to staging; give it with what it cost in all.
+
+    Raises as `build` does.
+    """
+    job = recipe.job
+    destination = site.staging.reference(repository_name(job.image), staged_tag(job))
+    push = site.workplace.command.push(attempted.image_id, destination, recipe.compression)
+
+    def once() -> Metrics:
+        with site.workplace.temporary(job) as folder:
+            cost = folder / "cost"
+            runner = site.workplace.runner(job.platform.slug, recipe.compression)
+            runner = runner.extended({"TMPDIR": str(folder)})
+            seconds = _engine(
+                site,
+                f"{job} (delivery)",
+                lambda: runner(*measured(cost, push), timeout=recipe.timeout).seconds,
+            )
+            return attempted.metrics.with_delivery(seconds, read_cost(cost))
+
+    metrics = site.retry(once)
+    return staged_image(site, job), metrics
+
+
+def staged_image(site: Site, job: Job) -> Manifest:
+    """Give the image that an engine delivered, checked; raises BuildError."""
+    store = site.staging.staging.repository(repository_name(job.image))
+    delivered = store.manifest(staged_tag(job))
+    if delivered is None:
+        raise BuildError(f"{job}: the engine delivered nothing", hint="its log has its output")
+    manifest = without_cache_names(store, delivered)
+    check_platform(store, manifest, job.platform, str(job))
+    return manifest
+
+
+def staged_tag(job: Job) -> Tag:
+    """Give the tag of one platform's image in staging."""
+    return Tag(job.platform.slug)
+
+
+def _attempt(
+    site: Site, recipe: Recipe, bases: Mapping[str, str], output: Output, *, stored: bool
+) -> Attempted:
+    try:
+        return _try_once(site, recipe, bases, output, stored=stored)
+    except _CacheFailedError as error:
+        site.ui.warn(f"{recipe.job}: built again without the layer cache: {error}")
+        others = {job: cache for job, cache in site.caches.items() if job != recipe.job}
+        return _try_once(replace(site, caches=others), recipe, bases, output, stored=stored)
+
+
+def _try_once(
+    site: Site, recipe: Recipe, bases: Mapping[str, str], output: Output, *, stored: bool
+) -> Attempted:
+    job, workplace = recipe.job, site.workplace
+    output.begin()
+    with workplace.temporary(job) as folder:
+        ignore, iid, cost = folder / "ignore", folder / "iid", folder / "cost"
+        ignore.write_text(write_ignore(recipe.patterns), encoding="utf-8")
+        cache = site.caches.get(job)
+        order = BuildOrder(
+            recipe=_shown(workplace, recipe),
+            ignorefile=ignore,
+            bases=bases,
+            folders={name: workplace.views.of(each) for name, each in recipe.extras.items()},
+            secrets=site.secrets.options(recipe.secrets),
+            destination=None
+            if stored
+            else site.staging.reference(repository_name(job.image), staged_tag(job)),
+            iidfile=iid if stored else None,
+            no_cache=site.no_cache,
+            cache_from=cache.reference if cache and cache.reads else "",
+            cache_to=cache.reference if cache and cache.writes else "",
+            proxies=not proxies_with_login(workplace.setup.environment),
+        )
+        named = workplace.short_names.of(folder) if recipe.ssh else folder
+        runner = workplace.runner(job.platform.slug, recipe.compression).extended(
+            {"TMPDIR": str(named), **site.secrets.environment(recipe.secrets)}
+        )
+        _put_pins_first(site, recipe, runner)
+        argv = measured(cost, workplace.command.build(order))
+        seconds = _engine(
+            site,
+            str(job),
+            lambda: runner(*argv, timeout=recipe.timeout, on_line=output.take).seconds,
+            log=site.shown_log(job),
+        )
+        image_id = iid.read_text().strip().removeprefix("sha256:") if stored else ""
+        metrics = _metrics(site, recipe, output, read_cost(cost), seconds)
+        if cache:
+            cached = cache.cached
+            metrics = replace(metrics, pulled_steps=cached.pulled, pushed_steps=cached.pushed)
+        return Attempted(image_id=image_id, metrics=metrics)
+
+
+def _shown(workplace: Workplace, recipe: Recipe) -> Recipe:
+    """Let RUN --mount see no more of the context than COPY, and than is among the inputs."""
+    if not recipe.parsed.mounts_context(recipe.target, recipe.variables):
+        return recipe
+    return replace(recipe, context=workplace.views.view(Extra(recipe.context, recipe.patterns)))
+
+
+def _put_pins_first(site: Site, recipe: Recipe, runner: Runner) -> None:
+    """Pull pinned bases again that the storage knows by other names first."""
+    storage = site.workplace.storage(recipe.job.platform.slug)
+    for pin in sorted(set(recipe.pins.values())):
+        if storage.is_shadowed(pin):
+            _engine(site, str(recipe.job), partial(runner, *site.workplace.command.pull(pin)))
+
+
+def _engine(site: Site, what: str, run: Callable[[], T], *, log: str = "its log") -> T:
+    """Run an engine; say for people why it failed, and whether trying again may help."""
+    try:
+        return run()
+    except CommandError as error:
+        if failed_by_cache(error) and not site.staging.staging.failure:
+            raise _CacheFailedError(last_words(error)) from error
+        full = site.staging.staging.failure
+        reason = explain(what, error, full, log=log)
+        if full is None and is_transient(error):
+            raise Transient(reason) from error
+        raise reason from error
+
+
+def _metrics(site: Site, recipe: Recipe, output: Output, cost: Cost, seconds: float) -> Metrics:
+    return Metrics(
+        seconds=seconds,
+        cpu_seconds=cost.cpu_seconds,
+        peak_memory=cost.peak_memory,
+        context_bytes=site.contents.of(recipe.context, Matcher(recipe.patterns)).size,
+        steps=output.counts[_STEP],
+        cached_steps=output.counts[_CACHED],
+    )

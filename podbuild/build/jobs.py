@@ -1,0 +1,265 @@
+"""Build every image for every platform, each with an engine process of its own, into staging.
+
+How long jobs took before, so that the longest way through the graph starts first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from podbuild.build.image import layer_bytes
+from podbuild.build.inputs.recipe import Recipe
+from podbuild.build.job import Attempted, Metrics, Site, build, deliver, staged_image
+from podbuild.build.toolchain.emulation import native_architecture
+from podbuild.config.choices import Compression
+from podbuild.errors import PodbuildError
+from podbuild.oci.manifest import Manifest
+from podbuild.plan.model import Job
+from podbuild.system.parallel import run_all
+from podbuild.system.records import JSONValue, Records
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """A result of an earlier run, and why it holds."""
+
+    manifest: Manifest
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltImage:
+    """One image for one platform, as it is staged; `reason` says why it was not built again."""
+
+    job: Job
+    manifest: Manifest
+    metrics: Metrics = field(default_factory=Metrics)
+    reason: str = ""
+
+    @property
+    def reused(self) -> bool:
+        """Tell whether an earlier result was taken."""
+        return bool(self.reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """What became of every job."""
+
+    images: Mapping[Job, BuiltImage]
+    failed: Mapping[Job, PodbuildError] = field(default_factory=dict)
+    skipped: frozenset[Job] = frozenset()
+
+    def check(self) -> None:
+        """Raise the first failure; its details name the others."""
+        if not self.failed:
+            return
+        first, *others = (self.failed[job] for job in sorted(self.failed))
+        more = [f"also: {error}" for error in others]
+        left = [f"not built because of it: {job}" for job in sorted(self.skipped)]
+        first.details = (*first.details, *more, *left)
+        raise first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What `build_all` is asked to do.
+
+    `known` gives an earlier result that still holds; `remember` hears of each image as soon as
+    it is staged. `duration` gives a job's likely seconds: the longest starts first.
+    """
+
+    recipes: Mapping[Job, Recipe]
+    site: Site
+    workers: int
+    fail_fast: bool = False
+    known: Callable[[Job], Known | None] = lambda _job: None
+    remember: Callable[[BuiltImage], None] = lambda _image: None
+    duration: Callable[[Job], float] = lambda _job: 0.0
+
+
+class _Phase(Enum):
+    BUILD = "build"
+    DELIVER = "deliver"
+
+
+_Task = tuple[Job, _Phase]
+
+
+def build_all(work: Work) -> Built:
+    """Build what is not known yet; images that others build on come first.
+
+    A failure keeps what depends on it from being built, the others go on; `Built.check` raises
+    it: BuildError, DeadlineError. Raises what Cancel.check raises after a stop.
+    """
+    work.site.logs.mkdir(parents=True, exist_ok=True)
+    known = _holding(work)
+    builder = _Builder(work, known)
+    outcome = run_all(
+        builder.needs,
+        builder.do,
+        workers=work.workers,
+        first=lambda task: (task[1] is _Phase.DELIVER) * 1e9 + work.duration(task[0]),
+        # Platforms share layers; what one has delivered, the next need not compress again.
+        apart=lambda task: task[0].image if task[1] is _Phase.DELIVER else None,
+        go_on=lambda: not (work.fail_fast and builder.has_failed),
+    )
+    work.site.workplace.setup.runner.cancel.check()
+    failed = {task[0]: _ours(error) for task, error in outcome.failed.items()}
+    return Built(
+        images=builder.images,
+        failed=failed,
+        skipped=frozenset(work.recipes) - builder.images.keys() - failed.keys(),
+    )
+
+
+def _holding(work: Work) -> Mapping[Job, Known]:
+    """Give the jobs whose earlier result holds.
+
+    A base must also be in the engine's storage when something is built on it; else it is built
+    again, which gives the same bytes.
+    """
+    known = {job: found for job in work.recipes if (found := work.known(job))}
+    while True:
+        bases = _bases(work, known)
+        again = {
+            job for job, found in known.items() if job in bases and not _is_stored(work, job, found)
+        }
+        if not again:
+            return known
+        known = {job: found for job, found in known.items() if job not in again}
+
+
+def _bases(work: Work, known: Mapping[Job, Known]) -> frozenset[Job]:
+    """Give the jobs that others, which are to be built, build on."""
+    return frozenset(
+        base
+        for job, recipe in work.recipes.items()
+        if job not in known
+        for base in recipe.inner.values()
+    )
+
+
+def _is_stored(work: Work, job: Job, found: Known) -> bool:
+    return work.site.workplace.storage(job.platform.slug).holds(_image_id(found.manifest))
+
+
+def _image_id(manifest: Manifest) -> str:
+    """Give the id that engines know an image by: its config's digest."""
+    return manifest.config.digest.hex if manifest.config else ""
+
+
+def _ours(error: Exception) -> PodbuildError:
+    if isinstance(error, PodbuildError):
+        return error
+    raise error
+
+
+class _Builder:
+    """Does the tasks of one `build_all`."""
+
+    def __init__(self, work: Work, known: Mapping[Job, Known]) -> None:
+        self.images = {
+            job: BuiltImage(job=job, manifest=found.manifest, reason=found.reason)
+            for job, found in known.items()
+        }
+        self.has_failed = False
+        self._work = work
+        self._bases = _bases(work, known)
+        self._ids = {job: _image_id(found.manifest) for job, found in known.items()}
+        self._attempted: dict[Job, Attempted] = {}
+        self.needs = {
+            task: needs
+            for job in work.recipes
+            if job not in known
+            for task, needs in self._tasks(job)
+        }
+
+    def do(self, task: _Task) -> None:
+        """Do one task."""
+        job, phase = task
+        done = False
+        try:
+            if phase is _Phase.DELIVER:
+                self._deliver(job)
+            else:
+                self._build(job)
+            done = True
+        finally:
+            self.has_failed |= not done
+
+    def _tasks(self, job: Job) -> Iterator[tuple[_Task, tuple[_Task, ...]]]:
+        inner = self._work.recipes[job].inner.values()
+        waits = tuple((base, _Phase.BUILD) for base in inner if base not in self.images)
+        yield (job, _Phase.BUILD), waits
+        if self._is_stored(job):
+            shared = tuple((base, _Phase.DELIVER) for base in inner if base not in self.images)
+            yield (job, _Phase.DELIVER), ((job, _Phase.BUILD), *shared)
+
+    def _is_stored(self, job: Job) -> bool:
+        """Tell whether an image goes through the engine's storage.
+
+        What others build on is needed there; a direct commit knows no zstd. With `layers` nearly
+        all of an image lies there anyway: a direct commit would read and hash every layer again,
+        those of its base too, where a push skips what staging has. And buildah (1.43) fails to
+        commit directly what its storage holds whole: it copies that without its own
+        --registries-conf (tagExistingImage in imagebuildah/stage_executor.go), so by https.
+        """
+        recipe = self._work.recipes[job]
+        return job in self._bases or recipe.layers or recipe.compression is Compression.ZSTD
+
+    def _build(self, job: Job) -> None:
+        recipe = self._work.recipes[job]
+        bases = {name: self._ids[base] for name, base in recipe.inner.items()}
+        stored = self._is_stored(job)
+        attempted = build(self._work.site, recipe, bases, stored=stored)
+        self._attempted[job] = attempted
+        if stored:  # and delivered by a task of its own: what waits for this one need not wait
+            self._ids[job] = attempted.image_id
+        else:
+            self._finish(job, staged_image(self._work.site, job), attempted.metrics)
+
+    def _deliver(self, job: Job) -> None:
+        recipe, attempted = self._work.recipes[job], self._attempted[job]
+        self._finish(job, *deliver(self._work.site, recipe, attempted))
+
+    def _finish(self, job: Job, manifest: Manifest, metrics: Metrics) -> None:
+        metrics = replace(metrics, layer_bytes=layer_bytes(manifest))
+        self.images[job] = BuiltImage(job=job, manifest=manifest, metrics=metrics)
+        self._work.remember(self.images[job])
+
+
+_NAME = "durations.json"
+
+
+_NATIVE, _FOREIGN = 1.0, 2.0  # seconds; a guess where nothing is known, for the order alone
+
+
+def priorities(needs: Mapping[Job, Collection[Job]], records: Records) -> Mapping[Job, float]:
+    """Give each job's seconds with the longest chain of those that build on it.
+
+    `needs` has what others build on first.
+    """
+    known = records.read(_NAME)
+    after = dict.fromkeys(needs, 0.0)
+    found: dict[Job, float] = {}
+    for job, bases in reversed(tuple(needs.items())):
+        found[job] = _seconds(job, known.get(str(job))) + after[job]
+        for base in bases:
+            after[base] = max(after.get(base, 0.0), found[job])
+    return found
+
+
+def remember(took: Mapping[Job, float], records: Records) -> None:
+    """Keep how many seconds jobs took that were built now."""
+    if took:
+        new: dict[str, JSONValue] = {str(job): round(took[job], 2) for job in took}
+        records.write(_NAME, {**records.read(_NAME), **new})
+
+
+def _seconds(job: Job, known: JSONValue) -> float:
+    if isinstance(known, int | float):
+        return float(known)
+    return _NATIVE if job.platform.architecture == native_architecture() else _FOREIGN

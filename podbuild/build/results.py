@@ -1,0 +1,297 @@
+"""Which images need not be built: this release built them before, or their inputs are the same.
+
+Three places are asked in turn: the journal of this release, this machine's records of results,
+and the indexes that registries hold.
+
+Find images that were built from the same inputs before, on any machine.
+
+The input hash of each platform stands on the published index, or as a label on a single-platform
+image (design, invariant 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+
+from podbuild.build.inputs.hash import InputHash
+from podbuild.build.job import staged_tag
+from podbuild.build.jobs import BuiltImage, Known
+from podbuild.build.staging.area import Staging, repository_name
+from podbuild.config.toml import shown
+from podbuild.errors import PodbuildError, VerificationError
+from podbuild.oci.copy import copy_blob
+from podbuild.oci.manifest import Manifest
+from podbuild.oci.names import Digest, Platform, Tag
+from podbuild.oci.store import Store
+from podbuild.plan.destination import Destination
+from podbuild.plan.journal import Journal, Section
+from podbuild.plan.labels import inputs_of
+from podbuild.plan.model import Job, Plan
+from podbuild.plan.planned import Planned
+from podbuild.plan.published import said_of
+from podbuild.system.files import write_atomically
+from podbuild.system.records import JSONValue
+
+
+class Origin(StrEnum):
+    """Where a platform's image comes from."""
+
+    BUILT = "built"
+    REUSED = "reused"  # same inputs as an image that exists
+    ADOPTED = "adopted"  # the version's tag existed already
+    JOINED = "joined"  # handed over by another machine
+
+
+_TAGS_READ = 3  # per repository: what moving tags name, and the version before
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A platform's image of an earlier release, and a repository that holds it."""
+
+    manifest: Manifest = field(repr=False)
+    store: Store = field(repr=False)
+    reference: str
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """Earlier results of one image: input hash -> where to find the image."""
+
+    found: Mapping[str, tuple[Store, Digest, str]]
+
+    def image(self, inputs: str) -> Found | None:
+        """Give the image with these inputs, if it is still complete where it was found."""
+        known = self.found.get(inputs)
+        if known is None:
+            return None
+        store, digest, reference = known
+        try:
+            manifest = store.manifest(digest)
+            if manifest is None or not all(map(store.has_blob, manifest.blobs)):
+                return None
+        except PodbuildError:
+            return None
+        return Found(manifest=manifest, store=store, reference=reference)
+
+
+def earlier_results(
+    destinations: Iterable[Destination],
+    tags: Mapping[str, Iterable[Tag]],
+    platforms: Iterable[Platform],
+) -> Earlier:
+    """Give what earlier releases of one image left, by input hash.
+
+    `tags` are those worth reading, by `Destination.key`. A registry that can't be read has
+    nothing to offer.
+    """
+    wanted = tuple(platforms)
+    found: dict[str, tuple[Store, Digest, str]] = {}
+    for destination in destinations:
+        for tag in tuple(tags.get(destination.key, ()))[:_TAGS_READ]:
+            for inputs, digest in _inputs(destination.store, tag, wanted):
+                reference = destination.store.reference(tag)
+                found.setdefault(inputs, (destination.store, digest, reference))
+    return Earlier(found)
+
+
+def _inputs(
+    store: Store, tag: Tag, platforms: tuple[Platform, ...]
+) -> Iterator[tuple[str, Digest]]:
+    try:
+        manifest = store.manifest(tag)
+        said = said_of(store, manifest) if manifest else {}
+    except PodbuildError:
+        return
+    if manifest is None:
+        return
+    children = {child.platform: child.digest for child in manifest.children}
+    for platform in platforms:
+        inputs = said.get(inputs_of(platform))
+        digest = children.get(platform) if manifest.is_index else manifest.digest
+        if inputs and digest:
+            yield inputs, digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a journal says of a job: its image, from what, and where it came from."""
+
+    digest: Digest
+    inputs: InputHash
+    origin: Origin = Origin.BUILT
+    folder: str = ""  # that handed it over
+    dirty: bool = False  # the work tree had changes that no commit holds
+
+    def to_json(self) -> dict[str, JSONValue]:
+        """Give the journal's entry."""
+        return {
+            "digest": str(self.digest),
+            "inputs": self.inputs.text,
+            "never-again": self.inputs.never_again,
+            "origin": self.origin.value,
+            "folder": self.folder,
+            "dirty": self.dirty,
+        }
+
+    @classmethod
+    def from_json(cls, value: JSONValue) -> Record | None:
+        """Read a journal's entry; None where there is none that this podbuild can read."""
+        match value:
+            case {"digest": str(text), "inputs": str(inputs), **rest}:
+                try:
+                    digest = Digest(text)
+                except VerificationError:
+                    return None
+                origin, folder = str(rest.get("origin", "")), str(rest.get("folder", ""))
+                known = origin in set(Origin)
+                return cls(
+                    digest=digest,
+                    inputs=InputHash(text=inputs, never_again=str(rest.get("never-again", ""))),
+                    origin=Origin(origin) if known else Origin.BUILT,
+                    folder=folder,
+                    dirty=rest.get("dirty") is True,
+                )
+            case _:
+                return None
+
+
+def recorded(plan: Plan, journal: Journal, staging: Staging) -> Iterator[tuple[Job, Record, Known]]:
+    """Give what the journal says of images to publish that are staged, whatever their inputs."""
+    for job in plan.jobs:
+        record = Record.from_json(journal.get(Section.BUILT, str(job)))
+        if record is None or not plan.image(job.image).published:
+            continue
+        store = staging.repository(repository_name(job.image))
+        manifest = store.manifest(record.digest)
+        if manifest is None or manifest.config is None or not store.has_blob(manifest.config):
+            continue
+        store.put_manifest(manifest, staged_tag(job))
+        joined = record.origin is Origin.JOINED
+        here = shown(Path(record.folder))
+        reason = f"handed over in {here}" if joined else "built before by this release"
+        yield job, record, Known(manifest=manifest, reason=reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Knows results by input hash. `folder` holds this machine's records."""
+
+    planned: Planned
+    journal: Journal
+    staging: Staging
+    folder: Path
+    hashes: Mapping[Job, InputHash]
+    reuse: bool  # False: only what this release has built itself
+    _earlier: dict[str, Earlier] = field(default_factory=dict)
+
+    @cached_property
+    def known(self) -> Mapping[Job, Known]:
+        """Give every job whose result is known and complete."""
+        found = {job: self._find(job) for job in self.planned.plan.jobs}
+        return {job: known for job, known in found.items() if known is not None}
+
+    def remember(self, built: BuiltImage) -> None:
+        """Record a result, for this release and for later ones."""
+        inputs = self.hashes[built.job]
+        record = self._recording(built, Origin.BUILT)
+        self.journal.record(Section.BUILT, str(built.job), record.to_json())
+        if inputs.reusable:
+            write_atomically(self._record(inputs), str(record.digest).encode())
+
+    def remember_reused(self, images: Iterable[BuiltImage]) -> None:
+        """Record what was not built, so that a machine it is handed to knows it too."""
+        self.journal.record_all(
+            Section.BUILT,
+            {
+                str(each.job): self._recording(each, Origin.REUSED).to_json()
+                for each in images
+                if each.reused and not self._is_recorded(each)
+            },
+        )
+
+    def _recording(self, image: BuiltImage, origin: Origin) -> Record:
+        return Record(
+            digest=image.manifest.digest,
+            inputs=self.hashes[image.job],
+            origin=origin,
+            dirty=self.planned.plan.source.dirty,
+        )
+
+    def _is_recorded(self, image: BuiltImage) -> bool:
+        record = Record.from_json(self.journal.get(Section.BUILT, str(image.job)))
+        now = (image.manifest.digest, self.hashes[image.job].text)
+        return record is not None and (record.digest, record.inputs.text) == now
+
+    def _find(self, job: Job) -> Known | None:
+        record = Record.from_json(self.journal.get(Section.BUILT, str(job)))
+        inputs = self.hashes[job]
+        mine = record is not None and record.inputs.text == inputs.text
+        if record and mine and (self.reuse or record.origin is Origin.BUILT):
+            manifest = self._staged(job, record.digest)
+            if manifest is not None:
+                return Known(manifest=manifest, reason="built before by this release")
+        if not self.reuse or not inputs.reusable:
+            return None
+        return self._recorded(job) or self._published(job)
+
+    def _recorded(self, job: Job) -> Known | None:
+        try:
+            digest = Digest(self._record(self.hashes[job]).read_text())
+        except (OSError, PodbuildError):
+            return None
+        manifest = self._staged(job, digest)
+        return Known(manifest=manifest, reason="unchanged, built here before") if manifest else None
+
+    def _published(self, job: Job) -> Known | None:
+        """Take what a registry holds: its layers stay there, the engine needs its config only."""
+        found = self._earlier_of(job.image).image(self.hashes[job].text)
+        if found is None:
+            return None
+        sink = self.staging.repository(repository_name(job.image))
+        try:
+            if found.manifest.config is not None:
+                copy_blob(found.store, sink, found.manifest.config)
+            sink.put_manifest(found.manifest, staged_tag(job))
+        except PodbuildError:
+            return None
+        return Known(manifest=found.manifest, reason=f"unchanged since {found.reference}")
+
+    def _earlier_of(self, image: str) -> Earlier:
+        if image not in self._earlier:
+            planned = self.planned
+            self._earlier[image] = earlier_results(
+                (each for each in planned.destinations if each.image == image),
+                planned.earlier,
+                planned.plan.image(image).platforms,
+            )
+        return self._earlier[image]
+
+    def _staged(self, job: Job, digest: Digest) -> Manifest | None:
+        store = self.staging.repository(repository_name(job.image))
+        manifest = store.manifest(digest)
+        if manifest is None or not all(map(store.has_blob, manifest.blobs)):
+            return None
+        store.put_manifest(manifest, staged_tag(job))
+        return manifest
+
+    def _record(self, inputs: InputHash) -> Path:
+        return self.folder / inputs.text.removeprefix("sha256:")
+
+
+def jobs_to_do(plan: Plan, known: Iterable[Job]) -> tuple[Job, ...]:
+    """Give the jobs that count: published ones, and what must be built for those not known."""
+    have = frozenset(known)
+    published = {image.name for image in plan.images if image.published}
+    asked = set(plan.request.images)
+    wanted = {job for job in plan.jobs if job.image in published or job.image in asked}
+    if not wanted:
+        return plan.jobs
+    for job in reversed(plan.jobs):
+        if job in wanted and job not in have:
+            wanted.update(plan.needs[job])
+    return tuple(job for job in plan.jobs if job in wanted)

@@ -1,0 +1,1 @@
+"""The registry of podbuild's own that engines deliver to."""

@@ -1,0 +1,1 @@
+"""Engines and emulators: found, installed, recorded."""

@@ -1,0 +1,96 @@
+"""Show what is about to happen and ask, once, the same way for every command.
+
+Print a plan, for `plan` and `release --dry-run` alike.
+
+What `promote` and `rollback` share: show the moves, ask, carry them out, say what was done.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+import click
+
+from podbuild.commands.planning import refuse_conflicts
+from podbuild.commands.relocate import Relocation, Relocations, carry_out
+from podbuild.errors import ConfigError
+from podbuild.plan.planned import Planned
+from podbuild.publish.move import Moved, Outcome
+from podbuild.report.plan import plan_json, plan_text
+from podbuild.system.console import Ui
+from podbuild.system.records import JSONValue
+from podbuild.workspace import Services
+
+
+def confirm(ui: Ui, question: str, *, yes: bool) -> None:
+    """Return if the user agrees; raises ConfigError without a terminal, click.Abort for a no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ConfigError("nothing was changed: there is no terminal to ask", hint="pass --yes")
+    ui.info(question)
+    click.confirm("Go on?", abort=True, err=True)
+
+
+def show_plan(ui: Ui, planned: Planned) -> None:
+    """Give the plan as the answer; raises ImmutableTagError when the release would be refused."""
+    for warning in planned.warnings:
+        ui.warn(warning)
+    ui.give(plan_text(planned.plan), plan_json(planned.plan))
+    refuse_conflicts(planned.plan)
+
+
+def relocate(services: Services, found: Relocations, *, yes: bool, idle: str) -> Moved | None:
+    """Carry out the relocations that change something; None, and `idle` said, where none does."""
+    for destination, error in found.silent.items():
+        services.ui.warn(f"{destination} could not be asked and is left out: {error.message}")
+    wanted = found.changes.moves
+    if not wanted:
+        services.ui.give(f"nothing to do: {idle}", {"schema": 1, "moved": []})
+        return None
+    for each in wanted:
+        services.ui.info(str(each))
+    count = f"{len(wanted)} tag{'s' if len(wanted) > 1 else ''}"
+    confirm(services.ui, f"this moves {count}", yes=yes)
+    moved = carry_out(services, wanted, shlex.join(["podbuild", *sys.argv[1:]]))
+    done = tuple(each for each in wanted if _is_done(each, moved))
+    services.ui.give("\n".join(map(_line, done)) or "no tag was moved", _json(done))
+    for destination, error in moved.failed.items():
+        services.ui.warn(f"{destination}: {error.message}")
+    for tagged in moved.tags:
+        if tagged.outcome not in _DONE:
+            services.ui.warn(f"{tagged.order} is left as it is: it {tagged.reason}")
+    return moved
+
+
+_DONE = (Outcome.MOVED, Outcome.ALREADY)
+
+
+def _is_done(each: Relocation, moved: Moved) -> bool:
+    key = (each.destination, each.named.tag)
+    return any(
+        (tagged.order.destination, tagged.order.tag) == key and tagged.outcome in _DONE
+        for tagged in moved.tags
+    )
+
+
+def _line(each: Relocation) -> str:
+    return f"{each.destination.store.reference(each.named.tag)} -> {each.manifest.digest}"
+
+
+def _json(relocations: tuple[Relocation, ...]) -> JSONValue:
+    return {
+        "schema": 1,
+        "moved": [
+            {
+                "image": each.destination.image,
+                "registry": each.destination.registry,
+                "reference": each.destination.store.reference(each.named.tag),
+                "before": str(each.before) if each.before else None,
+                "digest": str(each.manifest.digest),
+                "reason": each.reason,
+            }
+            for each in relocations
+        ],
+    }

@@ -1,0 +1,234 @@
+"""`podbuild check`: the configuration and the Containerfiles it names, without an engine."""
+
+from __future__ import annotations
+
+import difflib
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from podbuild.build.inputs.containerfile import read_containerfile
+from podbuild.build.inputs.lint import (
+    Finding,
+    Level,
+    Subject,
+    check_containerfile,
+    check_texts,
+    finding_of,
+)
+from podbuild.build.toolchain.emulation import GUESTS, native_architecture
+from podbuild.config.choices import RegistryKind
+from podbuild.config.image import FolderContext, Image
+from podbuild.config.load import used_variables
+from podbuild.config.model import Config
+from podbuild.config.toml import dotted, line_of, read_config, read_source, shown
+from podbuild.errors import ConfigError, PodbuildError
+from podbuild.oci.names import DOCKER_HUB, GHCR
+from podbuild.plan.make import make_plan
+from podbuild.plan.model import Request, Source
+from podbuild.semver import Version
+
+__all__ = [
+    "Finding",
+    "Level",
+    "check_modes",
+    "check_project",
+    "require_inputs",
+]
+
+
+def check_project(config: Config) -> tuple[Finding, ...]:
+    """Give all that is wrong or worth a word, errors first."""
+    text = read_config(config.path)
+    found = [*_plans(config), *_remarks(config, text), *_cache_remarks(config, text)]
+    found += _rare_platforms(config, text)
+    found += _odd_kinds(config, text)
+    for image in config.images:
+        for way, error in _missing(image):
+            finding = finding_of(error, shown(config.path))
+            found.append(replace(finding, line=line_of(text, ("images", image.name, *way))))
+        found += _containerfile_findings(config, image)
+    return tuple(sorted(dict.fromkeys(found), key=lambda each: [*Level].index(each.level)))
+
+
+def require_inputs(images: Iterable[Image]) -> None:
+    """Raise ConfigError for the first file or folder that an image needs and that is missing."""
+    for image in images:
+        for _, problem in _missing(image):
+            raise problem
+
+
+def check_modes(expected: Mapping[Path, int]) -> tuple[Finding, ...]:
+    """Warn of files whose mode is not the one that git gives with its usual umask, 022.
+
+    A mode reaches the image, so that a clone elsewhere would give another digest. `expected` is
+    what git would give, by path.
+    """
+    odd = [path for path, mode in sorted(expected.items()) if _mode(path) not in (None, mode)]
+    if not odd:
+        return ()
+    return (
+        Finding(
+            level=Level.WARNING,
+            file=shown(odd[0]),
+            message=f"{len(odd)} file{'s have' if len(odd) > 1 else ' has'} a mode that a fresh "
+            f"clone would not have: {_mode(odd[0]):04o} instead of {expected[odd[0]]:04o}",
+            hint="umask 022, then check the files out again",
+        ),
+    )
+
+
+def _mode(path: Path) -> int | None:
+    """Give a plain file's permissions; None where there is none."""
+    try:
+        facts = path.lstat()
+    except OSError:
+        return None
+    return stat.S_IMODE(facts.st_mode) if stat.S_ISREG(facts.st_mode) else None
+
+
+def _plans(config: Config) -> Iterator[Finding]:
+    """Plan a release and a push to each branch that is named, to see what would collide."""
+    values = {name: _value(config, name) for name in used_variables(config)}
+    source = Source(commit="0" * 40, branch="main")
+    requests = [(Request(version=Version(1, 0, 0)), source)]
+    rules = [config.tags.branches, *(image.tags.branches or {} for image in config.images)]
+    branches = {branch for rule in rules for branch in rule if not {*branch} & {*"*?["}}
+    requests += [(Request(), Source(commit="0" * 40, branch=each)) for each in sorted(branches)]
+    for request, here in requests:
+        try:
+            make_plan(replace(config, env=values), request, here)
+        except PodbuildError as error:
+            yield finding_of(error, shown(config.path))
+
+
+def _value(config: Config, name: str) -> str:
+    """Give a variable's value, or one made up: it may be set where the release runs."""
+    places = [str(each.repository or "") for each in config.registries]
+    begins = any(place.startswith(f"{{env.{name}}}") for place in places)
+    made_up = f"{name.lower().replace('_', '-')}.example" if begins else name.lower()
+    return config.env.get(name, made_up)
+
+
+def _remarks(config: Config, text: str) -> Iterator[Finding]:
+    for image in config.images:
+        for remark in check_texts(image):
+            yield Finding(
+                level=Level.WARNING,
+                file=shown(config.path),
+                line=_line(text, remark.way),
+                message=f"{dotted(remark.way)}: {remark.message}",
+                hint=remark.hint,
+            )
+
+
+def _rare_platforms(config: Config, text: str) -> Iterator[Finding]:
+    """Warn of architectures that only their own machines build, which are mostly slips."""
+    known = [guest.architecture for guest in GUESTS]
+    for image in config.images:
+        for platform in image.platforms:
+            if platform.architecture in {*known, native_architecture()}:
+                continue
+            near = difflib.get_close_matches(platform.architecture, known, n=1)
+            yield Finding(
+                level=Level.WARNING,
+                file=shown(config.path),
+                line=_line(text, ("images", image.name, "platforms")),
+                message=f"{image.name!r} can be built for {platform} only on such a machine",
+                hint=f"did you mean linux/{near[0]}?" if near else f"emulated: {', '.join(known)}",
+            )
+
+
+def _odd_kinds(config: Config, text: str) -> Iterator[Finding]:
+    """Warn of a registry whose kind is not its host's: nothing could be deleted there."""
+    hosts = {DOCKER_HUB: RegistryKind.DOCKERHUB, GHCR: RegistryKind.GHCR}
+    for registry in config.registries:
+        host = str(registry.repository or "").partition("/")[0]
+        meant = hosts.get(host, RegistryKind.OCI)
+        has_api = registry.api is not None and meant is RegistryKind.OCI
+        if registry.repository is None or "{" in host or registry.kind is meant or has_api:
+            continue
+        yield Finding(
+            level=Level.WARNING,
+            file=shown(config.path),
+            line=line_of(text, ("registries", registry.name, "kind")),
+            message=f"registries.{registry.name}: {host} is no registry of kind {registry.kind}, "
+            "so nothing can be deleted there",
+            hint=f'kind = "{meant}"',
+        )
+
+
+def _cache_remarks(config: Config, text: str) -> Iterator[Finding]:
+    """Warn of what a layer cache can't do as it is configured."""
+    file = shown(config.path)
+    if config.cache.repository is None:
+        if config.cache.mounts:
+            yield Finding(
+                level=Level.WARNING,
+                file=file,
+                line=line_of(text, ("cache", "mounts")),
+                message="cache.mounts: there is no cache to carry them in",
+                hint='[cache] repository = "ghcr.io/acme/cache/{image}"',
+            )
+        return
+    for image in config.images:
+        if not image.layers:
+            yield Finding(
+                level=Level.WARNING,
+                file=file,
+                line=_line(text, ("images", image.name, "layers")),
+                message=f"image {image.name!r} has layers = false: none of its steps is cached",
+                hint="layers = true, or leave [cache] out",
+            )
+
+
+def _line(text: str, way: tuple[str, ...]) -> int:
+    """Give the line of an image's key, which may stand in [defaults]."""
+    table = line_of(text, way[:2])
+    found = line_of(text, way)
+    return found if found != table else line_of(text, ("defaults", *way[2:]))
+
+
+def _containerfile_findings(config: Config, image: Image) -> Iterator[Finding]:
+    if not image.containerfile.is_file():
+        return
+    file = shown(image.containerfile)
+    try:
+        text = read_source(image.containerfile)
+        containerfile = read_containerfile(text, where=file)
+        subject = Subject(config=config, image=image, containerfile=containerfile, file=file)
+        yield from check_containerfile(subject)
+    except PodbuildError as error:
+        yield finding_of(error, file)
+
+
+def _missing(image: Image) -> Iterator[tuple[tuple[str, ...], ConfigError]]:
+    """Give what is not there, each with the way from the image's table to the key that names it."""
+    name = f"image {image.name!r}"
+    if not image.context.is_dir():
+        yield (
+            ("context",),
+            ConfigError(
+                f"{name}: there is no folder {shown(image.context)}", hint="context names a folder"
+            ),
+        )
+    files = {"containerfile": image.containerfile, "ignorefile": image.ignorefile}
+    hints = {
+        "containerfile": "write it, or name another one with containerfile",
+        "ignorefile": "ignorefile names a file",
+    }
+    for key, path in files.items():
+        if path is not None and not path.is_file():
+            file = shown(path)
+            what = f"{file} is a folder, not a file" if path.is_dir() else f"there is no {file}"
+            yield (key,), ConfigError(f"{name}: {what}", hint=hints[key])
+    for wanted, context in image.contexts.items():
+        if isinstance(context, FolderContext) and not context.path.is_dir():
+            yield (
+                ("contexts", wanted),
+                ConfigError(
+                    f"{name}: there is no folder {shown(context.path)}, the context {wanted!r}",
+                    hint="contexts are folders, image:NAME or docker-image://REFERENCE",
+                ),
+            )

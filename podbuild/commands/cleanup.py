@@ -1,0 +1,128 @@
+"""After a release: delete what its moving tags left, where the configuration asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from podbuild.errors import CleanupError, CredentialError, PodbuildError
+from podbuild.oci.delete import RemovalKind
+from podbuild.plan.destination import Destination
+from podbuild.plan.journal import Journal
+from podbuild.plan.model import Plan, Target
+from podbuild.publish.move import Moved
+from podbuild.publish.retention.chart import Place
+from podbuild.publish.retention.cleanup import clean_superseded
+from podbuild.publish.retention.ledger import Ledger
+from podbuild.publish.retention.removal import Cleaned
+from podbuild.publish.retention.removers import Removers
+from podbuild.report.model import RemovalReport
+from podbuild.workspace import Services
+
+
+def record_superseded(services: Services, journal: Journal, moved: Moved) -> None:
+    """Remember what this release's tags left, for this cleanup and for later ones.
+
+    What a tag names again is struck out: once left anew, its grace begins anew.
+    """
+    ledger = Ledger.of(services.folders, services.config.root)
+    for tagged in moved.tags:
+        ledger.forget(tagged.order.destination.key, frozenset({tagged.order.manifest.digest}))
+    ledger.add(journal, datetime.now(UTC))
+
+
+def open_place(removers: Removers, destination: Destination, target: Target) -> Place:
+    """Give a repository as cleanup sees it; raises CredentialError, ConfigError."""
+    return Place(
+        key=destination.key,
+        store=destination.store,
+        remover=removers.open(target.registry, destination.store),
+    )
+
+
+def check_removal_rights(
+    services: Services, plan: Plan, destinations: Iterable[Destination]
+) -> None:
+    """Ask every registry, before anything is built, what this login can delete there.
+
+    What is missing is a warning: the release does without its cleanup. Raises CredentialError
+    for a login that is refused or missing, where the registry is required.
+    """
+    removers = Removers(services.opener.registries)
+    targets = {target.key: target for target in plan.targets}
+    for destination in destinations:
+        try:
+            place = open_place(removers, destination, targets[destination.key])
+            able = place.remover.abilities()
+        except PodbuildError as error:
+            services.cancel.check()
+            if destination.required and isinstance(error, CredentialError):
+                raise
+            services.ui.warn(f"{destination}: what may be deleted is not known: {error.message}")
+            continue
+        if not able.manifests:
+            services.ui.warn(f"{destination}: superseded images stay: {able.reason}")
+    removers.close()
+
+
+def remove_superseded(
+    services: Services, plan: Plan, destinations: tuple[Destination, ...]
+) -> tuple[RemovalReport, ...]:
+    """Delete on every registry what moving tags left, once its grace is over.
+
+    Raises CleanupError after all repositories were tried, naming each that is incomplete; of
+    optional registries that is a warning.
+    """
+    ledger = Ledger.of(services.folders, services.config.root)
+    recorded = ledger.read()
+    removers = Removers(services.opener.registries)
+    targets = {target.key: target for target in plan.targets}
+    done: list[RemovalReport] = []
+    failed: list[PodbuildError] = []
+    for destination in destinations:
+        left = recorded.get(destination.key, {})
+        if not left:
+            continue
+        try:
+            place = open_place(removers, destination, targets[destination.key])
+            cleaned = clean_superseded(
+                place, services.config.retention, left, datetime.now(UTC), services.cancel
+            )
+        except PodbuildError as error:
+            services.cancel.check()
+            if destination.required:
+                failed.append(error)
+            else:
+                services.ui.warn(f"{destination}: its cleanup is incomplete: {error.message}")
+            continue
+        finished = {item.digest for item in (*cleaned.removed, *cleaned.gone)}
+        ledger.forget(destination.key, frozenset(finished & left.keys()))
+        done.extend(removal_reports(destination.store.name, cleaned))
+    removers.close()
+    if failed:
+        first, *others = failed
+        raise CleanupError(
+            f"the release is out; its cleanup is incomplete: {first.message}",
+            hint=first.hint,
+            details=(*first.details, *(f"also: {error.message}" for error in others)),
+        )
+    return tuple(done)
+
+
+def removal_reports(repository: str, cleaned: Cleaned) -> tuple[RemovalReport, ...]:
+    """Give what became of each item, for reports."""
+    ended = (
+        (RemovalKind.REMOVED, ((item, item.reason) for item in cleaned.removed)),
+        (RemovalKind.GONE, ((item, "") for item in cleaned.gone)),
+        (RemovalKind.KEPT, cleaned.kept),
+    )
+    return tuple(
+        RemovalReport(
+            repository=repository,
+            what=str(item.tag or item.digest),
+            outcome=outcome,
+            reason=reason,
+        )
+        for outcome, items in ended
+        for item, reason in items
+    )

@@ -1,0 +1,214 @@
+"""`podbuild init`: a first configuration and Containerfile, guessed from what is there."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from podbuild.config.choices import RegistryKind
+from podbuild.config.document import as_toml, commented
+from podbuild.config.load import FILE_NAME
+from podbuild.config.sections import section
+from podbuild.errors import ConfigError
+
+DEPTH = 4  # folders below the project's own that are looked into
+_SKIPPED = frozenset({"node_modules", "vendor", "dist", "build", "target", "__pycache__", "venv"})
+_KINDS = ("containerfile", "dockerfile")
+_IGNORE_FILES = ("containerignore", "dockerignore")
+_SHARED = frozenset({"containerfiles", "containers", "dockerfiles", "docker", "images", "build"})
+_REMOTE = re.compile(
+    r"(?:https?://(?:[^@/]+@)?|ssh://(?:[^@/]+@)?|[^@/]+@)(?P<host>[^:/]+)(?::\d+/|[:/])"
+    r"(?P<path>[^/].*?)(?:\.git)?/?"
+)
+_CONTAINERFILE = """\
+# A first image. Heredocs make small files without files beside this one.
+FROM docker.io/library/busybox:stable
+
+COPY --chmod=755 <<'EOF' /usr/local/bin/hello
+#!/bin/sh
+echo "hello from $(uname -m)"
+EOF
+
+RUN <<EOF
+addgroup -S hello
+adduser -S -G hello hello
+EOF
+
+USER hello
+CMD ["/usr/local/bin/hello"]
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What is there: the folder's name, Containerfiles (relative, sorted), remote, .gitignore."""
+
+    folder: str
+    containerfiles: tuple[PurePosixPath, ...] = ()
+    remote: str = ""
+    gitignore: str | None = None
+
+
+@dataclass(frozen=True)
+class NewFile:
+    """A file to write, relative to the project's folder; `extends` one that may be there."""
+
+    path: PurePosixPath
+    text: str
+    extends: bool = False
+
+
+def look(folder: Path, remote: str = "") -> Seen:
+    """Give what there is to guess from. `remote` is the URL of git's origin."""
+    gitignore = folder / ".gitignore"
+    return Seen(
+        folder=folder.resolve().name,
+        containerfiles=tuple(sorted(_containerfiles(folder))),
+        remote=remote,
+        gitignore=gitignore.read_text("utf-8", "replace") if gitignore.is_file() else None,
+    )
+
+
+def initial_files(seen: Seen) -> tuple[NewFile, ...]:
+    """Give the files that make a project of this folder; each is valid as it stands."""
+    config = NewFile(PurePosixPath(FILE_NAME), "\n".join(_config_lines(seen)) + "\n")
+    files = [config]
+    if not seen.containerfiles:
+        files.append(NewFile(PurePosixPath("Containerfile"), _CONTAINERFILE))
+    if not _ignores_output(seen.gitignore or ""):
+        files.append(NewFile(PurePosixPath(".gitignore"), "/dist/\n", extends=True))
+    return tuple(files)
+
+
+def write_files(folder: Path, files: Iterable[NewFile]) -> tuple[Path, ...]:
+    """Write the files and give their paths; raises ConfigError instead of overwriting one."""
+    files = tuple(files)
+    for file in files:
+        if not file.extends and (folder / file.path).exists():
+            raise ConfigError(
+                f"{folder / file.path} is there already", hint="`podbuild check` validates it"
+            )
+        if (folder / file.path).is_dir():
+            raise ConfigError(f"{folder / file.path} is a folder", hint="move it away")
+    for file in files:
+        path = folder / file.path
+        before = path.read_bytes() if path.exists() else b""
+        separator = "\n" if before and not before.endswith(b"\n") else ""
+        with path.open("a" if file.extends else "x", encoding="utf-8") as target:
+            target.write(separator + file.text)
+    return tuple(folder / file.path for file in files)
+
+
+def _containerfiles(folder: Path) -> Iterator[PurePosixPath]:
+    for here, folders, files in os.walk(folder):
+        place = PurePosixPath(Path(here).relative_to(folder).as_posix())
+        deep = len(place.parts) >= DEPTH
+        folders[:] = [] if deep else [name for name in folders if _is_looked_into(name, place)]
+        for name in files:
+            if _is_containerfile(name.lower().split(".")):
+                yield place / name
+
+
+def _is_containerfile(parts: list[str]) -> bool:
+    return any(part in _KINDS for part in parts) and parts[-1] not in _IGNORE_FILES
+
+
+def _is_looked_into(name: str, place: PurePosixPath) -> bool:
+    return not name.startswith(".") and (name not in _SKIPPED or place.name in _SHARED)
+
+
+def _config_lines(seen: Seen) -> Iterator[str]:
+    project = _name(seen.folder)
+    host, path = _host_and_path(seen.remote)
+    given = {"name": as_toml(project)}
+    if path:
+        given["source"] = as_toml(f"https://{host}/{path}")
+    yield "# What podbuild builds and where it goes. `podbuild check` validates this file."
+    yield ""
+    yield from commented(section("project"), given)
+    yield ""
+    platforms = {"platforms": as_toml(("linux/amd64", "linux/arm64"))}
+    first = sorted(section("defaults").keys, key=lambda each: each.name not in platforms)
+    yield from commented(section("defaults"), platforms, keys=first)
+    yield from _image_lines(seen, project)
+    yield ""
+    yield "# Without a registry, images go to OCI layouts under dist/registry."
+    yield from _registry_lines(host, path)
+    yield ""
+    yield "# [mirrors]"
+    yield '# "docker.io" = ["mirror.example.com/hub"]  # bases come from here first'
+    for name in ("tags", "retention", "cache"):
+        yield ""
+        yield from commented(section(name), {})
+
+
+def _image_lines(seen: Seen, project: str) -> Iterator[str]:
+    """Show the keys that only an image may have at the first of them."""
+    keys = tuple(each for each in section("images").keys if not each.key.cascades)
+    found = seen.containerfiles or (PurePosixPath("Containerfile"),)
+    names = _distinct([_image_name(path, project) for path in found])
+    for place, (name, path) in enumerate(zip(names, found, strict=True)):
+        given = {"containerfile": as_toml(path), "context": as_toml(_context(path))}
+        shown = keys if place == 0 else tuple(each for each in keys if each.name in given)
+        yield ""
+        yield from commented(section("images"), given, name=name, keys=shown)
+
+
+def _registry_lines(host: str, path: str) -> Iterator[str]:
+    """Guess a registry from where the source is; it stays a comment until someone wants it."""
+    owner = path.rpartition("/")[0].lower() or "acme"
+    known = {
+        "github.com": ("ghcr", RegistryKind.GHCR, f"ghcr.io/{owner}/{{image}}"),
+        "gitlab.com": ("gitlab", RegistryKind.OCI, f"registry.gitlab.com/{path.lower()}/{{image}}"),
+    }
+    name, kind, repository = known.get(host, known["github.com"])
+    shown = {"kind": as_toml(kind), "repository": as_toml(repository)}
+    yield f"# [registries.{name}]"
+    for each in section("registries").keys:
+        if each.name in shown:
+            yield f"# {each.name} = {shown[each.name]}  # {each.key.help}"
+
+
+def _host_and_path(remote: str) -> tuple[str, str]:
+    found = _REMOTE.fullmatch(remote)
+    return (found["host"], found["path"]) if found else ("", "")
+
+
+def _name(text: str) -> str:
+    """Give the nearest name that podbuild.toml takes.
+
+    >>> _name("My Shop!")
+    'my-shop'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "project"
+
+
+def _image_name(path: PurePosixPath, project: str) -> str:
+    """Name an image after its file's other part (`web.Containerfile`), else its folder."""
+    others = [part for part in path.name.split(".") if part.lower() not in _KINDS]
+    folder = path.parent.name
+    if others:
+        return _name(others[0])
+    return _name(project if folder in _SHARED or not folder else folder)
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Give each name that was there before a number."""
+    return [
+        f"{name}-{names[:place].count(name) + 1}" if name in names[:place] else name
+        for place, name in enumerate(names)
+    ]
+
+
+def _context(path: PurePosixPath) -> str:
+    """Guess the context: beside the file, unless a folder only collects such files."""
+    parents = path.parts[:-1]
+    return "." if not parents or _SHARED & {*parents} else str(path.parent)
+
+
+def _ignores_output(gitignore: str) -> bool:
+    lines = {line.strip().strip("/") for line in gitignore.split("\n")}
+    return "dist" in lines

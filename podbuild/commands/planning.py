@@ -1,0 +1,286 @@
+"""From what a user asks for to a decided plan: git's facts, the registries' answers, the guards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from podbuild.build.handover import Handed
+from podbuild.build.inputs.ignore import OUTPUT_NAMES
+from podbuild.commands.check import require_inputs
+from podbuild.errors import (
+    ConfigError,
+    CredentialError,
+    ImmutableTagError,
+    PublishError,
+    VersionError,
+)
+from podbuild.oci.names import Tag
+from podbuild.plan.decide import Held, decide_tags
+from podbuild.plan.destination import open_destinations
+from podbuild.plan.git.ci import CiFacts, ci_facts
+from podbuild.plan.git.history import History, Resolved, previous_tag, resolve_version
+from podbuild.plan.git.worktree import Facts, NoFacts, read_facts
+from podbuild.plan.guards import Ancestry, Decision, Verdict
+from podbuild.plan.journal import recorded_tags
+from podbuild.plan.make import make_plan
+from podbuild.plan.model import Plan, Request, Source, TagMove, Target
+from podbuild.plan.planned import Planned
+from podbuild.plan.published import survey
+from podbuild.plan.tags import TagKind, owned_versions
+from podbuild.semver import Version
+from podbuild.workspace import Services
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is to be released: a version (None: the tag that is checked out) or a branch."""
+
+    version: str | None = None
+    snapshot: bool = False
+    loose: bool = False  # `build`, `push`, `manifest`: a version counts, but none is needed
+    require_tag: bool = False
+    request: Request = field(default_factory=Request)
+
+
+def plan_offline(services: Services, asked: Asked) -> Planned:
+    """Give the plan without asking any registry: what guards decide is unknown.
+
+    Raises ConfigError and VersionError for what can't be released.
+    """
+    own = _own_paths(services)
+    facts = read_facts(services.runner, services.config.root, own)
+    ci = ci_facts(services.environment)
+    warnings = []
+    request, tag, previous = asked.request, "", ""
+    if not asked.snapshot:
+        resolved = _resolve(asked, facts, ci)
+        if resolved and resolved.tag is None and asked.require_tag:
+            raise VersionError(
+                resolved.warning, hint=f"git tag v{resolved.version}, or leave out --require-tag"
+            )
+        warnings.append(resolved.warning if resolved else _without_git(facts))
+        if resolved:
+            request = replace(request, version=resolved.version)
+            tag = resolved.tag or f"v{resolved.version}"
+            previous = _previous(resolved.version, facts)
+    source = _source(facts, ci)
+    if asked.snapshot and not (source.branch and source.commit):
+        raise ConfigError(
+            "a snapshot needs a branch and a commit"
+            + (f": {facts.reason}" if isinstance(facts, NoFacts) else ""),
+            hint="check out a branch, or run it in a CI job for a branch",
+        )
+    if isinstance(facts, Facts) and facts.dirty:
+        warnings.append(
+            f"the work tree has changes that no commit holds ({_some(facts.dirty)}): "
+            "what is released can't be built again from the commit"
+        )
+    plan = make_plan(services.config, request, source)
+    plan = plan.without_tags() if asked.loose else plan
+    built = {job.image for job in plan.jobs}
+    require_inputs(planned.image for planned in plan.images if planned.name in built)
+    history = (
+        History(
+            runner=services.runner,
+            folder=services.config.root,
+            facts=facts,
+            branch=source.branch,
+        )
+        if isinstance(facts, Facts)
+        else None
+    )
+    return Planned(
+        plan=plan,
+        tag=tag,
+        previous_tag=previous,
+        git=f"{facts.commit} {' '.join(facts.tags_at_head)}" if isinstance(facts, Facts) else "",
+        ancestry=history.ancestry if history else lambda _revision: Ancestry.UNKNOWN,
+        warnings=tuple(filter(None, warnings)),
+    )
+
+
+def _resolve(asked: Asked, facts: Facts | NoFacts, ci: CiFacts) -> Resolved | None:
+    try:
+        return resolve_version(asked.version, facts, ci)
+    except ConfigError:
+        if asked.loose and asked.version is None:
+            return None
+        raise
+
+
+def _without_git(facts: Facts | NoFacts) -> str:
+    return f"no commit is known: {facts.reason}" if isinstance(facts, NoFacts) else ""
+
+
+def _previous(version: Version, facts: Facts | NoFacts) -> str:
+    return previous_tag(version, facts.tags) or "" if isinstance(facts, Facts) else ""
+
+
+def plan_tolerantly(services: Services, offline: Planned) -> Planned:
+    """Give the plan as plan_online does, or as it is where a registry can't be asked.
+
+    For what publishes nothing: it only loses what it could have re-used.
+    """
+    try:
+        return plan_online(services, offline)
+    except (CredentialError, PublishError) as error:
+        services.cancel.check()
+        warning = f"nothing that registries hold is re-used: {error.message}"
+        return replace(offline, warnings=(*offline.warnings, warning))
+
+
+def plan_online(services: Services, offline: Planned) -> Planned:
+    """Give the plan with every tag decided by what the registries hold.
+
+    Raises what required registries raise.
+    """
+    found = survey(offline.plan, open_destinations(services.opener, offline.plan))
+    others = replace(offline.plan, targets=offline.plan.beside)
+    beside = tuple(
+        replace(each, required=False) for each in open_destinations(services.opener, others)
+    )
+    elsewhere = survey(offline.plan, beside)
+    facts = {**found.facts, **elsewhere.facts}
+    revisions = {
+        remote.revision
+        for target in (*offline.plan.targets, *offline.plan.beside)
+        if target.key in facts
+        for move in target.tags
+        if move.kind is TagKind.MOVING
+        and (remote := facts[target.key].found.get(move.named.tag))
+        and remote.revision
+    }
+    asked = () if offline.plan.version else revisions  # versions need no history
+    known = {revision: offline.ancestry(revision) for revision in asked}
+    plan = _own_results_stand(services, decide_tags(offline.plan, facts, known), found.facts)
+    destinations = tuple(
+        each for each in open_destinations(services.opener, plan) if each not in found.silent
+    )
+    silent = tuple(
+        f"{each.registry} could not be asked and is left out: {error.message}"
+        for each, error in found.silent.items()
+    ) + tuple(
+        f"{each.registry} could not be asked whether it holds this already: {error.message}"
+        for each, error in elsewhere.silent.items()
+    )
+    replaced = {
+        f"{target.key}:{move}": remote.digest
+        for target in plan.targets
+        if target.key in found.facts
+        for move in target.tags
+        if move.decision is Decision.MOVE
+        and (remote := found.facts[target.key].found.get(move.named.tag))
+    }
+    return replace(
+        offline,
+        plan=plan,
+        replaced=replaced,
+        earlier={
+            target.key: _worth_reading(plan, target, found.facts[target.key])
+            for target in plan.targets
+            if target.key in found.facts
+        },
+        destinations=destinations,
+        beside=tuple(each for each in beside if each not in elsewhere.silent),
+        silent=found.silent,
+        warnings=offline.warnings + silent,
+    )
+
+
+def _own_results_stand(services: Services, plan: Plan, facts: Mapping[str, Held]) -> Plan:
+    """Let a release be run again whose own journal says that it put a version tag there.
+
+    Without a clean commit nothing else tells. The image is made again, and its tag must come out
+    the same: the guard refuses any other.
+    """
+    if not plan.refused:
+        return plan
+    recorded = recorded_tags(services.config.output, plan.name)
+    mine = Verdict(Decision.ADOPT, "this release has put it there")
+
+    def judged(target: Target, move: TagMove) -> TagMove:
+        remote = facts[target.key].found.get(move.named.tag) if target.key in facts else None
+        own = (
+            remote
+            and remote.revision == plan.source.commit
+            and recorded.get(f"{target.key}:{move}") == remote.digest
+        )
+        return replace(move, verdict=mine) if own and move.decision is Decision.REFUSE else move
+
+    targets = tuple(
+        replace(target, tags=tuple(judged(target, move) for move in target.tags))
+        for target in plan.targets
+    )
+    return replace(plan, targets=targets)
+
+
+def _worth_reading(plan: Plan, target: Target, held: Held) -> tuple[Tag, ...]:
+    """Give the tags whose images may have the same inputs: what moves, the highest versions."""
+    image = plan.image(target.image)
+    versions = owned_versions(held.tags, image.readers, plan.readers_beside(image.name))
+    newest = sorted(versions, key=lambda tag: versions[tag], reverse=True)
+    moving = [tag for tag in held.found if tag not in versions]
+    return tuple(dict.fromkeys((*moving[:1], *newest[:2], *moving[1:])))
+
+
+def refuse_conflicts(plan: Plan) -> None:
+    """Raise ImmutableTagError when a version tag names something else already."""
+    refused = plan.refused
+    if not refused:
+        return
+    target, move = refused[0]
+    others = tuple(f"{each.place}:{other}: {other.verdict.reason}" for each, other in refused[1:])
+    raise ImmutableTagError(
+        f"{target.place}:{move}: {move.verdict.reason}",
+        hint="release a new version, or pass --allow-overwrite",
+        details=others,
+    )
+
+
+def _source(facts: Facts | NoFacts, ci: CiFacts) -> Source:
+    if isinstance(facts, NoFacts):
+        return Source(branch=ci.branch)
+    return Source(
+        commit=facts.commit,
+        created=facts.created,
+        branch=ci.branch_of(facts.commit) or facts.branch,
+        dirty=bool(facts.dirty),
+    )
+
+
+def _own_paths(services: Services) -> tuple[Path, ...]:
+    """Give what podbuild writes into the work tree, which makes nothing dirty."""
+    config = services.config
+    named = [path for name in OUTPUT_NAMES for path in config.output.glob(name)]
+    if config.output.is_symlink():  # "dist/" in .gitignore means folders alone
+        named.append(config.output)
+    for registry in config.registries:
+        fixed = registry.path.text.partition("{")[0] if registry.path else ""
+        if fixed and not Path(fixed).is_absolute():
+            named.extend(config.root.glob(f"{fixed}*"))
+    return tuple(named)
+
+
+def _some(paths: tuple[str, ...]) -> str:
+    shown = ", ".join(paths[:3])
+    more = len(paths) - 3
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def with_dirt(planned: Planned, handed: Iterable[Handed]) -> Planned:
+    """Give the plan as one of a tree with changes, where such a tree was built elsewhere."""
+    folders = {str(each.folder) for each in handed if each.record.dirty}
+    source = planned.plan.source
+    if not folders or source.dirty:
+        return planned
+    warning = (
+        f"what {', '.join(sorted(folders))} holds was built from a work tree with changes: it "
+        "can't be built again from the commit"
+    )
+    return replace(
+        planned,
+        plan=replace(planned.plan, source=replace(source, dirty=True)),
+        warnings=(*planned.warnings, warning),
+    )

@@ -1,0 +1,180 @@
+"""What happens in a release, as it happens: shown to the user, collected for the report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from threading import Lock
+
+from podbuild import __version__
+from podbuild.build.job import Metrics
+from podbuild.errors import BuildError, CleanupError, PodbuildError, from_os_error
+from podbuild.oci.manifest import Descriptor, Manifest
+from podbuild.plan.destination import Destination
+from podbuild.plan.model import Job
+from podbuild.plan.planned import Planned
+from podbuild.publish.move import Moved, Tagged
+from podbuild.publish.upload import Progress, Published
+from podbuild.report.collect import Delivered, image_reports, result_of, target_reports
+from podbuild.report.model import Failure, Phase, PlatformReport, RemovalReport, Report
+from podbuild.report.plan import plan_json
+from podbuild.report.write import write_plan, write_reports
+from podbuild.system.console.screen import Activity
+from podbuild.workspace import Services
+
+
+@dataclass(kw_only=True)
+class Recorder:
+    """Hears what the steps do; `recording` writes the report at the end, however it ends."""
+
+    services: Services
+    planned: Planned
+    engine: str = ""
+    images: Mapping[str, Manifest] = field(default_factory=dict)
+    parts: Mapping[Job, PlatformReport] = field(default_factory=dict)
+    metrics: Mapping[Job, Metrics] = field(default_factory=dict)
+    faults: Mapping[Job, str] = field(default_factory=dict)
+    removals: tuple[RemovalReport, ...] = ()
+    incomplete: CleanupError | None = None  # the release stands, its cleanup does not
+    _delivered: Delivered = field(default_factory=Delivered)
+    _phases: list[Phase] = field(default_factory=list)
+    _warnings: list[str] = field(default_factory=list)
+    _failure: PodbuildError | None = None
+    _began: float = field(default_factory=time.monotonic)
+    _transfers: dict[Destination, Activity] = field(default_factory=dict)
+    _open: ExitStack = field(default_factory=ExitStack)
+    _lock: Lock = field(default_factory=Lock)
+
+    @contextmanager
+    def recording(self) -> Iterator[Recorder]:
+        """Write plan.json first and all reports last, also when the release fails.
+
+        Raises ConfigError or BuildError where the output folder can't be written to.
+        """
+        self._write_plan()
+        try:
+            with self._open:
+                yield self
+        except PodbuildError as error:
+            self._failure = error
+            raise
+        except OSError as error:
+            self._failure = from_os_error(error)
+            raise self._failure from error
+        finally:
+            written = write_reports(
+                self.report(),
+                self.services.config.output,
+                self.services.environment,
+                self.services.ui.redactor,
+            )
+            self._problems(written.problems)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Show a step and remember how long it took."""
+        began = time.monotonic()
+        try:
+            with self.services.ui.step(name):
+                yield
+        finally:
+            self._phases.append(Phase(name=name, seconds=time.monotonic() - began))
+
+    def warn(self, text: str) -> None:
+        """Warn, now and in the report."""
+        self._warnings.append(text)
+        self.services.ui.warn(text)
+
+    def decided(self, planned: Planned) -> None:
+        """Go on with what the registries' answers decided; plan.json says it."""
+        self.planned = planned
+        for warning in planned.warnings:
+            self.services.ui.warn(warning)
+        self._write_plan()
+
+    def published(self, published: Published) -> None:
+        """Remember where the images are, and say what went out."""
+        self._open.close()
+        for destination, error in published.failed.items():
+            self.warn(f"{destination} lacks the release: {error.message}")
+        self._delivered = replace(
+            self._delivered, destinations=published.at, failed=published.failed
+        )
+
+    def moved(self, moved: Moved) -> None:
+        """Remember what became of the tags, and say which ones a guard held back."""
+        for destination, error in moved.failed.items():
+            self.warn(f"{destination} lacks tags: {error.message}")
+        failed = {**self._delivered.failed, **moved.failed}
+        self._delivered = replace(self._delivered, tagged=moved.tags, failed=failed)
+
+    def tags_left(self, tags: tuple[Tagged, ...]) -> None:
+        """Remember what tags name after a release that failed while it moved them."""
+        self._delivered = replace(self._delivered, tagged=tags)
+
+    @property
+    def progress(self) -> Progress:
+        """Give what shows the bytes on their way, a line for each destination."""
+        return Progress(began=self._transfer_began, moved=self._transfer_moved)
+
+    def report(self) -> Report:
+        """Give the report of what has happened so far."""
+        plan = self.planned.plan
+        sent = {each.key: activity.moved for each, activity in self._transfers.items()}
+        targets = target_reports(plan, replace(self._delivered, sent=sent))
+        counts = self.services.opener.registries.counts.values()
+        return Report(
+            project=plan.project,
+            result=result_of(plan, targets, self._failure),
+            commit=plan.source.commit,
+            date=plan.source.created,
+            version=str(plan.version) if plan.version else "",
+            tag=self.planned.tag,
+            previous_tag=self.planned.previous_tag,
+            branch=plan.source.branch or "",
+            dirty=plan.source.dirty,
+            podbuild=__version__,
+            engine=self.engine,
+            images=image_reports(plan, self.images, self.parts),
+            targets=targets,
+            metrics=self.metrics,
+            phases=tuple(self._phases),
+            removed=self.removals,
+            warnings=(*self.planned.warnings, *self._warnings),
+            failure=_failure(self._failure or self.incomplete),
+            faults=self.faults,
+            seconds=time.monotonic() - self._began,
+            retries=sum(each.retries for each in counts),
+            requests=sum(each.requests for each in counts),
+        )
+
+    def _transfer_began(self, destination: Destination, blob: Descriptor) -> None:
+        with self._lock:
+            if destination not in self._transfers:
+                shown = self.services.ui.transfer(f"push {destination}")
+                self._transfers[destination] = self._open.enter_context(shown)
+            self._transfers[destination].expect(blob.size)
+
+    def _transfer_moved(self, destination: Destination, _blob: Descriptor, count: int) -> None:
+        self._transfers[destination].advance(count)
+
+    def _write_plan(self) -> None:
+        plan = plan_json(self.planned.plan)
+        write_plan(plan, self.services.config.output, self.services.ui.redactor)
+
+    def _problems(self, problems: tuple[str, ...]) -> None:
+        for problem in problems:
+            self.services.ui.warn(problem)
+
+
+def _failure(error: PodbuildError | None) -> Failure | None:
+    if error is None:
+        return None
+    return Failure(
+        exit_code=error.exit_code,
+        message=error.message,
+        hint=error.hint,
+        run_code=error.run_code if isinstance(error, BuildError) else None,
+    )

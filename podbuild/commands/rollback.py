@@ -1,0 +1,133 @@
+"""`podbuild rollback`: what takes the moving tags back to the release before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from podbuild.commands.relocate import (
+    Relocation,
+    Relocations,
+    Scope,
+    ask_each,
+    by_image,
+    plan_of,
+    required_first,
+)
+from podbuild.config.template import Placeholders
+from podbuild.errors import PodbuildError, VersionError
+from podbuild.oci.names import Tag
+from podbuild.oci.store import Store
+from podbuild.plan.destination import Destination
+from podbuild.plan.guards import Published, rollback_target
+from podbuild.plan.model import Plan, PlannedImage
+from podbuild.plan.published import remote_tag
+from podbuild.plan.tags import NamedTag, Reader, TagKind, kind_of, owned_versions
+from podbuild.semver import Version
+from podbuild.workspace import Services
+
+
+def rollbacks(services: Services, scope: Scope, version: Version | None) -> Relocations:
+    """Give what `rollback` moves: each moving tag of a release, to the release before it.
+
+    `version` is the release to leave; without it, the highest one that a moving tag names. Each
+    tag goes to the highest stable version below, in its own range, that all required registries
+    hold; where there is none it stays.
+    """
+    plan = plan_of(services, scope)
+    moves: list[Relocation] = []
+    silent: dict[Destination, PodbuildError] = {}
+    for image, destinations in by_image(services, plan):
+
+        def ask(each: Destination, image: PlannedImage = image) -> _Released:
+            tags = tuple(each.store.tags())
+            return _Released(
+                versions=_versions(plan, image, tags),
+                moving=_moving(services, plan, image, each.store, tags),
+            )
+
+        found, failed = ask_each(destinations, ask)
+        silent |= failed
+        moves.extend(_rollbacks_of(found, plan.yanked, version))
+    return Relocations(moves=tuple(moves), silent=silent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Released:
+    """The versions at one destination, by their tags, and what its moving tags name."""
+
+    versions: Mapping[Version, Tag]
+    moving: Mapping[Tag, tuple[Reader, Version]]
+
+
+def _rollbacks_of(
+    found: Mapping[Destination, _Released], yanked: frozenset[Version], version: Version | None
+) -> Iterator[Relocation]:
+    held = {each: released.versions for each, released in found.items()}
+    published = Published(versions=_common(held), yanked=yanked)
+    leaving = version or max(
+        (present for released in found.values() for _, present in released.moving.values()),
+        default=None,
+    )
+    for destination, released in found.items():
+        for tag, (reader, present) in released.moving.items():
+            within = reader.range(tag)
+            if present != leaving or within is None:
+                continue
+            target = rollback_target(within, present, published)
+            if target is not None:
+                kind = NamedTag(tag=tag, kind=TagKind.MOVING, template=reader.template)
+                yield _relocation(destination, kind, held, present, target)
+
+
+def _relocation(
+    destination: Destination,
+    named: NamedTag,
+    held: Mapping[Destination, Mapping[Version, Tag]],
+    present: Version,
+    target: Version,
+) -> Relocation:
+    """Take the destination's own image of that version, else the first required registry's."""
+    holders = [each for each in required_first(held) if target in held[each]]
+    holder = destination if destination in holders else holders[0]
+    manifest = holder.store.manifest(held[holder][target])
+    if manifest is None:
+        raise VersionError(f"{holder.store.name} does not hold version {target} any more")
+    head = destination.store.head(named.tag)
+    return Relocation(
+        destination=destination,
+        named=named,
+        manifest=manifest,
+        source=holder.store,
+        before=head.digest if head else None,
+        reason=f"{present} -> {target}",
+    )
+
+
+def _versions(plan: Plan, image: PlannedImage, tags: tuple[Tag, ...]) -> Mapping[Version, Tag]:
+    owned = owned_versions(tags, image.readers, plan.readers_beside(image.name))
+    return {version: tag for tag, version in owned.items()}
+
+
+def _common(held: Mapping[Destination, Mapping[Version, Tag]]) -> frozenset[Version]:
+    """Give the versions that all required registries hold (all, where none is required)."""
+    counted = [versions for each, versions in held.items() if each.required] or [*held.values()]
+    return frozenset.intersection(*(frozenset(versions) for versions in counted))
+
+
+def _moving(
+    services: Services, plan: Plan, image: PlannedImage, store: Store, tags: tuple[Tag, ...]
+) -> Mapping[Tag, tuple[Reader, Version]]:
+    """Give the moving tags of releases that exist, and the version that each names."""
+    values = Placeholders(project=plan.project, image=image.name, env=services.config.env)
+    templates = services.config.tags_of(image.image).release
+    readers = [Reader(each, values) for each in templates if kind_of(each) is TagKind.MOVING]
+    found: dict[Tag, tuple[Reader, Version]] = {}
+    for tag in tags:
+        reader = next((each for each in readers if each.range(tag) is not None), None)
+        if reader is None or tag in found:
+            continue
+        remote = remote_tag(store, tag)
+        if remote is not None and remote.version is not None:
+            found[tag] = (reader, remote.version)
+    return found

@@ -1,0 +1,200 @@
+"""Read the text of a TOML file, and say where and why it is none.
+
+Find the line of a key in a TOML file, which tomllib does not tell.
+
+A prefix of whole statements is TOML itself, so the first prefix that parses and holds the key
+ends with the statement that wrote it. No grammar is written a second time.
+
+Keys and strings as TOML writes them (toml.io/en/v1.0.0, "Keys", "String").
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from podbuild.errors import ConfigError
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def toml_key(name: str) -> str:
+    """Give a key as TOML writes it, quoted where it must be."""
+    return name if _BARE.fullmatch(name) else toml_string(name)
+
+
+def toml_string(text: str) -> str:
+    """Escape as JSON does: TOML's basic strings take the same escapes, DEL besides."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+_HINTS = (  # by what tomllib's message begins with
+    ("Invalid statement", "a line is [table], key = value or # a comment"),
+    ("Invalid initial character", "a key has letters, digits, '_' and '-', or stands in quotes"),
+    ("Expected '='", 'write it as key = "value"'),
+    ("Expected newline", "one key = value on a line; are quotes missing?"),
+    ("Cannot overwrite", "this key is there twice: take one out"),
+    ("Cannot declare", "this table is there twice: put its keys together"),
+    ("Duplicate", "this key is there twice: take one out"),
+    ("Unescaped", r"write \\, or the string in single quotes"),
+    (
+        "Illegal character",
+        r"is the closing quote missing? a control character is written as \u0007",
+    ),
+    ("Invalid value", 'a string stands in quotes: key = "value"'),
+)
+
+
+_OPEN = "is a bracket or a quote not closed?"
+
+
+_TWICE = re.compile(r"\((?:'|\").*\)(?= twice$|$)")  # the table in tomllib's words: a Python tuple
+
+
+_LONG = re.compile(r"[0-9_]{4301,}")  # int() takes 4300 digits
+
+
+def shown(path: Path) -> str:
+    """Give a path as people in the present folder would write it."""
+    near = os.path.relpath(path)
+    return str(path) if near.startswith("..") else near
+
+
+def read_config(path: Path) -> str:
+    """Give the text of a configuration, without the mark that some editors begin with.
+
+    Raises ConfigError that names the file.
+    """
+    if path.is_fifo():
+        raise ConfigError(
+            f"can't read {shown(path)}: it is a pipe", hint="write it to a file: it is read twice"
+        )
+    return _read(path, "utf-8-sig", "`podbuild init` writes one")
+
+
+def read_source(path: Path) -> str:
+    """Give the text of a Containerfile or an ignore file as it stands, with its own line ends.
+
+    Raises ConfigError.
+    """
+    return _read(path, "utf-8", "`ls -l` shows who may read it", newline="")
+
+
+def _read(path: Path, encoding: str, hint: str, newline: str | None = None) -> str:
+    try:
+        with path.open(encoding=encoding, newline=newline) as file:
+            return file.read()
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            f"{shown(path)}:{line}: not UTF-8 text", hint="save it as UTF-8"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"can't read {shown(path)}: {error.strerror}", hint=hint) from None
+
+
+def parse_toml(text: str, path: Path) -> dict[str, object]:
+    """Give what a TOML text says; raises ConfigError that names file and line."""
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise _syntax_error(path, text, str(error)) from None
+    except ValueError:
+        line = text.count("\n", 0, found.start() if (found := _LONG.search(text)) else 0) + 1
+        raise _refusal(
+            path, line, "an integer has too many digits", "write a smaller one"
+        ) from None
+
+
+def dotted(path: Iterable[str | int]) -> str:
+    """Give the way to a key as TOML writes it.
+
+    >>> dotted(("images", "a.b", "secrets", 0))
+    'images."a.b".secrets[0]'
+    """
+    parts = (f"[{step}]" if isinstance(step, int) else f".{toml_key(step)}" for step in path)
+    return "".join(parts).removeprefix(".")
+
+
+def _syntax_error(path: Path, text: str, message: str) -> ConfigError:
+    """Tomllib says `Expected ... (at line 3, column 7)`, or `(at end of document)`."""
+    what, _, where = message.rpartition(" (at ")
+    what = what or message
+    line = where.removeprefix("line ").partition(",")[0]
+    hint = next((hint for start, hint in _HINTS if what.startswith(start)), _OPEN)
+    if not line.isdigit():
+        return _refusal(path, text.count("\n") + (not text.endswith("\n")), what, _OPEN)
+    return _refusal(path, int(line), _TWICE.sub(_table, what), hint)
+
+
+def _table(found: re.Match[str]) -> str:
+    return f"[{dotted(ast.literal_eval(found[0]))}]"
+
+
+def _refusal(path: Path, line: int, what: str, hint: str) -> ConfigError:
+    return ConfigError(
+        f"{shown(path)}:{line}: not valid TOML: {what[:1].lower()}{what[1:]}", hint=hint
+    )
+
+
+KeyPath = Sequence[str | int]
+
+
+def line_of(text: str, path: KeyPath) -> int:
+    """Give the line (from 1) of the statement that wrote a key, or the nearest table above it.
+
+    `text` must be valid TOML. Where nothing of the path is in it, the line is 1.
+    """
+    lines = [f"{line}\n" for line in text.split("\n")]
+    known = path[: _depth(tomllib.loads(text), path)]
+    if not known:
+        return 1
+    before, end = 0, len(lines)  # lines[:before] does not hold the key, lines[:end] does
+    while before + 1 < end:
+        middle = (before + end) // 2
+        size, document = _whole_statements(lines, middle)
+        if _depth(document, known) < len(known):
+            before = max(size, middle)
+        else:
+            end = size if size < end else middle
+    return _start(lines, end)
+
+
+def _whole_statements(lines: list[str], size: int) -> tuple[int, object]:
+    """Give the shortest prefix of at least `size` lines that parses, and what it says."""
+    for longer in range(size, len(lines)):
+        try:
+            return longer, tomllib.loads("".join(lines[:longer]))
+        except tomllib.TOMLDecodeError:
+            continue
+    return len(lines), tomllib.loads("".join(lines))
+
+
+def _start(lines: list[str], end: int) -> int:
+    """Give the first line of the statement that ends with this line."""
+    for size in range(end - 1, -1, -1):
+        try:
+            tomllib.loads("".join(lines[:size]))
+        except tomllib.TOMLDecodeError:
+            continue
+        return size + 1
+    return 1  # pragma: no cover  # an empty file parses
+
+
+def _depth(document: object, path: KeyPath) -> int:
+    """Give how many steps of the path exist."""
+    here = document
+    for depth, step in enumerate(path):
+        match here, step:
+            case dict(), str() if step in here:
+                here = here[step]
+            case list(), int() if step < len(here):
+                here = here[step]
+            case _:
+                return depth
+    return len(path)

@@ -1,0 +1,1 @@
+"""A client of registries and layouts, which knows nothing of podbuild.toml."""

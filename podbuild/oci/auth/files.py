@@ -1,0 +1,227 @@
+"""The files in which podman, buildah and docker keep logins, read as containers/image does.
+
+Source: containers/image pkg/docker/config/config.go; containers-auth.json(5).
+
+Credential helper programs: `docker-credential-NAME get`, the host on stdin, JSON on stdout.
+
+Protocol: docker/docker-credential-helpers, README.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from podbuild.errors import CredentialError, ToolError
+from podbuild.oci.auth.secret import Credential, CredentialKind
+from podbuild.oci.names import DOCKER_HUB, DOCKER_HUB_ALIASES, Repository
+from podbuild.system.process import CommandTimeoutError, Runner
+from podbuild.system.records import JSONValue, string_map
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuthFile:
+    """One file: logins by key, the helper programs by host, and the helper for all others."""
+
+    path: Path
+    logins: Mapping[str, JSONValue] = field(default_factory=dict, repr=False)
+    helpers: Mapping[str, str] = field(default_factory=dict)
+    default_helper: str = ""
+
+    def find(self, repository: Repository) -> Credential | None:
+        """Give the login with the most specific key for a repository; raises CredentialError."""
+        for key in repository_keys(repository):
+            if key in self.logins and (found := self._decode(key)):
+                return found
+        host = _plain_host(repository.host)
+        for key in self.logins:
+            if _plain_host(key) == host and _is_host_key(key) and (found := self._decode(key)):
+                return found
+        return None
+
+    def helper_for(self, host: str) -> str:
+        """Give the name of the program that keeps a host's login; empty where there is none."""
+        for key, name in self.helpers.items():
+            if _plain_host(key) == _plain_host(host):
+                return name
+        return ""
+
+    def _decode(self, key: str) -> Credential | None:
+        """Give None for an entry without a secret: the mark of a login that a helper keeps."""
+        entry = string_map(self.logins[key])
+        text = entry.get("auth", "")
+        try:
+            user, colon, secret = base64.b64decode(text, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            user, colon, secret = "", "", ""
+        if text and not colon:
+            raise CredentialError(
+                f"{self.path}: the login for {key} can't be read",
+                hint=f"log in again: podman login {key}",
+            )
+        source = f"{self.path} ({key})"
+        if token := entry.get("identitytoken"):
+            return Credential(
+                username=user, secret=token, source=source, kind=CredentialKind.IDENTITY_TOKEN
+            )
+        secret = secret.rstrip("\0")
+        return Credential(username=user, secret=secret, source=source) if secret else None
+
+
+def repository_keys(repository: Repository) -> Iterator[str]:
+    """Give the keys under which a repository's login may stand, most specific first.
+
+    >>> list(repository_keys(Repository("ghcr.io", "acme/web")))
+    ['ghcr.io/acme/web', 'ghcr.io/acme', 'ghcr.io']
+    """
+    key = str(repository)
+    while key:
+        yield key
+        key = key.rpartition("/")[0]
+
+
+def find_auth_files(environment: Mapping[str, str]) -> tuple[AuthFile, ...]:
+    """Read the files that count here, in their order; raises CredentialError for a broken one."""
+    if named := environment.get("REGISTRY_AUTH_FILE"):
+        found = read_auth_file(Path(named))
+        if found is None:
+            raise CredentialError(
+                f"REGISTRY_AUTH_FILE names {named}, which does not exist",
+                hint="correct the variable, or log in with podman login",
+            )
+        return (found,)
+    files = (read_auth_file(path) for path in _paths(environment))
+    return tuple(file for file in files if file is not None)
+
+
+def _paths(environment: Mapping[str, str]) -> Iterator[Path]:
+    if folder := environment.get("DOCKER_CONFIG"):
+        yield Path(folder) / "config.json"
+        return
+    runtime = environment.get("XDG_RUNTIME_DIR")
+    yield Path(runtime or f"/run/containers/{os.getuid()}") / (
+        "containers/auth.json" if runtime else "auth.json"
+    )
+    home = environment.get("HOME")
+    settings = environment.get("XDG_CONFIG_HOME") or (f"{home}/.config" if home else "")
+    if settings:
+        yield Path(settings) / "containers/auth.json"
+    if home:
+        yield Path(home) / ".docker/config.json"
+        yield Path(home) / ".dockercfg"
+
+
+def read_auth_file(path: Path) -> AuthFile | None:
+    """Read one file; None when it does not exist. Raises CredentialError for a broken one."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        if not os.access(path.parent, os.X_OK):  # a folder of somebody else's: no login of ours
+            return None
+        raise CredentialError(f"{path}: can't be read: {error}") from None
+    if not text.strip():
+        return AuthFile(path=path)
+    try:
+        content: JSONValue = json.loads(text)
+    except ValueError as error:
+        raise CredentialError(
+            f"{path}: not valid JSON: {error}", hint="log in again, or remove the file"
+        ) from None
+    if not isinstance(content, dict):
+        raise CredentialError(f"{path}: not a JSON object")
+    if path.name == ".dockercfg":
+        return AuthFile(path=path, logins=content)
+    logins = content.get("auths")
+    default = content.get("credsStore")
+    return AuthFile(
+        path=path,
+        logins=logins if isinstance(logins, dict) else {},
+        helpers=string_map(content.get("credHelpers")),
+        default_helper=default if isinstance(default, str) else "",
+    )
+
+
+def _plain_host(key: str) -> str:
+    """Give the host of a key that may be a URL; Docker Hub's names are one."""
+    host = key.removeprefix("https://").removeprefix("http://").partition("/")[0].lower()
+    return DOCKER_HUB if host in DOCKER_HUB_ALIASES else host
+
+
+def _is_host_key(key: str) -> bool:
+    """Tell URLs as `docker login` wrote them, and plain hosts, from keys with a namespace."""
+    return key.startswith(("http://", "https://")) or "/" not in key.removesuffix("/v1/").rstrip(
+        "/"
+    )
+
+
+_TIMEOUT = 60.0  # seconds; helpers may ask a cloud's API
+
+
+_NOT_FOUND = ("credentials not found", "no credentials")
+
+
+_TOKEN_USER = "<token>"  # noqa: S105  # marks an identity token
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def ask_helper(runner: Runner, name: str, host: str) -> Credential | None:
+    """Give the login that a helper keeps for a host; None when it has none.
+
+    Raises CredentialError when the helper is missing, fails or answers nonsense.
+    """
+    if not _NAME.fullmatch(name):
+        raise CredentialError(f"bad credential helper name {name!r}")
+    servers = ("https://index.docker.io/v1/", host) if host == DOCKER_HUB else (host,)
+    for server in servers:
+        if found := _ask(runner, f"docker-credential-{name}", server):
+            return found
+    return None
+
+
+def _ask(runner: Runner, program: str, server: str) -> Credential | None:
+    try:
+        finished = runner(
+            program, "get", stdin=f"{server}\n".encode(), timeout=_TIMEOUT, ok=range(256)
+        )
+    except ToolError:
+        raise CredentialError(
+            f"the login for {server} is kept by {program}, which is not on PATH",
+            hint=f"install {program}, or log in again without a helper",
+        ) from None
+    except CommandTimeoutError:
+        raise CredentialError(f"{program}: no answer for {server} within {_TIMEOUT:g} s") from None
+    if finished.code != 0:
+        said = " ".join((finished.out, *finished.tail)).strip()
+        if any(text in said.lower() for text in _NOT_FOUND):
+            return None
+        raise CredentialError(
+            f"{program}: no login for {server}: {said[:200] or 'no reason given'}"
+        )
+    return _read(program, server, finished.out)
+
+
+def _read(program: str, server: str, out: str) -> Credential | None:
+    try:
+        answer: JSONValue = json.loads(out)
+    except ValueError:
+        answer = None
+    match answer:
+        case {"Username": str(user), "Secret": str(secret)}:
+            if not secret:
+                return None
+            kind = CredentialKind.PASSWORD
+            if user == _TOKEN_USER:
+                kind = CredentialKind.IDENTITY_TOKEN
+            return Credential(username=user, secret=secret, source=program, kind=kind)
+        case _:
+            raise CredentialError(f"{program}: the answer for {server} can't be read")

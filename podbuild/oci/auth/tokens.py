@@ -1,0 +1,401 @@
+"""Answering a registry's challenge: Basic, Bearer tokens, or nobody at all.
+
+A login goes to the registry's own host, or to the token server that the registry named over
+TLS. Over plain HTTP (configured as insecure) only the registry itself and loopback get it.
+Source: distribution, docs/content/spec/auth.
+
+What a registry says after a 401: the challenges of WWW-Authenticate, and token scopes.
+
+Grammar: RFC 9110, 11.6.1. Values are quoted and hold commas and spaces
+(`scope="repository:a/b:pull,push repository:c/d:pull"`), so nothing here splits on commas.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from podbuild.errors import CredentialError, PublishError
+from podbuild.oci.auth.secret import Credential, CredentialKind
+from podbuild.oci.transport.http import Call, Http
+from podbuild.oci.transport.problem import Recovery, RegistryError, Response, read_problem
+from podbuild.oci.transport.proxy import is_loopback
+from podbuild.system.retry import Transient
+
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+
+
+_SEPARATORS = re.compile(r"[\s,]*")
+
+
+_PARAMETER = re.compile(rf'({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_WORD})(?=\s*(?:,|$)))')
+
+
+_SCHEME = re.compile(rf"({_WORD})(?=\s|,|$)")
+
+
+_TOKEN68 = re.compile(r"\s+[A-Za-z0-9._~+/-]+=*\s*(?=,|$)")
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """One way in that a server offers. Scheme and parameter names are lower case."""
+
+    scheme: str
+    parameters: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+def parse_challenges(header: str) -> tuple[Challenge, ...]:
+    """Give the challenges of a WWW-Authenticate header, in its order.
+
+    What can't be read ends the list; several headers may be joined with commas.
+
+    >>> parse_challenges('Basic realm="x, y", BEARER realm="https://a/t",scope="r:a:pull,push"')
+    (Challenge(scheme='basic', parameters={'realm': 'x, y'}), \
+Challenge(scheme='bearer', parameters={'realm': 'https://a/t', 'scope': 'r:a:pull,push'}))
+    """
+    found: list[tuple[str, dict[str, str]]] = []
+    position = _skip(header, 0)
+    while position < len(header):
+        parameter = _PARAMETER.match(header, position)
+        scheme = _SCHEME.match(header, position)
+        if parameter and found:
+            name, quoted, plain = parameter.groups()
+            value = plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+            found[-1][1].setdefault(name.lower(), value)
+            position = parameter.end()
+        elif scheme:
+            found.append((scheme[1].lower(), {}))
+            opaque = _TOKEN68.match(header, scheme.end())
+            position = opaque.end() if opaque else scheme.end()
+        else:
+            break
+        position = _skip(header, position)
+    return tuple(Challenge(name, parameters) for name, parameters in found)
+
+
+def _skip(header: str, position: int) -> int:
+    match = _SEPARATORS.match(header, position)
+    return match.end() if match else position
+
+
+@dataclass(frozen=True, order=True)
+class Scope:
+    """A resource and what may be done with it, `repository:acme/web:pull,push`."""
+
+    resource: str
+    actions: tuple[str, ...]
+
+    @classmethod
+    def parse_all(cls, text: str) -> tuple[Scope, ...]:
+        """Read the `scope` of a challenge: entries separated by spaces.
+
+        A resource name may hold one colon (a host with port): actions are after the last one.
+        """
+        parts = (entry.rpartition(":") for entry in text.split())
+        return tuple(
+            cls(resource, tuple(sorted(set(actions.split(",")))))
+            for resource, _colon, actions in parts
+            if resource and actions
+        )
+
+    @classmethod
+    def repository(cls, path: str, *actions: str) -> Scope:
+        """Give the scope of some actions (pull, push, delete) on a repository."""
+        return cls(f"repository:{path}", tuple(sorted(set(actions))))
+
+    def __str__(self) -> str:
+        return f"{self.resource}:{','.join(self.actions)}"
+
+
+def joined(scopes: Iterable[Scope]) -> tuple[Scope, ...]:
+    """Give one scope per resource with all its actions, sorted."""
+    actions: dict[str, set[str]] = {}
+    for scope in scopes:
+        actions.setdefault(scope.resource, set()).update(scope.actions)
+    return tuple(
+        Scope(resource, tuple(sorted(found))) for resource, found in sorted(actions.items())
+    )
+
+
+def covers(granted: Iterable[Scope], wanted: Iterable[Scope]) -> bool:
+    """Tell whether rights asked for earlier hold all that is wanted now."""
+    held = {scope.resource: set(scope.actions) for scope in granted}
+    return all(set(scope.actions) <= held.get(scope.resource, set()) for scope in wanted)
+
+
+_DEFAULT_LIFE = 60.0  # seconds (token spec)
+
+
+_LONGEST_LIFE = 3600.0  # seconds; a longer one is asked for again, which costs nothing
+
+
+_TOKEN_CAP = 256 * 1024  # bytes
+
+
+_CLIENT = "podbuild"
+
+
+_PUSHING = frozenset({"push", "delete"})
+
+
+# What a request needs. Deletions learn apart: what they are refused for says nothing of pushes.
+_Need = tuple[str, tuple[Scope, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Token:
+    text: str = field(repr=False)
+    scopes: tuple[Scope, ...]
+    until: float  # by the authorizer's clock
+
+
+class Authorizer:
+    """Gives the Authorization header for one registry and one login. Safe between threads."""
+
+    def __init__(
+        self,
+        http: Http,
+        origin: str,
+        credential: Credential | None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        on_secret: Callable[[str], None] = lambda _secret: None,
+    ) -> None:
+        self._on_secret = on_secret
+        self._http = http
+        self._origin = origin  # https://ghcr.io
+        self._credential = credential
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._challenge: Challenge | None = None
+        self._tokens: list[_Token] = []
+        self._widened: dict[_Need, tuple[Scope, ...]] = {}
+        self._read_only: dict[_Need, PublishError | CredentialError] = {}  # why no token to push
+
+    @property
+    def credential(self) -> Credential | None:
+        """Give the login that is used; None for nobody."""
+        return self._credential
+
+    def header(self, scopes: tuple[Scope, ...], method: str = "GET") -> str:
+        """Give the header for these rights; empty while the registry has not asked for one.
+
+        Raises CredentialError (refused), PublishError or Transient (token server).
+        """
+        with self._lock:
+            if self._challenge is None:
+                return ""
+            if self._challenge.scheme == "basic":
+                return f"Basic {self._need_password().basic}"
+            return f"Bearer {self._token(self._challenge, _need(method, scopes))}"
+
+    def learn(self, refused: Response, scopes: tuple[Scope, ...], used: str) -> None:
+        """Take in a 401 so that the next `header` may do better; `used` is the refused header.
+
+        Raises CredentialError when there is nothing left to try.
+        """
+        challenge = _choose(parse_challenges(refused.header("www-authenticate")))
+        if challenge is None:
+            raise self.refused(refused)
+        with self._lock:
+            self._challenge = challenge
+            if challenge.scheme == "basic":
+                self._need_password()
+                if used.startswith("Basic "):
+                    raise self.refused(refused)
+                return
+            need = _need(refused.method, scopes)
+            asked = joined(Scope.parse_all(challenge.parameters.get("scope", "")))
+            self._drop(used, asked if refused.method == "DELETE" else ())
+            if refused.method == "DELETE" and asked and self._widened.get(need) != asked:
+                self._widened[need] = asked  # some registries know other words for it
+                self._read_only.pop(need, None)
+                return
+            if used and need in self._read_only and refused.method not in ("GET", "HEAD"):
+                raise self._read_only[need]
+            if challenge.parameters.get("error") == "insufficient_scope" or not scopes:
+                self._widened[need] = joined((*scopes, *asked))
+
+    def refused(self, response: Response) -> CredentialError:
+        """Give the error for a final 401 or 403."""
+        host = _host(self._origin)
+        if self._credential is None and response.status == 401:
+            return self._nobody()
+        who = f"the login from {self._credential.source}" if self._credential else "anonymous use"
+        return CredentialError(
+            f"{host}: {who} is refused for {response.method} {urlsplit(response.url).path}: "
+            f"{read_problem(response)}",
+            hint="check user, token and its rights on this repository",
+        )
+
+    def _drop(self, used: str, asked: tuple[Scope, ...]) -> None:
+        """Forget a token that was refused, unless it only lacks the rights that are asked for."""
+        self._tokens = [
+            token
+            for token in self._tokens
+            if f"Bearer {token.text}" != used or not covers(token.scopes, asked)
+        ]
+
+    def _token(self, challenge: Challenge, need: _Need) -> str:
+        wanted = joined(self._widened.get(need, need[1]))
+        if need in self._read_only:
+            wanted = _reading(wanted)
+        now = self._clock()
+        self._tokens = [token for token in self._tokens if token.until > now]
+        for token in self._tokens:
+            if covers(token.scopes, wanted):
+                return token.text
+        fresh = self._granted(challenge, need, wanted)
+        self._tokens.append(fresh)
+        return fresh.text
+
+    def _granted(self, challenge: Challenge, need: _Need, wanted: tuple[Scope, ...]) -> _Token:
+        """Ask for a token; some servers give none at all to who may read but not push.
+
+        Others (quay) know no right to delete: the registry then names the one that it wants.
+        """
+        try:
+            return self._exchange(challenge, wanted)
+        except (CredentialError, RegistryError) as error:
+            less = _reading(wanted)
+            if not less or less == wanted:
+                raise
+            try:
+                token = self._exchange(challenge, less)
+            except (CredentialError, RegistryError):
+                raise error from None
+            self._read_only[need] = error
+            return token
+
+    def _exchange(self, challenge: Challenge, scopes: tuple[Scope, ...]) -> _Token:
+        began = self._clock()
+        realm = self._realm(challenge)
+        service = challenge.parameters.get("service", "")
+        response = self._http.send(_token_call(realm, service, scopes, self._credential))
+        if response.status in (401, 403):
+            raise self.refused(response)
+        if response.status != 200:
+            raise _failed(response)
+        match response.json():
+            case {"token": str(text), **rest} if text:
+                given = rest.get("expires_in")
+            case {"access_token": str(text), **rest} if text:
+                given = rest.get("expires_in")
+            case _:
+                raise PublishError(
+                    f"{_host(realm)}: the token server's answer holds no token",
+                    hint="check that the registry's name is right",
+                )
+        self._on_secret(text)
+        life = _life(given)
+        # A little early, so that a request that is under way does not see its token end.
+        return _Token(text=text, scopes=scopes, until=began + life - min(10.0, life / 5))
+
+    def _realm(self, challenge: Challenge) -> str:
+        realm = challenge.parameters.get("realm", "")
+        here = urlsplit(self._origin)
+        try:
+            there = urlsplit(realm)
+        except ValueError:
+            there = urlsplit("")
+        if there.scheme not in ("http", "https") or not there.hostname:
+            raise PublishError(f"{here.netloc}: names no token server (realm {realm[:100]!r})")
+        near = there.hostname == here.hostname or is_loopback(there.hostname)
+        by_tls = here.scheme == there.scheme == "https"
+        if self._credential and not by_tls and not (here.scheme == "http" and near):
+            raise CredentialError(
+                f"{here.netloc} sends logins to {there.scheme}://{there.netloc}, "
+                "which it may not do without TLS; nothing was sent",
+                hint="use the registry over https",
+            )
+        return realm
+
+    def _need_password(self) -> Credential:
+        if self._credential is None:
+            raise self._nobody()
+        if self._credential.kind is not CredentialKind.PASSWORD:
+            host = _host(self._origin)
+            raise CredentialError(
+                f"{host} wants a password, and the login from {self._credential.source} holds "
+                "an identity token, which is for token servers alone",
+                hint=f"log in with a password or access token: podman login {host}",
+            )
+        return self._credential
+
+    def _nobody(self) -> CredentialError:
+        host = _host(self._origin)
+        return CredentialError(
+            f"{host} wants a login, and there is none for it",
+            hint=f"podman login {host}, or set PODBUILD_NAME_USERNAME and PODBUILD_NAME_TOKEN "
+            "for [registries.NAME]",
+        )
+
+
+def _life(given: object) -> float:
+    """Give how long a token may be used (seconds), whatever a server says of it."""
+    if (
+        not isinstance(given, int | float) or isinstance(given, bool) or not given > 0
+    ):  # NaN is not either
+        return _DEFAULT_LIFE
+    return float(min(given, _LONGEST_LIFE))
+
+
+def _choose(challenges: tuple[Challenge, ...]) -> Challenge | None:
+    """Prefer tokens: a password then travels once, to the token server."""
+    for scheme in ("bearer", "basic"):
+        for challenge in challenges:
+            if challenge.scheme == scheme:
+                return challenge
+    return None
+
+
+def _need(method: str, scopes: tuple[Scope, ...]) -> _Need:
+    return ("DELETE" if method == "DELETE" else "", scopes)
+
+
+def _reading(scopes: tuple[Scope, ...]) -> tuple[Scope, ...]:
+    """Give the scopes without the rights to push and to delete; none where nothing is left."""
+    rest = (
+        Scope(scope.resource, tuple(each for each in scope.actions if each not in _PUSHING))
+        for scope in scopes
+    )
+    return tuple(scope for scope in rest if scope.actions)
+
+
+def _token_call(
+    realm: str, service: str, scopes: tuple[Scope, ...], credential: Credential | None
+) -> Call:
+    if credential and credential.kind is CredentialKind.IDENTITY_TOKEN:
+        form = {
+            "grant_type": "refresh_token",
+            "refresh_token": credential.secret,
+            "service": service,
+            "client_id": _CLIENT,
+            "scope": " ".join(map(str, scopes)),
+        }
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        body = urlencode(form).encode()
+        return Call(method="POST", url=realm, headers=kind, body=body, cap=_TOKEN_CAP)
+    parts = urlsplit(realm)
+    query = parse_qsl(parts.query) + ([("service", service)] if service else [])
+    query += [("scope", str(scope)) for scope in scopes]
+    headers = {"Authorization": f"Basic {credential.basic}"} if credential else {}
+    url = urlunsplit(parts._replace(query=urlencode(query), fragment=""))
+    return Call(method="GET", url=url, headers=headers, cap=_TOKEN_CAP)
+
+
+def _failed(response: Response) -> Exception:
+    problem = read_problem(response)
+    error = RegistryError(f"{_host(response.url)}: the token server answers {problem}", problem)
+    if problem.recovery is Recovery.REQUEST:
+        return Transient(error, wait=problem.wait)
+    return error
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc

@@ -1,0 +1,201 @@
+"""The JSON APIs beside a registry (Docker Hub's, GitHub's): requests, retries, limits, pace.
+
+No redirect is followed: a login goes to the API's own origin and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from urllib.parse import urlsplit, urlunsplit
+
+from podbuild.errors import CleanupError, CredentialError
+from podbuild.oci.transport.endpoint import Conduct, Counts
+from podbuild.oci.transport.http import Call, Http
+from podbuild.oci.transport.problem import Recovery, RegistryError, Response, read_problem
+from podbuild.oci.transport.proxy import Network
+from podbuild.system.records import JSONValue
+from podbuild.system.retry import Transient
+
+_CAP = 32 * 1024 * 1024  # bytes of one answer
+_MAX_PAGES = 10_000
+_SECONDARY_WAIT = 60.0  # seconds; GitHub: "wait for at least one minute"
+
+
+class Pace:
+    """At most so many calls a minute, evenly; `wait` hears the seconds to wait."""
+
+    def __init__(
+        self,
+        per_minute: float,
+        wait: Callable[[float], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._every = 60.0 / per_minute
+        self._wait = wait
+        self._clock = clock
+        self._next = 0.0
+        self._lock = threading.Lock()
+
+    def __call__(self) -> None:
+        """Wait until the next call may go."""
+        with self._lock:
+            now = self._clock()
+            begin = max(now, self._next)
+            self._next = begin + self._every
+        if begin > now:
+            self._wait(begin - now)
+
+
+class RestClient:
+    """Talks to one API. Safe to share between threads."""
+
+    def __init__(
+        self,
+        base: str,
+        *,
+        conduct: Conduct,
+        network: Network,
+        headers: Mapping[str, str] | None = None,
+        deletes_per_minute: float = 180.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.base = base.rstrip("/")
+        self.host = urlsplit(base).netloc
+        self._http = Http(network, connections=8)
+        self._cancel = conduct.cancel
+        self._clock = clock
+        self._retry = conduct.retrying(self._count)
+        self._pace = Pace(deletes_per_minute, conduct.sleep)
+        self._headers = {"Accept": "application/json", **(headers or {})}
+        self._lock = threading.Lock()
+        self._counts = Counts()
+        self.remaining: int | None = None  # calls left, as the API last told
+
+    @property
+    def counts(self) -> Counts:
+        """Give what went over the wire so far."""
+        return self._counts
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        authorization: str = "",
+        body: JSONValue = None,
+        ok: tuple[int, ...] = (200,),
+    ) -> Response:
+        """Give the answer if its status is in `ok`; what may pass is retried, limits waited for.
+
+        Raises RegistryError, CredentialError (401, 403), PublishError (unreachable).
+        """
+        if method == "DELETE":
+            self._pace()
+        headers = {**self._headers, **({"Authorization": authorization} if authorization else {})}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        call = Call(
+            method=method,
+            url=self.url(path),
+            headers=headers,
+            body=b"" if body is None else json.dumps(body).encode(),
+            cap=_CAP,
+        )
+        return self._retry(lambda: self._once(call, ok))
+
+    def pages(
+        self,
+        path: str,
+        following: Callable[[Response], str],
+        ask: Callable[[str], Response],
+    ) -> Iterator[Response]:
+        """Give each page; raises CleanupError where the chain of pages is broken.
+
+        A page that was there already would hide the rest, so it is an error.
+        """
+        seen: set[str] = set()
+        while path:
+            url = self.url(path)
+            if url in seen or len(seen) >= _MAX_PAGES:
+                raise CleanupError(f"{self.host}: the list of pages does not end ({path[:200]})")
+            seen.add(url)
+            page = ask(path)
+            yield page
+            path = following(page)
+
+    def url(self, path: str) -> str:
+        """Give the absolute URL; raises CleanupError for one of another host.
+
+        A page's link may name the host with another scheme (behind a proxy that ends TLS).
+        """
+        if not path.startswith(("http://", "https://")):
+            return f"{self.base}{path}"
+        here, there = urlsplit(self.base), urlsplit(path)
+        if here.netloc != there.netloc:
+            raise CleanupError(f"{self.host}: sends us to {there.netloc}")
+        return urlunsplit(there._replace(scheme=here.scheme))
+
+    def failure(self, answer: Response) -> Exception:
+        """Give the error for an answer; Transient where another try may help."""
+        problem = read_problem(answer)
+        error = RegistryError(
+            f"{self.host}: {answer.method} {urlsplit(answer.url).path}: {problem}", problem
+        )
+        wait = limit_wait(answer, self._clock())
+        if wait is not None:
+            return Transient(error, wait=wait)
+        if problem.recovery is Recovery.REQUEST:
+            return Transient(error, wait=problem.wait)
+        if answer.status in (401, 403):
+            return CredentialError(error.message, hint="check the token and its rights")
+        return error
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._http.close()
+
+    def _once(self, call: Call, ok: tuple[int, ...]) -> Response:
+        self._cancel.check()
+        self._count(Counts(requests=1))
+        answer = self._http.send(call)
+        left = answer.header("x-ratelimit-remaining")
+        if left.isdecimal():
+            self.remaining = int(left)
+        if limit_wait(answer, self._clock()) is None and answer.status in ok:
+            return answer
+        raise self.failure(answer)
+
+    def _count(self, more: Counts) -> None:
+        with self._lock:
+            self._counts += more
+
+
+def limit_wait(answer: Response, now: float) -> float | None:
+    """Give the seconds that a rate limit asks to wait; None where there is no sign of one.
+
+    GitHub answers 403 as well as 429; only the evidence tells it from a missing right.
+    """
+    if answer.status not in (403, 429):
+        return None
+    problem = read_problem(answer, datetime.fromtimestamp(now, UTC))
+    if problem.wait is not None:
+        return problem.wait
+    if answer.header("x-ratelimit-remaining") == "0":
+        reset = answer.header("x-ratelimit-reset")
+        return max(0.0, float(reset) - now) if reset.isdecimal() else _SECONDARY_WAIT
+    if "secondary rate limit" in problem.message.lower():
+        return _SECONDARY_WAIT
+    return 0.0 if answer.status == 429 else None
+
+
+def timestamp(value: object) -> datetime | None:
+    """Read a time as these APIs write it; None for anything else, also one without a zone."""
+    try:
+        found = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return found if found and found.tzinfo else None

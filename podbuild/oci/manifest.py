@@ -1,0 +1,190 @@
+"""The values that everything else speaks of: platforms, digests, tags, repositories, manifests.
+
+Text is parsed at the border, once; after that a wrong value can't exist.
+
+Manifests as bytes: how long they may be, and of which type they are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+
+from podbuild.errors import VerificationError
+from podbuild.oci.names import Digest, Platform
+from podbuild.system.records import JSONValue, string_map
+
+
+class MediaType(StrEnum):
+    """Media types of the OCI image spec and of Docker's schema 2 that podbuild handles."""
+
+    OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+    OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+    OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+    OCI_EMPTY = "application/vnd.oci.empty.v1+json"
+    DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+    DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+    DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+
+
+INDEX_TYPES = (MediaType.OCI_INDEX, MediaType.DOCKER_LIST)
+
+
+MANIFEST_TYPES = (*INDEX_TYPES, MediaType.OCI_MANIFEST, MediaType.DOCKER_MANIFEST)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descriptor:
+    """What an index or manifest says of one of its parts (OCI image spec, "Descriptor")."""
+
+    media_type: str
+    digest: Digest
+    size: int  # bytes
+    platform: Platform | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def is_runnable(self) -> bool:
+        """Tell whether it may be an image for a platform.
+
+        Attestations stand in an index as unknown/unknown; they are no platform of the image.
+        """
+        return self.platform is None or self.platform.os != "unknown"
+
+    @classmethod
+    def from_json(cls, value: JSONValue) -> Descriptor:
+        """Read a descriptor object; raises VerificationError when it is none."""
+        found = value if isinstance(value, dict) else {}
+        match (found.get("mediaType"), found.get("digest"), found.get("size")):
+            case (str(kind), str(digest), int(size)) if _is_size(size):
+                return cls(
+                    media_type=kind,
+                    digest=Digest(digest),
+                    size=size,
+                    platform=Platform.from_json(found.get("platform")),
+                    annotations=string_map(found.get("annotations")),
+                )
+            case _:
+                raise VerificationError(f"not a descriptor: {str(value)[:200]}")
+
+    def to_json(self) -> dict[str, JSONValue]:
+        """Give the descriptor object."""
+        found: dict[str, JSONValue] = {
+            "mediaType": self.media_type,
+            "digest": str(self.digest),
+            "size": self.size,
+        }
+        if self.platform:
+            found["platform"] = self.platform.to_json()
+        if self.annotations:
+            found["annotations"] = dict(self.annotations)
+        return found
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The exact bytes of a manifest or index, and what they say.
+
+    The digest is computed from the bytes, so it can't be wrong.
+    """
+
+    media_type: str
+    data: bytes = field(repr=False)
+
+    @cached_property
+    def digest(self) -> Digest:
+        """Give the digest of the bytes."""
+        return Digest.of(self.data)
+
+    @cached_property
+    def content(self) -> dict[str, JSONValue]:
+        """Give the parsed JSON object; raises VerificationError when it is none."""
+        try:
+            value: JSONValue = json.loads(self.data)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise VerificationError(f"{self.digest} is not a manifest: not a JSON object")
+        return value
+
+    @property
+    def is_index(self) -> bool:
+        """Tell whether this lists other manifests."""
+        return self.media_type in INDEX_TYPES
+
+    @cached_property
+    def children(self) -> tuple[Descriptor, ...]:
+        """Give the manifests that an index lists; empty for an image."""
+        return self._descriptors("manifests") if self.is_index else ()
+
+    @cached_property
+    def config(self) -> Descriptor | None:
+        """Give an image's config; None for an index."""
+        value = self.content.get("config")
+        return None if self.is_index or value is None else Descriptor.from_json(value)
+
+    @cached_property
+    def layers(self) -> tuple[Descriptor, ...]:
+        """Give an image's layers; empty for an index."""
+        return () if self.is_index else self._descriptors("layers")
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """Give config and layers, each digest once; empty for an index."""
+        every = ((self.config,) if self.config else ()) + self.layers
+        return tuple({blob.digest: blob for blob in every}.values())
+
+    @cached_property
+    def subject(self) -> Descriptor | None:
+        """Give the manifest that this one refers to, if any."""
+        value = self.content.get("subject")
+        return None if value is None else Descriptor.from_json(value)
+
+    @cached_property
+    def annotations(self) -> Mapping[str, str]:
+        """Give the manifest's own annotations."""
+        return string_map(self.content.get("annotations"))
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """Give the descriptor by which others name this manifest."""
+        return Descriptor(media_type=self.media_type, digest=self.digest, size=len(self.data))
+
+    def _descriptors(self, key: str) -> tuple[Descriptor, ...]:
+        value = self.content.get(key)
+        if value is None:  # as Go writes an empty list
+            return ()
+        if not isinstance(value, list):  # read as empty, its parts would count as unreachable
+            raise VerificationError(f"{self.digest} is not a manifest: {key!r} is no list")
+        return tuple(map(Descriptor.from_json, value))
+
+
+def _is_size(value: int) -> bool:
+    """JSON's true is an int to Python."""
+    return value >= 0 and not isinstance(value, bool)
+
+
+MANIFEST_CAP = 16 << 20  # bytes that are read; distribution spec: 4 MiB at least
+
+
+STAGED_CAP = 4 << 20  # bytes that staging takes from engines, so that every registry does
+
+
+def manifest_type(data: bytes) -> MediaType | None:
+    """Give the type of a manifest by what it says of itself; None where the bytes are none."""
+    try:
+        content: JSONValue = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    match content:
+        case {"schemaVersion": 2, "mediaType": str(kind)} if kind in MANIFEST_TYPES:
+            return MediaType(kind)
+        case {"schemaVersion": 2, "manifests": list()}:
+            return MediaType.OCI_INDEX
+        case {"schemaVersion": 2, "config": dict(), "layers": list()}:
+            return MediaType.OCI_MANIFEST
+        case _:
+            return None

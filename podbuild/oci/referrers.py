@@ -1,0 +1,66 @@
+"""The referrers API of a registry, where it has one (distribution spec, "Listing Referrers")."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+from podbuild.errors import CleanupError
+from podbuild.oci.auth.tokens import Scope
+from podbuild.oci.manifest import Descriptor, MediaType
+from podbuild.oci.names import Digest
+from podbuild.oci.registry import RegistryStore
+from podbuild.oci.transport.problem import Response
+
+_NOT_OFFERED = (400, 404, 405, 406)
+
+
+class Referrers:
+    """Asks for what refers to a manifest. Fallback tags are tags, and found as such."""
+
+    def __init__(self, store: RegistryStore) -> None:
+        self._store = store
+        self._offered: bool | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self, digest: Digest) -> tuple[Digest, ...]:
+        """Give what the API lists; nothing where there is no such API.
+
+        Raises CleanupError for a list that is not complete.
+        """
+        if self._offered is False:
+            return ()
+        answer = self._page(f"/v2/{self._store.repository.path}/referrers/{digest}")
+        with self._lock:
+            if answer is None and self._offered:
+                raise CleanupError(f"{self._store.name}: the list of referrers is incomplete")
+            self._offered = answer is not None
+        return tuple(self._followed(answer)) if answer else ()
+
+    def _followed(self, answer: Response) -> Iterator[Digest]:
+        seen = {answer.url}
+        while True:
+            yield from _referring(answer)
+            following = self._store.client.following(answer)
+            if not following:
+                return
+            page = self._page(following) if following not in seen else None
+            if page is None:
+                raise CleanupError(f"{self._store.name}: the list of referrers is incomplete")
+            seen.add(following)
+            answer = page
+
+    def _page(self, path: str) -> Response | None:
+        """Give one page; None where the registry has no such API."""
+        scopes = (Scope.repository(self._store.repository.path, "pull"),)
+        answer = self._store.client.request("GET", path, scopes=scopes, ok=(200, *_NOT_OFFERED))
+        kind = answer.header("content-type").partition(";")[0].strip()
+        return answer if answer.status == 200 and kind == MediaType.OCI_INDEX else None
+
+
+def _referring(answer: Response) -> tuple[Digest, ...]:
+    match answer.json():
+        case {"manifests": list(found)}:
+            return tuple(Descriptor.from_json(entry).digest for entry in found)
+        case _:
+            raise CleanupError(f"{answer.url}: no list of referrers")

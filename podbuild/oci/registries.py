@@ -1,0 +1,80 @@
+"""Opens repositories: one client for each registry and login, shared by all its repositories."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from podbuild.oci.auth.credentials import Keyring
+from podbuild.oci.auth.secret import Credential
+from podbuild.oci.client import RegistryClient
+from podbuild.oci.names import Repository
+from podbuild.oci.registry import RegistryStore
+from podbuild.oci.transport.endpoint import Conduct, Counts, Endpoint
+from podbuild.oci.transport.proxy import Network
+from podbuild.oci.upload import UploadPolicy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registries:
+    """Gives a RegistryStore for a repository, with the login that belongs to it."""
+
+    keyring: Keyring
+    conduct: Conduct = field(default_factory=Conduct)
+    network: Network = field(default_factory=Network)
+    policy: UploadPolicy = field(default_factory=UploadPolicy)
+    _clients: dict[tuple[Endpoint, Credential | None], RegistryClient] = field(
+        default_factory=dict, repr=False
+    )
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def open(self, repository: Repository, endpoint: Endpoint, registry: str = "") -> RegistryStore:
+        """Give the store of a repository; `registry` is its section's name in the configuration.
+
+        Raises CredentialError (a login that can't be read), ConfigError (a bad CA file).
+        """
+        client = self.client(repository, endpoint, registry)
+        return RegistryStore(client, repository, policy=self.policy)
+
+    def client(
+        self, repository: Repository, endpoint: Endpoint, registry: str = ""
+    ) -> RegistryClient:
+        """Give the client that a repository's store uses; raises as `open` does."""
+        credential = self.keyring.find(repository, registry)
+        with self._lock:
+            key = (endpoint, credential)
+            if key not in self._clients:
+                self._clients[key] = RegistryClient(
+                    endpoint, credential, conduct=self.conduct, network=self.network
+                )
+            return self._clients[key]
+
+    def impatient(self) -> Registries:
+        """Give the same with clients of their own, which try again only once."""
+        conduct = replace(self.conduct, retry=replace(self.conduct.retry, attempts=2))
+        return Registries(
+            keyring=self.keyring, conduct=conduct, network=self.network, policy=self.policy
+        )
+
+    def anonymous(self) -> Registries:
+        """Give the same without the logins of the environment's variables."""
+        return Registries(
+            keyring=replace(self.keyring, environment={}),
+            conduct=self.conduct,
+            network=self.network,
+            policy=self.policy,
+        )
+
+    @property
+    def counts(self) -> Mapping[str, Counts]:
+        """Give what went over the wire so far, by registry host."""
+        found: dict[str, Counts] = {}
+        for (endpoint, _), client in tuple(self._clients.items()):
+            found[endpoint.host] = found.get(endpoint.host, Counts()) + client.counts
+        return found
+
+    def close(self) -> None:
+        """Close all connections."""
+        for client in self._clients.values():
+            client.close()

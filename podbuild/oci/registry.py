@@ -1,0 +1,317 @@
+"""A repository on a registry that speaks the OCI distribution API."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from podbuild.errors import CredentialError, PublishError, VerificationError, VersionError
+from podbuild.oci.auth.tokens import Scope
+from podbuild.oci.client import RegistryClient
+from podbuild.oci.manifest import MANIFEST_CAP, MANIFEST_TYPES, Descriptor, Manifest
+from podbuild.oci.names import Digest, Repository, Tag
+from podbuild.oci.store import BlobSource, PushRight
+from podbuild.oci.transport.http import Call
+from podbuild.oci.transport.problem import Recovery, RegistryError, Response
+from podbuild.oci.upload import Upload, UploadPolicy
+from podbuild.system.retry import Transient
+
+_ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
+_PAGE = 1000  # tags; some registries refuse more
+_BREAKS = 5  # times that one download may break off
+
+# spec-legal answers of registries that can't be pushed to at all (mirrors, maintenance)
+_READ_ONLY = 405
+
+
+class BlobsMissingError(RegistryError):
+    """A manifest was refused because blobs or children of it are missing: upload them again."""
+
+
+@dataclass(frozen=True)
+class RegistryStore:
+    """A Store over one repository of a registry."""
+
+    client: RegistryClient
+    repository: Repository
+    policy: UploadPolicy = field(default_factory=UploadPolicy, kw_only=True)
+
+    @property
+    def name(self) -> str:
+        """Give the reference without tag."""
+        return str(self.repository)
+
+    def reference(self, target: Tag | Digest) -> str:
+        """Give what a user pulls."""
+        return self.repository.at(target)
+
+    def head(self, target: Tag | Digest) -> Descriptor | None:
+        """Give what a tag or digest names now; registries that leave facts out are asked fully."""
+        answer = self.client.request(
+            "HEAD",
+            self._manifests(target),
+            scopes=self._scopes,
+            headers=_ACCEPT,
+            ok=(200, 404, 405),
+        )
+        if answer.status == 404:
+            return None
+        kind = _media_type(answer)
+        length = answer.header("content-length")
+        digest = answer.header("docker-content-digest")
+        if not (digest and length.isdecimal() and int(length) and kind in MANIFEST_TYPES):
+            manifest = self.manifest(target)
+            return manifest.descriptor if manifest else None
+        found = Descriptor(media_type=kind, digest=Digest(digest), size=int(length))
+        self._expect(target, found.digest)
+        return found
+
+    def manifest(self, target: Tag | Digest) -> Manifest | None:
+        """Give a manifest's exact bytes, checked against every digest that is known of it."""
+        answer = self.client.request(
+            "GET",
+            self._manifests(target),
+            scopes=self._scopes,
+            headers=_ACCEPT,
+            ok=(200, 404),
+            cap=MANIFEST_CAP,
+        )
+        if answer.status == 404:
+            return None
+        manifest = _manifest(answer)
+        told = answer.header("docker-content-digest")
+        for expected in (target, Digest(told) if told else None):
+            if isinstance(expected, Digest) and not expected.matches(answer.body):
+                raise VerificationError(
+                    f"{self.reference(target)}: the registry's answer has the digest "
+                    f"{manifest.digest} instead of {expected}"
+                )
+        return manifest
+
+    def put_manifest(self, manifest: Manifest, tag: Tag | None = None) -> None:
+        """Store a manifest by digest, and under a tag if one is given.
+
+        Raises BlobsMissingError where the registry has lost blobs, which happens.
+        """
+        path = self._manifests(tag or manifest.digest)
+        try:
+            answer = self.client.request(
+                "PUT",
+                path,
+                scopes=self._scopes,
+                headers={"Content-Type": manifest.media_type},
+                body=manifest.data,
+                ok=(200, 201, 202),
+            )
+        except RegistryError as error:
+            if error.problem.recovery is Recovery.BLOBS:
+                self._forget(manifest)
+                raise BlobsMissingError(error.message, error.problem) from error
+            raise
+        self.client.count_sent(len(manifest.data))
+        told = answer.header("docker-content-digest")
+        if told and told != str(manifest.digest):
+            raise VerificationError(
+                f"{self.name}: {manifest.digest} was stored by the registry as {told}"
+            )
+
+    def has_blob(self, blob: Descriptor) -> bool:
+        """Tell whether the blob is here already."""
+        answer = self.client.request(
+            "HEAD", self._blobs(blob.digest), scopes=self._scopes, ok=(200, 404)
+        )
+        if answer.status == 200:
+            self.client.holders.add(blob.digest, self.repository.path)
+        return answer.status == 200
+
+    def put_blob(
+        self,
+        blob: Descriptor,
+        source: BlobSource,
+        on_bytes: Callable[[int], None] = lambda _count: None,
+    ) -> None:
+        """Upload a blob; one that another repository here holds is mounted without bytes."""
+        upload = Upload(
+            self.client,
+            self.repository.path,
+            blob,
+            source,
+            policy=self.policy,
+            on_bytes=on_bytes,
+        )
+        holders = self.client.holders
+        with holders.turn(blob.digest, self.client.cancel):
+            try:
+                self.client.guarded(upload.attempt)
+            except BaseException:
+                upload.withdraw()
+                raise
+            holders.add(blob.digest, self.repository.path)
+
+    @contextmanager
+    def blob(self, blob: Descriptor) -> Iterator[BlobSource]:
+        """Give a blob's bytes; each reading is a download."""
+        yield _Remote(self, blob)
+
+    def tags(self) -> tuple[Tag, ...]:
+        """Give every tag, sorted; empty when the repository does not exist.
+
+        A full last page may have been cut without a Link (ggcr's server): one more is asked for.
+        """
+        listing = f"/v2/{self.repository.path}/tags/list?n={_PAGE}"
+        found: set[Tag] = set()
+        path = listing
+        while True:
+            pages = [self._tags(page) for page in self.client.pages(path, scopes=self._scopes)]
+            new = frozenset().union(*pages) - found
+            found |= new
+            if not new or len(pages[-1]) != _PAGE:
+                return tuple(sorted(found))
+            path = f"{listing}&last={pages[-1][-1]}"
+
+    def _tags(self, page: Response) -> tuple[Tag, ...]:
+        try:
+            found = _tags(page)
+        except (ValueError, VersionError) as error:
+            raise PublishError(f"{self.name}: the list of tags can't be read: {error}") from None
+        self.client.listed.add(self.repository.path)
+        return found
+
+    def check_push(self) -> PushRight:
+        """Open an upload and cancel it, where the repository exists; else only log in.
+
+        Raises CredentialError for a proved refusal.
+        """
+        if not self._exists():
+            return PushRight.UNKNOWN
+        uploads = f"/v2/{self.repository.path}/blobs/uploads/"
+        opened = self.client.request(
+            "POST",
+            uploads,
+            scopes=self._scopes,
+            ok=(201, 202, _READ_ONLY),
+        )
+        if opened.status == _READ_ONLY:
+            raise CredentialError(
+                f"{self.name} takes no pushes: the registry is a mirror or read-only",
+                hint="push to the registry behind it",
+            )
+        self._cancel(opened)
+        return PushRight.ALLOWED
+
+    def _exists(self) -> bool:
+        """Tell whether the repository exists; one whose tags were read is not asked again."""
+        if self.repository.path in self.client.listed:
+            return True
+        listing = f"/v2/{self.repository.path}/tags/list?n=1"
+        answer = self.client.request("GET", listing, scopes=self._scopes, ok=(200, 404))
+        return answer.status == 200
+
+    @property
+    def _scopes(self) -> tuple[Scope, ...]:
+        """Ask for the right to push only with a login: nobody has it without one."""
+        actions = ("pull",) if self.client.anonymous else ("pull", "push")
+        return (Scope.repository(self.repository.path, *actions),)
+
+    def _cancel(self, opened: Response) -> None:
+        """Cancel an upload. Registries that can't let it expire, which is no failure."""
+        location = self.client.location(opened)
+        try:
+            self.client.once(
+                Call(method="DELETE", url=location),
+                scopes=self._scopes,
+                ok=(200, 202, 204, 400, 404, 405),
+            )
+        except (Transient, PublishError, CredentialError):
+            return
+
+    def _manifests(self, target: Tag | Digest) -> str:
+        return f"/v2/{self.repository.path}/manifests/{target}"
+
+    def _blobs(self, digest: Digest) -> str:
+        return f"/v2/{self.repository.path}/blobs/{digest}"
+
+    def _expect(self, target: Tag | Digest, found: Digest) -> None:
+        if isinstance(target, Digest) and target.algorithm == found.algorithm and target != found:
+            raise VerificationError(f"{self.reference(target)}: the registry names {found} instead")
+
+    def _forget(self, manifest: Manifest) -> None:
+        for blob in manifest.blobs:
+            self.client.holders.forget(blob.digest, self.repository.path)
+
+
+@dataclass(frozen=True)
+class _Remote:
+    """A blob on a registry; a download that breaks off goes on where it stopped."""
+
+    store: RegistryStore
+    blob: Descriptor
+
+    @property
+    def path(self) -> None:
+        return
+
+    def chunks(self, start: int = 0) -> Iterator[bytes]:
+        hasher = hashlib.new(self.blob.digest.algorithm)
+        position = start
+        for breaks in range(1, _BREAKS + 1):
+            try:
+                for piece in self._read(position):
+                    position += len(piece)
+                    if position > self.blob.size:
+                        break
+                    hasher.update(piece)
+                    yield piece
+                break
+            except Transient as failure:
+                if breaks == _BREAKS:
+                    raise failure.cause from failure.cause.__cause__
+                self.store.client.wait(breaks, failure)
+        if position != self.blob.size or (not start and hasher.hexdigest() != self.blob.digest.hex):
+            raise VerificationError(
+                f"{self.store.reference(self.blob.digest)}: the registry's bytes are not that blob"
+            )
+
+    def _read(self, start: int) -> Iterator[bytes]:
+        client = self.store.client
+        path = client.url(f"/v2/{self.store.repository.path}/blobs/{self.blob.digest}")
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        call = Call(method="GET", url=path, headers=headers)
+        with client.stream(call, scopes=self.store._scopes, ok=(200, 206)) as (head, pieces):  # noqa: SLF001
+            skip = start if head.status == 200 else 0
+            for piece in pieces:
+                if self._is_page(replace(head, body=piece)):
+                    raise client.failure(replace(head, body=piece))
+                yield piece[skip:]
+                skip = max(0, skip - len(piece))
+
+    def _is_page(self, answer: Response) -> bool:
+        """Tell a web page from a blob that is one, which has the blob's length."""
+        length = answer.header("content-length")
+        return answer.status == 200 and answer.is_html and length != str(self.blob.size)
+
+
+def _tags(page: Response) -> tuple[Tag, ...]:
+    """Give the tags of one page; `null` is what some registries say of none."""
+    match page.json():
+        case {"tags": list(tags)}:
+            return tuple(Tag(str(text)) for text in tags)
+        case {"tags": None} | {"name": str()}:
+            return ()
+        case _:
+            raise ValueError("not the JSON that it should be")
+
+
+def _media_type(answer: Response) -> str:
+    return answer.header("content-type").partition(";")[0].strip()
+
+
+def _manifest(answer: Response) -> Manifest:
+    """Take the type from the header, or from the bytes where a registry hides it."""
+    kind = _media_type(answer)
+    manifest = Manifest(kind, answer.body)
+    if kind not in MANIFEST_TYPES and isinstance(inner := manifest.content.get("mediaType"), str):
+        return Manifest(inner, answer.body)
+    return manifest

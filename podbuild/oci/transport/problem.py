@@ -1,0 +1,233 @@
+"""What a registry's failure says: codes, message, how long to wait, and whether to try again.
+
+The classes are those of the retry rules for registries: most failures that may pass are helped
+by sending the request again, some only by starting the whole upload anew.
+
+Addresses that a server's answer names: the next page of a list, and where things moved.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from urllib.parse import urldefrag, urljoin, urlsplit
+
+from podbuild.errors import PublishError
+from podbuild.system.records import JSONValue
+
+ERROR_CAP = 64 * 1024  # bytes of an error's body that are read
+
+
+_REASON_CAP = 300  # characters of a message that are shown
+
+
+_UNIX_TIME = 1_000_000_000  # a larger X-Retry-After is a point in time, not a duration
+
+
+_WAIT_IN_MESSAGE = re.compile(r"retry-after:\s*((?:\d+(?:\.\d+)?(?:ns|us|µs|μs|ms|s|m|h))+)")
+
+
+_GO_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|μs|ms|s|m|h)")
+
+
+_GO_UNITS = {
+    "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0
+}  # fmt: skip
+
+
+_TRANSIENT_STATUS = frozenset({408, 425, 429, 499, 500, 502, 503, 504}) | frozenset(range(520, 528))
+
+
+_TRANSIENT_CODES = frozenset({"TOOMANYREQUESTS", "UNKNOWN", "UNAVAILABLE"})
+
+
+_PUSH_CODES = frozenset({"BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"})
+
+
+_MISSING_BLOB_CODES = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Response:
+    """A complete answer; header names are lower case."""
+
+    method: str
+    url: str
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = field(default=b"", repr=False)
+
+    def header(self, name: str) -> str:
+        """Give a header's value; empty where there is none."""
+        return self.headers.get(name.lower(), "")
+
+    @property
+    def is_html(self) -> bool:
+        """Tell whether a web page came instead of an API's answer.
+
+        The type alone says nothing: quay writes it on answers without a body, and on `OK`.
+        """
+        if self.header("content-type").partition(";")[0].strip().lower() != "text/html":
+            return False
+        if self.method == "HEAD":
+            return self.header("content-length") != "0"
+        return self.body.lstrip().startswith(b"<")
+
+    def json(self) -> JSONValue:
+        """Give the body's JSON value; None when it is no JSON."""
+        try:
+            value: JSONValue = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+        return value
+
+
+class Recovery(Enum):
+    """What helps against a failure."""
+
+    NONE = "none"
+    REQUEST = "request"  # the same request again
+    PUSH = "push"  # a new upload session
+    BLOBS = "blobs"  # the registry lost a blob: upload it, then the manifest again
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A refused or failed request, as the registry tells it. `wait` is in seconds."""
+
+    status: int
+    codes: tuple[str, ...] = ()
+    message: str = ""
+    wait: float | None = None
+
+    @property
+    def recovery(self) -> Recovery:
+        """Say what helps (docs: retry classes)."""
+        codes = frozenset(self.codes)
+        if codes & _PUSH_CODES or self.status == 416:
+            return Recovery.PUSH
+        if codes & _MISSING_BLOB_CODES:
+            return Recovery.BLOBS
+        if self.status in _TRANSIENT_STATUS or codes & _TRANSIENT_CODES:
+            return Recovery.REQUEST
+        if self.status == 403 and "secondary rate limit" in self.message:
+            return Recovery.REQUEST
+        return Recovery.NONE
+
+    def __str__(self) -> str:
+        known = " ".join((str(self.status), *self.codes))
+        return f"{known}: {self.message}" if self.message else known
+
+
+class RegistryError(PublishError):
+    """A registry refused or failed a request; `problem` holds what it said."""
+
+    def __init__(self, message: str, problem: Problem, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.problem = problem
+
+
+def read_problem(response: Response, now: datetime | None = None) -> Problem:
+    """Read an error of any form: the spec's JSON, other JSON, text, or nothing."""
+    codes, messages = _said(response)
+    message = _line(" ".join(filter(None, messages)))
+    return Problem(
+        status=response.status,
+        codes=tuple(map(_line, codes)),
+        message=message,
+        wait=_wait(response, message, now or datetime.now(UTC)),
+    )
+
+
+def _line(text: str) -> str:
+    """Give some text as one line that any file can hold: JSON may name half a character."""
+    return " ".join(text.encode(errors="replace").decode().split())[:_REASON_CAP]
+
+
+def _said(response: Response) -> tuple[list[str], list[str]]:
+    """Give codes and messages of the spec's form, of other APIs, or of plain text."""
+    match response.json():
+        case {"errors": list(errors)}:
+            pairs = [error for error in errors if isinstance(error, dict)]
+            codes = [str(error["code"]).upper() for error in pairs if error.get("code")]
+            return codes, [str(error.get("message") or "") for error in pairs]
+        case {"message": str(text)} | {"detail": str(text)} | {"details": str(text)}:
+            return [], [text]
+        case None if not response.is_html:
+            return [], [response.body.decode(errors="replace")]
+        case _:
+            return [], []
+
+
+def _wait(response: Response, message: str, now: datetime) -> float | None:
+    """Docker Hub has used both headers, GHCR puts a Go duration into the message."""
+    for name in ("retry-after", "x-retry-after"):
+        seconds = _header_wait(response.header(name).strip(), now)
+        if seconds is not None:
+            return seconds
+    found = _WAIT_IN_MESSAGE.search(message)
+    return go_duration(found[1]) if found else None
+
+
+def _header_wait(text: str, now: datetime) -> float | None:
+    if not text:
+        return None
+    if re.fullmatch(r"\d{1,12}(\.\d+)?", text):
+        number = float(text)
+        return max(0.0, number - now.timestamp()) if number > _UNIX_TIME else number
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (aware - now).total_seconds())
+
+
+def go_duration(text: str) -> float:
+    """Give the seconds of a Go duration.
+
+    >>> go_duration("1m2.5s"), go_duration("250ms")
+    (62.5, 0.25)
+    """
+    return sum(float(number) * _GO_UNITS[unit] for number, unit in _GO_PART.findall(text))
+
+
+_LINK = re.compile(r'<([^<>]*)>\s*((?:;[^,;"]*(?:"[^"]*")?)*)')
+
+
+_IS_NEXT = re.compile(r';\s*rel\s*=\s*"?(?:[^"]*\s)?next(?=[\s";]|$)', re.IGNORECASE)
+
+
+def next_page(response: Response) -> str:
+    """Give the URL of the next page (RFC 8288, rel="next"); empty on the last one.
+
+    Raises PublishError where it is no URL.
+    """
+    for link in _LINK.finditer(response.header("link")):
+        if _IS_NEXT.search(link[2]):
+            return absolute(response.url, str(link[1]))
+    return ""
+
+
+def absolute(base: str, reference: str) -> str:
+    """Give the URL that an answer names; raises PublishError where it can be none."""
+    try:
+        found = urldefrag(urljoin(base, reference)).url  # a fragment never goes over the wire
+        origin(found)  # a port that is none shows only when it is read
+    except ValueError as error:
+        raise PublishError(
+            f"{urlsplit(base).netloc}: names the address {reference[:200]!r}: {error}"
+        ) from None
+    return found
+
+
+def origin(url: str) -> tuple[str, str, int | None]:
+    """Give scheme, host and port of a URL; raises ValueError for a port that is none."""
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname or "", port

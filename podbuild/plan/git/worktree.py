@@ -1,0 +1,188 @@
+"""Facts of the work tree, read with as few runs of git as possible and without writing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from podbuild.errors import ConfigError, ToolError
+from podbuild.plan.git.command import TIMEOUT, git_runner
+from podbuild.system.process import CommandError, Runner
+
+_NO_REPOSITORY = "not a git repository"
+_OTHERS_FOLDER = "dubious ownership"
+_NAME_IN_URL = re.compile(r"(?:.*[/:])?(?P<name>[^/:]+/[^/:]+?)(?:\.git)?/?")
+_CREDENTIALS_IN_URL = re.compile(r"(?<=://)[^/@]+@")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """The commit that is checked out, and what stands around it."""
+
+    top: Path  # the work tree's own folder
+    commit: str  # 40 hex digits
+    created: datetime  # the committer's date, with its time zone
+    branch: str | None  # None: no branch is checked out
+    tags: Mapping[str, str] = field(hash=False)  # every tag and the commit that it names
+    dirty: tuple[str, ...]  # changed and untracked paths, relative to `top`
+    shallow: bool
+    remote: str  # the URL of `origin` without credentials; empty where there is none
+
+    @property
+    def short(self) -> str:
+        """Give the commit as tags name it."""
+        return self.commit[:7]
+
+    @property
+    def tags_at_head(self) -> tuple[str, ...]:
+        """Give the tags that name this commit, sorted."""
+        return tuple(sorted(tag for tag, commit in self.tags.items() if commit == self.commit))
+
+    @property
+    def repository(self) -> str:
+        """Give owner and name, such as acme/shop; empty without a remote."""
+        found = _NAME_IN_URL.fullmatch(self.remote)
+        return found["name"] if found else ""
+
+
+@dataclass(frozen=True)
+class NoFacts:
+    """Why git knows nothing: no repository, no commit, or no git."""
+
+    reason: str
+
+
+def read_facts(runner: Runner, folder: Path, own: Collection[Path] = ()) -> Facts | NoFacts:
+    """Give what git knows of the work tree that `folder` is in.
+
+    `own` are files and folders that podbuild itself writes: they make nothing dirty.
+    Raises ConfigError where git refuses to read the repository.
+    """
+    git = git_runner(runner, folder)
+    try:
+        status, top, tags, remote = _asked_at_once(git)
+        head = dict(_headers(status))
+        commit = head.get("branch.oid", "")
+        if not re.fullmatch(r"[0-9a-f]{40,64}", commit):
+            return NoFacts("the git repository has no commit yet")
+        date = git("git", "show", "-s", _UNSIGNED, "--format=%cI", commit).out.strip()
+    except ToolError:
+        return NoFacts("git is not installed")
+    except CommandError as error:
+        return _explain(error, folder)
+    place, _, shallow = top.removesuffix("\n").rpartition("\n")
+    branch = head.get("branch.head", "")
+    return Facts(
+        top=Path(place),
+        commit=commit,
+        created=datetime.fromisoformat(date),
+        branch=None if branch in ("", "(detached)") else branch,
+        tags=dict(_tags(tags)),
+        dirty=tuple(sorted(_changed(status, Path(place), own))),
+        shallow=shallow == "true",
+        remote=_CREDENTIALS_IN_URL.sub("", remote.strip()),
+    )
+
+
+def _asked_at_once(git: Runner) -> tuple[str, ...]:
+    """Give status, place, tags and remote: git waits for its own start most of the time."""
+    asked = (
+        (("status", *_STATUS), (0,)),
+        (("rev-parse", "--show-toplevel", "--is-shallow-repository"), (0,)),
+        (("for-each-ref", f"--format={_TAG_FORMAT}", "refs/tags"), (0,)),
+        (("config", "--get", "remote.origin.url"), (0, 1)),
+    )
+    with ThreadPoolExecutor(len(asked), thread_name_prefix="git") as pool:
+        answers = [
+            pool.submit(git, "git", *words, timeout=TIMEOUT, ok=codes) for words, codes in asked
+        ]
+        return tuple(answer.result().out for answer in answers)  # the first failure is told
+
+
+def commit_dates(runner: Runner, folder: Path, commits: Collection[str]) -> Mapping[str, datetime]:
+    """Give the committer's date of each commit that this clone has."""
+    if not commits:
+        return {}
+    asked = "".join(f"{commit}\n" for commit in sorted(commits))
+    options = ("--no-walk=unsorted", "--ignore-missing", _UNSIGNED, "--format=%H %cI", "--stdin")
+    try:
+        found = git_runner(runner, folder)(
+            "git", "log", *options, stdin=asked.encode(), timeout=TIMEOUT
+        )
+    except (ToolError, CommandError):
+        return {}
+    lines = (line.split() for line in found.out.split("\n") if line)
+    return {commit: datetime.fromisoformat(date) for commit, date in lines}
+
+
+def tracked_modes(runner: Runner, folder: Path) -> Mapping[Path, int]:
+    """Give the permissions that a fresh clone gives each plain file below `folder`.
+
+    Empty where git knows nothing. Raises ConfigError where git must not be run.
+    """
+    try:
+        listed = git_runner(runner, folder)("git", "ls-files", "--stage", "-z", timeout=TIMEOUT)
+    except (ToolError, CommandError):
+        return {}
+    return dict(_modes(listed.out, folder))
+
+
+def _modes(listed: str, folder: Path) -> Iterator[tuple[Path, int]]:
+    """Read `mode object stage TAB path`; git keeps of a mode only whether it is executable."""
+    for entry in listed.split("\0"):
+        mode, _, rest = entry.partition(" ")
+        if mode in ("100644", "100755"):
+            yield folder / rest.partition("\t")[2], int(mode[-3:], 8)
+
+
+_STATUS = ("--porcelain=v2", "--branch", "-z", "--untracked-files=all")
+_UNSIGNED = "--no-show-signature"  # with log.showSignature, gpg's own words come first
+_TAG_FORMAT = "%(refname:strip=2) %(objectname) %(*objectname)"
+
+
+def _explain(error: CommandError, folder: Path) -> NoFacts:
+    said = " ".join(error.finished.tail)
+    if _NO_REPOSITORY in said:
+        return NoFacts(f"{folder} is in no git repository")
+    if _OTHERS_FOLDER in said:
+        raise ConfigError(
+            f"git does not read {folder}: it belongs to another user",
+            hint=f"git config --global --add safe.directory {folder}",
+        ) from error
+    last = next((line for line in reversed(error.finished.tail) if line), error.message)
+    raise ConfigError(f"git can't read {folder}: {last}") from error
+
+
+def _headers(status: str) -> Iterator[tuple[str, str]]:
+    """Give what the `# branch.oid ...` entries of the porcelain format say."""
+    for entry in status.split("\0"):
+        if entry.startswith("# "):
+            name, _, value = entry[2:].partition(" ")
+            yield name, value
+
+
+def _changed(status: str, top: Path, own: Collection[Path]) -> Iterator[str]:
+    entries = iter(status.split("\0"))
+    for entry in entries:
+        path = _path(entry)
+        if entry.startswith("2 "):
+            next(entries, "")  # the name before a rename
+        if path and not any((top / path).is_relative_to(each) for each in own):
+            yield path
+
+
+def _path(entry: str) -> str:
+    """Give the path of one entry (git-status, "Changed Tracked Entries"); empty for others."""
+    fields = {"1": 8, "2": 9, "u": 10, "?": 1}.get(entry[:1])
+    return "" if fields is None else entry.split(" ", fields)[fields]
+
+
+def _tags(lines: str) -> Iterator[tuple[str, str]]:
+    """Give tags and their commits; an annotated tag's commit comes after its own object."""
+    for line in filter(None, lines.split("\n")):  # a name may hold other ends of lines
+        name, *objects = line.rstrip(" ").split(" ")
+        yield name, objects[-1]

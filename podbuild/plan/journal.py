@@ -1,0 +1,306 @@
+"""What a release has done already: `dist/state.json`, saved after every step.
+
+The journal binds to configuration, commit, version and toolchain, never to what registries
+hold. A killed release reads it and goes on; a finished one leaves it for the reports.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import quote
+
+from podbuild.errors import ConfigError, PodbuildError, VerificationError
+from podbuild.oci.manifest import Manifest
+from podbuild.oci.names import Digest
+from podbuild.system.files import write_atomically
+from podbuild.system.records import JSONValue
+
+SCHEMA = 1
+NAME = "state.json"
+
+
+class Section(StrEnum):
+    """The kinds of things a journal remembers, in the order in which a release does them."""
+
+    PINS = "pins"
+    BUILT = "built"
+    ASSEMBLED = "assembled"
+    PUBLISHED = "published"
+    BEFORE = "before"
+    MOVED = "moved"
+    SUPERSEDED = "superseded"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Binding:
+    """What must be the same for a journal to be continued."""
+
+    release: str  # the version, or the branch of a snapshot
+    commit: str
+    configuration: str  # digest of the configuration as resolved
+    toolchain: str  # engine and its version
+
+    def differences(self, other: Binding) -> tuple[str, ...]:
+        """Name the fields that differ, for people."""
+        return tuple(
+            f"{name} {old or 'unknown'} -> {new or 'unknown'}"
+            for (name, old), new in zip(asdict(self).items(), asdict(other).values(), strict=True)
+            if old != new
+        )
+
+
+class Journal:
+    """The record of one release; each change is on disk before the call returns.
+
+    Safe to use from several threads.
+    """
+
+    def __init__(
+        self, path: Path, binding: Binding, sections: Mapping[Section, dict[str, JSONValue]]
+    ) -> None:
+        self.path = path
+        self.binding = binding
+        self._sections = {name: dict(sections.get(name, {})) for name in Section}
+        self._lock = threading.Lock()
+        self._finished = False
+
+    def get(self, section: Section, key: str) -> JSONValue:
+        """Give what was recorded; None where nothing was."""
+        with self._lock:
+            return self._sections[section].get(key)
+
+    def items(self, section: Section) -> Iterator[tuple[str, JSONValue]]:
+        """Give all of one section, as it stands now."""
+        with self._lock:
+            found = tuple(self._sections[section].items())
+        return iter(found)
+
+    def record(self, section: Section, key: str, value: JSONValue) -> None:
+        """Remember one thing, for good. Raises ConfigError or BuildError (no space left)."""
+        with self._lock:
+            if self._sections[section].get(key) == value:
+                return
+            self._sections[section][key] = value
+            self._save()
+
+    def record_all(self, section: Section, values: Mapping[str, JSONValue]) -> None:
+        """Remember several things at once; raises as `record` does."""
+        with self._lock:
+            known = self._sections[section]
+            if any(known.get(key) != value for key, value in values.items()):
+                known.update(values)
+                self._save()
+
+    def forget(self, section: Section, key: str) -> None:
+        """Take one thing back: a tag that was undone, a build that is to be done again."""
+        with self._lock:
+            if self._sections[section].pop(key, None) is not None:
+                self._save()
+
+    def finish(self) -> None:
+        """Mark the release as complete."""
+        with self._lock:
+            self._finished = True
+            self._save()
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether nothing has been done yet."""
+        with self._lock:
+            return not any(self._sections.values())
+
+    # What the sections hold, typed.
+
+    def digest(self, section: Section, key: str) -> Digest | None:
+        """Give a recorded digest; None where there is none."""
+        value = self.get(section, key)
+        try:
+            return Digest(value) if isinstance(value, str) else None
+        except VerificationError as error:
+            raise _damaged(self.path) from error
+
+    def keep_manifest(self, section: Section, key: str, manifest: Manifest | None) -> None:
+        """Remember a manifest's exact bytes, or that there was none."""
+        self.record(
+            section,
+            key,
+            {}
+            if manifest is None
+            else {
+                "mediaType": manifest.media_type,
+                "data": base64.b64encode(manifest.data).decode("ascii"),
+            },
+        )
+
+    def manifest(self, section: Section, key: str) -> Manifest | None:
+        """Give the manifest that was kept; None where none was, or nothing was recorded."""
+        match self.get(section, key):
+            case {"mediaType": str(kind), "data": str(data)}:
+                try:
+                    return Manifest(kind, base64.b64decode(data, validate=True))
+                except binascii.Error as error:
+                    raise _damaged(self.path) from error
+            case _:
+                return None
+
+    def _save(self) -> None:
+        content = {
+            "schema": SCHEMA,
+            "binding": asdict(self.binding),
+            "finished": self._finished,
+            **{name.value: section for name, section in self._sections.items()},
+        }
+        # Without indent: json would write it in Python, ten times slower, at each step.
+        write_atomically(self.path, json.dumps(content, sort_keys=True).encode())
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A journal, and why it does not continue the one found (empty: it does, or none was)."""
+
+    journal: Journal
+    started_anew: str = ""
+
+
+def open_journal(folder: Path, binding: Binding) -> Opened:
+    """Continue the journal of this release, or begin one; another release's is put aside.
+
+    A journal of the same release with another commit, configuration or toolchain is not
+    continued: what it built is another image. If it has moved tags already, that is an error
+    (ConfigError), as the release it began would stay half done.
+    """
+    path = folder / NAME
+    for torn in folder.glob(f".{NAME}.*.part"):  # of a run that was killed while it wrote
+        torn.unlink(missing_ok=True)
+    found = read_journal(path)
+    if found is not None and found.binding.release != binding.release:
+        _put_aside(path, found)
+        found = None
+    if found is None:
+        aside = _aside(folder, binding.release)
+        found = read_journal(aside)
+        if found is not None:
+            aside.replace(path)
+    if found is None:
+        return Opened(Journal(path, binding, {}))
+    changed = found.binding.differences(binding)
+    if not changed:
+        return Opened(Journal(path, binding, found.to_continue))
+    if found.sections[Section.MOVED] and not found.finished:
+        raise ConfigError(
+            f"{path}: an unfinished release of {binding.release} has moved tags already, "
+            f"and this one differs ({'; '.join(changed)})",
+            hint="go back to what it was built from to finish it, or pass --restart to forget it",
+        )
+    return Opened(Journal(path, binding, {}), started_anew="; ".join(changed))
+
+
+def recorded_tags(folder: Path, release: str) -> Mapping[str, Digest]:
+    """Give the tags that a release has moved from this machine, by registry/image:tag."""
+    found = _journal_of(folder, release)
+    moved = found.sections[Section.MOVED] if found else {}
+    return {key: Digest(text) for key, text in moved.items() if isinstance(text, str)}
+
+
+def recorded_toolchain(folder: Path, release: str) -> str:
+    """Give the toolchain that this machine's journal of a release is bound to; empty: none is."""
+    found = _journal_of(folder, release)
+    return found.binding.toolchain if found else ""
+
+
+def _journal_of(folder: Path, release: str) -> Found | None:
+    """Give what this machine remembers of a release, put aside or not; None for nothing."""
+    for path in (folder / NAME, _aside(folder, release)):
+        found = read_journal(path)
+        if found is not None and found.binding.release == release:
+            return found
+    return None
+
+
+def restart(folder: Path, binding: Binding) -> Journal:
+    """Forget what was done for this release, and only for this one."""
+    path = folder / NAME
+    _aside(folder, binding.release).unlink(missing_ok=True)
+    try:
+        found = read_journal(path)
+    except ConfigError:  # damaged: forgotten too
+        found = None
+    if found is not None and found.binding.release != binding.release:
+        _put_aside(path, found)
+    path.unlink(missing_ok=True)
+    return Journal(path, binding, {})
+
+
+def _put_aside(path: Path, found: Found) -> None:
+    """Keep another release's journal while that release is not complete."""
+    if not found.finished:
+        path.replace(_aside(path.parent, found.binding.release))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A journal as its file has it."""
+
+    binding: Binding
+    sections: Mapping[Section, dict[str, JSONValue]]
+    finished: bool
+
+    @property
+    def to_continue(self) -> Mapping[Section, dict[str, JSONValue]]:
+        """Give what a run goes on with: the tags of a finished release go back no more."""
+        if not self.finished:
+            return self.sections
+        return {**self.sections, Section.BEFORE: {}, Section.SUPERSEDED: {}}
+
+
+def read_journal(path: Path) -> Found | None:
+    """Give what a journal file holds; None where there is no file. Raises ConfigError."""
+    try:
+        value: JSONValue = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path) from error
+    match value:
+        case {
+            "schema": int(schema),
+            "binding": {
+                "release": str(release),
+                "commit": str(commit),
+                "configuration": str(configuration),
+                "toolchain": str(toolchain),
+            },
+            "finished": bool(finished),
+            **rest,
+        } if schema == SCHEMA:
+            sections = {name: _section(path, rest.get(name, {})) for name in Section}
+            binding = Binding(
+                release=release, commit=commit, configuration=configuration, toolchain=toolchain
+            )
+            return Found(binding=binding, sections=sections, finished=finished)
+        case _:
+            raise _damaged(path)
+
+
+def _section(path: Path, value: object) -> dict[str, JSONValue]:
+    if not isinstance(value, dict):
+        raise _damaged(path)
+    return value
+
+
+def _damaged(path: Path) -> PodbuildError:
+    return ConfigError(
+        f"{path}: not a journal that this podbuild can read",
+        hint="pass --restart to forget it; what registries hold already is found again",
+    )
+
+
+def _aside(folder: Path, release: str) -> Path:
+    return folder / f"state-{quote(release, safe='+')}.json"  # a branch's name may hold slashes

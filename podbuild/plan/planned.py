@@ -1,0 +1,34 @@
+"""From what a user asks for to a decided plan: git's facts, the registries' answers, the guards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from podbuild.errors import (
+    PodbuildError,
+)
+from podbuild.oci.names import Digest, Tag
+from podbuild.plan.destination import Destination
+from podbuild.plan.guards import Ancestry
+from podbuild.plan.model import Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A plan and the facts it rests on; `destinations` are the targets that answered.
+
+    So did those `beside`, which are not asked for: what they hold is adopted and copied.
+    """
+
+    plan: Plan
+    tag: str = ""  # the git tag
+    previous_tag: str = ""
+    git: str = ""  # HEAD and the tags on it, an input of images whose context has .git
+    destinations: tuple[Destination, ...] = ()
+    beside: tuple[Destination, ...] = ()
+    silent: Mapping[Destination, PodbuildError] = field(default_factory=dict)
+    replaced: Mapping[str, Digest] = field(default_factory=dict)  # by Order.key, as planned
+    earlier: Mapping[str, tuple[Tag, ...]] = field(default_factory=dict)  # by Target.key
+    ancestry: Callable[[str], Ancestry] = lambda _revision: Ancestry.UNKNOWN
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,151 @@
+"""Ask every registry what it holds already: all tags, and what those say that the plan writes.
+
+Read what a registry's tag stands for: its commit, version, configuration and platforms.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from podbuild.errors import PodbuildError, PublishError, VerificationError, VersionError
+from podbuild.oci.blobs import read_blob
+from podbuild.oci.manifest import Descriptor, Manifest
+from podbuild.oci.names import Platform, Tag
+from podbuild.oci.store import Store
+from podbuild.plan import labels
+from podbuild.plan.decide import Held
+from podbuild.plan.destination import Destination
+from podbuild.plan.guards import RemoteTag
+from podbuild.plan.model import Plan, Target
+from podbuild.semver import Version
+from podbuild.system.records import JSONValue, string_map
+
+
+def remote_tag(store: Store, tag: Tag) -> RemoteTag | None:
+    """Give what a tag names now and what that says of itself; None where there is no such tag.
+
+    Raises what the store raises.
+    """
+    manifest = store.manifest(tag)
+    return None if manifest is None else read_remote(store, tag, manifest)
+
+
+def read_remote(store: Store, tag: Tag, manifest: Manifest) -> RemoteTag:
+    """Give what a manifest says of itself: on the index, else in a child's config."""
+    said = said_of(store, manifest)
+    return RemoteTag(
+        tag=tag,
+        digest=manifest.digest,
+        revision=said.get(labels.REVISION, ""),
+        version=_version(said.get(labels.VERSION, "")),
+        fingerprint=said.get(labels.CONFIGURATION, ""),
+        platforms=_platforms(store, manifest),
+    )
+
+
+def version_of(store: Store, manifest: Manifest) -> Version | None:
+    """Give the version that a manifest says it is; None where it says none."""
+    return _version(said_of(store, manifest).get(labels.VERSION, ""))
+
+
+def said_of(store: Store, manifest: Manifest) -> Mapping[str, str]:
+    """Give the annotations of an index or image, completed by the labels of an image's config."""
+    if labels.REVISION in manifest.annotations:
+        return manifest.annotations
+    image = manifest
+    if manifest.is_index:
+        first = next((child for child in manifest.children if child.is_runnable), None)
+        found = store.manifest(first.digest) if first else None
+        if found is None or found.is_index:
+            return manifest.annotations
+        image = found
+    return {**config_labels(store, image.config), **image.annotations, **manifest.annotations}
+
+
+def revision_of(store: Store, manifest: Manifest) -> str:
+    """Give the commit that a manifest was made from; empty where it does not say."""
+    return said_of(store, manifest).get(labels.REVISION, "")
+
+
+def config_labels(store: Store, config: Descriptor | None) -> Mapping[str, str]:
+    """Give the labels of an image's config; none where it can't be read as one."""
+    match find_config(store, config):
+        case {"config": {"Labels": found}}:
+            return string_map(found)
+        case _:
+            return {}
+
+
+def find_config(store: Store, config: Descriptor | None) -> JSONValue:
+    """Give an image's config as JSON; None where it is none, or is not there.
+
+    A registry that can't be asked raises: what is unknown then must not count as nothing.
+    """
+    if config is None:
+        return None
+    try:
+        value: JSONValue = json.loads(read_blob(store, config))
+    except (VerificationError, ValueError, RecursionError):
+        return None
+    except PublishError:
+        if store.has_blob(config):
+            raise
+        return None
+    return value
+
+
+def _platforms(store: Store, manifest: Manifest) -> frozenset[Platform]:
+    if manifest.is_index:
+        named = (child.platform for child in manifest.children if child.is_runnable)
+        return frozenset(platform for platform in named if platform)
+    only = Platform.from_json(find_config(store, manifest.config))
+    return frozenset((only,)) if only else frozenset()
+
+
+def _version(text: str) -> Version | None:
+    try:
+        return Version.parse(text)
+    except VersionError:
+        return None
+
+
+ASKED_AT_ONCE = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What each target holds, by its key; optional registries that could not be asked apart."""
+
+    facts: Mapping[str, Held]
+    silent: Mapping[Destination, PodbuildError]
+
+
+def survey(plan: Plan, destinations: Iterable[Destination]) -> Survey:
+    """Give what the targets of a plan hold. Raises what a required registry raises."""
+    by_key = {target.key: target for target in (*plan.targets, *plan.beside)}
+    asked = tuple((each, by_key[each.key]) for each in destinations)
+    facts: dict[str, Held] = {}
+    silent: dict[Destination, PodbuildError] = {}
+    with ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="survey") as pool:
+        futures = [(each, pool.submit(_ask, each, target)) for each, target in asked]
+        for destination, future in futures:
+            try:
+                facts[destination.key] = future.result()
+            except PodbuildError as error:
+                if destination.required:
+                    raise
+                silent[destination] = error
+    return Survey(facts=facts, silent=silent)
+
+
+def _ask(destination: Destination, target: Target) -> Held:
+    held = destination.store.tags()
+    found = (_said(destination, move.named.tag) for move in target.tags if move.named.tag in held)
+    return Held(tags=held, found={remote.tag: remote for remote in found if remote})
+
+
+def _said(destination: Destination, tag: Tag) -> RemoteTag | None:
+    return remote_tag(destination.store, tag)

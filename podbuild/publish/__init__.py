@@ -1,0 +1,1 @@
+"""Registries: upload by digest, move tags, verify, retention."""

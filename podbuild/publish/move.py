@@ -1,0 +1,287 @@
+"""The words of tagging: orders for tags, the guards' rulings on them, and what became of each.
+
+Point one tag at one image: read back, finished even when a stop comes, corrected after races.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Protocol
+
+from podbuild.errors import PodbuildError, PublishError
+from podbuild.oci.manifest import Manifest
+from podbuild.oci.names import Digest, Tag
+from podbuild.plan.destination import Destination
+from podbuild.plan.guards import Decision
+from podbuild.plan.journal import Journal, Section
+from podbuild.plan.tags import NamedTag, TagKind
+from podbuild.system.cancel import Cancel
+from podbuild.system.retry import Retry, Transient
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """One tag that shall name an image at one destination."""
+
+    destination: Destination
+    named: NamedTag
+    manifest: Manifest = field(repr=False)
+
+    @property
+    def tag(self) -> Tag:
+        """Give the tag itself."""
+        return self.named.tag
+
+    @property
+    def kind(self) -> TagKind:
+        """Give what the tag promises."""
+        return self.named.kind
+
+    @property
+    def key(self) -> str:
+        """Give the name that the journal uses."""
+        return f"{self.destination.key}:{self.tag}"
+
+    def __str__(self) -> str:
+        return self.destination.store.reference(self.tag)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ruling:
+    """A guard's answer: MOVE, SKIP or REFUSE.
+
+    `rightful` is the tag whose image belongs there instead, if any.
+    """
+
+    decision: Decision
+    reason: str = ""
+    rightful: Tag | None = None
+
+
+class Guard(Protocol):
+    """Decides on fresh facts whether a tag may move (design, invariants 4 and 5)."""
+
+    def refresh(self) -> None:
+        """Ask the registries anew for what the decisions rest on."""
+
+    def rule(self, order: Order, current: Manifest | None) -> Ruling:
+        """Say whether `order` may replace what its tag names now (None: nothing)."""
+
+
+class Outcome(Enum):
+    """What became of a tag."""
+
+    MOVED = "moved"
+    ALREADY = "already there"
+    SKIPPED = "skipped"
+    YIELDED = "left to a competing release"
+    UNDONE = "put back"
+    UNCERTAIN = "may have moved"  # the registry can't be asked any more
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tagged:
+    """One tag and what became of it; `before` is what it named (None: nothing)."""
+
+    order: Order
+    outcome: Outcome
+    reason: str = ""
+    before: Digest | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """All tags of a release."""
+
+    tags: tuple[Tagged, ...]
+    failed: Mapping[Destination, PodbuildError]  # optional registries only
+
+
+READ_BACKS = 3  # reads after a move before it counts as lost
+
+
+ROUNDS = 5  # how often a competing release is answered before a person must look
+
+
+SHIELD = 30.0  # seconds after a stop in which a begun move may end, and moved tags go back
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placer:
+    """Moves single tags and remembers it. Safe to share between threads."""
+
+    guard: Guard
+    journal: Journal
+    retry: Retry
+    cancel: Cancel
+    note: Callable[[str], None]
+
+    def standing(self, order: Order, named: Digest) -> Manifest:
+        """Read what a tag names: guards need it, and a tag must not count as new without it.
+
+        A registry may show a tag a moment before its image, and some keep an image under its tags
+        alone. Raises PublishError where it stays unreadable.
+        """
+        store = order.destination.store
+
+        def read() -> Manifest:
+            for target in (named, order.tag):
+                found = store.manifest(target)
+                if found is not None and found.digest == named:
+                    return found
+            raise Transient(
+                PublishError(
+                    f"{order} names {named}, which can't be read",
+                    hint="another release may run; the same command looks again",
+                )
+            )
+
+        return self.retry(read)
+
+    def move(self, order: Order, current: Manifest | None) -> None:
+        """Carry out an order; what its tag names now (`current`) is journalled first."""
+        with self.cancel.shielded(SHIELD):
+            self.journal.keep_manifest(Section.BEFORE, order.key, current)
+            self.put(order, order.manifest)
+            self.record(order)
+
+    def record(self, order: Order) -> None:
+        """Remember that a tag names the image of its order, and what it left."""
+        before = self.journal.manifest(Section.BEFORE, order.key)
+        if before is not None and order.kind is TagKind.MOVING:
+            self.journal.record(Section.SUPERSEDED, _left(order, before), str(order.tag))
+        self.journal.record(Section.MOVED, order.key, str(order.manifest.digest))
+
+    def put(self, order: Order, manifest: Manifest) -> None:
+        """Point the tag at a manifest and wait until the registry says so."""
+        store = order.destination.store
+        self.retry(lambda: store.put_manifest(manifest, order.tag))
+
+        def read_back() -> None:
+            found = store.head(order.tag)
+            if found is None or found.digest != manifest.digest:
+                named = "nothing" if found is None else str(found.digest)
+                raise Transient(
+                    PublishError(
+                        f"{order} names {named} right after it was moved",
+                        hint="another release may run; the same command looks again",
+                    )
+                )
+
+        try:
+            replace(self.retry, attempts=READ_BACKS)(read_back)
+        except PublishError:
+            if order.kind is not TagKind.MOVING:
+                raise  # else a competing release may have moved it: settled at the end
+
+    def settle(self, tags: Iterable[Tagged]) -> tuple[Tagged, ...]:
+        """Ask once more, now that tags have moved, until nothing has to be put right.
+
+        The facts are newer than every move of ours, so the right one of two releases stays.
+        """
+        settled = tuple(tags)
+        placed = {tagged.order: tagged.order.manifest.digest for tagged in settled}
+        for _ in range(ROUNDS):
+            self.guard.refresh()
+            found = tuple(self._settled_or_noted(tagged, placed) for tagged in settled)
+            settled = tuple(tagged for tagged, _ in found)
+            if not any(corrected for _, corrected in found):
+                return settled
+        self.note("other releases move the same tags again and again; they are left as they are")
+        return settled
+
+    def _settled_or_noted(self, tagged: Tagged, placed: dict[Order, Digest]) -> tuple[Tagged, bool]:
+        try:
+            return self._settled(tagged, placed)
+        except PodbuildError as error:
+            self.cancel.check()
+            if tagged.order.destination.required:
+                raise
+            self.note(f"{tagged.order} could not be looked at again: {error}")
+            return tagged, False
+
+    def _settled(self, tagged: Tagged, placed: dict[Order, Digest]) -> tuple[Tagged, bool]:
+        """Give what a tag's state is now, and whether it had to be put right."""
+        order = tagged.order
+        if tagged.outcome is Outcome.SKIPPED:
+            return tagged, False
+        store = order.destination.store
+        found = store.head(order.tag)
+        ours = found is not None and found.digest == order.manifest.digest
+        current = None if ours or found is None else self.standing(order, found.digest)
+        ruling = self.guard.rule(order, current)
+        if ruling.decision is not Decision.MOVE:
+            corrected = self.give_way(order, placed)
+            return replace(tagged, outcome=Outcome.YIELDED, reason=ruling.reason), corrected
+        if ours:
+            outcome = Outcome.MOVED if tagged.outcome is Outcome.YIELDED else tagged.outcome
+            return replace(tagged, outcome=outcome), False
+        self.move(order, current or self.journal.manifest(Section.BEFORE, order.key))
+        placed[order] = order.manifest.digest
+        return replace(tagged, outcome=Outcome.MOVED), True
+
+    def give_way(self, order: Order, placed: dict[Order, Digest]) -> bool:
+        """Put the rightful image where a tag names what we placed; tell whether we had to.
+
+        What another release placed is its own business.
+        """
+        ruling = self.guard.rule(order, None)
+        if ruling.decision is Decision.MOVE or ruling.rightful is None:
+            return False
+        store = order.destination.store
+        found = store.head(order.tag)
+        right = store.manifest(ruling.rightful)
+        if found is None or right is None or found.digest != placed[order]:
+            return False
+        self.journal.forget(Section.MOVED, order.key)
+        if right.digest == found.digest:
+            return False
+        with self.cancel.shielded(SHIELD):
+            self.put(order, right)
+        placed[order] = right.digest
+        return True
+
+    def take_back(self, orders: Iterable[Order]) -> None:
+        """Put moving tags back where they were before this release, as far as that can be."""
+        with self.cancel.shielded(SHIELD):
+            placed: dict[Order, Digest] = {}
+            for order in orders:
+                try:
+                    if before := self._taken_back(order):
+                        placed[order] = before
+                except PodbuildError as error:
+                    self.note(f"{order} could not be put back: {error}")
+            try:
+                self._give_way_all(placed)
+            except PodbuildError as error:
+                self.note(f"tags that went back could not be checked again: {error}")
+
+    def _taken_back(self, order: Order) -> Digest | None:
+        """Put one tag back; a tag that was new stays, as not every registry can remove it."""
+        before = self.journal.manifest(Section.BEFORE, order.key)
+        if before is None:
+            return None
+        found = order.destination.store.head(order.tag)
+        ours = found is not None and found.digest == order.manifest.digest
+        if ours:
+            self.put(order, before)
+            self.note(f"{order} went back to {before.digest}")
+            self.journal.forget(Section.SUPERSEDED, _left(order, before))
+        self.journal.forget(Section.MOVED, order.key)
+        self.journal.forget(Section.BEFORE, order.key)
+        return before.digest if ours else None
+
+    def _give_way_all(self, placed: dict[Order, Digest]) -> None:
+        """Look again: a competing release may have moved a tag just before it went back."""
+        for _ in range(ROUNDS if placed else 0):
+            self.guard.refresh()
+            corrected = tuple(self.give_way(order, placed) for order in tuple(placed))
+            if not any(corrected):
+                return
+
+
+def _left(order: Order, before: Manifest) -> str:
+    """Name what a tag left, as the journal does."""
+    return f"{order.destination.key}@{before.digest}"

@@ -1,0 +1,1 @@
+"""What cleanup deletes, and what keeps an image."""

@@ -1,0 +1,86 @@
+"""What moving tags left behind: which digests, and when. Kept between releases on one machine.
+
+A registry that lists no untagged manifests can't be asked for them later, so this record is the
+only way to find them again. What it loses stays on the registry, which is no harm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from podbuild.errors import PodbuildError
+from podbuild.oci.names import Digest
+from podbuild.plan.journal import Journal, Section
+from podbuild.system.files import write_atomically
+from podbuild.system.folders import Folders
+from podbuild.system.records import JSONValue
+
+_SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """The record of one project: `registry/image` -> digest -> when a tag left it."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, folders: Folders, root: Path) -> Ledger:
+        """Give the ledger of the project in this folder."""
+        name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]
+        return cls(path=folders.state / "superseded" / f"{name}.json")
+
+    def read(self) -> Mapping[str, Mapping[Digest, datetime]]:
+        """Give all that is recorded; a damaged record counts as empty."""
+        try:
+            value: JSONValue = json.loads(self.path.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        match value:
+            case {"schema": int(schema), "left": dict(left)} if schema == _SCHEMA:
+                return {key: _digests(found) for key, found in left.items()}
+            case _:
+                return {}
+
+    def add(self, journal: Journal, now: datetime) -> Mapping[str, Mapping[Digest, datetime]]:
+        """Record what a release's tags left, if it is not recorded yet, and give everything."""
+        found = {key: dict(digests) for key, digests in self.read().items()}
+        for entry, _tag in journal.items(Section.SUPERSEDED):
+            key, _, digest = entry.rpartition("@")
+            found.setdefault(key, {}).setdefault(Digest(digest), now)
+        self._write(found)
+        return found
+
+    def forget(self, key: str, digests: frozenset[Digest]) -> None:
+        """Strike out what is gone, or what a tag names again."""
+        found = {name: dict(left) for name, left in self.read().items()}
+        if found.get(key, {}).keys() & digests:
+            found[key] = {each: when for each, when in found[key].items() if each not in digests}
+            self._write(found)
+
+    def _write(self, found: Mapping[str, Mapping[Digest, datetime]]) -> None:
+        left = {
+            key: {str(digest): when.isoformat() for digest, when in sorted(digests.items())}
+            for key, digests in sorted(found.items())
+            if digests
+        }
+        if left or self.path.exists():
+            text = json.dumps({"schema": _SCHEMA, "left": left}, indent=1)
+            write_atomically(self.path, text.encode())
+
+
+def _digests(value: JSONValue) -> Mapping[Digest, datetime]:
+    found: dict[Digest, datetime] = {}
+    for text, when in value.items() if isinstance(value, dict) else ():
+        try:
+            moment = datetime.fromisoformat(when if isinstance(when, str) else "")
+            found[Digest(text)] = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        except (ValueError, PodbuildError):
+            continue
+    return found

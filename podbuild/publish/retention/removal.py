@@ -1,0 +1,208 @@
+"""Carry out a removal plan: in its order, each tag asked again, and what turns out kept spared.
+
+After a cleanup: every kept image is complete, also one that was pushed meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from podbuild.errors import CleanupError
+from podbuild.oci.delete import Removal, RemovalKind
+from podbuild.oci.manifest import Descriptor
+from podbuild.oci.names import Digest, Tag
+from podbuild.publish.retention.chart import READERS, Archive, Chart, Place, tree
+from podbuild.publish.retention.plan import Item, RemovalPlan
+from podbuild.system.cancel import Cancel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cleaned:
+    """What became of each item: removed, already gone, or kept after all with the reason.
+
+    `restored` are manifests that a push needed again while they were deleted.
+    """
+
+    removed: tuple[Item, ...] = ()
+    gone: tuple[Item, ...] = ()
+    kept: tuple[tuple[Item, str], ...] = ()
+    restored: tuple[Digest, ...] = ()
+
+
+class Removing:
+    """One run over one plan."""
+
+    def __init__(
+        self,
+        place: Place,
+        plan: RemovalPlan,
+        chart: Chart,
+        cancel: Cancel,
+        tell: Callable[[Item, Removal], None],
+    ) -> None:
+        self.cancel = cancel
+        self._place = place
+        self._plan = plan
+        self._graph = chart.graph
+        self._tell = tell
+        self._ends: list[tuple[Item, Removal]] = []
+        self._spared: dict[Digest, str] = {}
+        self.archive = chart.archive.only(item.digest for item in plan.removed)
+
+    @property
+    def gone(self) -> frozenset[Digest]:
+        """Give the manifests that this run removed."""
+        return frozenset(
+            item.digest
+            for item, removal in self._ends
+            if item.tag is None and removal.kind is not RemovalKind.KEPT
+        )
+
+    def run(self) -> None:
+        """Remove the tags, look at the repository again, then remove the manifests.
+
+        Raises what the registry raises; what was done until then is known.
+        """
+        first = next((n for n, item in enumerate(self._plan.removed) if item.tag is None), None)
+        for number, item in enumerate(self._plan.removed):
+            if number == first:
+                self._spare_what_moved()
+            self.cancel.check()
+            removal = self._remove(item)
+            self._ends.append((item, removal))
+            self._tell(item, removal)
+
+    def cleaned(self, restored: tuple[Digest, ...]) -> Cleaned:
+        """Give what became of each item."""
+        back = frozenset(restored)
+
+        def ended(kind: RemovalKind) -> tuple[Item, ...]:
+            return tuple(
+                item
+                for item, removal in self._ends
+                if removal.kind is kind and (item.tag or item.digest not in back)
+            )
+
+        kept = [(i, end.reason) for i, end in self._ends if end.kind is RemovalKind.KEPT]
+        kept += [(i, "a push needed it again") for i, _ in self._ends if i.digest in back]
+        return Cleaned(
+            removed=ended(RemovalKind.REMOVED),
+            gone=ended(RemovalKind.GONE),
+            kept=tuple(kept),
+            restored=restored,
+        )
+
+    def _remove(self, item: Item) -> Removal:
+        goes_with_it = item.tag is None or item.tag in self._graph.attached
+        if goes_with_it and item.digest in self._spared:
+            return Removal(RemovalKind.KEPT, self._spared[item.digest])
+        if item.tag:
+            removal = self._place.remover.remove_tag(item.tag, item.digest)
+        else:
+            removal = self._place.remover.remove_manifest(item.digest, item.tags)
+        if removal.kind is RemovalKind.KEPT:
+            self._spare(item.digest, removal.reason)
+            for tag in (item.tag, *item.tags):
+                if tag:
+                    self._spare_present(tag)
+        return removal
+
+    def _spare_present(self, tag: Tag) -> None:
+        """Spare what a tag names now that it did not go."""
+        found = self._place.store.head(tag)
+        if found:
+            self._spare_tree(found.digest, f"{tag} names it now")
+
+    def _spare_what_moved(self) -> None:
+        """Spare what tags name that the plan does not know, or that name something else now.
+
+        So does an index that is new: a release puts it some time before its tags.
+        """
+        planned = self._graph.tags
+        for entry in self._place.remover.inventory().entries:
+            if entry.digest not in self._graph.nodes:
+                self._spare_tree(entry.digest, f"{entry.digest} is new")
+            for tag in entry.tags:
+                if planned.get(tag) != entry.digest:
+                    self._spare_tree(entry.digest, f"{tag} names it now")
+
+    def _spare_tree(self, top: Digest, reason: str) -> None:
+        for digest in tree(self._place.store, top):
+            self._spare(digest, reason)
+
+    def _spare(self, digest: Digest, reason: str) -> None:
+        """Spare a manifest with all that lives as long as it does."""
+        for each, why in self._graph.kept_by({digest: reason}).items():
+            self._spared.setdefault(each, why)
+
+
+def check_kept(
+    place: Place,
+    plan: RemovalPlan,
+    archive: Archive,
+    gone: frozenset[Digest],
+    known: Container[Digest],
+    on_checked: Callable[[int], None],
+) -> tuple[Digest, ...]:
+    """Ask for every kept manifest and tag; give what had to be put back.
+
+    `known` is what the plan was made from. A push that re-used a manifest in the moment of its
+    deletion gets it back, from the bytes that were read before. Raises CleanupError where
+    something kept is not complete.
+    """
+    heads = _heads(place, plan.needed | frozenset(plan.roots), on_checked)
+    listed = place.remover.listed()
+    moved = {tag for tag in listed if isinstance(tag, Tag) and not _as_planned(plan, tag, heads)}
+    new = {found.digest for tag in sorted(moved) if (found := place.store.head(tag))}
+    new |= {each for each in listed if isinstance(each, Digest) and each not in known}
+    wanted = {digest for top in new for digest in tree(place.store, top)}
+    lost = {each for each, found in heads.items() if found is None}
+    restored = _restore(place, archive, gone.intersection(wanted | lost))
+    still_lost = sorted(str(each) for each in lost.difference(restored))
+    if still_lost:
+        raise CleanupError(
+            f"{place.store.name}: of what was to be kept, {len(still_lost)} are missing now",
+            hint="unless somebody else deleted them, push the images that hold them again",
+            details=still_lost,
+        )
+    return restored
+
+
+def _as_planned(plan: RemovalPlan, tag: Tag, heads: dict[Tag | Digest, Descriptor | None]) -> bool:
+    """Tell whether a tag names what the plan kept it for."""
+    found = heads.get(tag)
+    return found is not None and plan.roots.get(tag) == found.digest
+
+
+def _heads(
+    place: Place, targets: Iterable[Tag | Digest], on_checked: Callable[[int], None]
+) -> dict[Tag | Digest, Descriptor | None]:
+    """Ask what exists; that something does not must be said twice."""
+
+    def ask(target: Tag | Digest) -> tuple[Tag | Digest, Descriptor | None]:
+        found = place.store.head(target) or place.store.head(target)
+        on_checked(1)
+        return target, found
+
+    with ThreadPoolExecutor(READERS, thread_name_prefix="check") as pool:
+        return dict(pool.map(ask, targets))
+
+
+def _restore(place: Place, archive: Archive, digests: Iterable[Digest]) -> tuple[Digest, ...]:
+    """Put manifests back, children before their parents: those that are really missing."""
+    restored: list[Digest] = []
+
+    def put(digest: Digest) -> None:
+        manifest = archive.manifest(digest)
+        if manifest is None or digest in restored or place.store.head(digest) is not None:
+            return
+        for child in manifest.children:
+            put(child.digest)
+        place.store.put_manifest(manifest)
+        restored.append(digest)
+
+    for digest in sorted(digests):
+        put(digest)
+    return tuple(restored)

@@ -1,0 +1,214 @@
+"""Move the tags: version tags first, then moving tags; each is read right before and right after.
+
+Registries have no compare-and-swap, so a guard is asked again before every move, and afterwards
+whether a competing release came in between. What a moving tag named before is journalled first,
+so that it can go back when the release fails between two tags.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from podbuild.errors import (
+    ImmutableTagError,
+    InterruptedBySignal,
+    PartialReleaseError,
+    PodbuildError,
+)
+from podbuild.oci.names import Digest
+from podbuild.plan.destination import Destination
+from podbuild.plan.guards import Decision
+from podbuild.plan.journal import Journal, Section
+from podbuild.plan.tags import TagKind
+from podbuild.publish.move import ROUNDS, SHIELD, Guard, Moved, Order, Outcome, Placer, Tagged
+from podbuild.system.cancel import Cancel
+from podbuild.system.retry import Retry
+
+
+@dataclass(frozen=True, kw_only=True)
+class TagMover:
+    """Carries out orders. `command` is what a user runs to finish a partial release."""
+
+    guard: Guard
+    journal: Journal
+    retry: Retry
+    cancel: Cancel
+    command: str
+    note: Callable[[str], None]
+    left: Callable[[tuple[Tagged, ...]], None] = lambda _tags: None  # hears it, whatever fails
+
+    def move(self, orders: Iterable[Order]) -> Moved:
+        """Move version tags everywhere, then moving tags everywhere.
+
+        Raises the cause itself (exit 4, 6 or 7) when nothing is live yet, and
+        PartialReleaseError after undoing the moving tags when something is.
+        """
+        every = tuple(orders)
+        lasting = tuple(order for order in every if order.kind is not TagKind.MOVING)
+        moving = tuple(order for order in every if order.kind is TagKind.MOVING)
+        try:
+            first = self._phase(lasting)
+            self.guard.refresh()
+            left = tuple(order for order in moving if order.destination not in first.failed)
+            second = self._phase(left)
+        except PodbuildError as error:
+            begun = self._begun(every)
+            self._placer.take_back(moving)
+            raise self._partial(error, begun) from error
+        try:
+            settled = self._placer.settle(second.done)
+        except PodbuildError as error:
+            raise self._partial(error, self._begun(every)) from error
+        return Moved(tags=(*first.done, *settled), failed={**first.failed, **second.failed})
+
+    @property
+    def _placer(self) -> Placer:
+        return Placer(
+            guard=self.guard,
+            journal=self.journal,
+            retry=self.retry,
+            cancel=self.cancel,
+            note=self.note,
+        )
+
+    def _phase(self, orders: tuple[Order, ...]) -> _Phase:
+        """Do one kind of tags, each destination on a thread of its own.
+
+        Raises the first failure of a required destination, when all threads have ended.
+        """
+        phase = _Phase()
+        lanes: dict[Destination, list[Order]] = {}
+        for order in orders:
+            lanes.setdefault(order.destination, []).append(order)
+        if not lanes:
+            return phase
+        with ThreadPoolExecutor(len(lanes), thread_name_prefix="tag") as pool:
+            tuple(pool.map(lambda lane: self._lane(phase, lane), lanes.values()))
+        if phase.fatal is not None:
+            raise phase.fatal
+        return phase
+
+    def _lane(self, phase: _Phase, orders: list[Order]) -> None:
+        for order in orders:
+            if phase.fatal is not None:
+                return
+            try:
+                self.cancel.check()
+                phase.add(self._one(order))
+            except PodbuildError as error:
+                phase.fail(order.destination, error)
+                return
+
+    def _one(self, order: Order, rounds: int = ROUNDS) -> Tagged:
+        """Read, ask the guard, journal what stands there, move, read again.
+
+        A guard may ask git for long: where the tag has changed meanwhile, it is asked once more.
+        """
+        before = _named(order)
+        if before == order.manifest.digest:
+            return self._already(order)
+        current = None if before is None else self._placer.standing(order, before)
+        ruling = self.guard.rule(order, current)
+        moves = ruling.decision is Decision.MOVE and order.kind is TagKind.MOVING
+        if moves and rounds and _named(order) != before:
+            return self._one(order, rounds - 1)
+        if ruling.decision is Decision.REFUSE:
+            raise ImmutableTagError(
+                f"{order} {ruling.reason}",
+                hint="release a new version, or pass --allow-overwrite",
+            )
+        if ruling.decision is Decision.SKIP:
+            return Tagged(order=order, outcome=Outcome.SKIPPED, reason=ruling.reason, before=before)
+        self._placer.move(order, current)
+        return Tagged(order=order, outcome=Outcome.MOVED, reason=ruling.reason, before=before)
+
+    def _already(self, order: Order) -> Tagged:
+        """Find a tag in its place; an interrupted run of this release may have moved it."""
+        self._placer.record(order)
+        before = self.journal.manifest(Section.BEFORE, order.key)
+        moved_by_us = self.journal.get(Section.BEFORE, order.key) is not None
+        return Tagged(
+            order=order,
+            outcome=Outcome.MOVED if moved_by_us else Outcome.ALREADY,
+            before=None if before is None else before.digest,
+        )
+
+    def _begun(self, orders: Iterable[Order]) -> Mapping[Order, bool]:
+        """Give the orders that this release began, and whether it carried them out for sure."""
+        moved = {order: self.journal.get(Section.MOVED, order.key) is not None for order in orders}
+        return {
+            order: is_moved
+            for order, is_moved in moved.items()
+            if is_moved or self.journal.get(Section.BEFORE, order.key) is not None
+        }
+
+    def _partial(self, cause: PodbuildError, begun: Mapping[Order, bool]) -> PodbuildError:
+        """Give the error for a release of which some tags are live already."""
+        with self.cancel.shielded(SHIELD):
+            asked = tuple(map(self._as_left, begun))
+        left = tuple(
+            tagged
+            for tagged in asked
+            if tagged.outcome is not Outcome.UNDONE or begun[tagged.order]
+        )
+        self.left(left)
+        live = tuple(tagged for tagged in left if tagged.outcome is not Outcome.UNDONE)
+        if not live:
+            return cause
+        details = ("live now:", *(f"  {_said(tagged)}" for tagged in live), *cause.details)
+        if isinstance(cause, InterruptedBySignal):  # its own code says more
+            cause.details = details
+            return cause
+        again = f"`{self.command}` finishes it"
+        return PartialReleaseError(
+            f"partly published: {cause.message}",
+            hint=cause.hint if isinstance(cause, ImmutableTagError) else again,
+            details=details,
+        )
+
+    def _as_left(self, order: Order) -> Tagged:
+        """Ask what a tag names after all."""
+        try:
+            found = _named(order)
+        except PodbuildError as error:
+            reason = f"can't be asked: {error}"
+            return Tagged(order=order, outcome=Outcome.UNCERTAIN, reason=reason)
+        if found == order.manifest.digest:
+            return Tagged(order=order, outcome=Outcome.MOVED)
+        return Tagged(order=order, outcome=Outcome.UNDONE, before=found)
+
+
+def _named(order: Order) -> Digest | None:
+    """Give what the tag names right now."""
+    found = order.destination.store.head(order.tag)
+    return None if found is None else found.digest
+
+
+def _said(tagged: Tagged) -> str:
+    if tagged.outcome is Outcome.UNCERTAIN:
+        return f"{tagged.order} (may be, {tagged.reason})"
+    return f"{tagged.order} -> {tagged.order.manifest.digest}"
+
+
+@dataclass(kw_only=True)
+class _Phase:
+    """What one phase did so far; threads add to it."""
+
+    done: list[Tagged] = field(default_factory=list)
+    failed: dict[Destination, PodbuildError] = field(default_factory=dict)
+    fatal: PodbuildError | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, tagged: Tagged) -> None:
+        with self._lock:
+            self.done.append(tagged)
+
+    def fail(self, destination: Destination, error: PodbuildError) -> None:
+        with self._lock:
+            if destination.required or error.is_stop:
+                self.fatal = self.fatal or error
+            else:
+                self.failed[destination] = error

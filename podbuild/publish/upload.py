@@ -1,0 +1,263 @@
+"""Publish by digest: the same bytes to every registry at once, then read back. Moves no tag.
+
+An image may be offered as soon as it is staged, while others still build; what is offered twice
+goes out once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from typing import Self
+
+from podbuild.errors import PodbuildError, PublishError, VerificationError
+from podbuild.oci.copy import settled_head
+from podbuild.oci.manifest import Descriptor, Manifest
+from podbuild.oci.names import Digest
+from podbuild.oci.registry import BlobsMissingError
+from podbuild.oci.store import Store
+from podbuild.plan.destination import Destination
+from podbuild.plan.journal import Journal, Section
+from podbuild.system.cancel import Cancel
+from podbuild.system.retry import Retry, Transient
+
+UPLOADS = 6  # blobs on their way to one registry at a time
+FRESH = 3.0  # seconds for which what was read back counts as there
+DELIVERIES = 16  # images on their way to one registry; they wait for blobs most of the time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What every destination holds now, by digest, read back.
+
+    `present` are the blobs that destinations held before, as they said when asked for them.
+    """
+
+    images: Mapping[str, Manifest]
+    at: tuple[Destination, ...]
+    failed: Mapping[Destination, PodbuildError]  # optional registries only
+    present: frozenset[tuple[Destination, Digest]] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Hears of every transfer: destination, blob, and how many bytes more (negative: again)."""
+
+    began: Callable[[Destination, Descriptor], None] = lambda _destination, _blob: None
+    moved: Callable[[Destination, Descriptor, int], None] = lambda _destination, _blob, _count: None
+    present: Callable[[Destination, Descriptor], None] = lambda _destination, _blob: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Lane:
+    """What works for one registry alone, so that one that hangs keeps no other waiting."""
+
+    deliveries: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(DELIVERIES, thread_name_prefix="deliver")
+    )
+    uploads: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Publisher:
+    """Copies staged images to all their destinations; use as a context manager."""
+
+    destinations: tuple[Destination, ...]
+    source: Callable[[str], Store]  # the staging store of an image
+    journal: Journal
+    retry: Retry
+    cancel: Cancel
+    progress: Progress = field(default_factory=Progress)
+    clock: Callable[[], float] = time.monotonic
+    _offered: dict[tuple[Destination, Digest], Future[None]] = field(default_factory=dict)
+    _blobs: dict[tuple[Destination, Digest], Future[bool]] = field(default_factory=dict)
+    _read_back: dict[tuple[Destination, Digest], float] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _lanes: dict[str, _Lane] = field(default_factory=dict)  # by registry
+
+    def __post_init__(self) -> None:
+        self._lanes.update((each.registry, _Lane()) for each in self.destinations)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for lane in self._lanes.values():
+            lane.deliveries.shutdown(cancel_futures=True)
+            lane.uploads.shutdown(cancel_futures=True)
+
+    def offer(self, image: str, manifest: Manifest) -> None:
+        """Begin to copy a staged image (or index) to all its destinations, by digest."""
+        for destination in self.destinations:
+            if destination.image == image:
+                self._offer(destination, manifest)
+
+    def finish(self, images: Mapping[str, Manifest]) -> Published:
+        """Copy these images completely, read them back, and give what is where.
+
+        A failure lets the others go on, so that the next run has less to do. Then raises
+        PublishError, CredentialError or VerificationError of a required registry; those of
+        optional ones are in `Published.failed`.
+        """
+        wanted = {
+            self._offer(destination, images[destination.image]): destination
+            for destination in self.destinations
+            if destination.image in images
+        }
+        failed = self._failures(wanted)
+        raise_required(failed)
+        # The first registry may have waited long for the last one, and others clean up there.
+        since = self.clock() - FRESH
+        again = {
+            self._lanes[each.registry].deliveries.submit(self._keep, each, images[each.image]): each
+            for each in wanted.values()
+            if each not in failed and self._read_back[each, images[each.image].digest] < since
+        }
+        failed |= self._failures(again)
+        raise_required(failed)
+        return Published(
+            images=images,
+            at=tuple(found for found in wanted.values() if found not in failed),
+            failed=failed,
+            present=frozenset(self._present()),
+        )
+
+    def _present(self) -> Iterator[tuple[Destination, Digest]]:
+        """Give the blobs that were there already, of those that went well."""
+        for key, asked in self._blobs.items():
+            if asked.done() and not asked.cancelled() and not asked.exception() and asked.result():
+                yield key
+
+    def _failures(
+        self, futures: Mapping[Future[None], Destination]
+    ) -> dict[Destination, PodbuildError]:
+        """Wait for all of them; raises what Cancel.check does."""
+        failed: dict[Destination, PodbuildError] = {}
+        for future in as_completed(futures):
+            try:
+                future.result()
+            except PodbuildError as error:
+                self.cancel.check()
+                failed[futures[future]] = error
+        return failed
+
+    def _keep(self, destination: Destination, manifest: Manifest) -> None:
+        """Put again what was taken away from an index since it was read back."""
+        parts = (*self._children(destination, manifest), manifest)
+        if not all(destination.store.head(part.digest) for part in parts):
+            self.retry(lambda: self._put(destination, manifest))
+
+    def _offer(self, destination: Destination, manifest: Manifest) -> Future[None]:
+        """Queue children before their parent: a parent that runs never waits for a place."""
+        children = [
+            self._offer(destination, child) for child in self._children(destination, manifest)
+        ]
+        key = (destination, manifest.digest)
+        with self._lock:
+            if key not in self._offered:
+                self._offered[key] = self._lanes[destination.registry].deliveries.submit(
+                    self._deliver, destination, manifest, children
+                )
+            return self._offered[key]
+
+    def _children(self, destination: Destination, manifest: Manifest) -> list[Manifest]:
+        source = self.source(destination.image)
+        found = [(child, source.manifest(child.digest)) for child in manifest.children]
+        for child, content in found:
+            if content is None:
+                raise PublishError(f"{source.reference(child.digest)} is not staged")
+        return [content for _, content in found if content is not None]
+
+    def _deliver(
+        self, destination: Destination, manifest: Manifest, children: list[Future[None]]
+    ) -> None:
+        """Children before parents, blobs before manifests; then read back."""
+        known = f"{destination.key}@{manifest.digest}"
+        sink = destination.store
+        for child in children:
+            child.result()
+        there = self.journal.get(Section.PUBLISHED, known) and sink.head(manifest.digest)
+        if not there and not self.retry(lambda: self._stands(destination, manifest)):
+            self.retry(lambda: self._put(destination, manifest))
+            if not settled_head(sink, manifest.digest, manifest.digest, cancel=self.cancel):
+                raise VerificationError(
+                    f"{sink.reference(manifest.digest)} can't be read back after the push",
+                    hint="run the same command again; no tag has moved",
+                )
+        self._read_back[destination, manifest.digest] = self.clock()
+        self.journal.record(Section.PUBLISHED, known, True)
+
+    def _stands(self, destination: Destination, manifest: Manifest) -> bool:
+        """Tell whether an image is there with all its blobs, as one that is re-used is."""
+        uploads = [self._upload(destination, blob) for blob in manifest.blobs]
+        present = [upload.result() for upload in uploads]
+        return bool(present) and all(present) and bool(destination.store.head(manifest.digest))
+
+    def _put(self, destination: Destination, manifest: Manifest) -> None:
+        self.cancel.check()
+        uploads = [self._upload(destination, blob) for blob in manifest.blobs]
+        for upload in uploads:
+            upload.result()
+        children = self._children(destination, manifest)
+        for child in children:
+            if destination.store.head(child.digest) is None:  # taken away since it was put
+                self._put_again(destination, child)
+        try:
+            destination.store.put_manifest(manifest)
+        except BlobsMissingError as error:  # registries lose blobs; they go out once more
+            self._forget_uploads(destination, manifest)
+            for child in children:
+                self._put_again(destination, child)
+            raise Transient(error) from error
+
+    def _put_again(self, destination: Destination, manifest: Manifest) -> None:
+        self._forget_uploads(destination, manifest)
+        self._put(destination, manifest)
+
+    def _forget_uploads(self, destination: Destination, manifest: Manifest) -> None:
+        with self._lock:
+            for blob in manifest.blobs:
+                self._blobs.pop((destination, blob.digest), None)
+
+    def _upload(self, destination: Destination, blob: Descriptor) -> Future[bool]:
+        """Send a blob once, also when several images of this destination hold it.
+
+        The result tells whether it was there already.
+        """
+        key = (destination, blob.digest)
+        with self._lock:
+            running = self._blobs.get(key)
+            if running is None or (running.done() and running.exception() is not None):
+                lane = self._lanes[destination.registry]
+                self._blobs[key] = lane.uploads.submit(self._send, destination, blob)
+            return self._blobs[key]
+
+    def _send(self, destination: Destination, blob: Descriptor) -> bool:
+        self.cancel.check()
+        sink = destination.store
+        if sink.has_blob(blob):
+            self.progress.present(destination, blob)
+            return True
+        self.progress.began(destination, blob)
+        with self.source(destination.image).blob(blob) as content:
+            sink.put_blob(
+                blob, content, lambda count: self.progress.moved(destination, blob, count)
+            )
+        return False
+
+
+def raise_required(failed: Mapping[Destination, PodbuildError]) -> None:
+    """Raise the failure of a required destination, if any, with the others as details."""
+    required = [error for found, error in failed.items() if found.required]
+    if not required:
+        return
+    first = required[0]
+    others = {str(error): None for error in required if str(error) != str(first)}
+    if others:
+        first.details = (*first.details, "also:", *others)
+    raise first

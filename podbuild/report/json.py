@@ -1,0 +1,188 @@
+"""The JSON files in the output folder, and digests.txt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from podbuild.build.job import Metrics
+from podbuild.oci.names import Digest, Platform
+from podbuild.plan.model import Job
+from podbuild.report.model import SCHEMA, ImageReport, Report, TargetReport
+from podbuild.system.console.text import instant
+from podbuild.system.records import JSONValue
+
+
+def artifacts_json(report: Report) -> str:
+    """Give artifacts.json: every index and image at every registry (GoReleaser's fields)."""
+    entries: list[JSONValue] = list(_artifacts(report))
+    return _file({"artifacts": entries})
+
+
+def metadata_json(report: Report) -> str:
+    """Give metadata.json: what was released from what, and how it ended."""
+    return _file(metadata(report))
+
+
+def metadata(report: Report) -> dict[str, JSONValue]:
+    """Give the content of metadata.json."""
+    failure: JSONValue = None
+    if report.failure is not None:
+        failure = {
+            "exit_code": report.failure.exit_code,
+            "message": report.failure.message,
+            "hint": report.failure.hint,
+            "run_code": report.failure.run_code,
+        }
+    return {
+        "project": report.project,
+        "version": report.version,
+        "tag": report.tag,
+        "previous_tag": report.previous_tag,
+        "branch": report.branch,
+        "commit": report.commit,
+        "date": instant(report.date) if report.date else None,
+        "dirty": report.dirty,
+        "result": report.result.value,
+        "podbuild": report.podbuild,
+        "engine": report.engine,
+        "warnings": list(report.warnings),
+        "failure": failure,
+    }
+
+
+def metrics_json(report: Report) -> str:
+    """Give metrics.json: what each build cost, and the release as a whole (seconds, bytes)."""
+    jobs: list[JSONValue] = [_metrics(job, cost) for job, cost in report.metrics.items()]
+    phases: list[JSONValue] = [
+        {"name": phase.name, "seconds": round(phase.seconds, 3)} for phase in report.phases
+    ]
+    targets: list[JSONValue] = [
+        {"registry": target.registry, "image": target.image, "bytes_sent": target.bytes_sent}
+        for target in report.targets
+    ]
+    return _file(
+        {
+            "seconds": round(report.seconds, 3),
+            "retries": report.retries,
+            "requests": report.requests,
+            "bytes_sent": report.bytes_sent,
+            "cache_hit": report.cache_hit,
+            "phases": phases,
+            "jobs": jobs,
+            "targets": targets,
+        }
+    )
+
+
+def digests_txt(report: Report) -> str:
+    """Give digests.txt: `<hex>  <reference>` of every live tag, sorted."""
+    lines = {
+        f"{digest.hex}  {tag.reference}"
+        for target, digest in _delivered(report)
+        for tag in target.live
+    }
+    return "".join(f"{line}\n" for line in sorted(lines, key=lambda line: line.split("  ")[1:]))
+
+
+def summary_json(report: Report) -> dict[str, JSONValue]:
+    """Give the whole release in short: the `--json` answer and the CI output `json`."""
+    images: dict[str, JSONValue] = {
+        image.name: _image(report, image) for image in report.published_images
+    }
+    skipped: list[JSONValue] = [
+        {"reference": tag.reference, "outcome": tag.outcome.value, "reason": tag.reason}
+        for _, tag in report.left_out
+    ]
+    return {"schema": SCHEMA, **metadata(report), "images": images, "not_moved": skipped}
+
+
+def _image(report: Report, image: ImageReport) -> JSONValue:
+    platforms: dict[str, JSONValue] = {
+        str(part.platform): {
+            "digest": str(part.digest),
+            "size": part.size,
+            "seconds": round(part.seconds, 3),
+            "origin": part.origin.value,
+            "reason": part.reason,
+        }
+        for part in image.platforms
+    }
+    targets: dict[str, JSONValue] = {
+        target.registry: {
+            "repository": target.repository,
+            "tags": [tag.reference for tag in target.live],
+            "error": target.error,
+        }
+        for target in report.targets
+        if target.image == image.name
+    }
+    digest = str(image.digest) if image.digest else None
+    return {"digest": digest, "platforms": platforms, "registries": targets}
+
+
+def _artifacts(report: Report) -> Iterator[JSONValue]:
+    for target, digest in _delivered(report):
+        image = report.image(target.image)
+        if image is None:
+            continue
+        tags: list[JSONValue] = [str(tag.tag) for tag in target.live]
+        if image.is_index:
+            size = sum(part.size for part in image.platforms)
+            yield _artifact(target, digest, None, size) | {
+                "extra": {"registry": target.registry, "tags": tags}
+            }
+        for part in image.platforms:
+            yield _artifact(target, part.digest, part.platform, part.size) | {
+                "extra": {
+                    "registry": target.registry,
+                    "tags": [] if image.is_index else tags,
+                    "origin": part.origin.value,
+                    "reason": part.reason,
+                    "seconds": round(part.seconds, 3),
+                }
+            }
+
+
+def _artifact(
+    target: TargetReport, digest: Digest, platform: Platform | None, size: int
+) -> dict[str, JSONValue]:
+    return {
+        "name": target.image,
+        "ref": f"{target.repository}@{digest}",
+        "type": "image" if platform else "index",
+        "os": platform.os if platform else "",
+        "arch": platform.architecture if platform else "",
+        "variant": platform.variant if platform else "",
+        "digest": str(digest),
+        "size": size,
+    }
+
+
+def _delivered(report: Report) -> Iterator[tuple[TargetReport, Digest]]:
+    """Give the targets that hold their image, each with the image's digest."""
+    for target in report.targets:
+        image = report.image(target.image)
+        if image is not None and image.digest is not None and not target.error:
+            yield target, image.digest
+
+
+def _metrics(job: Job, cost: Metrics) -> JSONValue:
+    return {
+        "image": job.image,
+        "platform": str(job.platform),
+        "seconds": round(cost.seconds, 3),
+        "cpu_seconds": round(cost.cpu_seconds, 3) if cost.cpu_seconds else None,
+        "peak_memory": cost.peak_memory or None,
+        "context_bytes": cost.context_bytes,
+        "steps": cost.steps,
+        "cached_steps": cost.cached_steps,
+        "pulled_steps": cost.pulled_steps,
+        "pushed_steps": cost.pushed_steps,
+        "layer_bytes": cost.layer_bytes,
+        "retries": cost.retries,
+    }
+
+
+def _file(content: dict[str, JSONValue]) -> str:
+    return json.dumps({"schema": SCHEMA, **content}, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,161 @@
+"""Folders of one run's own. What a dead run left is found by its lock, which nobody holds.
+
+One release at a time per project on this machine. The kernel frees a dead holder's lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import IO
+
+from podbuild.system.cancel import Cancel
+from podbuild.system.folders import Folders
+from podbuild.system.records import JSONValue
+
+LEASE = "lease"  # the file in a folder that whoever uses it holds locked
+
+
+@contextmanager
+def leased_folder(parent: Path, remove: Callable[[Path], None]) -> Iterator[Path]:
+    """Give a new folder (mode 0700) under `parent` while the block runs.
+
+    Those of dead runs are removed first, this one at the end, both with `remove`.
+    """
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mine = parent / secrets.token_hex(6)
+    with (parent / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # or another run takes ours for a dead one's
+        for folder in parent.iterdir():
+            if _is_abandoned(folder):
+                remove(folder)
+        mine.mkdir(mode=0o700)
+        lease = (mine / LEASE).open("wb")
+        fcntl.flock(lease, fcntl.LOCK_EX)
+    with lease:
+        try:
+            yield mine
+        finally:
+            remove(mine)
+
+
+def sweep(parent: Path) -> None:
+    """Remove what dead runs left, as far as this user may; files of other ids need a namespace."""
+    if not parent.is_dir():
+        return
+    with (parent / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for folder in parent.iterdir():
+            if _is_abandoned(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def try_lock(file: IO[bytes]) -> bool:
+    """Lock an open file for this process alone; tell whether nobody else holds it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_abandoned(folder: Path) -> bool:
+    """Tell whether a folder's run is dead; one without a lease died while it was removed."""
+    if not folder.is_dir():
+        return False
+    try:
+        with (folder / LEASE).open("rb") as lease:
+            return try_lock(lease)
+    except FileNotFoundError:
+        return True
+
+
+_POLL = 0.2  # seconds between two tries
+
+
+class Work(StrEnum):
+    """What holds the lock; a release is never cancelled for another."""
+
+    RELEASE = "release"
+    SNAPSHOT = "snapshot"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Who holds a project's lock: `name` is the version or the branch."""
+
+    work: Work
+    name: str
+    pid: int
+
+    def __str__(self) -> str:
+        return f"{self.work} {self.name} (process {self.pid})"
+
+
+@contextmanager
+def project_lock(
+    folders: Folders,
+    root: Path,
+    holder: Holder,
+    *,
+    cancel: Cancel,
+    on_wait: Callable[[Holder | None], None],
+) -> Iterator[None]:
+    """Hold the project's lock while the block runs, waiting for whoever holds it now.
+
+    `on_wait` hears once per holder who that is (None: not known). Raises what Cancel.check does.
+    """
+    name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]
+    path = folders.state / "locks" / f"{name}.lock"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    with path.open("a+b") as file:
+        told: list[Holder | None] = []
+        while not try_lock(file):
+            other = _read(path)
+            if other not in told:
+                told.append(other)
+                on_wait(other)
+            cancel.sleep(_POLL)
+        file.truncate(0)
+        file.write(json.dumps(asdict(holder)).encode())
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def supersede(holder: Holder | None, newcomer: Holder) -> bool:
+    """Stop an older snapshot of the same branch that is still at work; tell whether it was."""
+    if holder is None or newcomer.work is not Work.SNAPSHOT or holder.work is not Work.SNAPSHOT:
+        return False
+    if holder.name != newcomer.name or holder.pid == newcomer.pid:
+        return False
+    try:
+        os.kill(holder.pid, signal.SIGTERM)
+    except OSError:
+        return False
+    return True
+
+
+def _read(path: Path) -> Holder | None:
+    try:
+        value: JSONValue = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    match value:
+        case {"work": str(work), "name": str(name), "pid": int(pid)} if work in set(Work):
+            return Holder(work=Work(work), name=name, pid=pid)
+        case _:
+            return None
