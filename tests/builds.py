@@ -33,7 +33,7 @@ from podbuild.config.load import parse_config
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Platform
 from podbuild.plan.make import make_plan
-from podbuild.plan.model import Job, Plan, Request, Source
+from podbuild.plan.model import Commit, Job, Plan, Request
 from podbuild.semver import Version
 from podbuild.system.cancel import Cancel
 from podbuild.system.console import Ui
@@ -107,7 +107,7 @@ class Bench:
         """Give the plan of a configuration."""
         text = f'[project]\nname = "shop"\n{toml}'
         config = parse_config(text, self.project / "podbuild.toml", self.environment)
-        source = Source(commit=COMMIT, created=CREATED, branch="main")
+        source = Commit(commit=COMMIT, created=CREATED, branch="main")
         return make_plan(config, Request(version=Version.parse(version)), source)
 
     def recipes(self, plan: Plan, pins: Mapping[str, str] | None = None) -> dict[Job, Recipe]:

@@ -19,7 +19,7 @@ from podbuild.oci.names import Digest, Platform, Repository, Tag
 from podbuild.oci.registries import Registries
 from podbuild.oci.store import Store
 from podbuild.oci.transport.endpoint import Conduct
-from podbuild.publish.retention.chart import Place
+from podbuild.publish.retention.chart import CleanupTarget
 from podbuild.publish.retention.removers import Removers
 from podbuild.system.cancel import Cancel
 from podbuild.system.process import Runner
@@ -53,7 +53,7 @@ class Clock:
 class Scene:
     """A repository, what deletes from it, and the fakes behind it."""
 
-    place: Place
+    place: CleanupTarget
     clock: Clock
     removers: Removers
     registry: Registry
@@ -67,7 +67,7 @@ class Scene:
     def store(self) -> Store:
         return self.place.store
 
-    def again(self, registry: Registry | None = None) -> Place:
+    def again(self, registry: Registry | None = None) -> CleanupTarget:
         """Open the place anew: nothing is remembered from before."""
         remover = self.removers.open(registry or self.registry, self.store)
         return replace(self.place, remover=remover)
@@ -121,7 +121,7 @@ def scene(
             removers = Removers(_registries({}))
             store: Store = LayoutStore(folder / "layout", clock=clock)
             remover = removers.open(registry, store)
-            place = Place(key="it/web", store=store, remover=remover)
+            place = CleanupTarget(key="it/web", store=store, remover=remover)
             yield Scene(place, clock, removers, registry)
             return
         host = upstream or stack.enter_context(registry_server()).host
@@ -180,7 +180,7 @@ def _remote(
 def _opened(registry: Registry, environment: dict[str, str], repository: Repository) -> Scene:
     removers = Removers(_registries(environment))
     store = removers.registries.open(repository, endpoint_of(registry, repository), "it")
-    place = Place(key="it/web", store=store, remover=removers.open(registry, store))
+    place = CleanupTarget(key="it/web", store=store, remover=removers.open(registry, store))
     return Scene(place, Clock(), removers, registry, environment=environment)
 
 

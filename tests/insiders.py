@@ -11,7 +11,7 @@ from pathlib import Path
 from podbuild.build.engine.namespace import open_namespace
 from podbuild.build.engine.storage import prove_storage_driver
 from podbuild.build.toolchain.emulation import native_architecture
-from podbuild.build.toolchain.install import Request, Source, install
+from podbuild.build.toolchain.install import InstallRequest, ToolchainSource, install
 from podbuild.build.toolchain.podman_static import Release
 from podbuild.build.toolchain.workshop import Workshop
 from podbuild.errors import ToolError
@@ -68,7 +68,7 @@ def prove(folder: str) -> None:
 def install_from(folder: str, url: str, sha256: str) -> None:
     """Install a podman-static release from a URL; to be killed while at work."""
     release = Release(version="v9.9.9", sha256={native_architecture(): sha256})
-    request = Request(source=Source.PODMAN_STATIC, mirror=url, release=release)
+    request = InstallRequest(source=ToolchainSource.PODMAN_STATIC, mirror=url, release=release)
     workshop = Workshop(runner=bare_runner(), folders=folders_in(folder), note=print)
     print(install(workshop, request).name)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from podbuild.errors import CleanupError
-from podbuild.oci.delete import Abilities, Entry, Inventory, Removal, RemovalKind
+from podbuild.oci.delete import Abilities, Inventory, ListedManifest, Removal, RemovalKind
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Digest, Tag
 
@@ -39,7 +39,9 @@ class MemoryRemover:
             tags.setdefault(digest, []).append(tag)
         every = self.store.manifests if self.untagged else tags
         entries = (
-            Entry(digest=each, tags=tuple(tags.get(each, ())), pushed=self.pushed.get(each))
+            ListedManifest(
+                digest=each, tags=tuple(tags.get(each, ())), pushed=self.pushed.get(each)
+            )
             for each in every
         )
         return Inventory(entries=tuple(entries), untagged=self.untagged, immutable=self.immutable)

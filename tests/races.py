@@ -23,12 +23,12 @@ from podbuild.oci.manifest import Manifest
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Digest, Tag
 from podbuild.plan.destination import Destination
-from podbuild.plan.guards import Result
+from podbuild.plan.guards import ReleaseIdentity
 from podbuild.plan.journal import Binding, Journal
 from podbuild.plan.tags import Reader, TagKind, release_tags
 from podbuild.publish.guards import Readers, ReleaseGuard
 from podbuild.publish.move import Order
-from podbuild.publish.retention.chart import Place
+from podbuild.publish.retention.chart import CleanupTarget
 from podbuild.publish.retention.cleanup import prune_repository
 from podbuild.publish.retention.policy import prune_policy
 from podbuild.publish.tag import TagMover
@@ -183,7 +183,7 @@ class Race:
                 turn=self.turns.pass_on,
             )
             scripted = ScriptedStore(inner=store, before=self.turns.pass_on)
-            place = Place(key=store.name, store=scripted, remover=remover)
+            place = CleanupTarget(key=store.name, store=scripted, remover=remover)
             self.cleaned.add(store.name)
             try:
                 prune_repository(place, policy, self._cancel())
@@ -262,7 +262,9 @@ class Race:
             version=Version.parse(version),
             commit=version,
             results={
-                "web": Result(commit=version, fingerprint="", platforms=frozenset(), clean=True)
+                "web": ReleaseIdentity(
+                    commit=version, fingerprint="", platforms=frozenset(), clean=True
+                )
             },
             destinations=destinations,
             readers={"web": readers},

@@ -30,7 +30,7 @@ from podbuild.oci.client import RegistryClient
 from podbuild.oci.names import Repository
 from podbuild.oci.registry import RegistryStore
 from podbuild.oci.transport.endpoint import Conduct, Endpoint
-from podbuild.oci.transport.proxy import Network, Timeouts
+from podbuild.oci.transport.proxy import Timeouts, WayOut
 from podbuild.oci.upload import UploadPolicy
 from podbuild.system.cancel import Cancel
 from podbuild.system.retry import Retry
@@ -39,7 +39,7 @@ PROGRAM = "docker-registry"
 _READY_WITHIN = 30.0  # seconds
 
 AT_ONCE = Retry(base=0.0, cap=0.0)  # retries that do not wait
-IN_TESTS = Network(timeouts=Timeouts(connect=10.0, read=20.0))
+IN_TESTS = WayOut(timeouts=Timeouts(connect=10.0, read=20.0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class Server:
         *,
         credential: Credential | None = None,
         conduct: Conduct | None = None,
-        network: Network = IN_TESTS,
+        network: WayOut = IN_TESTS,
     ) -> RegistryClient:
         return RegistryClient(
             self.endpoint,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from podbuild.build.job import staged_tag
-from podbuild.build.results import Origin, Record
+from podbuild.build.results import BuildRecord, Origin
 from podbuild.build.staging.area import Staging, repository_name
 from podbuild.build.staging.pool import Pool
 from podbuild.errors import ConfigError, PodbuildError, VerificationError
@@ -87,7 +87,7 @@ def hand_over(folder: Path, journal: Journal, staging: Staging) -> None:
 
 def _staged(journal: Journal, staging: Staging) -> Iterator[tuple[Tag, Manifest]]:
     for key, value in journal.items(Section.BUILT):
-        record = Record.from_json(value)
+        record = BuildRecord.from_json(value)
         manifest = staging.manifest(record.digest) if record else None
         if manifest is not None:
             image, _, platform = key.rpartition(" ")
@@ -173,7 +173,7 @@ class Handed:
     """One image for one platform that another machine staged in `folder`."""
 
     job: Job
-    record: Record
+    record: BuildRecord
     folder: Path
 
 
@@ -216,7 +216,7 @@ def _read(folder: Path, plan: Plan, here: Binding) -> Iterator[Handed]:
             hint="build it from the same commit, version and configuration",
         )
     for job in plan.jobs:
-        record = Record.from_json(state.sections[Section.BUILT].get(str(job)))
+        record = BuildRecord.from_json(state.sections[Section.BUILT].get(str(job)))
         if record is not None and plan.image(job.image).published:
             yield Handed(job=job, record=record, folder=folder)
 
@@ -280,7 +280,7 @@ def restock(folder: Path, journal: Journal, staging: Staging) -> None:
     What is damaged or missing there is left out, so that it is made again.
     """
     layout = layout_of(folder)
-    records = (Record.from_json(value) for _, value in journal.items(Section.BUILT))
+    records = (BuildRecord.from_json(value) for _, value in journal.items(Section.BUILT))
     digests = [record.digest for record in records if record is not None]
     digests += [
         found

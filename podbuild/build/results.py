@@ -50,7 +50,7 @@ _TAGS_READ = 3  # per repository: what moving tags name, and the version before
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class EarlierImage:
     """A platform's image of an earlier release, and a repository that holds it."""
 
     manifest: Manifest = field(repr=False)
@@ -64,7 +64,7 @@ class Earlier:
 
     found: Mapping[str, tuple[Store, Digest, str]]
 
-    def image(self, inputs: str) -> Found | None:
+    def image(self, inputs: str) -> EarlierImage | None:
         """Give the image with these inputs, if it is still complete where it was found."""
         known = self.found.get(inputs)
         if known is None:
@@ -76,7 +76,7 @@ class Earlier:
                 return None
         except PodbuildError:
             return None
-        return Found(manifest=manifest, store=store, reference=reference)
+        return EarlierImage(manifest=manifest, store=store, reference=reference)
 
 
 def earlier_results(
@@ -118,7 +118,7 @@ def _inputs(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
+class BuildRecord:
     """What a journal says of a job: its image, from what, and where it came from."""
 
     digest: Digest
@@ -139,7 +139,7 @@ class Record:
         }
 
     @classmethod
-    def from_json(cls, value: JSONValue) -> Record | None:
+    def from_json(cls, value: JSONValue) -> BuildRecord | None:
         """Read a journal's entry; None where there is none that this podbuild can read."""
         match value:
             case {"digest": str(text), "inputs": str(inputs), **rest}:
@@ -160,10 +160,12 @@ class Record:
                 return None
 
 
-def recorded(plan: Plan, journal: Journal, staging: Staging) -> Iterator[tuple[Job, Record, Known]]:
+def recorded(
+    plan: Plan, journal: Journal, staging: Staging
+) -> Iterator[tuple[Job, BuildRecord, Known]]:
     """Give what the journal says of images to publish that are staged, whatever their inputs."""
     for job in plan.jobs:
-        record = Record.from_json(journal.get(Section.BUILT, str(job)))
+        record = BuildRecord.from_json(journal.get(Section.BUILT, str(job)))
         if record is None or not plan.image(job.image).published:
             continue
         store = staging.repository(repository_name(job.image))
@@ -214,8 +216,8 @@ class Results:
             },
         )
 
-    def _recording(self, image: BuiltImage, origin: Origin) -> Record:
-        return Record(
+    def _recording(self, image: BuiltImage, origin: Origin) -> BuildRecord:
+        return BuildRecord(
             digest=image.manifest.digest,
             inputs=self.hashes[image.job],
             origin=origin,
@@ -223,12 +225,12 @@ class Results:
         )
 
     def _is_recorded(self, image: BuiltImage) -> bool:
-        record = Record.from_json(self.journal.get(Section.BUILT, str(image.job)))
+        record = BuildRecord.from_json(self.journal.get(Section.BUILT, str(image.job)))
         now = (image.manifest.digest, self.hashes[image.job].text)
         return record is not None and (record.digest, record.inputs.text) == now
 
     def _find(self, job: Job) -> Known | None:
-        record = Record.from_json(self.journal.get(Section.BUILT, str(job)))
+        record = BuildRecord.from_json(self.journal.get(Section.BUILT, str(job)))
         inputs = self.hashes[job]
         mine = record is not None and record.inputs.text == inputs.text
         if record and mine and (self.reuse or record.origin is Origin.BUILT):

@@ -13,7 +13,7 @@ from podbuild.cli.session import Session, open_session
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from podbuild.commands.clean import Item, NamespaceFiles
+    from podbuild.commands.clean import CacheItem, NamespaceFiles
     from podbuild.system.folders import Folders
     from podbuild.system.records import JSONValue
 
@@ -118,7 +118,7 @@ def _namespace_files(session: Session, folders: Folders) -> Iterator[NamespaceFi
         yield NamespaceFiles(measure=measure, remove=remove)
 
 
-def _text(items: Sequence[Item], gone: Sequence[Item], *, dry_run: bool) -> str:
+def _text(items: Sequence[CacheItem], gone: Sequence[CacheItem], *, dry_run: bool) -> str:
     from podbuild.system.console.text import (  # noqa: PLC0415
         size,
         table,
@@ -139,7 +139,7 @@ def _text(items: Sequence[Item], gone: Sequence[Item], *, dry_run: bool) -> str:
     return "\n".join(table(("cache", "size", what), rows, right=("size", what)))
 
 
-def _json(items: Sequence[Item], gone: Sequence[Item]) -> JSONValue:
+def _json(items: Sequence[CacheItem], gone: Sequence[CacheItem]) -> JSONValue:
     names = {each.path for each in gone}
     return {
         "schema": 1,

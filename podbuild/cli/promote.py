@@ -34,10 +34,10 @@ def command(
     with open_session(common) as session:
         from podbuild.cli.answers import relocate  # noqa: PLC0415  # --help is asked often
         from podbuild.commands.promote import promotions  # noqa: PLC0415
-        from podbuild.commands.relocate import Scope  # noqa: PLC0415
+        from podbuild.commands.relocate import Selection  # noqa: PLC0415
         from podbuild.oci.names import Tag  # noqa: PLC0415
 
         services = session.services()
-        scope = Scope(images=images, registries=registries)
+        scope = Selection(images=images, registries=registries)
         found = promotions(services, scope, Tag(origin), Tag(target))
         relocate(services, found, yes=yes, idle=f"{target} names what {origin} names everywhere")

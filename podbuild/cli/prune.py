@@ -14,8 +14,8 @@ from podbuild.cli.options import Common, common_options, only_image, only_regist
 from podbuild.cli.session import open_session
 from podbuild.commands.prune import Pruned
 from podbuild.oci.delete import Removal
-from podbuild.publish.retention.cleanup import Progress
-from podbuild.publish.retention.plan import Item
+from podbuild.publish.retention.cleanup import CleanupProgress
+from podbuild.publish.retention.plan import RemovalItem
 from podbuild.system.console import Ui
 from podbuild.system.records import JSONValue
 
@@ -55,13 +55,13 @@ def command(
     """
     with open_session(common) as session:
         from podbuild.commands.prune import Pruner  # noqa: PLC0415  # --help is asked often
-        from podbuild.commands.relocate import Scope  # noqa: PLC0415  # --help is asked often
+        from podbuild.commands.relocate import Selection  # noqa: PLC0415  # --help is asked often
         from podbuild.publish.retention.policy import MOST  # noqa: PLC0415
 
         services = session.services()
         pruner = Pruner(
             services=services,
-            scope=Scope(images=images, registries=registries),
+            scope=Selection(images=images, registries=registries),
             most=MOST if most is None else most,
             hear=hearing(services.ui),
         )
@@ -105,11 +105,11 @@ def prune_json(found: tuple[Pruned, ...]) -> JSONValue:
     return {"schema": 1, "repositories": [_json(each) for each in found]}
 
 
-def hearing(ui: Ui) -> Callable[[str], Progress]:
+def hearing(ui: Ui) -> Callable[[str], CleanupProgress]:
     """Give who says how far a repository is: every few hundred manifests, and every deletion."""
 
-    def hear(name: str) -> Progress:
-        return Progress(
+    def hear(name: str) -> CleanupProgress:
+        return CleanupProgress(
             listed=_counter(ui, f"{name}: {{}} listed"),
             read=_counter(ui, f"{name}: {{}} manifests read"),
             removed=lambda item, removal: ui.detail(f"{name}: {_ended(item, removal)}"),
@@ -131,7 +131,7 @@ def _counter(ui: Ui, text: str) -> Callable[[int], None]:
     return count
 
 
-def _ended(item: Item, removal: Removal) -> str:
+def _ended(item: RemovalItem, removal: Removal) -> str:
     return f"{item} {removal.kind.value}{f': {removal.reason}' if removal.reason else ''}"
 
 
@@ -156,7 +156,7 @@ def _lines(each: Pruned) -> Iterator[str]:
         yield f"  keep {len(tags) - _SHOWN} more tags (--json lists all)"
 
 
-def _shown(item: Item) -> str:
+def _shown(item: RemovalItem) -> str:
     tags = ", ".join(map(str, sorted(item.tags)))
     return f"{item.tag}" if item.tag else f"{item.digest}{f' ({tags})' if tags else ''}"
 

@@ -24,7 +24,7 @@ from podbuild.cli.options import (
 from podbuild.cli.session import Session, open_session
 from podbuild.commands.images import Making
 from podbuild.commands.planning import Asked, plan_offline, plan_online
-from podbuild.commands.release import Options, Part, release
+from podbuild.commands.release import ReleaseOptions, Skip, release
 from podbuild.errors import ConfigError
 from podbuild.plan.model import Request
 from podbuild.report.json import summary_json
@@ -78,7 +78,7 @@ def carry_out(
     if flow.dry_run:
         show_plan(services.ui, plan_online(services, plan_offline(services, asked)))
         return
-    options = Options(
+    options = ReleaseOptions(
         asked=asked,
         command=shlex.join(["podbuild", *sys.argv[1:]]),
         making=Making(
@@ -99,15 +99,15 @@ def carry_out(
         raise ended.incomplete
 
 
-def read_parts(text: str) -> frozenset[Part]:
+def read_parts(text: str) -> frozenset[Skip]:
     """Read the comma list of --skip.
 
     >>> sorted(read_parts("verify,cleanup"))
-    [<Part.CLEANUP: 'cleanup'>, <Part.VERIFY: 'verify'>]
+    [<Skip.CLEANUP: 'cleanup'>, <Skip.VERIFY: 'verify'>]
     """
     names = [name.strip() for name in text.split(",") if name.strip()]
-    known = ", ".join(Part)
+    known = ", ".join(Skip)
     for name in names:
-        if name not in set(Part):
+        if name not in set(Skip):
             raise ConfigError(f"--skip {name}: no such step", hint=f"known: {known}")
-    return frozenset(map(Part, names))
+    return frozenset(map(Skip, names))

@@ -31,12 +31,12 @@ def command(
     """
     with open_session(common) as session:
         from podbuild.cli.answers import relocate  # noqa: PLC0415  # --help is asked often
-        from podbuild.commands.relocate import Scope  # noqa: PLC0415
+        from podbuild.commands.relocate import Selection  # noqa: PLC0415
         from podbuild.commands.rollback import rollbacks  # noqa: PLC0415
         from podbuild.semver import Version  # noqa: PLC0415
 
         services = session.services()
-        scope = Scope(images=images, registries=registries)
+        scope = Selection(images=images, registries=registries)
         leaving = None if version is None else Version.parse(version)
         found = rollbacks(services, scope, leaving)
         of = f"of {version}" if version else "of the newest release"

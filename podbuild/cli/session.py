@@ -94,7 +94,7 @@ class Session:
         from podbuild.oci.auth.credentials import Keyring  # noqa: PLC0415
         from podbuild.oci.registries import Registries  # noqa: PLC0415
         from podbuild.oci.transport.endpoint import Conduct  # noqa: PLC0415
-        from podbuild.oci.transport.proxy import Network  # noqa: PLC0415
+        from podbuild.oci.transport.proxy import WayOut  # noqa: PLC0415
         from podbuild.system.locks import sweep  # noqa: PLC0415  # these take their time
         from podbuild.system.retry import Budget, Retry  # noqa: PLC0415
         from podbuild.workspace import (  # noqa: PLC0415
@@ -118,7 +118,7 @@ class Session:
                 observe=self.ui.info,
                 on_secret=self.ui.redactor.add,
             ),
-            network=Network.from_environment(self.environment),
+            network=WayOut.from_environment(self.environment),
         )
         return Services(
             config=config,

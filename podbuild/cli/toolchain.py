@@ -34,7 +34,7 @@ def command() -> None:
 @common_options
 def install(common: Common, source: str) -> None:
     """Put a private toolchain into podbuild's own folder. Changes nothing when it is there."""
-    from podbuild.build.toolchain.install import Request, Source  # noqa: PLC0415
+    from podbuild.build.toolchain.install import InstallRequest, ToolchainSource  # noqa: PLC0415
     from podbuild.build.toolchain.install import install as install_toolchain  # noqa: PLC0415
     from podbuild.build.toolchain.workshop import Workshop  # noqa: PLC0415
     from podbuild.cli.session import own_folders  # noqa: PLC0415  # --help is asked often
@@ -46,7 +46,9 @@ def install(common: Common, source: str) -> None:
         )
         mirror = session.environment.get("PODBUILD_TOOLCHAIN_URL", "")
         with session.ui.step("install the toolchain"):
-            record = install_toolchain(workshop, Request(source=Source(source), mirror=mirror))
+            record = install_toolchain(
+                workshop, InstallRequest(source=ToolchainSource(source), mirror=mirror)
+            )
         session.ui.give(record_text(record), record_json(record))
 
 

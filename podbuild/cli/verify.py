@@ -29,12 +29,12 @@ def command(common: Common, tag: str, images: tuple[str, ...], registries: tuple
     Any difference is exit code 9.
     """
     with open_session(common) as session:
-        from podbuild.commands.relocate import Scope  # noqa: PLC0415
+        from podbuild.commands.relocate import Selection  # noqa: PLC0415
         from podbuild.commands.verify import check_tag  # noqa: PLC0415
         from podbuild.errors import VerificationError  # noqa: PLC0415  # --help is asked often
 
         services = session.services()
-        scope = Scope(images=images, registries=registries)
+        scope = Selection(images=images, registries=registries)
         checked, problems = check_tag(services, scope, tag)
         lines = [_line(each) for each in checked]
         services.ui.give("\n".join(lines), _json(checked, problems))

@@ -34,12 +34,12 @@ from podbuild.plan.model import Request
 from podbuild.plan.planned import Planned
 from podbuild.publish.upload import Published
 from podbuild.report.model import Report
-from podbuild.system.locks import Holder, Work
+from podbuild.system.locks import Holder, Purpose
 from podbuild.workspace import Services
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class BuildOptions:
     """What a stage is asked for."""
 
     request: Request
@@ -47,7 +47,7 @@ class Options:
     loads: bool = False  # --load
 
 
-def build(services: Services, options: Options) -> Report:
+def build(services: Services, options: BuildOptions) -> Report:
     """Build images into staging and hand them over in the output folder.
 
     With `loads`, each is also tagged in the storage that the user's own engine has.
@@ -76,7 +76,7 @@ def build(services: Services, options: Options) -> Report:
         return recorder.report()
 
 
-def assemble(services: Services, options: Options) -> Report:
+def assemble(services: Services, options: BuildOptions) -> Report:
     """Assemble the lists from what is staged here or was handed over; publishes nothing.
 
     Raises ConfigError when a platform is missing, ToolError, BuildError, VerificationError.
@@ -90,7 +90,7 @@ def assemble(services: Services, options: Options) -> Report:
         return recorder.report()
 
 
-def push(services: Services, options: Options) -> Report:
+def push(services: Services, options: BuildOptions) -> Report:
     """Publish by digest what is staged: the index where one is assembled, else every platform.
 
     Raises ConfigError when nothing is staged, CredentialError, PublishError.
@@ -130,13 +130,13 @@ def _to_push(services: Services, offline: Planned) -> Planned:
 
 @contextmanager
 def _told(
-    services: Services, options: Options, prepare: Callable[[Services, Planned], Planned]
+    services: Services, options: BuildOptions, prepare: Callable[[Services, Planned], Planned]
 ) -> Iterator[tuple[Planned, Recorder, tuple[Handed, ...]]]:
     """Plan, hold the project's lock, and write the reports however it ends."""
     offline = plan_offline(services, Asked(loose=True, request=options.request))
     plan = offline.plan
     handed = read_handed_over(options.making.handed_over, plan, binding_of(plan))
-    me = Holder(work=Work.OTHER, name=plan.name, pid=os.getpid())
+    me = Holder(work=Purpose.OTHER, name=plan.name, pid=os.getpid())
     with one_at_a_time(services, me):
         with services.ui.step("plan"):
             planned = prepare(services, with_dirt(offline, handed))
@@ -153,7 +153,11 @@ def _journal(services: Services, planned: Planned) -> Journal:
 
 
 def _equipment(
-    services: Services, options: Options, planned: Planned, recorder: Recorder, journal: Journal
+    services: Services,
+    options: BuildOptions,
+    planned: Planned,
+    recorder: Recorder,
+    journal: Journal,
 ) -> Equipment:
     staging = open_staging(services)
     restock(services.config.output, journal, staging)

@@ -26,7 +26,7 @@ from podbuild.config.toml import dotted, line_of, read_config, read_source, show
 from podbuild.errors import ConfigError, PodbuildError
 from podbuild.oci.names import DOCKER_HUB, GHCR
 from podbuild.plan.make import make_plan
-from podbuild.plan.model import Request, Source
+from podbuild.plan.model import Commit, Request
 from podbuild.semver import Version
 
 __all__ = [
@@ -91,11 +91,11 @@ def _mode(path: Path) -> int | None:
 def _plans(config: Config) -> Iterator[Finding]:
     """Plan a release and a push to each branch that is named, to see what would collide."""
     values = {name: _value(config, name) for name in used_variables(config)}
-    source = Source(commit="0" * 40, branch="main")
+    source = Commit(commit="0" * 40, branch="main")
     requests = [(Request(version=Version(1, 0, 0)), source)]
     rules = [config.tags.branches, *(image.tags.branches or {} for image in config.images)]
     branches = {branch for rule in rules for branch in rule if not {*branch} & {*"*?["}}
-    requests += [(Request(), Source(commit="0" * 40, branch=each)) for each in sorted(branches)]
+    requests += [(Request(), Commit(commit="0" * 40, branch=each)) for each in sorted(branches)]
     for request, here in requests:
         try:
             make_plan(replace(config, env=values), request, here)

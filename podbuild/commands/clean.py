@@ -16,7 +16,7 @@ from podbuild.system.folders import Folders
 from podbuild.system.locks import LEASE, try_lock
 
 
-class Kind(StrEnum):
+class CacheKind(StrEnum):
     """What an item is."""
 
     BLOBS = "blobs"  # of images, waiting to be published or known to be
@@ -26,10 +26,10 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Item:
+class CacheItem:
     """Something that can be removed as a whole. `used` is when, in seconds since 1970."""
 
-    kind: Kind
+    kind: CacheKind
     path: Path
     size: int  # bytes on the disk
     used: float
@@ -43,15 +43,15 @@ class NamespaceFiles:
     remove: Callable[[Path], None]
 
 
-def survey(folders: Folders, inside: NamespaceFiles) -> tuple[Item, ...]:
+def survey(folders: Folders, inside: NamespaceFiles) -> tuple[CacheItem, ...]:
     """Give everything that the cache holds."""
     return (*_blobs(folders.cache), *_downloads(folders.cache), *_foreign(folders.cache, inside))
 
 
-def surplus(items: Iterable[Item], keep: int) -> tuple[Item, ...]:
+def surplus(items: Iterable[CacheItem], keep: int) -> tuple[CacheItem, ...]:
     """Give what has to go so that at most `keep` bytes stay: what was not used for longest.
 
-    >>> old, new = (Item(kind=Kind.BLOBS, path=Path("x"), size=6, used=n) for n in (1, 2))
+    >>> old, new = (CacheItem(kind=CacheKind.BLOBS, path=Path("x"), size=6, used=n) for n in (1, 2))
     >>> surplus([new, old], keep=10) == (old,)
     True
     """
@@ -64,56 +64,58 @@ def surplus(items: Iterable[Item], keep: int) -> tuple[Item, ...]:
     return tuple(reversed(gone))
 
 
-def remove(folders: Folders, items: Iterable[Item], inside: NamespaceFiles) -> tuple[Item, ...]:
+def remove(
+    folders: Folders, items: Iterable[CacheItem], inside: NamespaceFiles
+) -> tuple[CacheItem, ...]:
     """Remove items and give those that are gone; what a run holds stays."""
     wanted = tuple(items)
-    gone: set[Item] = set()
+    gone: set[CacheItem] = set()
     with _idle(folders.cache / "blobs" / "uploads") as idle:
-        gone |= {each for each in wanted if each.kind is Kind.BLOBS and idle}
+        gone |= {each for each in wanted if each.kind is CacheKind.BLOBS and idle}
         _unlink(gone)
     with _locked(folders.cache / "downloads" / ".lock") as idle:
-        files = {each for each in wanted if each.kind is Kind.DOWNLOADS and idle}
+        files = {each for each in wanted if each.kind is CacheKind.DOWNLOADS and idle}
         _unlink(files)
     with _idle(folders.cache / "runs") as idle:
-        mounts = {each for each in wanted if each.kind is Kind.MOUNTS and idle}
+        mounts = {each for each in wanted if each.kind is CacheKind.MOUNTS and idle}
         for item in mounts:
             inside.remove(item.path)
-    storages = {each for each in wanted if each.kind is Kind.STORAGE}
+    storages = {each for each in wanted if each.kind is CacheKind.STORAGE}
     gone |= files | mounts | {*_emptied(storages, inside)}
     return tuple(each for each in wanted if each in gone)
 
 
-def _unlink(items: Iterable[Item]) -> None:
+def _unlink(items: Iterable[CacheItem]) -> None:
     for item in items:
         item.path.unlink(missing_ok=True)
 
 
-def _blobs(cache: Path) -> Iterator[Item]:
-    yield from _files(Kind.BLOBS, _entries(cache / "blobs" / "sha256"))
+def _blobs(cache: Path) -> Iterator[CacheItem]:
+    yield from _files(CacheKind.BLOBS, _entries(cache / "blobs" / "sha256"))
 
 
-def _downloads(cache: Path) -> Iterator[Item]:
+def _downloads(cache: Path) -> Iterator[CacheItem]:
     paths = (cache / "downloads").rglob("*")
-    yield from _files(Kind.DOWNLOADS, (path for path in paths if "lock" not in path.name))
+    yield from _files(CacheKind.DOWNLOADS, (path for path in paths if "lock" not in path.name))
 
 
-def _files(kind: Kind, paths: Iterable[Path]) -> Iterator[Item]:
+def _files(kind: CacheKind, paths: Iterable[Path]) -> Iterator[CacheItem]:
     for path in paths:
         if path.is_file() and not path.is_symlink():
             facts = path.stat()
-            yield Item(kind=kind, path=path, size=facts.st_blocks * 512, used=facts.st_mtime)
+            yield CacheItem(kind=kind, path=path, size=facts.st_blocks * 512, used=facts.st_mtime)
 
 
-def _foreign(cache: Path, inside: NamespaceFiles) -> Iterator[Item]:
+def _foreign(cache: Path, inside: NamespaceFiles) -> Iterator[CacheItem]:
     """Give storages and mounts, whose files belong to other ids."""
     found = {
-        Kind.STORAGE: [
+        CacheKind.STORAGE: [
             storage
             for engine in _entries(cache / "engines")
             for storage in _entries(engine)
             if (storage / LEASE).is_file() and len(_entries(storage)) > 1
         ],
-        Kind.MOUNTS: [
+        CacheKind.MOUNTS: [
             mounts for project in _entries(cache / "mounts") for mounts in _entries(project)
         ],
     }
@@ -121,7 +123,7 @@ def _foreign(cache: Path, inside: NamespaceFiles) -> Iterator[Item]:
     sizes = inside.measure(every) if every else {}
     for kind, paths in found.items():
         for path in paths:
-            yield Item(kind=kind, path=path, size=sizes.get(path, 0), used=_used(path))
+            yield CacheItem(kind=kind, path=path, size=sizes.get(path, 0), used=_used(path))
 
 
 def _used(folder: Path) -> float:
@@ -138,7 +140,7 @@ def _entries(folder: Path) -> Collection[Path]:
         return ()
 
 
-def _emptied(storages: Iterable[Item], inside: NamespaceFiles) -> Iterator[Item]:
+def _emptied(storages: Iterable[CacheItem], inside: NamespaceFiles) -> Iterator[CacheItem]:
     """Empty the storages that nobody uses; the lease stays, as a run may be waiting for it."""
     for item in storages:
         with (item.path / LEASE).open("ab") as lease:

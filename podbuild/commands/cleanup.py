@@ -11,7 +11,7 @@ from podbuild.plan.destination import Destination
 from podbuild.plan.journal import Journal
 from podbuild.plan.model import Plan, Target
 from podbuild.publish.move import Moved
-from podbuild.publish.retention.chart import Place
+from podbuild.publish.retention.chart import CleanupTarget
 from podbuild.publish.retention.cleanup import clean_superseded
 from podbuild.publish.retention.ledger import Ledger
 from podbuild.publish.retention.removal import Cleaned
@@ -31,9 +31,9 @@ def record_superseded(services: Services, journal: Journal, moved: Moved) -> Non
     ledger.add(journal, datetime.now(UTC))
 
 
-def open_place(removers: Removers, destination: Destination, target: Target) -> Place:
+def open_place(removers: Removers, destination: Destination, target: Target) -> CleanupTarget:
     """Give a repository as cleanup sees it; raises CredentialError, ConfigError."""
-    return Place(
+    return CleanupTarget(
         key=destination.key,
         store=destination.store,
         remover=removers.open(target.registry, destination.store),

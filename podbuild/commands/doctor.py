@@ -59,7 +59,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class Examined:
     """One check: what was found, and how to mend it. `exit_code` is that of its failure."""
 
     subject: str
@@ -90,7 +90,7 @@ class Patient:
     build: Callable[[Toolchain, Namespace], str]
 
 
-def examine(patient: Patient) -> Iterator[Finding]:
+def examine(patient: Patient) -> Iterator[Examined]:
     """Give the findings one by one; what can't work without a failed one is left out."""
     yield _machine()
     yield _space(patient.folders)
@@ -105,7 +105,7 @@ def examine(patient: Patient) -> Iterator[Finding]:
         yield _try(f"registry {name}", partial(_push, open_store))
 
 
-def findings_text(findings: Sequence[Finding]) -> str:
+def findings_text(findings: Sequence[Examined]) -> str:
     """Give the findings as a table, each failure with its fix below."""
     rows = [(found.subject, found.state.value, found.found) for found in findings]
     head, *lines = table(("check", "state", "found"), rows)
@@ -114,26 +114,26 @@ def findings_text(findings: Sequence[Finding]) -> str:
     return "\n".join([head, *(line for pair in both for line in pair if line)])
 
 
-def findings_json(findings: Iterable[Finding]) -> JSONValue:
+def findings_json(findings: Iterable[Examined]) -> JSONValue:
     """Give the findings as JSON."""
     return {"schema": 1, "checks": [found.to_json() for found in findings]}
 
 
-def exit_code(findings: Iterable[Finding]) -> int:
+def exit_code(findings: Iterable[Examined]) -> int:
     """Give the exit code of the first failure; 0 where there is none."""
     return next((found.exit_code for found in findings if found.state is State.FAILED), 0)
 
 
-def _try(subject: str, action: Callable[[], str]) -> Finding:
+def _try(subject: str, action: Callable[[], str]) -> Examined:
     try:
-        return Finding(subject=subject, found=action())
+        return Examined(subject=subject, found=action())
     except PodbuildError as error:
         return _failed(subject, error)
 
 
-def _failed(subject: str, error: PodbuildError) -> Finding:
+def _failed(subject: str, error: PodbuildError) -> Examined:
     last = f" ({error.details[-1].strip()})" if error.details else ""
-    return Finding(
+    return Examined(
         subject=subject,
         state=State.FAILED,
         found=f"{error.message}{last}",
@@ -142,18 +142,18 @@ def _failed(subject: str, error: PodbuildError) -> Finding:
     )
 
 
-def _machine() -> Finding:
+def _machine() -> Examined:
     who = "root" if os.geteuid() == 0 else f"user {user_name()}"
-    return Finding(
+    return Examined(
         subject="machine",
         found=f"{who}, Linux {machine.release()} {machine.machine()}, {os.cpu_count()} CPUs",
     )
 
 
-def _space(folders: Folders) -> Finding:
+def _space(folders: Folders) -> Examined:
     free = shutil.disk_usage(folders.cache).free
     enough = free >= LITTLE_SPACE
-    return Finding(
+    return Examined(
         subject="disk",
         state=State.OK if enough else State.WARNING,
         found=f"{size(free)} free in {folders.cache}",
@@ -161,7 +161,7 @@ def _space(folders: Folders) -> Finding:
     )
 
 
-def _toolchain(patient: Patient) -> Iterator[tuple[Finding, Toolchain | None]]:
+def _toolchain(patient: Patient) -> Iterator[tuple[Examined, Toolchain | None]]:
     try:
         toolchain = patient.toolchain()
     except PodbuildError as error:
@@ -169,13 +169,13 @@ def _toolchain(patient: Patient) -> Iterator[tuple[Finding, Toolchain | None]]:
         return
     engine = toolchain.engine
     yield (
-        Finding(subject="engine", found=f"{engine} ({toolchain.origin}), {engine.path}"),
+        Examined(subject="engine", found=f"{engine} ({toolchain.origin}), {engine.path}"),
         toolchain,
     )
     cost = start_cost(patient.runner, engine)
     slow = cost >= SLOW_START
     yield (
-        Finding(
+        Examined(
             subject="engine start",
             state=State.WARNING if slow else State.OK,
             found=f"{cost * 1000:.0f} ms of CPU, dozens of times per build",
@@ -185,7 +185,7 @@ def _toolchain(patient: Patient) -> Iterator[tuple[Finding, Toolchain | None]]:
     )
 
 
-def _ids(patient: Patient) -> Iterator[Finding]:
+def _ids(patient: Patient) -> Iterator[Examined]:
     if os.geteuid() == 0:
         return
     user = user_name()
@@ -193,7 +193,7 @@ def _ids(patient: Patient) -> Iterator[Finding]:
         ids = sum(found.count for found in subordinate_ranges(user, kind))
         program = patient.runner.which(f"new{kind}map")
         good = program is not None and ids >= MIN_IDS
-        yield Finding(
+        yield Examined(
             subject=f"sub{kind}s",
             state=State.OK if good else State.FAILED,
             found=f"{ids} for {user}, new{kind}map {program or 'is missing'}",
@@ -202,11 +202,11 @@ def _ids(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def _namespaces(patient: Patient, toolchain: Toolchain) -> Iterator[Finding]:
+def _namespaces(patient: Patient, toolchain: Toolchain) -> Iterator[Examined]:
     """Open a namespace, build in it, and run a program of each foreign architecture."""
     try:
         with open_namespace(patient.runner, patient.folders, toolchain.qemu) as namespace:
-            yield Finding(subject="user namespace", found=f"{namespace.ids} ids")
+            yield Examined(subject="user namespace", found=f"{namespace.ids} ids")
             yield _try("one-step build", partial(patient.build, toolchain, namespace))
     except PodbuildError as error:
         yield _failed("user namespace", error)

@@ -25,7 +25,7 @@ from podbuild.plan.git.worktree import Facts, NoFacts, read_facts
 from podbuild.plan.guards import Ancestry, Decision, Verdict
 from podbuild.plan.journal import recorded_tags
 from podbuild.plan.make import make_plan
-from podbuild.plan.model import Plan, Request, Source, TagMove, Target
+from podbuild.plan.model import Commit, Plan, Request, TagMove, Target
 from podbuild.plan.planned import Planned
 from podbuild.plan.published import survey
 from podbuild.plan.tags import TagKind, owned_versions
@@ -239,10 +239,10 @@ def refuse_conflicts(plan: Plan) -> None:
     )
 
 
-def _source(facts: Facts | NoFacts, ci: CiFacts) -> Source:
+def _source(facts: Facts | NoFacts, ci: CiFacts) -> Commit:
     if isinstance(facts, NoFacts):
-        return Source(branch=ci.branch)
-    return Source(
+        return Commit(branch=ci.branch)
+    return Commit(
         commit=facts.commit,
         created=facts.created,
         branch=ci.branch_of(facts.commit) or facts.branch,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from podbuild.commands.relocate import (
     Relocation,
     Relocations,
-    Scope,
+    Selection,
     ask_each,
     by_image,
     plan_of,
@@ -25,7 +25,7 @@ from podbuild.plan.tags import NamedTag, Reader, TagKind, kind_of
 from podbuild.workspace import Services
 
 
-def promotions(services: Services, scope: Scope, origin: Tag, target: Tag) -> Relocations:
+def promotions(services: Services, scope: Selection, origin: Tag, target: Tag) -> Relocations:
     """Give what `promote ORIGIN TARGET` moves: on every registry, the image that ORIGIN names.
 
     Where registries disagree about ORIGIN, the first required one in the configuration counts.

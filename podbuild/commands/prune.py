@@ -14,21 +14,21 @@ from datetime import UTC, datetime
 
 from podbuild.build.cache.open import NAME, cache_registry, cache_repository, open_cache_store
 from podbuild.build.cache.uses import ENTRY, all_uses
-from podbuild.commands.relocate import Scope, plan_of
+from podbuild.commands.relocate import Selection, plan_of
 from podbuild.config.image import Image
 from podbuild.config.model import CacheSettings, Config, PruneRule
 from podbuild.config.template import VERSION_NAMES, Placeholders, Template
 from podbuild.errors import PodbuildError
-from podbuild.oci.delete import Abilities, Entry, Inventory, Removal, Remover
+from podbuild.oci.delete import Abilities, Inventory, ListedManifest, Removal, Remover
 from podbuild.oci.names import Digest, Repository, Tag
 from podbuild.oci.store import Store
 from podbuild.plan.git.worktree import commit_dates
 from podbuild.plan.model import Plan, Target
 from podbuild.plan.tags import Owners, Reader, TagKind, kind_of
-from podbuild.publish.retention.chart import Place
+from podbuild.publish.retention.chart import CleanupTarget
 from podbuild.publish.retention.cleanup import (
-    Planned,
-    Progress,
+    CleanupProgress,
+    PlannedCleanup,
     apply_plan,
     plan_repository,
     prune_repository,
@@ -37,7 +37,7 @@ from podbuild.publish.retention.ledger import Ledger
 from podbuild.publish.retention.policy import DAY, MOST, Policy, prune_policy
 from podbuild.publish.retention.removal import Cleaned
 from podbuild.publish.retention.removers import Removers
-from podbuild.system.locks import Holder, Work, project_lock
+from podbuild.system.locks import Holder, Purpose, project_lock
 from podbuild.workspace import Services
 
 
@@ -71,12 +71,12 @@ def cache_policy(settings: CacheSettings, now: datetime, most: int) -> Policy:
     return Policy(now=now, rules=(rule,), leftovers=DAY, most=most)
 
 
-def cache_place(services: Services, removers: Removers, target: Target) -> Place:
+def cache_place(services: Services, removers: Removers, target: Target) -> CleanupTarget:
     """Open a cache's repository for reading and deleting; raises as Removers.open does."""
     repository = Repository.parse(target.place)
     store = open_cache_store(services.config, services.opener.registries, repository)
     remover = removers.open(cache_registry(services.config, repository), store)
-    return Place(key=target.key, store=store, remover=UsedRemover(remover, store))
+    return CleanupTarget(key=target.key, store=store, remover=UsedRemover(remover, store))
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class UsedRemover:
         self.inner.sweep()
 
 
-def _dated(entry: Entry, uses: Mapping[Tag, datetime]) -> Entry:
+def _dated(entry: ListedManifest, uses: Mapping[Tag, datetime]) -> ListedManifest:
     if not any(ENTRY.fullmatch(tag.text) for tag in entry.tags):
         return entry
     used = max((uses[tag] for tag in entry.tags if tag in uses), default=None)
@@ -133,7 +133,7 @@ def _dated(entry: Entry, uses: Mapping[Tag, datetime]) -> Entry:
 Group = tuple[Target, ...]  # the images that one repository holds
 
 
-Hear = Callable[[str], Progress]
+Hear = Callable[[str], CleanupProgress]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +141,7 @@ class Pruned:
     """What became of one repository: its plan, what was done of it, or why it could not be."""
 
     target: Target
-    planned: Planned | None = None
+    planned: PlannedCleanup | None = None
     cleaned: Cleaned | None = None
     error: PodbuildError | None = None
     requests: int = 0
@@ -155,9 +155,9 @@ class Pruner:
     """
 
     services: Services
-    scope: Scope
+    scope: Selection
     most: int = MOST
-    hear: Hear = lambda _name: Progress()
+    hear: Hear = lambda _name: CleanupProgress()
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def plans(self) -> Iterator[Pruned]:
@@ -169,7 +169,7 @@ class Pruner:
 
         No release of this project runs on this machine meanwhile, and no other prune.
         """
-        me = Holder(work=Work.OTHER, name="prune", pid=os.getpid())
+        me = Holder(work=Purpose.OTHER, name="prune", pid=os.getpid())
         services = self.services
         with project_lock(
             services.folders,
@@ -183,18 +183,18 @@ class Pruner:
     def _prune(self, plans: Collection[Pruned]) -> Iterator[Pruned]:
         known = {each.target.key: each.planned for each in plans if each.planned}
 
-        def carry_out(group: Group, place: Place, policy: Policy) -> Pruned:
+        def carry_out(group: Group, place: CleanupTarget, policy: Policy) -> Pruned:
             return self._carried_out(group, place, policy, known[group[0].key])
 
         yield from self._each(carry_out, frozenset(known))
 
     def _each(
         self,
-        act: Callable[[Group, Place, Policy], Pruned],
+        act: Callable[[Group, CleanupTarget, Policy], Pruned],
         only: frozenset[str] | None = None,
     ) -> Iterator[Pruned]:
         services = self.services
-        plan = plan_of(services, Scope(registries=self.scope.registries))
+        plan = plan_of(services, Selection(registries=self.scope.registries))
         removers = Removers(services.opener.registries)
         caches = () if self.scope.registries else cache_targets(services.config, self.scope.images)
         groups = filter(self._is_wanted, _by_place(plan))
@@ -216,18 +216,22 @@ class Pruner:
         images = self.scope.images
         return not images or any(target.image in images for target in group)
 
-    def _place(self, removers: Removers, target: Target) -> Place:
+    def _place(self, removers: Removers, target: Target) -> CleanupTarget:
         if is_cache(target):
             return cache_place(self.services, removers, target)
         store = self.services.opener.open(target.registry, target.place)
-        return Place(key=target.key, store=store, remover=removers.open(target.registry, store))
+        return CleanupTarget(
+            key=target.key, store=store, remover=removers.open(target.registry, store)
+        )
 
-    def _planned(self, group: Group, place: Place, policy: Policy) -> Pruned:
+    def _planned(self, group: Group, place: CleanupTarget, policy: Policy) -> Pruned:
         hears = self.hear(place.store.name)
         found = plan_repository(place, policy, hears, self._dates)
         return Pruned(target=group[0], planned=found)
 
-    def _carried_out(self, group: Group, place: Place, policy: Policy, planned: Planned) -> Pruned:
+    def _carried_out(
+        self, group: Group, place: CleanupTarget, policy: Policy, planned: PlannedCleanup
+    ) -> Pruned:
         hears = self.hear(place.store.name)
         cleaned = apply_plan(planned, self.services.cancel, hears)
         if cleaned is None:

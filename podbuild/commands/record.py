@@ -16,7 +16,7 @@ from podbuild.plan.destination import Destination
 from podbuild.plan.model import Job
 from podbuild.plan.planned import Planned
 from podbuild.publish.move import Moved, Tagged
-from podbuild.publish.upload import Progress, Published
+from podbuild.publish.upload import Published, UploadProgress
 from podbuild.report.collect import Delivered, image_reports, result_of, target_reports
 from podbuild.report.model import Failure, Phase, PlatformReport, RemovalReport, Report
 from podbuild.report.plan import plan_json
@@ -115,9 +115,9 @@ class Recorder:
         self._delivered = replace(self._delivered, tagged=tags)
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> UploadProgress:
         """Give what shows the bytes on their way, a line for each destination."""
-        return Progress(began=self._transfer_began, moved=self._transfer_moved)
+        return UploadProgress(began=self._transfer_began, moved=self._transfer_moved)
 
     def report(self) -> Report:
         """Give the report of what has happened so far."""

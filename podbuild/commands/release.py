@@ -38,11 +38,11 @@ from podbuild.publish.tag import TagMover
 from podbuild.publish.upload import Published, Publisher
 from podbuild.publish.verify import Expectation, verify_release
 from podbuild.report.model import Report
-from podbuild.system.locks import Holder, Work, project_lock, supersede
+from podbuild.system.locks import Holder, Purpose, project_lock, supersede
 from podbuild.workspace import Services
 
 
-class Part(StrEnum):
+class Skip(StrEnum):
     """A part of a release that --skip leaves out."""
 
     BUILD = "build"
@@ -51,13 +51,13 @@ class Part(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class ReleaseOptions:
     """How to carry a release out. `command` is what a user types to go on with it."""
 
     asked: Asked
     command: str
     making: Making
-    skip: frozenset[Part] = frozenset()
+    skip: frozenset[Skip] = frozenset()
     publish: bool = True  # False: --skip-push
     restart: bool = False
     cancel_superseded: bool = False
@@ -71,14 +71,14 @@ class Ended:
     incomplete: CleanupError | None
 
 
-def release(services: Services, options: Options) -> Ended:
+def release(services: Services, options: ReleaseOptions) -> Ended:
     """Carry out a release or snapshot and give its report, which is written in any case.
 
     Raises what ends it, with its exit code.
     """
     offline = plan_offline(services, options.asked)
     handed = read_handed_over(options.making.handed_over, offline.plan, binding_of(offline.plan))
-    work = Work.SNAPSHOT if options.asked.snapshot else Work.RELEASE
+    work = Purpose.SNAPSHOT if options.asked.snapshot else Purpose.RELEASE
     me = Holder(work=work, name=offline.plan.name, pid=os.getpid())
     with one_at_a_time(services, me, cancel_superseded=options.cancel_superseded):
         with Recorder(
@@ -93,7 +93,7 @@ def release(services: Services, options: Options) -> Ended:
 
 
 def _deliver(
-    services: Services, options: Options, recorder: Recorder, handed: tuple[Handed, ...]
+    services: Services, options: ReleaseOptions, recorder: Recorder, handed: tuple[Handed, ...]
 ) -> None:
     planned = recorder.planned
     if options.publish:
@@ -110,7 +110,7 @@ def _deliver(
     equipment = Equipment(
         services=services,
         planned=planned,
-        making=replace(options.making, skip_build=Part.BUILD in options.skip),
+        making=replace(options.making, skip_build=Skip.BUILD in options.skip),
         journal=journal,
         toolchain=toolchain,
         staging=open_staging(services),
@@ -133,7 +133,7 @@ def _deliver(
         moved = move_tags(services, options, planned, journal, published, recorder)
     recorder.moved(moved)
     record_superseded(services, journal, moved)
-    if Part.VERIFY not in options.skip:
+    if Skip.VERIFY not in options.skip:
         with recorder.step("verify"):
             verify_release(expectations(planned, moved), published.present, recorder.warn)
     journal.finish()
@@ -141,8 +141,8 @@ def _deliver(
         clean_up(services, planned, recorder)
 
 
-def _cleans_up(services: Services, options: Options) -> bool:
-    return services.config.retention.superseded and Part.CLEANUP not in options.skip
+def _cleans_up(services: Services, options: ReleaseOptions) -> bool:
+    return services.config.retention.superseded and Skip.CLEANUP not in options.skip
 
 
 def clean_up(services: Services, planned: Planned, recorder: Recorder) -> None:
@@ -177,7 +177,7 @@ def check_logins(services: Services, planned: Planned, recorder: Recorder) -> Pl
 
 def move_tags(
     services: Services,
-    options: Options,
+    options: ReleaseOptions,
     planned: Planned,
     journal: Journal,
     published: Published,
@@ -281,7 +281,7 @@ def binding_of(plan: Plan, toolchain: str = "") -> Binding:
 
 
 def _journal(
-    services: Services, options: Options, plan: Plan, toolchain: Callable[[], Toolchain]
+    services: Services, options: ReleaseOptions, plan: Plan, toolchain: Callable[[], Toolchain]
 ) -> Journal:
     """Open the journal; a join goes on with what any engine has built, and needs none itself."""
     joins = bool(options.making.handed_over)

@@ -63,14 +63,14 @@ class Relocations:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scope:
+class Selection:
     """Which images and registries; empty means all."""
 
     images: tuple[str, ...] = ()
     registries: tuple[str, ...] = ()
 
 
-def plan_of(services: Services, scope: Scope) -> Plan:
+def plan_of(services: Services, scope: Selection) -> Plan:
     """Give the plan of all published images, without version, commit or decisions."""
     request = Request(images=scope.images, registries=scope.registries)
     return plan_places(services.config, request)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from podbuild.commands.relocate import (
     Relocation,
     Relocations,
-    Scope,
+    Selection,
     ask_each,
     by_image,
     plan_of,
@@ -19,7 +19,7 @@ from podbuild.errors import PodbuildError, VersionError
 from podbuild.oci.names import Tag
 from podbuild.oci.store import Store
 from podbuild.plan.destination import Destination
-from podbuild.plan.guards import Published, rollback_target
+from podbuild.plan.guards import HeldVersions, rollback_target
 from podbuild.plan.model import Plan, PlannedImage
 from podbuild.plan.published import remote_tag
 from podbuild.plan.tags import NamedTag, Reader, TagKind, kind_of, owned_versions
@@ -27,7 +27,7 @@ from podbuild.semver import Version
 from podbuild.workspace import Services
 
 
-def rollbacks(services: Services, scope: Scope, version: Version | None) -> Relocations:
+def rollbacks(services: Services, scope: Selection, version: Version | None) -> Relocations:
     """Give what `rollback` moves: each moving tag of a release, to the release before it.
 
     `version` is the release to leave; without it, the highest one that a moving tag names. Each
@@ -64,7 +64,7 @@ def _rollbacks_of(
     found: Mapping[Destination, _Released], yanked: frozenset[Version], version: Version | None
 ) -> Iterator[Relocation]:
     held = {each: released.versions for each, released in found.items()}
-    published = Published(versions=_common(held), yanked=yanked)
+    published = HeldVersions(versions=_common(held), yanked=yanked)
     leaving = version or max(
         (present for released in found.values() for _, present in released.moving.values()),
         default=None,

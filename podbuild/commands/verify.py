@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from podbuild.commands.relocate import Scope, plan_of
+from podbuild.commands.relocate import Selection, plan_of
 from podbuild.errors import PodbuildError, VersionError
 from podbuild.oci.names import Tag
 from podbuild.plan.destination import open_destinations
@@ -15,7 +15,7 @@ from podbuild.workspace import Services
 
 
 def check_tag(
-    services: Services, scope: Scope, text: str
+    services: Services, scope: Selection, text: str
 ) -> tuple[tuple[Checked, ...], tuple[str, ...]]:
     """Give what was checked and all that differs. `text` is a tag, or a version with its v.
 

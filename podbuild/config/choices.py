@@ -59,7 +59,7 @@ class Isolation(StrEnum):
     OCI = "oci"
 
 
-class Network(StrEnum):
+class RunNetwork(StrEnum):
     """The network that RUN sees (buildah-build, --network)."""
 
     HOST = "host"

@@ -9,7 +9,7 @@ from dataclasses import MISSING
 
 from podbuild.config.image import ImageTags
 from podbuild.config.keys import UNITS, Declared, Schema
-from podbuild.config.sections import SECTIONS, Section
+from podbuild.config.sections import SECTIONS, Table
 from podbuild.config.toml import toml_key, toml_string
 from podbuild.system.records import JSONValue
 
@@ -81,7 +81,7 @@ def reference() -> str:
     return "\n".join(line for section in SECTIONS for line in _section_lines(section))
 
 
-def _section_lines(section: Section) -> Iterator[str]:
+def _section_lines(section: Table) -> Iterator[str]:
     name = f"{section.name}.NAME" if section.named else section.name
     yield from (f"### `[{name}]`", "", f"{section.help[:1].upper()}{section.help[1:]}.", "")
     if section.keys:
@@ -114,7 +114,7 @@ def json_schema() -> Schema:
 
 
 def commented(
-    section: Section,
+    section: Table,
     given: Mapping[str, str],
     *,
     name: str = "",

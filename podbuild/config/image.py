@@ -19,8 +19,8 @@ from podbuild.config.choices import (
     Format,
     IndexPolicy,
     Isolation,
-    Network,
     Pull,
+    RunNetwork,
     Timestamp,
 )
 from podbuild.config.keys import (
@@ -30,7 +30,7 @@ from podbuild.config.keys import (
     TEMPLATE,
     TEXT,
     Invalid,
-    Kind,
+    ValueKind,
     choice,
     declared,
     key,
@@ -95,7 +95,7 @@ def _context(value: object, base: Path) -> Context:
     return FolderContext(PATH.parse(text, base))
 
 
-CONTEXT: Kind[Context] = Kind(
+CONTEXT: ValueKind[Context] = ValueKind(
     _context, "image:NAME, docker-image://REFERENCE or a folder", {"type": "string", "minLength": 1}
 )
 
@@ -137,7 +137,7 @@ def _agent(value: object, base: Path) -> str:
     return f"{name}{equals}{whole}"
 
 
-AGENT = Kind(_agent, "ID, or ID=FILE[,FILE...]", {"type": "string", "minLength": 1})
+AGENT = ValueKind(_agent, "ID, or ID=FILE[,FILE...]", {"type": "string", "minLength": 1})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +162,7 @@ def _image_tags(value: object, base: Path) -> ImageTags:
             raise Invalid(f"expected an array or a table, not {toml_type(value)}")
 
 
-IMAGE_TAGS: Kind[ImageTags] = Kind(
+IMAGE_TAGS: ValueKind[ImageTags] = ValueKind(
     _image_tags,
     "array of release tags, or { release, branches }",
     {"oneOf": [TAGS.schema, table_schema(declared(ImageTags))]},
@@ -324,9 +324,9 @@ class Image:
         default=Isolation.CHROOT,
         metadata=key(choice(Isolation), "how RUN is kept apart from the machine", cascades=True),
     )
-    network: Network = field(
-        default=Network.HOST,
-        metadata=key(choice(Network), "the network that RUN sees", cascades=True),
+    network: RunNetwork = field(
+        default=RunNetwork.HOST,
+        metadata=key(choice(RunNetwork), "the network that RUN sees", cascades=True),
     )
     pull: Pull = field(
         default=Pull.ALWAYS,

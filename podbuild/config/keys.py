@@ -55,7 +55,7 @@ class Invalid(Exception):  # noqa: N818  # becomes a ConfigError once file and l
 
 
 @dataclass(frozen=True)
-class Kind(Generic[T]):
+class ValueKind(Generic[T]):
     """A kind of value: how it is read from TOML, what people call it, its JSON schema.
 
     `parse` takes the TOML value and the folder that relative paths start from; it raises Invalid
@@ -80,7 +80,7 @@ class Kind(Generic[T]):
 class Key:
     """One key of a table: its kind, what it means, and an example where that helps."""
 
-    kind: Kind[object]
+    kind: ValueKind[object]
     help: str
     name: str = ""
     example: str = ""
@@ -103,10 +103,12 @@ class Declared:
 
 
 def key(
-    kind: Kind[T], help_text: str, *, name: str = "", example: str = "", cascades: bool = False
+    kind: ValueKind[T], help_text: str, *, name: str = "", example: str = "", cascades: bool = False
 ) -> Mapping[str, Key]:
     """Give a dataclass field's metadata that declares it as a key of podbuild.toml."""
-    return {_KEY: Key(Kind(kind.parse, kind.says, kind.schema), help_text, name, example, cascades)}
+    return {
+        _KEY: Key(ValueKind(kind.parse, kind.says, kind.schema), help_text, name, example, cascades)
+    }
 
 
 def declared(table: type) -> tuple[Declared, ...]:
@@ -219,20 +221,20 @@ def _regex(value: object, base: Path) -> re.Pattern[str]:
         raise Invalid(f"not a regular expression: {error}") from None
 
 
-TEXT = Kind(_text, "string", {"type": "string", "minLength": 1})
-FLAG = Kind(_flag, "true or false", {"type": "boolean"})
-COUNT = Kind(_count, "integer", {"type": "integer", "minimum": 0})
-DURATION = Kind(_duration, "duration", {"type": "string", "pattern": r"^\d+(\.\d+)?[smhdw]$"})
-PATH = Kind(_path, "path", {"type": "string", "minLength": 1})
-REGEX = Kind(_regex, "regular expression", {"type": "string", "format": "regex"})
-TEMPLATE = Kind(
+TEXT = ValueKind(_text, "string", {"type": "string", "minLength": 1})
+FLAG = ValueKind(_flag, "true or false", {"type": "boolean"})
+COUNT = ValueKind(_count, "integer", {"type": "integer", "minimum": 0})
+DURATION = ValueKind(_duration, "duration", {"type": "string", "pattern": r"^\d+(\.\d+)?[smhdw]$"})
+PATH = ValueKind(_path, "path", {"type": "string", "minLength": 1})
+REGEX = ValueKind(_regex, "regular expression", {"type": "string", "format": "regex"})
+TEMPLATE = ValueKind(
     lambda value, base: Template(_text(value, base)),
     "string with placeholders",
     {"type": "string", "minLength": 1},
 )
 
 
-def matching(pattern: str, says: str, hint: str) -> Kind[str]:
+def matching(pattern: str, says: str, hint: str) -> ValueKind[str]:
     """Give the kind of a string that a regular expression describes in full."""
     expression = re.compile(pattern)
 
@@ -242,17 +244,17 @@ def matching(pattern: str, says: str, hint: str) -> Kind[str]:
             raise Invalid(f"{text!r} is not {says}", hint=hint)
         return text
 
-    return Kind(parse, says, {"type": "string", "pattern": f"^(?:{pattern})$"})
+    return ValueKind(parse, says, {"type": "string", "pattern": f"^(?:{pattern})$"})
 
 
-def parsed(read: Callable[[str], T], says: str) -> Kind[T]:
+def parsed(read: Callable[[str], T], says: str) -> ValueKind[T]:
     """Give the kind of a string that a type of the model reads (and may refuse)."""
-    return Kind(
+    return ValueKind(
         lambda value, base: read(_text(value, base)), says, {"type": "string", "minLength": 1}
     )
 
 
-def choice(options: type[E]) -> Kind[E]:
+def choice(options: type[E]) -> ValueKind[E]:
     """Give the kind of a string that is one of an enumeration's values."""
     values = [option.value for option in options]
 
@@ -264,10 +266,10 @@ def choice(options: type[E]) -> Kind[E]:
             raise Invalid(f"{text!r} is not possible", hint=f"{hint}one of: {', '.join(values)}")
         return options(text)
 
-    return Kind(parse, " or ".join(f'"{each}"' for each in values), {"enum": [*values]})
+    return ValueKind(parse, " or ".join(f'"{each}"' for each in values), {"enum": [*values]})
 
 
-def list_of(kind: Kind[T], *, least: int = 0) -> Kind[tuple[T, ...]]:
+def list_of(kind: ValueKind[T], *, least: int = 0) -> ValueKind[tuple[T, ...]]:
     """Give the kind of an array, with at least so many items and none of them twice."""
 
     def parse(value: object, base: Path) -> tuple[T, ...]:
@@ -284,10 +286,10 @@ def list_of(kind: Kind[T], *, least: int = 0) -> Kind[tuple[T, ...]]:
         return tuple(items)
 
     schema: Schema = {"type": "array", "items": kind.schema, "minItems": least, "uniqueItems": True}
-    return Kind(parse, f"array of: {kind.says}", schema)
+    return ValueKind(parse, f"array of: {kind.says}", schema)
 
 
-def map_of(kind: Kind[T], *, names: Kind[str] = TEXT) -> Kind[Mapping[str, T]]:
+def map_of(kind: ValueKind[T], *, names: ValueKind[str] = TEXT) -> ValueKind[Mapping[str, T]]:
     """Give the kind of a table whose keys are free."""
 
     def parse(value: object, base: Path) -> Mapping[str, T]:
@@ -297,12 +299,14 @@ def map_of(kind: Kind[T], *, names: Kind[str] = TEXT) -> Kind[Mapping[str, T]]:
         }
 
     schema: Schema = {"type": "object", "additionalProperties": kind.schema}
-    return Kind(parse, f"table of: {kind.says}", schema)
+    return ValueKind(parse, f"table of: {kind.says}", schema)
 
 
-def table_of(table: Callable[..., T], keys: tuple[Declared, ...], says: str) -> Kind[T]:
+def table_of(table: Callable[..., T], keys: tuple[Declared, ...], says: str) -> ValueKind[T]:
     """Give the kind of a table whose keys are those of a dataclass."""
-    return Kind(lambda value, base: read_table(table, keys, value, base), says, table_schema(keys))
+    return ValueKind(
+        lambda value, base: read_table(table, keys, value, base), says, table_schema(keys)
+    )
 
 
 def table_schema(keys: Iterable[Declared]) -> Schema:

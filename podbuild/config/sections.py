@@ -13,7 +13,7 @@ MIRRORS = map_of(list_of(PREFIX, least=1), names=PREFIX)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Section:
+class Table:
     """One table: its keys, and whether there is one of them or one by each name."""
 
     name: str
@@ -37,20 +37,20 @@ class Section:
 IMAGE_KEYS = declared(Image)
 
 SECTIONS = (
-    Section(
+    Table(
         name="project",
         sample='[project], and below it name = "shop"',
         help="what all images share; its texts become labels and annotations",
         keys=declared(Project),
         required=True,
     ),
-    Section(
+    Table(
         name="defaults",
         sample='[defaults], and below it platforms = ["linux/amd64"]',
         help="keys of images, for all of them; tables are merged, the image's own entries win",
         keys=tuple(each for each in IMAGE_KEYS if each.key.cascades),
     ),
-    Section(
+    Table(
         name="images",
         sample="[images.web], a table for each image",
         help="one table for each image, [images.NAME]",
@@ -58,7 +58,7 @@ SECTIONS = (
         named=True,
         required=True,
     ),
-    Section(
+    Table(
         name="registries",
         sample="[registries.ghcr], a table for each registry",
         help="one table for each place to publish to, [registries.NAME]; without any, OCI layouts "
@@ -66,24 +66,24 @@ SECTIONS = (
         keys=declared(Registry),
         named=True,
     ),
-    Section(
+    Table(
         name="mirrors",
         sample='"docker.io" = ["mirror.example.com/hub"]',
         help="where bases come from first, by registry; the Containerfile stays as it is",
     ),
-    Section(
+    Table(
         name="tags",
         sample='[tags], and below it release = ["{version}", "latest"]',
         help="which tags are written",
         keys=declared(TagRules),
     ),
-    Section(
+    Table(
         name="retention",
         sample="[retention], and below it superseded = true",
         help="what may be deleted; nothing unless written",
         keys=declared(Retention),
     ),
-    Section(
+    Table(
         name="cache",
         sample='[cache], and below it repository = "ghcr.io/acme/cache/{image}"',
         help="layers kept between runners",
@@ -92,6 +92,6 @@ SECTIONS = (
 )
 
 
-def section(name: str) -> Section:
+def section(name: str) -> Table:
     """Give one of the tables."""
     return next(each for each in SECTIONS if each.name == name)

@@ -61,7 +61,7 @@ class Placeholders:
 
 
 @dataclass(frozen=True)
-class Part:
+class TemplatePart:
     """A literal text, or the name of a placeholder."""
 
     text: str
@@ -81,9 +81,9 @@ class Template:
                 _check_name(self.text, part.text)
 
     @cached_property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[TemplatePart, ...]:
         """Give literals and placeholders in order."""
-        found: list[Part] = []
+        found: list[TemplatePart] = []
         end = 0
         for token in _TOKEN.finditer(self.text):
             if token["stray"]:
@@ -91,10 +91,14 @@ class Template:
                     f"a single {token['stray']!r} in {self.text!r}",
                     hint="write a placeholder such as {version}; {{ and }} are literal braces",
                 )
-            found.append(Part(self.text[end : token.start()]))
-            found.append(Part(token["double"][0]) if token["double"] else Part(token["name"], True))
+            found.append(TemplatePart(self.text[end : token.start()]))
+            found.append(
+                TemplatePart(token["double"][0])
+                if token["double"]
+                else TemplatePart(token["name"], True)
+            )
             end = token.end()
-        found.append(Part(self.text[end:]))
+        found.append(TemplatePart(self.text[end:]))
         return tuple(part for part in found if part.text or part.is_placeholder)
 
     @cached_property

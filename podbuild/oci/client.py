@@ -17,7 +17,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from podbuild.errors import PodbuildError, PublishError
 from podbuild.oci.auth.secret import Credential
-from podbuild.oci.auth.tokens import Authorizer, Scope
+from podbuild.oci.auth.tokens import AccessScope, Authorizer
 from podbuild.oci.names import Digest
 from podbuild.oci.transport.endpoint import Conduct, Counts, Endpoint
 from podbuild.oci.transport.http import Call, Http
@@ -30,7 +30,7 @@ from podbuild.oci.transport.problem import (
     origin,
     read_problem,
 )
-from podbuild.oci.transport.proxy import Network
+from podbuild.oci.transport.proxy import WayOut
 from podbuild.system.cancel import Cancel
 from podbuild.system.retry import Breaker, Transient, Unreachable
 
@@ -100,11 +100,11 @@ class RegistryClient:
         credential: Credential | None = None,
         *,
         conduct: Conduct | None = None,
-        network: Network | None = None,
+        network: WayOut | None = None,
         connections: int = 16,
     ) -> None:
         conduct = conduct or Conduct()
-        network = network or Network()
+        network = network or WayOut()
         if endpoint.ca:
             network = replace(network, ca_files=(*network.ca_files, endpoint.ca))
         self.endpoint = endpoint
@@ -136,7 +136,7 @@ class RegistryClient:
         method: str,
         path: str,
         *,
-        scopes: tuple[Scope, ...] = (),
+        scopes: tuple[AccessScope, ...] = (),
         ok: tuple[int, ...] = (200,),
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
@@ -150,7 +150,7 @@ class RegistryClient:
         call = Call(method=method, url=self.url(path), headers=headers or {}, body=body, cap=cap)
         return self.guarded(lambda: self.once(call, scopes=scopes, ok=ok))
 
-    def pages(self, path: str, *, scopes: tuple[Scope, ...] = ()) -> Iterator[Response]:
+    def pages(self, path: str, *, scopes: tuple[AccessScope, ...] = ()) -> Iterator[Response]:
         """Give each page of a listing, by its Link header; a page that names itself ends it.
 
         A 404 on the first page gives nothing. Raises as `request` does.
@@ -236,7 +236,7 @@ class RegistryClient:
         unheard = isinstance(failure, Unreachable) and not self._has_answered
         return unheard and self.endpoint.optional
 
-    def once(self, call: Call, *, scopes: tuple[Scope, ...], ok: tuple[int, ...]) -> Response:
+    def once(self, call: Call, *, scopes: tuple[AccessScope, ...], ok: tuple[int, ...]) -> Response:
         """Send one request, again only after a 401, and follow redirects of reads.
 
         Raises Transient where another try may help; otherwise as `request` does.
@@ -253,7 +253,7 @@ class RegistryClient:
 
     @contextmanager
     def stream(
-        self, call: Call, *, scopes: tuple[Scope, ...], ok: tuple[int, ...]
+        self, call: Call, *, scopes: tuple[AccessScope, ...], ok: tuple[int, ...]
     ) -> Iterator[tuple[Response, Iterator[bytes]]]:
         """Give the head and the pieces of one GET, redirects followed; raises as `once` does."""
         with ExitStack() as stack:
@@ -321,7 +321,7 @@ class RegistryClient:
         """Add a blob that another repository lent."""
         self._count(Counts(mounted=1))
 
-    def _http_once(self, call: Call, scopes: tuple[Scope, ...]) -> Response:
+    def _http_once(self, call: Call, scopes: tuple[AccessScope, ...]) -> Response:
         used = self._authorization(call, scopes)
         answer = self._send(_with(call, used))
         for _ in range(2):  # first to learn how to log in, then for an expired or too small token
@@ -332,7 +332,7 @@ class RegistryClient:
             answer = self._send(_with(call, used))
         return answer
 
-    def _authorization(self, call: Call, scopes: tuple[Scope, ...]) -> str:
+    def _authorization(self, call: Call, scopes: tuple[AccessScope, ...]) -> str:
         return self._auth.header(scopes, call.method) if self.is_own(call.url) else ""
 
     def _opened(self, call: Call) -> AbstractContextManager[tuple[Response, Iterator[bytes]]]:

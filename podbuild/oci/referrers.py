@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 
 from podbuild.errors import CleanupError
-from podbuild.oci.auth.tokens import Scope
+from podbuild.oci.auth.tokens import AccessScope
 from podbuild.oci.manifest import Descriptor, MediaType
 from podbuild.oci.names import Digest
 from podbuild.oci.registry import RegistryStore
@@ -52,7 +52,7 @@ class Referrers:
 
     def _page(self, path: str) -> Response | None:
         """Give one page; None where the registry has no such API."""
-        scopes = (Scope.repository(self._store.repository.path, "pull"),)
+        scopes = (AccessScope.repository(self._store.repository.path, "pull"),)
         answer = self._store.client.request("GET", path, scopes=scopes, ok=(200, *_NOT_OFFERED))
         kind = answer.header("content-type").partition(";")[0].strip()
         return answer if answer.status == 200 and kind == MediaType.OCI_INDEX else None

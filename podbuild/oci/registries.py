@@ -12,7 +12,7 @@ from podbuild.oci.client import RegistryClient
 from podbuild.oci.names import Repository
 from podbuild.oci.registry import RegistryStore
 from podbuild.oci.transport.endpoint import Conduct, Counts, Endpoint
-from podbuild.oci.transport.proxy import Network
+from podbuild.oci.transport.proxy import WayOut
 from podbuild.oci.upload import UploadPolicy
 
 
@@ -22,7 +22,7 @@ class Registries:
 
     keyring: Keyring
     conduct: Conduct = field(default_factory=Conduct)
-    network: Network = field(default_factory=Network)
+    network: WayOut = field(default_factory=WayOut)
     policy: UploadPolicy = field(default_factory=UploadPolicy)
     _clients: dict[tuple[Endpoint, Credential | None], RegistryClient] = field(
         default_factory=dict, repr=False

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from podbuild.errors import CredentialError, PublishError, VerificationError, VersionError
-from podbuild.oci.auth.tokens import Scope
+from podbuild.oci.auth.tokens import AccessScope
 from podbuild.oci.client import RegistryClient
 from podbuild.oci.manifest import MANIFEST_CAP, MANIFEST_TYPES, Descriptor, Manifest
 from podbuild.oci.names import Digest, Repository, Tag
 from podbuild.oci.store import BlobSource, PushRight
 from podbuild.oci.transport.http import Call
 from podbuild.oci.transport.problem import Recovery, RegistryError, Response
-from podbuild.oci.upload import Upload, UploadPolicy
+from podbuild.oci.upload import BlobUpload, UploadPolicy
 from podbuild.system.retry import Transient
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
@@ -133,7 +133,7 @@ class RegistryStore:
         on_bytes: Callable[[int], None] = lambda _count: None,
     ) -> None:
         """Upload a blob; one that another repository here holds is mounted without bytes."""
-        upload = Upload(
+        upload = BlobUpload(
             self.client,
             self.repository.path,
             blob,
@@ -210,10 +210,10 @@ class RegistryStore:
         return answer.status == 200
 
     @property
-    def _scopes(self) -> tuple[Scope, ...]:
+    def _scopes(self) -> tuple[AccessScope, ...]:
         """Ask for the right to push only with a login: nobody has it without one."""
         actions = ("pull",) if self.client.anonymous else ("pull", "push")
-        return (Scope.repository(self.repository.path, *actions),)
+        return (AccessScope.repository(self.repository.path, *actions),)
 
     def _cancel(self, opened: Response) -> None:
         """Cancel an upload. Registries that can't let it expire, which is no failure."""

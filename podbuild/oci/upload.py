@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 from podbuild.errors import CredentialError, PublishError
-from podbuild.oci.auth.tokens import Scope
+from podbuild.oci.auth.tokens import AccessScope
 from podbuild.oci.blobs import FileBlob, checked
 from podbuild.oci.client import RegistryClient
 from podbuild.oci.manifest import Descriptor
@@ -38,7 +38,7 @@ class UploadPolicy:
     chunk: int = 16 * _MIB
 
 
-class Upload:
+class BlobUpload:
     """Uploads one blob; `attempt` may be called until it returns."""
 
     def __init__(
@@ -150,8 +150,8 @@ class Upload:
             return self._client.once(
                 Call(method="POST", url=self._client.url(query)),
                 scopes=(
-                    Scope.repository(self._path, "pull", "push"),
-                    Scope.repository(lender, "pull"),
+                    AccessScope.repository(self._path, "pull", "push"),
+                    AccessScope.repository(lender, "pull"),
                 ),
                 ok=(201, 202),
             )
@@ -226,7 +226,7 @@ class Upload:
                 headers={**kind, **(headers or {})},
                 body=body,
             ),
-            scopes=(Scope.repository(self._path, "pull", "push"),),
+            scopes=(AccessScope.repository(self._path, "pull", "push"),),
             ok=ok,
         )
 

@@ -9,8 +9,8 @@ from podbuild.oci.names import Digest, Tag
 from podbuild.plan.guards import (
     Ancestry,
     Decision,
+    HeldVersions,
     Located,
-    Published,
     RemoteTag,
     Verdict,
     branch_guard,
@@ -139,7 +139,7 @@ def published(
     image: PlannedImage,
     targets: tuple[Target, ...],
     facts: Mapping[str, Held],
-) -> Published:
+) -> HeldVersions:
     """Give the versions of an image that its required registries hold, all together.
 
     Where all of its registries are optional, they count.
@@ -151,7 +151,7 @@ def published(
         held = facts[target.key]
         versions |= {*owned_versions(held.tags, image.readers, beside).values()}
         versions |= {remote.version for remote in held.found.values() if remote.version}
-    return Published(versions=frozenset(versions), yanked=plan.yanked)
+    return HeldVersions(versions=frozenset(versions), yanked=plan.yanked)
 
 
 def _branch_verdict(plan: Plan, found: Located, ancestry: Mapping[str, Ancestry]) -> Verdict:

@@ -71,7 +71,7 @@ class RemoteTag:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class ReleaseIdentity:
     """What this release would put under a version tag."""
 
     commit: str  # empty where there is no git repository
@@ -103,7 +103,7 @@ class Located:
 
 
 def immutable_guard(
-    found: Sequence[Located], result: Result, *, overwrite: bool
+    found: Sequence[Located], result: ReleaseIdentity, *, overwrite: bool
 ) -> tuple[Digest | None, Mapping[str, Verdict]]:
     """Decide an immutable tag: give the digest to adopt, if any, and a verdict by registry.
 
@@ -122,7 +122,7 @@ def immutable_guard(
 
 
 def _version_tag(
-    found: Located, result: Result, adopted: Digest | None, overwrite: bool
+    found: Located, result: ReleaseIdentity, adopted: Digest | None, overwrite: bool
 ) -> Verdict:
     remote = found.remote
     if remote is None:
@@ -141,7 +141,7 @@ def _version_tag(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Published:
+class HeldVersions:
     """What all required registries together hold of one image: its versions, by any tag."""
 
     versions: frozenset[Version] = field(default_factory=frozenset)
@@ -152,13 +152,13 @@ class Published:
         return max(_stable(self.versions, within, self.yanked), default=None)
 
 
-def version_guard(named: NamedTag, version: Version, published: Published) -> Verdict:
+def version_guard(named: NamedTag, version: Version, published: HeldVersions) -> Verdict:
     """Decide whether a moving tag of releases may go to this version.
 
     >>> from podbuild.plan.tags import TagKind
     >>> from podbuild.config.template import Template
     >>> named = NamedTag(tag=Tag("latest"), kind=TagKind.MOVING, template=Template("latest"))
-    >>> out = Published(versions=frozenset({Version(2, 0, 0)}))
+    >>> out = HeldVersions(versions=frozenset({Version(2, 0, 0)}))
     >>> version_guard(named, Version(1, 9, 1), out).decision
     <Decision.SKIP: 'skip'>
     """
@@ -180,7 +180,7 @@ def _stable(
     ]
 
 
-def rollback_target(within: Range, present: Version, held: Published) -> Version | None:
+def rollback_target(within: Range, present: Version, held: HeldVersions) -> Version | None:
     """Give the highest stable version below the present one in its range.
 
     `held` must have only what all required registries hold. None: the tag stays.

@@ -215,7 +215,7 @@ def recorded_toolchain(folder: Path, release: str) -> str:
     return found.binding.toolchain if found else ""
 
 
-def _journal_of(folder: Path, release: str) -> Found | None:
+def _journal_of(folder: Path, release: str) -> JournalFile | None:
     """Give what this machine remembers of a release, put aside or not; None for nothing."""
     for path in (folder / NAME, _aside(folder, release)):
         found = read_journal(path)
@@ -238,14 +238,14 @@ def restart(folder: Path, binding: Binding) -> Journal:
     return Journal(path, binding, {})
 
 
-def _put_aside(path: Path, found: Found) -> None:
+def _put_aside(path: Path, found: JournalFile) -> None:
     """Keep another release's journal while that release is not complete."""
     if not found.finished:
         path.replace(_aside(path.parent, found.binding.release))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class JournalFile:
     """A journal as its file has it."""
 
     binding: Binding
@@ -260,7 +260,7 @@ class Found:
         return {**self.sections, Section.BEFORE: {}, Section.SUPERSEDED: {}}
 
 
-def read_journal(path: Path) -> Found | None:
+def read_journal(path: Path) -> JournalFile | None:
     """Give what a journal file holds; None where there is no file. Raises ConfigError."""
     try:
         value: JSONValue = json.loads(path.read_bytes())
@@ -284,7 +284,7 @@ def read_journal(path: Path) -> Found | None:
             binding = Binding(
                 release=release, commit=commit, configuration=configuration, toolchain=toolchain
             )
-            return Found(binding=binding, sections=sections, finished=finished)
+            return JournalFile(binding=binding, sections=sections, finished=finished)
         case _:
             raise _damaged(path)
 

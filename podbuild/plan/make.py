@@ -20,7 +20,7 @@ from podbuild.errors import ConfigError
 from podbuild.oci.names import Repository, Tag
 from podbuild.plan import labels as keys
 from podbuild.plan.fingerprint import image_fingerprint, project_fingerprint
-from podbuild.plan.model import Job, Plan, PlannedImage, Request, Source, TagMove, Target
+from podbuild.plan.model import Commit, Job, Plan, PlannedImage, Request, TagMove, Target
 from podbuild.plan.tags import (
     NamedTag,
     Reader,
@@ -107,7 +107,7 @@ def _moving_twice(target: Target, tag: Tag, owner: str) -> ConfigError:
     )
 
 
-def make_plan(config: Config, request: Request, source: Source) -> Plan:
+def make_plan(config: Config, request: Request, source: Commit) -> Plan:
     """Give the plan with every tag's decision unknown.
 
     Raises ConfigError for an unknown name, a platform that nothing is built for, a yanked
@@ -159,7 +159,7 @@ def plan_places(config: Config, request: Request) -> Plan:
     Texts of images are left out, so that no commit and no branch is needed for them.
     """
     bare = (replace(each, build_args={}, labels={}, annotations={}) for each in config.images)
-    return make_plan(replace(config, images=tuple(bare)), request, Source())
+    return make_plan(replace(config, images=tuple(bare)), request, Commit())
 
 
 def with_jobs(plan: Plan) -> Plan:
@@ -203,7 +203,7 @@ def _chosen(config: Config, request: Request) -> frozenset[str]:
 
 
 def _beside(
-    config: Config, images: tuple[PlannedImage, ...], request: Request, source: Source
+    config: Config, images: tuple[PlannedImage, ...], request: Request, source: Commit
 ) -> Iterator[Target]:
     """Give where else these images go, at registries that are not asked for."""
     for image in images if request.registries else ():
@@ -278,7 +278,7 @@ def literal(text: str) -> Template:
     return Template(text.replace("{", "{{").replace("}", "}}"))
 
 
-def _values(config: Config, image: str, request: Request, source: Source) -> Placeholders:
+def _values(config: Config, image: str, request: Request, source: Commit) -> Placeholders:
     return Placeholders(
         project=config.project.name,
         image=image,
@@ -293,7 +293,7 @@ def _planned(
     config: Config,
     image: Image,
     request: Request,
-    source: Source,
+    source: Commit,
     fingerprints: Mapping[str, str],
 ) -> PlannedImage:
     values = _values(config, image.name, request, source)
@@ -342,14 +342,14 @@ def _stable_texts(config: Config, image: Image) -> dict[str, str]:
     return {name: text for name, text in sorted(texts.items()) if text}
 
 
-def _release_texts(request: Request, source: Source) -> dict[str, str]:
+def _release_texts(request: Request, source: Commit) -> dict[str, str]:
     created = source.created and source.created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     version = request.version or source.branch
     texts = {keys.VERSION: str(version) if version else "", keys.CREATED: created or ""}
     return {name: text for name, text in texts.items() if text}
 
 
-def _identity(source: Source, fingerprint: str) -> dict[str, str]:
+def _identity(source: Commit, fingerprint: str) -> dict[str, str]:
     """Give what guards rely on, so that no annotation of the configuration replaces it."""
     commit = {keys.REVISION: source.commit} if source.commit else {}
     return {**commit, keys.CONFIGURATION: fingerprint}
@@ -364,7 +364,7 @@ def _registries(config: Config, image: Image, request: Request) -> Iterator[Regi
 
 
 def _target(
-    config: Config, registry: Registry, image: PlannedImage, request: Request, source: Source
+    config: Config, registry: Registry, image: PlannedImage, request: Request, source: Commit
 ) -> Target:
     values = _values(config, image.name, request, source)
     place = registry.template.expand(values)

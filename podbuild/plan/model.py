@@ -11,13 +11,13 @@ from podbuild.config.choices import IndexPolicy
 from podbuild.config.image import Image, Secret
 from podbuild.config.model import Registry
 from podbuild.oci.names import Digest, Platform
-from podbuild.plan.guards import Decision, Result, Verdict
+from podbuild.plan.guards import Decision, ReleaseIdentity, Verdict
 from podbuild.plan.tags import NamedTag, Reader, TagKind
 from podbuild.semver import Version
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class Commit:
     """The commit that is built, and the branch it is on; empty without a git repository."""
 
     commit: str = ""  # 40 hex digits
@@ -143,7 +143,7 @@ class Plan:
     project: str
     root: Path
     version: Version | None
-    source: Source
+    source: Commit
     images: tuple[PlannedImage, ...]
     targets: tuple[Target, ...]
     jobs: tuple[Job, ...]
@@ -181,10 +181,10 @@ class Plan:
         """Give one of the planned images."""
         return next(image for image in self.images if image.name == name)
 
-    def result(self, name: str) -> Result:
+    def result(self, name: str) -> ReleaseIdentity:
         """Give what this release would put under an image's version tags."""
         image = self.image(name)
-        return Result(
+        return ReleaseIdentity(
             commit=self.source.commit,
             fingerprint=image.fingerprint,
             platforms=frozenset(image.platforms),

@@ -13,8 +13,8 @@ from podbuild.plan.destination import Destination
 from podbuild.plan.guards import (
     Ancestry,
     Decision,
-    Published,
-    Result,
+    HeldVersions,
+    ReleaseIdentity,
     Verdict,
     branch_guard,
     sha_guard,
@@ -53,7 +53,7 @@ class ReleaseGuard:
 
     version: Version
     commit: str
-    results: Mapping[str, Result]  # by image
+    results: Mapping[str, ReleaseIdentity]  # by image
     destinations: tuple[Destination, ...]
     readers: Mapping[str, Readers]  # by image
     yanked: frozenset[Version] = frozenset()
@@ -112,14 +112,14 @@ class ReleaseGuard:
         rightful = next((tag for tag, version in held.items() if version == highest), None)
         return Ruling(decision=Decision.SKIP, reason=decided.reason, rightful=rightful)
 
-    def published(self, image: str) -> Published:
+    def published(self, image: str) -> HeldVersions:
         """Give the versions of an image that required registries hold together.
 
         Where all its registries are optional, they count.
         """
         counted = self._counted(image)
         versions = (version for each in counted for version in self._held[each].values())
-        return Published(versions=frozenset(versions), yanked=self.yanked)
+        return HeldVersions(versions=frozenset(versions), yanked=self.yanked)
 
     def _counted(self, image: str) -> list[Destination]:
         mine = [each for each in self._held if each.image == image]

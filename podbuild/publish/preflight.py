@@ -14,7 +14,7 @@ ASKED_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
-class Asked:
+class PushAnswer:
     """One destination's answer: the right it proved, or why it can't be pushed to."""
 
     destination: Destination
@@ -57,18 +57,18 @@ def preflight(destinations: Iterable[Destination]) -> Ready:
     )
 
 
-def _ask(destination: Destination) -> Asked:
+def _ask(destination: Destination) -> PushAnswer:
     try:
-        return Asked(destination, destination.store.check_push())
+        return PushAnswer(destination, destination.store.check_push())
     except PodbuildError as error:
-        return Asked(destination, error)
+        return PushAnswer(destination, error)
 
 
-def _is_refused(found: Asked) -> bool:
+def _is_refused(found: PushAnswer) -> bool:
     return found.destination.required and isinstance(found.answer, PodbuildError)
 
 
-def _summary(refused: list[Asked]) -> PodbuildError:
+def _summary(refused: list[PushAnswer]) -> PodbuildError:
     """Give one error for all refusals; of several kinds, credentials are named first."""
     errors = [found.answer for found in refused if isinstance(found.answer, PodbuildError)]
     errors.sort(key=lambda error: not isinstance(error, CredentialError))

@@ -74,12 +74,12 @@ class TagMover:
             note=self.note,
         )
 
-    def _phase(self, orders: tuple[Order, ...]) -> _Phase:
+    def _phase(self, orders: tuple[Order, ...]) -> _Wave:
         """Do one kind of tags, each destination on a thread of its own.
 
         Raises the first failure of a required destination, when all threads have ended.
         """
-        phase = _Phase()
+        phase = _Wave()
         lanes: dict[Destination, list[Order]] = {}
         for order in orders:
             lanes.setdefault(order.destination, []).append(order)
@@ -91,7 +91,7 @@ class TagMover:
             raise phase.fatal
         return phase
 
-    def _lane(self, phase: _Phase, orders: list[Order]) -> None:
+    def _lane(self, phase: _Wave, orders: list[Order]) -> None:
         for order in orders:
             if phase.fatal is not None:
                 return
@@ -194,7 +194,7 @@ def _said(tagged: Tagged) -> str:
 
 
 @dataclass(kw_only=True)
-class _Phase:
+class _Wave:
     """What one phase did so far; threads add to it."""
 
     done: list[Tagged] = field(default_factory=list)

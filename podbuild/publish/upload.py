@@ -43,7 +43,7 @@ class Published:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class UploadProgress:
     """Hears of every transfer: destination, blob, and how many bytes more (negative: again)."""
 
     began: Callable[[Destination, Descriptor], None] = lambda _destination, _blob: None
@@ -72,7 +72,7 @@ class Publisher:
     journal: Journal
     retry: Retry
     cancel: Cancel
-    progress: Progress = field(default_factory=Progress)
+    progress: UploadProgress = field(default_factory=UploadProgress)
     clock: Callable[[], float] = time.monotonic
     _offered: dict[tuple[Destination, Digest], Future[None]] = field(default_factory=dict)
     _blobs: dict[tuple[Destination, Digest], Future[bool]] = field(default_factory=dict)

@@ -16,7 +16,7 @@ from podbuild.publish.move import Tagged
 from podbuild.report.model import (
     ImageReport,
     PlatformReport,
-    Result,
+    ReleaseResult,
     TagOutcome,
     TagReport,
     TargetReport,
@@ -86,25 +86,27 @@ def size_of(manifest: Manifest) -> int:
     return len(manifest.data) + sum(blob.size for blob in manifest.blobs)
 
 
-def result_of(plan: Plan, targets: Iterable[TargetReport], failure: PodbuildError | None) -> Result:
+def result_of(
+    plan: Plan, targets: Iterable[TargetReport], failure: PodbuildError | None
+) -> ReleaseResult:
     """Say how a release ended.
 
     Without any tag it is partial (fewer platforms, --skip-push). A snapshot of which a guard held
     back every moving tag is skipped.
     """
     if isinstance(failure, PartialReleaseError):
-        return Result.PARTIAL
+        return ReleaseResult.PARTIAL
     if failure is not None and not isinstance(failure, CleanupError):
-        return Result.FAILED
+        return ReleaseResult.FAILED
     outcomes = _outcomes(plan, targets)
     lasting, moving = outcomes[TagKind.VERSION], outcomes[TagKind.MOVING]
     every = (*lasting, *moving, *outcomes[TagKind.SHA])
     if not every or TagOutcome.UNTOUCHED in every:
-        return Result.PARTIAL
+        return ReleaseResult.PARTIAL
     skipped = {TagOutcome.SKIPPED, TagOutcome.YIELDED}
     if moving and not lasting and set(moving) <= skipped:
-        return Result.SKIPPED
-    return Result.PUBLISHED
+        return ReleaseResult.SKIPPED
+    return ReleaseResult.PUBLISHED
 
 
 def _outcomes(

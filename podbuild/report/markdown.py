@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from podbuild.build.job import Metrics
 from podbuild.build.results import Origin
 from podbuild.plan.model import Job
-from podbuild.report.model import ImageReport, Report, Result, TagOutcome
+from podbuild.report.model import ImageReport, ReleaseResult, Report, TagOutcome
 from podbuild.report.text import run_line
 from podbuild.system.console.text import duration, one_line, size
 
@@ -113,7 +113,7 @@ def _moved_nothing(report: Report) -> bool:
     """Tell whether a failed release has left all of its tags as they were."""
     outcomes = {tag.outcome for target in report.targets for tag in target.tags}
     touched = {TagOutcome.MOVED, TagOutcome.UNDONE, TagOutcome.UNCERTAIN}
-    return report.result is Result.FAILED and bool(outcomes) and not outcomes & touched
+    return report.result is ReleaseResult.FAILED and bool(outcomes) and not outcomes & touched
 
 
 def _images(report: Report) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from podbuild.publish.move import Outcome
 SCHEMA = 1  # of every JSON file here; a change that breaks readers raises it
 
 
-class Result(StrEnum):
+class ReleaseResult(StrEnum):
     """How a release ended (field.md 3.5)."""
 
     PUBLISHED = "published"
@@ -134,7 +134,7 @@ class Report:
     """All that a release did."""
 
     project: str
-    result: Result
+    result: ReleaseResult
     commit: str
     date: datetime | None  # the commit's
     version: str = ""  # without a leading v; empty for a snapshot

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from podbuild.build.results import Origin
 from podbuild.config.choices import RegistryKind
 from podbuild.oci.names import Digest
-from podbuild.report.model import ImageReport, Report, Result, TagOutcome, TargetReport
+from podbuild.report.model import ImageReport, ReleaseResult, Report, TagOutcome, TargetReport
 from podbuild.system.console.text import duration, one_line, size, table
 
 
@@ -110,11 +110,11 @@ def _result(report: Report) -> str:
     effort = [f"{size(report.bytes_sent)} sent"] if report.bytes_sent else []
     if report.retries:
         effort.append(f"{report.retries} {'retry' if report.retries == 1 else 'retries'}")
-    if report.result is Result.SKIPPED and any(
+    if report.result is ReleaseResult.SKIPPED and any(
         tag.outcome is TagOutcome.SKIPPED for _, tag in report.left_out
     ):
         effort.append("a guard kept the tags")
-    if report.result is Result.PARTIAL and not any(target.live for target in report.targets):
+    if report.result is ReleaseResult.PARTIAL and not any(target.live for target in report.targets):
         effort.append("no tag was moved")
     return f"{report.result} ({', '.join(effort)})" if effort else str(report.result)
 

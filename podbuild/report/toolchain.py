@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from podbuild.build.toolchain.find import SLOW_START
 from podbuild.build.toolchain.model import FLOORS, Toolchain
-from podbuild.build.toolchain.record import Record
+from podbuild.build.toolchain.record import Installation
 from podbuild.system.console.text import table
 from podbuild.system.records import JSONValue
 
 
-def record_text(record: Record) -> str:
+def record_text(record: Installation) -> str:
     """Give what was installed, and where."""
     rows = [("source", record.source), ("from", record.origin), ("folder", str(record.folder))]
     rows += sorted(record.versions.items())
@@ -17,14 +17,14 @@ def record_text(record: Record) -> str:
     return "\n".join(table(("private toolchain", ""), rows))
 
 
-def record_json(record: Record) -> JSONValue:
+def record_json(record: Installation) -> JSONValue:
     """Give what was installed as JSON, without the list of every file."""
     content = record.to_json()
     del content["files"]
     return content
 
 
-def toolchain_text(toolchain: Toolchain, record: Record | None, cost: float) -> str:
+def toolchain_text(toolchain: Toolchain, record: Installation | None, cost: float) -> str:
     """Give the engine in use, its start cost (CPU seconds) and helpers."""
     slow = "; the private toolchain starts faster" if _is_slow(toolchain, cost) else ""
     engine = toolchain.engine
@@ -41,7 +41,7 @@ def toolchain_text(toolchain: Toolchain, record: Record | None, cost: float) -> 
     return "\n".join(table(("toolchain", ""), rows))
 
 
-def toolchain_json(toolchain: Toolchain, record: Record | None, cost: float) -> JSONValue:
+def toolchain_json(toolchain: Toolchain, record: Installation | None, cost: float) -> JSONValue:
     """Give the toolchain in use as JSON; times in CPU seconds."""
     return {
         "schema": 1,

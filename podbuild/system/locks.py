@@ -83,7 +83,7 @@ def _is_abandoned(folder: Path) -> bool:
 _POLL = 0.2  # seconds between two tries
 
 
-class Work(StrEnum):
+class Purpose(StrEnum):
     """What holds the lock; a release is never cancelled for another."""
 
     RELEASE = "release"
@@ -95,7 +95,7 @@ class Work(StrEnum):
 class Holder:
     """Who holds a project's lock: `name` is the version or the branch."""
 
-    work: Work
+    work: Purpose
     name: str
     pid: int
 
@@ -138,7 +138,11 @@ def project_lock(
 
 def supersede(holder: Holder | None, newcomer: Holder) -> bool:
     """Stop an older snapshot of the same branch that is still at work; tell whether it was."""
-    if holder is None or newcomer.work is not Work.SNAPSHOT or holder.work is not Work.SNAPSHOT:
+    if (
+        holder is None
+        or newcomer.work is not Purpose.SNAPSHOT
+        or holder.work is not Purpose.SNAPSHOT
+    ):
         return False
     if holder.name != newcomer.name or holder.pid == newcomer.pid:
         return False
@@ -155,7 +159,7 @@ def _read(path: Path) -> Holder | None:
     except (OSError, ValueError):
         return None
     match value:
-        case {"work": str(work), "name": str(name), "pid": int(pid)} if work in set(Work):
-            return Holder(work=Work(work), name=name, pid=pid)
+        case {"work": str(work), "name": str(name), "pid": int(pid)} if work in set(Purpose):
+            return Holder(work=Purpose(work), name=name, pid=pid)
         case _:
             return None

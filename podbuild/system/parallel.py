@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Outcome(Generic[K, T]):
+class Ran(Generic[K, T]):
     """What became of each job: a result, an error, or not started because of another's error."""
 
     done: Mapping[K, T]
@@ -29,7 +29,7 @@ def run_all(
     first: Callable[[K], float] = lambda _job: 0.0,
     apart: Callable[[K], Hashable | None] = lambda _job: None,
     go_on: Callable[[], bool] = lambda: True,
-) -> Outcome[K, T]:
+) -> Ran[K, T]:
     """Run each job when all it needs is done; of the ready ones, the highest `first` first.
 
     Jobs of which `apart` says the same never run at the same time; None keeps a job from nothing.
@@ -65,4 +65,4 @@ def run_all(
                     failed[job] = error
                 else:
                     raise error
-    return Outcome(done, failed, frozenset(needs) - done.keys() - failed.keys())
+    return Ran(done, failed, frozenset(needs) - done.keys() - failed.keys())

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.build.engine.registries_conf import Entry, RegistriesConf, with_own
+from podbuild.build.engine.registries_conf import RegistriesConf, RegistryEntry, with_own
 from podbuild.build.inputs.recipe import outside_images
 from podbuild.build.jobs import BuiltImage, build_all
 from podbuild.build.toolchain.model import EngineKind
@@ -169,7 +169,7 @@ def test_a_base_that_comes_at_the_second_try_is_no_failure(
     store = server.store("base")
     pins = {f"example.com/base:{tag}": put_base(store, tag) for tag in ("slim", "1", "2")}
     with fault_proxy(server.host, Script(On("GET", path, fault=fault))) as proxy:
-        entry = Entry(prefix="example.com", location=proxy.host, insecure=True)
+        entry = RegistryEntry(prefix="example.com", location=proxy.host, insecure=True)
         with opened(bench, registries=RegistriesConf(entries=(entry,))) as place:
             image = build(place, pins)
     assert image.metrics.retries == 1

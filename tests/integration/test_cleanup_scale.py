@@ -15,7 +15,7 @@ from podbuild.oci.delete import Abilities
 from podbuild.oci.manifest import Descriptor, Manifest, MediaType
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Digest, Platform, Tag
-from podbuild.publish.retention.chart import Place
+from podbuild.publish.retention.chart import CleanupTarget
 from podbuild.publish.retention.cleanup import apply_plan, plan_repository
 from podbuild.publish.retention.policy import prune_policy
 from podbuild.system.cancel import Cancel
@@ -64,7 +64,7 @@ def test_ten_thousand_tags_are_read_once_within_bounded_memory() -> None:
     store = Counting()
     remover = MemoryRemover(store, Abilities(tags=True, manifests=True), untagged=False)
     fill(store, remover)
-    place = Place(key="r/web", store=store, remover=remover)
+    place = CleanupTarget(key="r/web", store=store, remover=remover)
     policy = prune_policy(Retention(prune=(RULE,)), NOW)
     tracemalloc.start()
     planned = plan_repository(place, policy)

@@ -15,7 +15,7 @@ from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Digest, Repository, Tag
 from podbuild.oci.registry import RegistryStore
 from podbuild.oci.transport.endpoint import Conduct, Endpoint
-from podbuild.oci.transport.proxy import Network, Timeouts
+from podbuild.oci.transport.proxy import Timeouts, WayOut
 from podbuild.oci.upload import UploadPolicy
 from podbuild.system.retry import Retry
 from tests.faults import (
@@ -227,7 +227,7 @@ def test_a_mirror_takes_no_pushes(server: Server) -> None:
 def test_a_slow_answer_is_a_failure_that_passes(server: Server) -> None:
     never = threading.Event()
     with fault_proxy(server.host, Script(On("GET", "/tags/", fault=Delay(never)))) as proxy:
-        quick = Network(timeouts=Timeouts(connect=5.0, read=0.2))
+        quick = WayOut(timeouts=Timeouts(connect=5.0, read=0.2))
         told: list[str] = []
         conduct = Conduct(retry=AT_ONCE, observe=told.append)
         client = RegistryClient(

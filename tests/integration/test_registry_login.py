@@ -5,7 +5,7 @@ import pytest
 
 from podbuild.errors import CredentialError, PublishError
 from podbuild.oci.auth.secret import Credential, CredentialKind
-from podbuild.oci.auth.tokens import Scope
+from podbuild.oci.auth.tokens import AccessScope
 from podbuild.oci.blobs import BytesBlob
 from podbuild.oci.client import RegistryClient
 from podbuild.oci.names import Digest, Tag
@@ -204,7 +204,7 @@ def test_a_delete_asks_for_what_the_registry_named(tokens: tuple[Server, TokenSe
     server, issuer = tokens
     client = server.client(credential=login("ann", "secret-a"))
     manifest = make_image(server.store("a/b", client=client), b"layer")
-    wanted = (Scope.repository("a/b", "delete"),)
+    wanted = (AccessScope.repository("a/b", "delete"),)
     path = f"/v2/a/b/manifests/{manifest.digest}"
     assert client.request("DELETE", path, scopes=wanted, ok=(202,)).status == 202
     assert issuer.asked[-1].scopes == ("repository:a/b:delete",)

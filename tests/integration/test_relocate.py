@@ -11,7 +11,7 @@ from podbuild.cli import main
 from podbuild.cli.options import Common
 from podbuild.cli.session import open_session
 from podbuild.commands.promote import promotions
-from podbuild.commands.relocate import Scope, carry_out
+from podbuild.commands.relocate import Selection, carry_out
 from podbuild.commands.rollback import rollbacks
 from podbuild.oci.layout import LayoutStore
 from podbuild.oci.manifest import Manifest, MediaType
@@ -166,7 +166,7 @@ def test_a_required_registry_that_can_not_be_asked_is_exit_7_and_nothing_moves(
 def test_a_tag_that_another_release_moved_since_it_was_shown_is_left(project: Path) -> None:
     with open_session(Common(directory=project)) as session:
         services = session.services()
-        found = rollbacks(services, Scope(), None)
+        found = rollbacks(services, Selection(), None)
         release(project, "first/web", "1.2.0")  # while a person reads the plan
         moved = carry_out(services, found.moves, "podbuild rollback")
     left = {str(t.order) for t in moved.tags if t.outcome is Outcome.SKIPPED}
@@ -185,7 +185,7 @@ def test_what_a_tag_goes_back_to_is_superseded_no_more(project: Path) -> None:
         ledger.path.parent.mkdir(parents=True)
         ledger.path.write_text(json.dumps({"schema": 1, "left": state}))
         assert head.digest in ledger.read()["first/web"]
-        found = promotions(services, Scope(), Tag("1.0.0"), Tag("latest"))
+        found = promotions(services, Selection(), Tag("1.0.0"), Tag("latest"))
         carry_out(services, found.moves, "podbuild promote 1.0.0 latest")
         assert ledger.read() == {}
 

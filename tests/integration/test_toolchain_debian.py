@@ -9,7 +9,7 @@ import pytest
 
 from podbuild.build.toolchain.debian import fetch_packages
 from podbuild.build.toolchain.elf import interpreter
-from podbuild.build.toolchain.install import Request, Source, install
+from podbuild.build.toolchain.install import InstallRequest, ToolchainSource, install
 from podbuild.build.toolchain.model import ToolVersion
 from podbuild.build.toolchain.record import read_record
 from podbuild.build.toolchain.workshop import Workshop
@@ -29,7 +29,7 @@ def workshop(tmp_path: Path) -> Workshop:
 
 
 def test_it_is_installed_whole_in_a_folder_of_its_own(workshop: Workshop, tmp_path: Path) -> None:
-    record = install(workshop, Request(source=Source.DEBIAN))
+    record = install(workshop, InstallRequest(source=ToolchainSource.DEBIAN))
     assert record == read_record(workshop.folders)
     assert record.folder.is_relative_to(tmp_path)
     for program in ("buildah", "podman", "skopeo", "crun", "conmon"):
@@ -41,7 +41,7 @@ def test_it_is_installed_whole_in_a_folder_of_its_own(workshop: Workshop, tmp_pa
     for name, digest in record.downloads.items():
         (archive,) = workshop.downloads.glob(f"apt/*/archives/{name}")
         assert hashlib.sha256(archive.read_bytes()).hexdigest() == digest
-    assert install(workshop, Request(source=Source.DEBIAN)) == record
+    assert install(workshop, InstallRequest(source=ToolchainSource.DEBIAN)) == record
     assert sorted(path.name for path in (tmp_path / "toolchain").iterdir()) == sorted(
         [".lock", "current", record.name]
     )
@@ -62,7 +62,7 @@ def test_without_apt_the_error_names_the_other_ways(workshop: Workshop, tmp_path
         runner=Runner(env={"PATH": str(tmp_path)}), folders=workshop.folders, note=workshop.note
     )
     with pytest.raises(ToolError, match="apt-get is missing") as caught:
-        install(lonely, Request(source=Source.DEBIAN))
+        install(lonely, InstallRequest(source=ToolchainSource.DEBIAN))
     assert "--source podman-static" in caught.value.hint
     assert caught.value.exit_code == 11
 
@@ -75,7 +75,7 @@ def test_an_unreachable_mirror_is_one_line_with_a_hint(tmp_path: Path) -> None:
     runner = Runner(env={"PATH": SYSTEM_PATH, "APT_CONFIG": str(config)})
     workshop = Workshop(runner=runner, folders=folders, note=lambda _text: None)
     with pytest.raises(ToolError, match="Debian's packages can't be fetched") as caught:
-        install(workshop, Request(source=Source.DEBIAN))
+        install(workshop, InstallRequest(source=ToolchainSource.DEBIAN))
     assert "network" in caught.value.hint
     assert "forky" in caught.value.details[0]
     assert read_record(folders) is None

@@ -21,10 +21,10 @@ import pytest
 from podbuild.build.toolchain.download import UnreachableError
 from podbuild.build.toolchain.emulation import native_architecture
 from podbuild.build.toolchain.find import Choice, find
-from podbuild.build.toolchain.install import Request, Source, install
+from podbuild.build.toolchain.install import InstallRequest, ToolchainSource, install
 from podbuild.build.toolchain.model import EngineKind
 from podbuild.build.toolchain.podman_static import Release
-from podbuild.build.toolchain.record import Record, read_record
+from podbuild.build.toolchain.record import Installation, read_record
 from podbuild.build.toolchain.workshop import Workshop
 from podbuild.errors import InterruptedBySignal, ToolError
 from podbuild.system.cancel import Cancel
@@ -144,10 +144,10 @@ def workshop(folders: Folders) -> Workshop:
     return Workshop(runner=runner, folders=folders, note=lambda _text: None)
 
 
-def request(url: str, data: bytes = GOOD) -> Request:
+def request(url: str, data: bytes = GOOD) -> InstallRequest:
     sha256 = {ARCHITECTURE: hashlib.sha256(data).hexdigest()}
     release = Release(version="v9.9.9", sha256=sha256)
-    return Request(source=Source.PODMAN_STATIC, mirror=url, release=release)
+    return InstallRequest(source=ToolchainSource.PODMAN_STATIC, mirror=url, release=release)
 
 
 def installed(folders: Folders) -> list[str]:
@@ -282,7 +282,7 @@ def test_auto_says_why_each_source_fails(workshop: Workshop) -> None:
     notes: list[str] = []
     listening = Workshop(runner=workshop.runner, folders=workshop.folders, note=notes.append)
     with pytest.raises(ToolError, match="no source of a toolchain serves") as caught:
-        install(listening, Request(release=wanted.release, mirror=wanted.mirror))
+        install(listening, InstallRequest(release=wanted.release, mirror=wanted.mirror))
     assert "does not answer" in caught.value.message
     assert "apt-get is missing" in caught.value.message
     assert any("trying Debian" in note for note in notes)
@@ -338,7 +338,7 @@ def test_the_toolchain_before_stays_for_the_runs_that_use_it(
     assert read_record(workshop.folders) == second
 
 
-def update(workshop: Workshop, first: Record, server: Server) -> Record:
+def update(workshop: Workshop, first: Installation, server: Server) -> Installation:
     """Install the server's archive after the one in use was damaged."""
     (first.folder / "bin" / "podman").unlink()
     (workshop.downloads / next(iter(first.downloads))).unlink()

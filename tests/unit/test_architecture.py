@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import graphlib
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import podbuild
@@ -169,3 +170,27 @@ def test_only_its_owners_print_sleep_end_or_read_the_environment() -> None:
         if not is_in(name, CALLS[call])
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def twice(kept: Mapping[str, list[str]]) -> list[str]:
+    return [f"{name}: {', '.join(where)}" for name, where in kept.items() if len(where) > 1]
+
+
+def test_a_class_name_exists_once() -> None:
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, tree in TREES.items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef):
+                found[node.name].append(name)
+    assert not twice(found), "\n".join(twice(found))
+
+
+def test_a_public_function_s_name_exists_once_in_a_room() -> None:
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, tree in TREES.items():
+        if is_in(name, (PROGRAMS, "cli")):  # each has its `main`, or its `command`
+            continue
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                found[f"{room(name)}: {node.name}"].append(name)
+    assert not twice(found), "\n".join(twice(found))

@@ -14,13 +14,13 @@ from podbuild.build.inputs.agents import check_agents
 from podbuild.config.load import parse_config
 from podbuild.errors import ConfigError, CredentialError
 from podbuild.plan.make import make_plan
-from podbuild.plan.model import PlannedImage, Request, Source
+from podbuild.plan.model import Commit, PlannedImage, Request
 
 
 def images(folder: Path, ssh: str) -> tuple[PlannedImage, ...]:
     text = f'[project]\nname = "shop"\n[images.web]\nssh = {ssh}\n'
     config = parse_config(text, folder / "podbuild.toml", {})
-    return make_plan(config, Request(), Source()).images
+    return make_plan(config, Request(), Commit()).images
 
 
 def check(folder: Path, ssh: str, **environment: str) -> None:

@@ -29,7 +29,7 @@ class Mirror:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class RegistryEntry:
     """What holds for all repositories under a prefix."""
 
     prefix: str
@@ -45,7 +45,7 @@ class RegistriesConf:
     """A registries.conf. `search` are the registries for names without one."""
 
     search: tuple[str, ...] = ()
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[RegistryEntry, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
     short_names: str = ""  # short-name-mode
     helpers: tuple[str, ...] = ()  # credential-helpers
@@ -74,7 +74,9 @@ class RegistriesConf:
         """
         name = str(repository)
         fitting = [entry for entry in self.entries if _covers(entry.prefix, name)]
-        entry = max(fitting, key=lambda found: len(found.prefix), default=Entry(prefix=name))
+        entry = max(
+            fitting, key=lambda found: len(found.prefix), default=RegistryEntry(prefix=name)
+        )
         if entry.blocked:
             raise ConfigError(
                 f"registries.conf blocks {name}", hint=f"its entry for {entry.prefix} says so"
@@ -97,13 +99,13 @@ def with_own(
     by_prefix = {entry.prefix: entry for entry in conf.entries}
     plain = frozenset(insecure)
     for prefix, places in mirrors.items():
-        entry = by_prefix.get(prefix, Entry(prefix=prefix, location=prefix))
+        entry = by_prefix.get(prefix, RegistryEntry(prefix=prefix, location=prefix))
         own = tuple(
             Mirror(location=place, insecure=place.partition("/")[0] in plain) for place in places
         )
         by_prefix[prefix] = replace(entry, mirrors=(*own, *entry.mirrors))
     for host in insecure:
-        entry = by_prefix.get(host, Entry(prefix=host, location=host))
+        entry = by_prefix.get(host, RegistryEntry(prefix=host, location=host))
         by_prefix[host] = replace(entry, insecure=True)
     return replace(
         conf,
@@ -131,7 +133,7 @@ def _lines(conf: RegistriesConf) -> Iterator[str]:
             yield f"{json.dumps(name)} = {json.dumps(value)}"
 
 
-def _entry_lines(entry: Entry) -> Iterator[str]:
+def _entry_lines(entry: RegistryEntry) -> Iterator[str]:
     yield "[[registry]]"
     yield f"prefix = {json.dumps(entry.prefix)}"
     if entry.location:
@@ -234,12 +236,12 @@ def _merged(first: RegistriesConf, second: RegistriesConf) -> RegistriesConf:
     )
 
 
-def _entries(value: object) -> Iterator[Entry]:
+def _entries(value: object) -> Iterator[RegistryEntry]:
     for table in value if isinstance(value, list) else ():
         if not isinstance(table, dict):
             continue
         location = _text(table.get("location"))
-        yield Entry(
+        yield RegistryEntry(
             prefix=_text(table.get("prefix")) or location,
             location=location,
             insecure=table.get("insecure") is True,
@@ -268,7 +270,9 @@ def _version_1(tables: Mapping[str, object]) -> RegistriesConf:
     return RegistriesConf(
         search=names("search"),
         entries=tuple(
-            Entry(prefix=name, location=name, insecure=name in insecure, blocked=name in blocked)
+            RegistryEntry(
+                prefix=name, location=name, insecure=name in insecure, blocked=name in blocked
+            )
             for name in dict.fromkeys((*insecure, *blocked))
         ),
     )

@@ -38,7 +38,7 @@ class Use(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reference:
+class OutsideImage:
     """An image that comes from outside the Containerfile.
 
     `text` is what stands there: the key by which engines let it be replaced. `value` is what it
@@ -112,12 +112,12 @@ class Containerfile:
 
     def outside(
         self, variables: Mapping[str, str], *, target: str | None = None
-    ) -> tuple[Reference, ...]:
+    ) -> tuple[OutsideImage, ...]:
         """Give the images from outside that the target needs, each text once.
 
         `variables` are the build arguments and the platform's own (`platform_arguments`).
         """
-        found: dict[str, Reference] = {}
+        found: dict[str, OutsideImage] = {}
         for stage in self.needed(target, variables):
             for reference in self._uses(stage, variables):
                 if reference.value != SCRATCH and self._earlier(stage, reference) is None:
@@ -176,9 +176,9 @@ class Containerfile:
             stage = self._earlier(stage, next(self._uses(stage, variables)))
         return frozenset(found)
 
-    def _uses(self, stage: Stage, variables: Mapping[str, str]) -> Iterator[Reference]:
+    def _uses(self, stage: Stage, variables: Mapping[str, str]) -> Iterator[OutsideImage]:
         known = self.global_values(variables)
-        yield Reference(
+        yield OutsideImage(
             text=stage.base,
             value=stage.start.expand(stage.base, known),
             line=stage.line,
@@ -187,7 +187,7 @@ class Containerfile:
         )
         for instruction, values in self._walk(stage, variables):
             for text, use in _named_images(instruction):
-                yield Reference(
+                yield OutsideImage(
                     text=text,
                     value=instruction.expand(text, values),
                     line=instruction.line,
@@ -220,7 +220,7 @@ class Containerfile:
                 found |= {name: known[name] for name in _assigned(instruction, known, {})}
         return found
 
-    def _earlier(self, stage: Stage, reference: Reference) -> Stage | None:
+    def _earlier(self, stage: Stage, reference: OutsideImage) -> Stage | None:
         """Give the stage that a reference means; only those before can be meant."""
         return self.stage(reference.value, before=stage.index)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from podbuild.build.inputs.containerfile import Containerfile, Reference, platform_arguments
+from podbuild.build.inputs.containerfile import Containerfile, OutsideImage, platform_arguments
 from podbuild.build.inputs.instructions import open_quote
 from podbuild.config.choices import Format, Isolation, Timestamp
 from podbuild.config.image import Image
@@ -134,7 +134,7 @@ def _unknown(subject: Subject) -> Iterator[Finding]:
                 )
 
 
-def _contexts(subject: Subject, outside: tuple[Reference, ...]) -> Iterator[Finding]:
+def _contexts(subject: Subject, outside: tuple[OutsideImage, ...]) -> Iterator[Finding]:
     """Find contexts that nothing uses, and images that are meant but not in `contexts`."""
     image, used = subject.image, {reference.value for reference in outside}
     for name in image.contexts:
@@ -154,7 +154,7 @@ def _contexts(subject: Subject, outside: tuple[Reference, ...]) -> Iterator[Find
             )
 
 
-def _etags(subject: Subject, outside: tuple[Reference, ...]) -> Iterator[Finding]:
+def _etags(subject: Subject, outside: tuple[OutsideImage, ...]) -> Iterator[Finding]:
     if subject.image.timestamp is Timestamp.COMMIT:
         return
     for reference in outside:

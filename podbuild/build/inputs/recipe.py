@@ -23,9 +23,9 @@ from podbuild.config.choices import (
     Compression,
     Format,
     Isolation,
-    Network,
     Pull,
     RegistryKind,
+    RunNetwork,
     Timestamp,
 )
 from podbuild.config.image import FolderContext, Image, ReferenceContext, Secret
@@ -63,7 +63,7 @@ class Recipe:
     inner: Mapping[str, Job]
     pins: Mapping[str, str]
     unpinned: tuple[str, ...]
-    network: Network
+    network: RunNetwork
     isolation: Isolation
     pull: Pull
     format: Format

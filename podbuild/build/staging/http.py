@@ -20,7 +20,7 @@ from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from podbuild.build.staging.area import Staging
-from podbuild.build.staging.pool import Upload
+from podbuild.build.staging.pool import IncomingBlob
 from podbuild.errors import PodbuildError, VerificationError, VersionError
 from podbuild.oci.manifest import MANIFEST_TYPES, STAGED_CAP, Manifest
 from podbuild.oci.names import Digest, Tag
@@ -109,7 +109,7 @@ class Server(Protocol):
 
     staged: Staging
     authorization: bytes
-    uploads: dict[str, Upload]
+    uploads: dict[str, IncomingBlob]
 
 
 class StagingHandler(BaseHTTPRequestHandler):
@@ -292,7 +292,7 @@ class StagingHandler(BaseHTTPRequestHandler):
         del self.server.uploads[item]
         self._finish(name, upload)
 
-    def _finish(self, name: str, upload: Upload) -> None:
+    def _finish(self, name: str, upload: IncomingBlob) -> None:
         try:
             self._receive(upload)
             digest = digest_of(self._query.get("digest", ""))
@@ -332,7 +332,7 @@ class StagingHandler(BaseHTTPRequestHandler):
         del self.server.uploads[item]
         self._send(HTTPStatus.NO_CONTENT)
 
-    def _upload(self, kind: str, item: str) -> Upload:
+    def _upload(self, kind: str, item: str) -> IncomingBlob:
         upload = self.server.uploads.get(item) if kind == "blobs/uploads" else None
         if upload is None:
             raise Refusal(HTTPStatus.NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", "no such upload")
@@ -350,6 +350,6 @@ class StagingHandler(BaseHTTPRequestHandler):
 
     # Request bodies.
 
-    def _receive(self, upload: Upload) -> None:
+    def _receive(self, upload: IncomingBlob) -> None:
         for piece in body_of(self.headers, self.rfile):
             upload.write(piece)

@@ -80,9 +80,9 @@ class Pool:
         except FileNotFoundError:
             return
 
-    def receive(self) -> Upload:
+    def receive(self) -> IncomingBlob:
         """Begin an upload."""
-        return Upload(self, self._mine / secrets.token_hex(8))
+        return IncomingBlob(self, self._mine / secrets.token_hex(8))
 
     def add(self, data: bytes) -> Digest:
         """Store some bytes that are at hand."""
@@ -104,7 +104,7 @@ class Pool:
         self._own.close()
 
 
-class Upload:
+class IncomingBlob:
     """Bytes on their way into a pool, hashed as they come."""
 
     def __init__(self, pool: Pool, part: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Self
 
 from podbuild.build.staging.area import Staging
 from podbuild.build.staging.http import StagingHandler
-from podbuild.build.staging.pool import Upload
+from podbuild.build.staging.pool import IncomingBlob
 from podbuild.oci.names import Digest, Tag
 
 
@@ -72,7 +72,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), StagingHandler)
         self.staged = staged
         self.authorization = b""
-        self.uploads: dict[str, Upload] = {}
+        self.uploads: dict[str, IncomingBlob] = {}
         self._connections: set[socket.socket] = set()
 
     def server_bind(self) -> None:

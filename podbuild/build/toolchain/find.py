@@ -24,7 +24,7 @@ from podbuild.build.toolchain.model import (
     Toolchain,
     ToolVersion,
 )
-from podbuild.build.toolchain.record import Record, read_record
+from podbuild.build.toolchain.record import Installation, read_record
 from podbuild.errors import ConfigError, PodbuildError, ToolError
 from podbuild.system.folders import Folders
 from podbuild.system.process import Runner
@@ -46,7 +46,7 @@ class _Place:
 
     engines: tuple[Engine, ...]
     origin: str
-    record: Record | None
+    record: Installation | None
 
     def good(self, kind: EngineKind | None) -> tuple[Engine, ...]:
         return tuple(
@@ -75,7 +75,7 @@ def find(
     raise _nothing_good(seen, choice, kind)
 
 
-def _places(runner: Runner, record: Record | None, choice: Choice) -> Iterator[_Place]:
+def _places(runner: Runner, record: Installation | None, choice: Choice) -> Iterator[_Place]:
     """Give the places to look at, in order; the system is asked only when it is its turn."""
     if choice is not Choice.SYSTEM and record is not None:
         yield _Place(engines=_recorded_engines(record), origin=record.source, record=record)
@@ -83,7 +83,7 @@ def _places(runner: Runner, record: Record | None, choice: Choice) -> Iterator[_
         yield _Place(engines=tuple(_system_engines(runner)), origin="system", record=record)
 
 
-def _recorded_engines(record: Record) -> tuple[Engine, ...]:
+def _recorded_engines(record: Installation) -> tuple[Engine, ...]:
     """Give a private toolchain's engines; their versions were probed when it was installed."""
     return tuple(
         Engine(
@@ -142,7 +142,7 @@ def _toolchain(runner: Runner, place: _Place, engine: Engine) -> Toolchain:
     )
 
 
-def _private_qemu(record: Record) -> Mapping[str, Path]:
+def _private_qemu(record: Installation) -> Mapping[str, Path]:
     found = {guest.architecture: record.folder / "qemu" / guest.qemu for guest in GUESTS}
     return {architecture: path for architecture, path in found.items() if path.is_file()}
 

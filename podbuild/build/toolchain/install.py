@@ -17,7 +17,7 @@ from podbuild.build.toolchain.download import UnreachableError
 from podbuild.build.toolchain.find import probe_version
 from podbuild.build.toolchain.model import EngineKind, ToolVersion
 from podbuild.build.toolchain.record import (
-    Record,
+    Installation,
     file_digests,
     read_record,
     select,
@@ -33,7 +33,7 @@ _NEW = ".new-"
 _LOCK_POLL = 0.2  # seconds between two tries
 
 
-class Source(StrEnum):
+class ToolchainSource(StrEnum):
     """Where a private toolchain comes from."""
 
     AUTO = "auto"  # the first that serves
@@ -42,10 +42,10 @@ class Source(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class InstallRequest:
     """What to install. `mirror` is PODBUILD_TOOLCHAIN_URL: for podman-static's archive."""
 
-    source: Source = Source.AUTO
+    source: ToolchainSource = ToolchainSource.AUTO
     mirror: str = ""
     release: podman_static.Release = field(default=podman_static.PINNED)
 
@@ -54,7 +54,7 @@ class Request:
 class _Parts:
     """What was fetched: the engines, and qemu where it comes separately."""
 
-    source: Source
+    source: ToolchainSource
     engines: Fetched
     emulator: Fetched | None = None
     notes: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class _Parts:
         return f"{self.source}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-def install(workshop: Workshop, request: Request) -> Record:
+def install(workshop: Workshop, request: InstallRequest) -> Installation:
     """Give the record of a working private toolchain, installing it where there is none yet.
 
     A second call changes nothing. Killed at any point, it leaves the one in use as it was, and
@@ -88,7 +88,7 @@ def install(workshop: Workshop, request: Request) -> Record:
         raise ToolError(f"the toolchain can't be installed: {error}") from None
 
 
-def _install(workshop: Workshop, request: Request, base: Path) -> Record:
+def _install(workshop: Workshop, request: InstallRequest, base: Path) -> Installation:
     base.mkdir(mode=0o700, parents=True, exist_ok=True)
     workshop.downloads.mkdir(mode=0o700, parents=True, exist_ok=True)
     locks = (base / ".lock", workshop.downloads / ".lock")
@@ -104,8 +104,8 @@ def _install(workshop: Workshop, request: Request, base: Path) -> Record:
         return installed
 
 
-def _serves(workshop: Workshop, record: Record, request: Request) -> bool:
-    if request.source not in (Source.AUTO, record.source):
+def _serves(workshop: Workshop, record: Installation, request: InstallRequest) -> bool:
+    if request.source not in (ToolchainSource.AUTO, record.source):
         return False
     if record.notes and debian.can_fetch(workshop.runner):
         return False  # what was missing can be had now
@@ -115,14 +115,14 @@ def _serves(workshop: Workshop, record: Record, request: Request) -> bool:
     return not changed
 
 
-def _fetch(workshop: Workshop, request: Request) -> _Parts:
+def _fetch(workshop: Workshop, request: InstallRequest) -> _Parts:
     """Fetch from the source asked for, or the first that answers."""
     match request.source:
-        case Source.PODMAN_STATIC:
+        case ToolchainSource.PODMAN_STATIC:
             return _fetch_podman_static(workshop, request)
-        case Source.DEBIAN:
+        case ToolchainSource.DEBIAN:
             return _fetch_debian(workshop)
-        case Source.AUTO:
+        case ToolchainSource.AUTO:
             try:
                 return _fetch_podman_static(workshop, request)
             except UnreachableError as error:
@@ -138,27 +138,27 @@ def _fetch(workshop: Workshop, request: Request) -> _Parts:
                 ) from None
 
 
-def _fetch_podman_static(workshop: Workshop, request: Request) -> _Parts:
+def _fetch_podman_static(workshop: Workshop, request: InstallRequest) -> _Parts:
     engines = podman_static.fetch_release(workshop, request.release, request.mirror)
     try:
         emulator = debian.fetch_packages(workshop, debian.EMULATOR)
     except ToolError as error:
         note = f"no qemu for foreign architectures: {error}"
         workshop.note(note)
-        return _Parts(source=Source.PODMAN_STATIC, engines=engines, notes=(note,))
-    return _Parts(source=Source.PODMAN_STATIC, engines=engines, emulator=emulator)
+        return _Parts(source=ToolchainSource.PODMAN_STATIC, engines=engines, notes=(note,))
+    return _Parts(source=ToolchainSource.PODMAN_STATIC, engines=engines, emulator=emulator)
 
 
 def _fetch_debian(workshop: Workshop) -> _Parts:
     packages = (*debian.ENGINES, *debian.EMULATOR)
-    return _Parts(source=Source.DEBIAN, engines=debian.fetch_packages(workshop, packages))
+    return _Parts(source=ToolchainSource.DEBIAN, engines=debian.fetch_packages(workshop, packages))
 
 
-def _put(workshop: Workshop, base: Path, parts: _Parts) -> Record:
+def _put(workshop: Workshop, base: Path, parts: _Parts) -> Installation:
     """Unpack beside, rename into place, try it, and only then make it the one in use."""
     final = base / parts.name
     staging = Path(tempfile.mkdtemp(dir=base, prefix=_NEW))
-    if parts.source is Source.DEBIAN:
+    if parts.source is ToolchainSource.DEBIAN:
         debian.unpack_engines(workshop, parts.engines, staging, final)
     else:
         podman_static.unpack(workshop, parts.engines, staging)
@@ -168,7 +168,7 @@ def _put(workshop: Workshop, base: Path, parts: _Parts) -> Record:
     if final.exists():
         final.rename(Path(tempfile.mkdtemp(dir=base, prefix=_NEW)) / "old")
     staging.rename(final)
-    record = Record(
+    record = Installation(
         name=parts.name,
         source=parts.source,
         origin=parts.engines.origin,

@@ -25,7 +25,7 @@ _BLOCK = 1 << 20  # bytes read at once
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
+class Installation:
     """What a private toolchain holds and where it came from."""
 
     name: str  # its folder's name
@@ -54,7 +54,7 @@ class Record:
         }
 
     @classmethod
-    def from_json(cls, value: JSONValue) -> Record | None:
+    def from_json(cls, value: JSONValue) -> Installation | None:
         """Read a stored object; None when it is none of this schema."""
         match value:
             case {
@@ -95,7 +95,7 @@ def toolchain_folder(folders: Folders) -> Path:
     return folders.state / "toolchain"
 
 
-def read_record(folders: Folders) -> Record | None:
+def read_record(folders: Folders) -> Installation | None:
     """Give the record of the private toolchain in use; None when there is none.
 
     One that was moved is none: its programs name their libraries by absolute path.
@@ -103,13 +103,13 @@ def read_record(folders: Folders) -> Record | None:
     base = toolchain_folder(folders)
     try:
         name = (base / CURRENT).read_text().strip()
-        record = Record.from_json(json.loads((base / name / RECORD).read_bytes()))
+        record = Installation.from_json(json.loads((base / name / RECORD).read_bytes()))
     except (OSError, ValueError):
         return None
     return record if record is not None and record.folder == base / name else None
 
 
-def write_record(record: Record, folder: Path) -> None:
+def write_record(record: Installation, folder: Path) -> None:
     """Store a record in the folder that it describes, or the one that will become it."""
     _replace(folder / RECORD, json.dumps(record.to_json(), indent=1, sort_keys=True) + "\n")
 

@@ -84,14 +84,14 @@ def _skip(header: str, position: int) -> int:
 
 
 @dataclass(frozen=True, order=True)
-class Scope:
+class AccessScope:
     """A resource and what may be done with it, `repository:acme/web:pull,push`."""
 
     resource: str
     actions: tuple[str, ...]
 
     @classmethod
-    def parse_all(cls, text: str) -> tuple[Scope, ...]:
+    def parse_all(cls, text: str) -> tuple[AccessScope, ...]:
         """Read the `scope` of a challenge: entries separated by spaces.
 
         A resource name may hold one colon (a host with port): actions are after the last one.
@@ -104,7 +104,7 @@ class Scope:
         )
 
     @classmethod
-    def repository(cls, path: str, *actions: str) -> Scope:
+    def repository(cls, path: str, *actions: str) -> AccessScope:
         """Give the scope of some actions (pull, push, delete) on a repository."""
         return cls(f"repository:{path}", tuple(sorted(set(actions))))
 
@@ -112,17 +112,17 @@ class Scope:
         return f"{self.resource}:{','.join(self.actions)}"
 
 
-def joined(scopes: Iterable[Scope]) -> tuple[Scope, ...]:
+def joined(scopes: Iterable[AccessScope]) -> tuple[AccessScope, ...]:
     """Give one scope per resource with all its actions, sorted."""
     actions: dict[str, set[str]] = {}
     for scope in scopes:
         actions.setdefault(scope.resource, set()).update(scope.actions)
     return tuple(
-        Scope(resource, tuple(sorted(found))) for resource, found in sorted(actions.items())
+        AccessScope(resource, tuple(sorted(found))) for resource, found in sorted(actions.items())
     )
 
 
-def covers(granted: Iterable[Scope], wanted: Iterable[Scope]) -> bool:
+def covers(granted: Iterable[AccessScope], wanted: Iterable[AccessScope]) -> bool:
     """Tell whether rights asked for earlier hold all that is wanted now."""
     held = {scope.resource: set(scope.actions) for scope in granted}
     return all(set(scope.actions) <= held.get(scope.resource, set()) for scope in wanted)
@@ -144,13 +144,13 @@ _PUSHING = frozenset({"push", "delete"})
 
 
 # What a request needs. Deletions learn apart: what they are refused for says nothing of pushes.
-_Need = tuple[str, tuple[Scope, ...]]
+_Need = tuple[str, tuple[AccessScope, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Token:
     text: str = field(repr=False)
-    scopes: tuple[Scope, ...]
+    scopes: tuple[AccessScope, ...]
     until: float  # by the authorizer's clock
 
 
@@ -174,7 +174,7 @@ class Authorizer:
         self._lock = threading.RLock()
         self._challenge: Challenge | None = None
         self._tokens: list[_Token] = []
-        self._widened: dict[_Need, tuple[Scope, ...]] = {}
+        self._widened: dict[_Need, tuple[AccessScope, ...]] = {}
         self._read_only: dict[_Need, PublishError | CredentialError] = {}  # why no token to push
 
     @property
@@ -182,7 +182,7 @@ class Authorizer:
         """Give the login that is used; None for nobody."""
         return self._credential
 
-    def header(self, scopes: tuple[Scope, ...], method: str = "GET") -> str:
+    def header(self, scopes: tuple[AccessScope, ...], method: str = "GET") -> str:
         """Give the header for these rights; empty while the registry has not asked for one.
 
         Raises CredentialError (refused), PublishError or Transient (token server).
@@ -194,7 +194,7 @@ class Authorizer:
                 return f"Basic {self._need_password().basic}"
             return f"Bearer {self._token(self._challenge, _need(method, scopes))}"
 
-    def learn(self, refused: Response, scopes: tuple[Scope, ...], used: str) -> None:
+    def learn(self, refused: Response, scopes: tuple[AccessScope, ...], used: str) -> None:
         """Take in a 401 so that the next `header` may do better; `used` is the refused header.
 
         Raises CredentialError when there is nothing left to try.
@@ -210,7 +210,7 @@ class Authorizer:
                     raise self.refused(refused)
                 return
             need = _need(refused.method, scopes)
-            asked = joined(Scope.parse_all(challenge.parameters.get("scope", "")))
+            asked = joined(AccessScope.parse_all(challenge.parameters.get("scope", "")))
             self._drop(used, asked if refused.method == "DELETE" else ())
             if refused.method == "DELETE" and asked and self._widened.get(need) != asked:
                 self._widened[need] = asked  # some registries know other words for it
@@ -233,7 +233,7 @@ class Authorizer:
             hint="check user, token and its rights on this repository",
         )
 
-    def _drop(self, used: str, asked: tuple[Scope, ...]) -> None:
+    def _drop(self, used: str, asked: tuple[AccessScope, ...]) -> None:
         """Forget a token that was refused, unless it only lacks the rights that are asked for."""
         self._tokens = [
             token
@@ -254,7 +254,9 @@ class Authorizer:
         self._tokens.append(fresh)
         return fresh.text
 
-    def _granted(self, challenge: Challenge, need: _Need, wanted: tuple[Scope, ...]) -> _Token:
+    def _granted(
+        self, challenge: Challenge, need: _Need, wanted: tuple[AccessScope, ...]
+    ) -> _Token:
         """Ask for a token; some servers give none at all to who may read but not push.
 
         Others (quay) know no right to delete: the registry then names the one that it wants.
@@ -272,7 +274,7 @@ class Authorizer:
             self._read_only[need] = error
             return token
 
-    def _exchange(self, challenge: Challenge, scopes: tuple[Scope, ...]) -> _Token:
+    def _exchange(self, challenge: Challenge, scopes: tuple[AccessScope, ...]) -> _Token:
         began = self._clock()
         realm = self._realm(challenge)
         service = challenge.parameters.get("service", "")
@@ -354,21 +356,21 @@ def _choose(challenges: tuple[Challenge, ...]) -> Challenge | None:
     return None
 
 
-def _need(method: str, scopes: tuple[Scope, ...]) -> _Need:
+def _need(method: str, scopes: tuple[AccessScope, ...]) -> _Need:
     return ("DELETE" if method == "DELETE" else "", scopes)
 
 
-def _reading(scopes: tuple[Scope, ...]) -> tuple[Scope, ...]:
+def _reading(scopes: tuple[AccessScope, ...]) -> tuple[AccessScope, ...]:
     """Give the scopes without the rights to push and to delete; none where nothing is left."""
     rest = (
-        Scope(scope.resource, tuple(each for each in scope.actions if each not in _PUSHING))
+        AccessScope(scope.resource, tuple(each for each in scope.actions if each not in _PUSHING))
         for scope in scopes
     )
     return tuple(scope for scope in rest if scope.actions)
 
 
 def _token_call(
-    realm: str, service: str, scopes: tuple[Scope, ...], credential: Credential | None
+    realm: str, service: str, scopes: tuple[AccessScope, ...], credential: Credential | None
 ) -> Call:
     if credential and credential.kind is CredentialKind.IDENTITY_TOKEN:
         form = {

@@ -45,7 +45,7 @@ class Abilities:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class ListedManifest:
     """One manifest as a registry lists it. Times are the registry's own, never the config's.
 
     `pushed` is when the digest came, its place in every order; `touched` when anything of it
@@ -66,7 +66,7 @@ class Inventory:
     through what names them. `immutable` are the tags that the registry never gives up.
     """
 
-    entries: tuple[Entry, ...] = field(default=())
+    entries: tuple[ListedManifest, ...] = field(default=())
     untagged: bool = False
     immutable: frozenset[Tag] = frozenset()
 

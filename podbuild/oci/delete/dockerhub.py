@@ -17,7 +17,7 @@ from functools import cached_property
 
 from podbuild.errors import CleanupError, CredentialError
 from podbuild.oci.auth.secret import Credential
-from podbuild.oci.delete import Abilities, Entry, Inventory, Removal, RemovalKind
+from podbuild.oci.delete import Abilities, Inventory, ListedManifest, Removal, RemovalKind
 from podbuild.oci.delete.registry import (
     delete,
     grouped,
@@ -316,7 +316,7 @@ class DockerHubRemover:
             return Removal(RemovalKind.KEPT, said)
 
 
-def _dated(entry: Entry, tags: Collection[HubTag]) -> Entry:
+def _dated(entry: ListedManifest, tags: Collection[HubTag]) -> ListedManifest:
     """Take the earliest push of its tags for the digest's own: a tag may have come later."""
     pushed = (tag.pushed for tag in tags)
     updated = (tag.updated for tag in tags)

@@ -22,7 +22,7 @@ from urllib.parse import quote
 from podbuild.errors import CleanupError, CredentialError
 from podbuild.oci.artifact import EMPTY, put_artifact
 from podbuild.oci.auth.secret import Credential
-from podbuild.oci.delete import Abilities, Entry, Inventory, Removal, RemovalKind
+from podbuild.oci.delete import Abilities, Inventory, ListedManifest, Removal, RemovalKind
 from podbuild.oci.delete.registry import moved_tag, proved_gone
 from podbuild.oci.delete.rest import RestClient, timestamp
 from podbuild.oci.manifest import Manifest
@@ -237,7 +237,7 @@ class GhcrRemover:
         self._ids.clear()
         self._ids.update((version.digest, version.id) for version in found)
         entries = (
-            Entry(
+            ListedManifest(
                 digest=version.digest,
                 tags=tuple(sorted(version.tags)),
                 pushed=version.created,

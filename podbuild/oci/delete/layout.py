@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from podbuild.errors import CleanupError
-from podbuild.oci.delete import Abilities, Entry, Inventory, Removal, RemovalKind
+from podbuild.oci.delete import Abilities, Inventory, ListedManifest, Removal, RemovalKind
 from podbuild.oci.layout import LayoutStore, pushed_at, released, tag_of, touched_at
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest, Tag
@@ -36,13 +36,13 @@ class LayoutRemover:
 
     def inventory(self, on_page: Callable[[int], None] = lambda _count: None) -> Inventory:
         """Give every manifest, tagged or not, with the time at which it was pushed."""
-        found: dict[Digest, Entry] = {}
+        found: dict[Digest, ListedManifest] = {}
         for entry in self.store.entries():
-            known = found.get(entry.digest, Entry(digest=entry.digest))
+            known = found.get(entry.digest, ListedManifest(digest=entry.digest))
             tag = tag_of(entry)
             pushed = filter(None, (known.pushed, pushed_at(entry)))
             touched = filter(None, (known.touched, touched_at(entry)))
-            found[entry.digest] = Entry(
+            found[entry.digest] = ListedManifest(
                 digest=entry.digest,
                 tags=(*known.tags, *((tag,) if tag else ())),
                 pushed=min(pushed, default=None),

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from podbuild.errors import CleanupError
-from podbuild.oci.auth.tokens import Scope
-from podbuild.oci.delete import Abilities, Entry, Inventory, Removal, RemovalKind
+from podbuild.oci.auth.tokens import AccessScope
+from podbuild.oci.delete import Abilities, Inventory, ListedManifest, Removal, RemovalKind
 from podbuild.oci.manifest import Descriptor
 from podbuild.oci.names import Digest, Tag
 from podbuild.oci.referrers import Referrers
@@ -92,7 +92,7 @@ def delete(store: RegistryStore, target: Tag | Digest, also: tuple[int, ...] = (
     return store.client.request(
         "DELETE",
         f"/v2/{store.repository.path}/manifests/{target}",
-        scopes=(Scope.repository(store.repository.path, "delete", "pull"),),
+        scopes=(AccessScope.repository(store.repository.path, "delete", "pull"),),
         ok=(*_DONE, 404, *_UNABLE, *also),
     )
 
@@ -149,9 +149,9 @@ def named_digests(
     return {tag: descriptor.digest for tag, descriptor in found.items() if descriptor}
 
 
-def grouped(named: dict[Tag, Digest]) -> Iterator[Entry]:
+def grouped(named: dict[Tag, Digest]) -> Iterator[ListedManifest]:
     """Give one entry for each digest with all its tags."""
     tags: dict[Digest, list[Tag]] = {}
     for tag, digest in sorted(named.items()):
         tags.setdefault(digest, []).append(tag)
-    return (Entry(digest=digest, tags=tuple(names)) for digest, names in tags.items())
+    return (ListedManifest(digest=digest, tags=tuple(names)) for digest, names in tags.items())

@@ -16,7 +16,7 @@ from podbuild.errors import CleanupError, CredentialError
 from podbuild.oci.transport.endpoint import Conduct, Counts
 from podbuild.oci.transport.http import Call, Http
 from podbuild.oci.transport.problem import Recovery, RegistryError, Response, read_problem
-from podbuild.oci.transport.proxy import Network
+from podbuild.oci.transport.proxy import WayOut
 from podbuild.system.records import JSONValue
 from podbuild.system.retry import Transient
 
@@ -58,7 +58,7 @@ class RestClient:
         base: str,
         *,
         conduct: Conduct,
-        network: Network,
+        network: WayOut,
         headers: Mapping[str, str] | None = None,
         deletes_per_minute: float = 180.0,
         clock: Callable[[], float] = time.time,

@@ -30,7 +30,7 @@ from podbuild import __version__
 from podbuild.errors import ConfigError, PublishError
 from podbuild.oci.blobs import CHUNK
 from podbuild.oci.transport.problem import ERROR_CAP, Response
-from podbuild.oci.transport.proxy import Network
+from podbuild.oci.transport.proxy import WayOut
 from podbuild.system.retry import Transient, Unreachable
 
 _SYSTEM_CAS = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
@@ -134,7 +134,7 @@ class Call:
 class Http:
     """Sends calls over a pool of connections. Safe to share between threads."""
 
-    def __init__(self, network: Network, *, connections: int = 16) -> None:
+    def __init__(self, network: WayOut, *, connections: int = 16) -> None:
         self._network = network
         self._connections = connections
         self._timeout = urllib3.Timeout(

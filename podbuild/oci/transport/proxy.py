@@ -21,7 +21,7 @@ class Timeouts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Network:
+class WayOut:
     """How to get out: proxies by scheme as in the environment, hosts that need none, a CA file."""
 
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold a password
@@ -32,7 +32,7 @@ class Network:
     @classmethod
     def from_environment(
         cls, environment: Mapping[str, str], *ca_files: Path, timeouts: Timeouts | None = None
-    ) -> Network:
+    ) -> WayOut:
         """Read HTTP(S)_PROXY, ALL_PROXY, NO_PROXY and SSL_CERT_FILE, in either case."""
 
         def value(name: str) -> str:

@@ -26,7 +26,7 @@ def _nobody(_count: int) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class CleanupTarget:
     """One repository to clean: where it is read and where it is deleted from."""
 
     key: str  # registry and image, as in reports
@@ -66,7 +66,7 @@ class _Read:
 
 
 def chart(
-    place: Place,
+    place: CleanupTarget,
     inventory: Inventory,
     recorded: Iterable[Digest] = (),
     *,
@@ -118,7 +118,7 @@ def tree(store: Store, top: Digest) -> frozenset[Digest]:
 
 
 def _read_all(
-    place: Place, first: set[Digest], undated: frozenset[Digest], on_read: Count
+    place: CleanupTarget, first: set[Digest], undated: frozenset[Digest], on_read: Count
 ) -> dict[Digest, _Read | None]:
     found: dict[Digest, _Read | None] = {}
     waiting, seen = sorted(first), set(first)
@@ -141,7 +141,7 @@ def _named_by(read: _Read) -> Iterable[Digest]:
         yield read.node.subject
 
 
-def _read(place: Place, digest: Digest, undated: frozenset[Digest]) -> _Read | None:
+def _read(place: CleanupTarget, digest: Digest, undated: frozenset[Digest]) -> _Read | None:
     """Read one manifest; that it does not exist must be said twice."""
     manifest = place.store.manifest(digest)
     if manifest is None:

@@ -13,9 +13,9 @@ from podbuild.config.model import Retention
 from podbuild.errors import CleanupError, PodbuildError, PublishError, VerificationError
 from podbuild.oci.delete import Inventory, Removal
 from podbuild.oci.names import Digest
-from podbuild.publish.retention.chart import Chart, Place, chart
+from podbuild.publish.retention.chart import Chart, CleanupTarget, chart
 from podbuild.publish.retention.graph import Graph
-from podbuild.publish.retention.plan import Item, RemovalPlan, make_removal_plan
+from podbuild.publish.retention.plan import RemovalItem, RemovalPlan, make_removal_plan
 from podbuild.publish.retention.policy import Policy, superseded_policy
 from podbuild.publish.retention.removal import Cleaned, Removing, check_kept
 from podbuild.system.cancel import Cancel
@@ -27,25 +27,25 @@ def _nothing(_count: int) -> None:
     return
 
 
-def _silent(_item: Item, _removal: Removal) -> None:
+def _silent(_item: RemovalItem, _removal: Removal) -> None:
     return
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class CleanupProgress:
     """Hears of what was listed, read, removed and checked."""
 
     listed: Callable[[int], None] = _nothing
     read: Callable[[int], None] = _nothing
-    removed: Callable[[Item, Removal], None] = _silent
+    removed: Callable[[RemovalItem, Removal], None] = _silent
     checked: Callable[[int], None] = _nothing
 
 
 @dataclass(frozen=True, kw_only=True)
-class Planned:
+class PlannedCleanup:
     """The plan for one repository, with what it was made from."""
 
-    place: Place
+    place: CleanupTarget
     plan: RemovalPlan
     chart: Chart = field(repr=False)
     view: frozenset[object] = field(repr=False)
@@ -59,14 +59,17 @@ def _no_dates(_revisions: Collection[str]) -> Mapping[str, datetime]:
 
 
 def plan_repository(
-    place: Place, policy: Policy, progress: Progress | None = None, dates: Dates = _no_dates
-) -> Planned:
+    place: CleanupTarget,
+    policy: Policy,
+    progress: CleanupProgress | None = None,
+    dates: Dates = _no_dates,
+) -> PlannedCleanup:
     """Give what a cleanup of one repository would do. Deletes nothing.
 
     `dates` gives the committer dates of revisions, where the registry tells no time. Raises
     CleanupError where the view is not complete, CredentialError for a missing right.
     """
-    hears = progress or Progress()
+    hears = progress or CleanupProgress()
     try:
         abilities = place.remover.abilities()
         inventory = place.remover.inventory(hears.listed)
@@ -75,18 +78,18 @@ def plan_repository(
         plan = make_removal_plan(found.graph, known, abilities)
     except (PublishError, VerificationError) as error:
         raise _incomplete(place, error) from error
-    return Planned(place=place, plan=plan, chart=found, view=view_of(inventory))
+    return PlannedCleanup(place=place, plan=plan, chart=found, view=view_of(inventory))
 
 
 def apply_plan(
-    planned: Planned, cancel: Cancel, progress: Progress | None = None
+    planned: PlannedCleanup, cancel: Cancel, progress: CleanupProgress | None = None
 ) -> Cleaned | None:
     """Carry out a plan, if the repository still looks the same; None where it does not.
 
     Every tag is asked again right before it goes. Afterwards every kept image must still be
     complete. Raises CleanupError, CredentialError.
     """
-    hears = progress or Progress()
+    hears = progress or CleanupProgress()
     if not planned.plan.removed:
         return Cleaned()
     place = planned.place
@@ -112,12 +115,12 @@ def apply_plan(
 
 
 def prune_repository(
-    place: Place,
+    place: CleanupTarget,
     policy: Policy,
     cancel: Cancel,
-    progress: Progress | None = None,
+    progress: CleanupProgress | None = None,
     dates: Dates = _no_dates,
-) -> tuple[Planned, Cleaned]:
+) -> tuple[PlannedCleanup, Cleaned]:
     """Plan and apply; a repository that changes meanwhile is planned again.
 
     Raises CleanupError where it does not come to rest.
@@ -134,7 +137,7 @@ def prune_repository(
 
 
 def clean_superseded(
-    place: Place,
+    place: CleanupTarget,
     retention: Retention,
     superseded: Mapping[Digest, datetime],
     now: datetime,
@@ -181,7 +184,7 @@ def _until_it_fails(removing: Removing) -> PodbuildError | None:
     return None
 
 
-def _incomplete(place: Place, error: PodbuildError) -> CleanupError:
+def _incomplete(place: CleanupTarget, error: PodbuildError) -> CleanupError:
     return CleanupError(
         f"{place.store.name}: cleanup stopped: {error.message}",
         hint=error.hint or "nothing that is kept was touched; run the same command again",

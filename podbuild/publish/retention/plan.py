@@ -15,7 +15,7 @@ from podbuild.system.records import JSONValue
 
 
 @dataclass(frozen=True, kw_only=True)
-class Item:
+class RemovalItem:
     """One tag, or one manifest with the tags that go with it; `reason` says why (or why not)."""
 
     digest: Digest
@@ -44,8 +44,8 @@ class RemovalPlan:
     afterwards.
     """
 
-    removed: tuple[Item, ...]
-    kept: tuple[Item, ...]
+    removed: tuple[RemovalItem, ...]
+    kept: tuple[RemovalItem, ...]
     roots: Mapping[Tag, Digest]
     needed: frozenset[Digest]
 
@@ -82,33 +82,33 @@ def _refuse_incomplete(graph: Graph, fate: Fate) -> None:
             )
 
 
-def _untagged_first(graph: Graph, fate: Fate, abilities: Abilities) -> Iterator[Item]:
+def _untagged_first(graph: Graph, fate: Fate, abilities: Abilities) -> Iterator[RemovalItem]:
     """Give the tags that go before any manifest does."""
     if not abilities.tags:
         return
     for tag, reason in sorted(fate.tags.items()):
         digest = graph.tags[tag]
         if not (abilities.together and digest in fate.gone):
-            yield Item(tag=tag, digest=digest, reason=reason)
+            yield RemovalItem(tag=tag, digest=digest, reason=reason)
 
 
-def _manifests(graph: Graph, fate: Fate, abilities: Abilities) -> Iterator[Item]:
+def _manifests(graph: Graph, fate: Fate, abilities: Abilities) -> Iterator[RemovalItem]:
     """Give parents before children and referrers; a referrer's tag right before itself."""
     for digest in graph.parents_first(frozenset(fate.gone)):
         tags = graph.tags_of.get(digest, ())
         reason = fate.gone[digest]
         if abilities.together:
-            yield Item(digest=digest, reason=reason, tags=frozenset(tags))
+            yield RemovalItem(digest=digest, reason=reason, tags=frozenset(tags))
             continue
         for tag in tags:
             if tag in graph.attached:
-                yield Item(tag=tag, digest=digest, reason=reason)
-        yield Item(digest=digest, reason=reason)
+                yield RemovalItem(tag=tag, digest=digest, reason=reason)
+        yield RemovalItem(digest=digest, reason=reason)
 
 
-def _kept(graph: Graph, fate: Fate, roots: Mapping[Tag, Digest]) -> Iterator[Item]:
+def _kept(graph: Graph, fate: Fate, roots: Mapping[Tag, Digest]) -> Iterator[RemovalItem]:
     for tag, digest in sorted(roots.items()):
-        yield Item(tag=tag, digest=digest, reason=fate.stays[tag])
+        yield RemovalItem(tag=tag, digest=digest, reason=fate.stays[tag])
     for digest in sorted(fate.kept.keys() & graph.nodes.keys()):
         if digest not in graph.tags_of:
-            yield Item(digest=digest, reason=fate.kept[digest])
+            yield RemovalItem(digest=digest, reason=fate.kept[digest])

@@ -10,7 +10,7 @@ from podbuild.oci.delete import Abilities
 from podbuild.oci.names import Digest, Tag
 from podbuild.publish.retention.graph import Graph
 from podbuild.publish.retention.policy import Policy
-from podbuild.publish.retention.tags import Verdict, judge_tags, newest, pushed_or_committed
+from podbuild.publish.retention.tags import TagFate, judge_tags, newest, pushed_or_committed
 
 Reasons = Mapping[Digest, str]
 
@@ -37,20 +37,20 @@ def decide(graph: Graph, policy: Policy, abilities: Abilities) -> Fate:
         return fate
     reason = f"more than {policy.most} images in one run; the next run takes it"
     verdicts = {
-        tag: Verdict(False, reason) if graph.tags[tag] in beyond and verdict.goes else verdict
+        tag: TagFate(False, reason) if graph.tags[tag] in beyond and verdict.goes else verdict
         for tag, verdict in verdicts.items()
     }
     return _reach(graph, policy, abilities, verdicts, dict.fromkeys(beyond, reason))
 
 
 def _keep_one(
-    verdicts: Mapping[Tag, Verdict], graph: Graph, policy: Policy
-) -> Mapping[Tag, Verdict]:
+    verdicts: Mapping[Tag, TagFate], graph: Graph, policy: Policy
+) -> Mapping[Tag, TagFate]:
     """Let the newest tag stay where all would go: a repository never loses its last one."""
     if not all(verdict.goes for verdict in verdicts.values()):
         return verdicts
     last = newest(verdicts, graph, policy)
-    stays = Verdict(False, "the last tag of a repository stays")
+    stays = TagFate(False, "the last tag of a repository stays")
     return {tag: stays if tag in last else verdict for tag, verdict in verdicts.items()}
 
 
@@ -58,7 +58,7 @@ def _reach(
     graph: Graph,
     policy: Policy,
     abilities: Abilities,
-    verdicts: Mapping[Tag, Verdict],
+    verdicts: Mapping[Tag, TagFate],
     roots: Reasons,
 ) -> Fate:
     tagged = {
@@ -76,7 +76,7 @@ def _reach(
     return _fate_of_tags(graph, verdicts, abilities, gone, kept)
 
 
-def _named(graph: Graph, verdicts: Mapping[Tag, Verdict]) -> dict[Digest, str]:
+def _named(graph: Graph, verdicts: Mapping[Tag, TagFate]) -> dict[Digest, str]:
     """Give the manifests that a tag which goes names, with the reason."""
     return {
         graph.tags[tag]: f"tagged {tag}, {verdict.reason}"
@@ -87,7 +87,7 @@ def _named(graph: Graph, verdicts: Mapping[Tag, Verdict]) -> dict[Digest, str]:
 
 def _fate_of_tags(
     graph: Graph,
-    verdicts: Mapping[Tag, Verdict],
+    verdicts: Mapping[Tag, TagFate],
     abilities: Abilities,
     gone: Reasons,
     kept: Reasons,

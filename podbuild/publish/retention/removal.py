@@ -13,8 +13,8 @@ from podbuild.errors import CleanupError
 from podbuild.oci.delete import Removal, RemovalKind
 from podbuild.oci.manifest import Descriptor
 from podbuild.oci.names import Digest, Tag
-from podbuild.publish.retention.chart import READERS, Archive, Chart, Place, tree
-from podbuild.publish.retention.plan import Item, RemovalPlan
+from podbuild.publish.retention.chart import READERS, Archive, Chart, CleanupTarget, tree
+from podbuild.publish.retention.plan import RemovalItem, RemovalPlan
 from podbuild.system.cancel import Cancel
 
 
@@ -25,9 +25,9 @@ class Cleaned:
     `restored` are manifests that a push needed again while they were deleted.
     """
 
-    removed: tuple[Item, ...] = ()
-    gone: tuple[Item, ...] = ()
-    kept: tuple[tuple[Item, str], ...] = ()
+    removed: tuple[RemovalItem, ...] = ()
+    gone: tuple[RemovalItem, ...] = ()
+    kept: tuple[tuple[RemovalItem, str], ...] = ()
     restored: tuple[Digest, ...] = ()
 
 
@@ -36,18 +36,18 @@ class Removing:
 
     def __init__(
         self,
-        place: Place,
+        place: CleanupTarget,
         plan: RemovalPlan,
         chart: Chart,
         cancel: Cancel,
-        tell: Callable[[Item, Removal], None],
+        tell: Callable[[RemovalItem, Removal], None],
     ) -> None:
         self.cancel = cancel
         self._place = place
         self._plan = plan
         self._graph = chart.graph
         self._tell = tell
-        self._ends: list[tuple[Item, Removal]] = []
+        self._ends: list[tuple[RemovalItem, Removal]] = []
         self._spared: dict[Digest, str] = {}
         self.archive = chart.archive.only(item.digest for item in plan.removed)
 
@@ -78,7 +78,7 @@ class Removing:
         """Give what became of each item."""
         back = frozenset(restored)
 
-        def ended(kind: RemovalKind) -> tuple[Item, ...]:
+        def ended(kind: RemovalKind) -> tuple[RemovalItem, ...]:
             return tuple(
                 item
                 for item, removal in self._ends
@@ -94,7 +94,7 @@ class Removing:
             restored=restored,
         )
 
-    def _remove(self, item: Item) -> Removal:
+    def _remove(self, item: RemovalItem) -> Removal:
         goes_with_it = item.tag is None or item.tag in self._graph.attached
         if goes_with_it and item.digest in self._spared:
             return Removal(RemovalKind.KEPT, self._spared[item.digest])
@@ -139,7 +139,7 @@ class Removing:
 
 
 def check_kept(
-    place: Place,
+    place: CleanupTarget,
     plan: RemovalPlan,
     archive: Archive,
     gone: frozenset[Digest],
@@ -177,7 +177,7 @@ def _as_planned(plan: RemovalPlan, tag: Tag, heads: dict[Tag | Digest, Descripto
 
 
 def _heads(
-    place: Place, targets: Iterable[Tag | Digest], on_checked: Callable[[int], None]
+    place: CleanupTarget, targets: Iterable[Tag | Digest], on_checked: Callable[[int], None]
 ) -> dict[Tag | Digest, Descriptor | None]:
     """Ask what exists; that something does not must be said twice."""
 
@@ -190,7 +190,9 @@ def _heads(
         return dict(pool.map(ask, targets))
 
 
-def _restore(place: Place, archive: Archive, digests: Iterable[Digest]) -> tuple[Digest, ...]:
+def _restore(
+    place: CleanupTarget, archive: Archive, digests: Iterable[Digest]
+) -> tuple[Digest, ...]:
     """Put manifests back, children before their parents: those that are really missing."""
     restored: list[Digest] = []
 

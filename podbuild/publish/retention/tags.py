@@ -18,20 +18,20 @@ _LATEST = Tag("latest")
 
 
 @dataclass(frozen=True)
-class Verdict:
+class TagFate:
     """Whether a tag goes, and why (or why not)."""
 
     goes: bool
     reason: str
 
 
-def judge_tags(graph: Graph, policy: Policy) -> dict[Tag, Verdict]:
+def judge_tags(graph: Graph, policy: Policy) -> dict[Tag, TagFate]:
     """Give the verdict on every tag that people use.
 
     A tag goes only where every rule that matches it lets it go; protection wins over all.
     """
     settled = dict(_settled(graph, policy))
-    judged: dict[Tag, list[Verdict]] = {tag: [] for tag in graph.plain}
+    judged: dict[Tag, list[TagFate]] = {tag: [] for tag in graph.plain}
     for rule in policy.rules:
         for group in _channels(rule, graph.plain):
             for tag, verdict in _judge_group(rule, group, graph, policy):
@@ -39,10 +39,10 @@ def judge_tags(graph: Graph, policy: Policy) -> dict[Tag, Verdict]:
     return {tag: settled.get(tag) or _together(found) for tag, found in judged.items()}
 
 
-def _together(verdicts: list[Verdict]) -> Verdict:
+def _together(verdicts: list[TagFate]) -> TagFate:
     """Give the first verdict that keeps, else the first that lets go."""
     kept = [verdict for verdict in verdicts if not verdict.goes]
-    return next(iter(kept + verdicts), Verdict(False, "no rule matches it"))
+    return next(iter(kept + verdicts), TagFate(False, "no rule matches it"))
 
 
 def newest(tags: Iterable[Tag], graph: Graph, policy: Policy) -> frozenset[Tag]:
@@ -62,7 +62,7 @@ def pushed_or_committed(digest: Digest, graph: Graph, policy: Policy) -> datetim
     return known or (policy.dates.get(node.revision) if node else None)
 
 
-def _settled(graph: Graph, policy: Policy) -> Iterator[tuple[Tag, Verdict]]:
+def _settled(graph: Graph, policy: Policy) -> Iterator[tuple[Tag, TagFate]]:
     """Protection wins over every rule; so does a subject that went with its image."""
     versions = {tag: policy.version_of(tag) for tag in graph.plain}
     released = _current(versions, policy)
@@ -70,19 +70,19 @@ def _settled(graph: Graph, policy: Policy) -> Iterator[tuple[Tag, Verdict]]:
     for tag, version in versions.items():
         current = released.get(policy.image_of(tag))
         if tag in graph.immutable:
-            yield tag, Verdict(False, "it is immutable at the registry")
+            yield tag, TagFate(False, "it is immutable at the registry")
         elif tag in policy.protected:
-            yield tag, Verdict(False, "it is a moving tag")
+            yield tag, TagFate(False, "it is a moving tag")
         elif current and version == current:
-            yield tag, Verdict(False, "it is the current release")
+            yield tag, TagFate(False, "it is the current release")
         elif version and graph.tags[tag] == latest:
-            yield tag, Verdict(False, "it is the release that latest names")
+            yield tag, TagFate(False, "it is the release that latest names")
         elif current and (within := policy.range_of(tag)) and within.holds(current):
-            yield tag, Verdict(False, "it is a moving tag of the current release")
+            yield tag, TagFate(False, "it is a moving tag of the current release")
         elif any(pattern.fullmatch(tag.text) for pattern in policy.retention.protect):
-            yield tag, Verdict(False, "[retention] protect names it")
+            yield tag, TagFate(False, "[retention] protect names it")
         elif subject_of_tag(tag) in policy.due:
-            yield tag, Verdict(True, "its image was superseded and is gone")
+            yield tag, TagFate(True, "its image was superseded and is gone")
 
 
 def _current(versions: Mapping[Tag, Version | None], policy: Policy) -> Mapping[str, Version]:
@@ -111,16 +111,16 @@ def _channel(found: re.Match[str]) -> str:
 
 def _judge_group(
     rule: PruneRule, group: frozenset[Tag], graph: Graph, policy: Policy
-) -> Iterator[tuple[Tag, Verdict]]:
+) -> Iterator[tuple[Tag, TagFate]]:
     """Keep counts distinct digests over everything that matches, gone or not by other rules."""
     ranks = _ranks(group, graph, policy)
     kept = _kept_digests(rule.keep, ranks, graph)
     for tag in group:
         digest = graph.tags[tag]
         if rule.keep and digest in kept:
-            yield tag, Verdict(False, f"among the newest {rule.keep} of {rule.match.pattern}")
+            yield tag, TagFate(False, f"among the newest {rule.keep} of {rule.match.pattern}")
         elif rule.keep and tag not in ranks:
-            yield tag, Verdict(False, f"its place in the order of {rule.match.pattern} is unknown")
+            yield tag, TagFate(False, f"its place in the order of {rule.match.pattern} is unknown")
         else:
             yield tag, _judge_age(rule, digest, graph, policy)
 
@@ -139,17 +139,17 @@ def _kept_digests(keep: int, ranks: Mapping[Tag, Rank], graph: Graph) -> frozens
     return frozenset(digest for digest, rank in best.items() if _key(rank) >= least)
 
 
-def _judge_age(rule: PruneRule, digest: Digest, graph: Graph, policy: Policy) -> Verdict:
+def _judge_age(rule: PruneRule, digest: Digest, graph: Graph, policy: Policy) -> TagFate:
     outside = f"outside the newest {rule.keep} of {rule.match.pattern}"
     if not rule.older_than:
-        return Verdict(True, outside)
+        return TagFate(True, outside)
     time = pushed_or_committed(digest, graph, policy)
     if time is None:
-        return Verdict(False, "its age is unknown")
+        return TagFate(False, "its age is unknown")
     least = timedelta(seconds=rule.older_than)
     if policy.now - time < least:
-        return Verdict(False, f"younger than {_days(least)}")
-    return Verdict(True, f"{outside} and older than {_days(least)}")
+        return TagFate(False, f"younger than {_days(least)}")
+    return TagFate(True, f"{outside} and older than {_days(least)}")
 
 
 def _days(span: timedelta) -> str:

@@ -14,8 +14,15 @@ from enum import Enum, IntEnum
 
 from podbuild.errors import PodbuildError
 from podbuild.system.console.ci import GitHubLook, GitLabLook
-from podbuild.system.console.look import Look, Paint, Place, PlainLook, TerminalLook
-from podbuild.system.console.screen import Activity, Kind, Screen, Streams, StreamScreen, shown
+from podbuild.system.console.look import FileLine, Look, Paint, PlainLook, TerminalLook
+from podbuild.system.console.screen import (
+    Activity,
+    ActivityKind,
+    Screen,
+    Streams,
+    StreamScreen,
+    shown,
+)
 from podbuild.system.console.text import duration, flat, size, speed
 from podbuild.system.records import JSONValue
 from podbuild.system.redact import Redactor
@@ -72,7 +79,7 @@ class Ui:
         That a quick step about which nothing was said went well is not worth a line.
         """
         text = self._one_line(title)
-        activity = Activity(Kind.STEP, text, clock=self._clock)
+        activity = Activity(ActivityKind.STEP, text, clock=self._clock)
         self._tell(self._look.opened(text))
         before = self._told
         self._indent(1)
@@ -96,7 +103,7 @@ class Ui:
         text = self._one_line(title)
         if not self._screen.is_live:
             self._tell(self._look.told(f"{text}: started"))
-        activity = Activity(Kind.JOB, text, clock=self._clock)
+        activity = Activity(ActivityKind.JOB, text, clock=self._clock)
 
         def doing(line: str) -> None:
             if self._screen.is_live:
@@ -111,7 +118,7 @@ class Ui:
 
         `expect` tells of bytes that will go out, `advance` of those that did.
         """
-        activity = Activity(Kind.TRANSFER, self._one_line(title), clock=self._clock)
+        activity = Activity(ActivityKind.TRANSFER, self._one_line(title), clock=self._clock)
         ended = "stopped after"
         try:
             with shown(self._screen, activity):
@@ -214,8 +221,8 @@ class Ui:
         """Cut secrets before and after lines are split: one may have several lines."""
         return tuple(map(self.redactor.cut, flat(map(self.redactor.cut, texts))))
 
-    def _place(self, file: str | None, line: int | None) -> Place | None:
-        return Place(self._one_line(file), line or 0) if file else None
+    def _place(self, file: str | None, line: int | None) -> FileLine | None:
+        return FileLine(self._one_line(file), line or 0) if file else None
 
     def _one_line(self, text: str) -> str:
         return " ".join(line.strip() for line in self._clean(text) if line)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from podbuild.errors import BuildError, ConfigError, PodbuildError
-from podbuild.system.console.look import Lines, Paint, Place, PlainLook, place_of
+from podbuild.system.console.look import FileLine, Lines, Paint, PlainLook, place_of
 from podbuild.system.console.text import command_data, command_property, no_command
 
 # What is wrong in a file; others may begin with a registry's host and port.
@@ -34,7 +34,7 @@ def command(name: str, text: str, **properties: str) -> str:
     return f"::{name}{' ' if given else ''}{given}::{command_data(text)}"
 
 
-def _annotation(name: str, text: str, place: Place | None) -> str:
+def _annotation(name: str, text: str, place: FileLine | None) -> str:
     return command(
         name,
         text,
@@ -63,11 +63,11 @@ class GitHubLook:
         """Say something."""
         return _harmless(self.plain.told(text))
 
-    def noted(self, text: str, place: Place | None) -> Lines:
+    def noted(self, text: str, place: FileLine | None) -> Lines:
         """Say something as an annotation."""
         return (_annotation("notice", text, place),)
 
-    def warned(self, text: str, place: Place | None) -> Lines:
+    def warned(self, text: str, place: FileLine | None) -> Lines:
         """Warn, as an annotation on the file where there is one."""
         return (_annotation("warning", text, place),)
 

@@ -12,7 +12,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from podbuild.system.console.screen import Activity, Kind, Streams, StreamScreen
+from podbuild.system.console.screen import Activity, ActivityKind, Streams, StreamScreen
 from podbuild.system.console.text import duration, size, speed
 
 REFRESHES = 5  # per second
@@ -95,11 +95,11 @@ class LiveScreen(StreamScreen):
 
     def _picture(self) -> RenderableType:
         activities = tuple(self._activities.values())
-        rows = tuple(found for found in activities if found.kind is not Kind.STEP)
+        rows = tuple(found for found in activities if found.kind is not ActivityKind.STEP)
         titles = [
             Text(f"{found.title}  {duration(found.seconds)}", style="bold", overflow="ellipsis")
             for found in activities
-            if found.kind is Kind.STEP
+            if found.kind is ActivityKind.STEP
         ]
         more = len(rows) - MOST_ROWS
         rest = [Text(f"  and {more} more", style="dim")] if more > 0 else []
@@ -120,7 +120,7 @@ class LiveScreen(StreamScreen):
 def _amounts(activity: Activity) -> tuple[str, str, RenderableType]:
     """Give the time, the bytes, and what is going on."""
     elapsed = duration(activity.seconds)
-    if activity.kind is not Kind.TRANSFER:
+    if activity.kind is not ActivityKind.TRANSFER:
         return elapsed, "", Text(activity.doing, style="dim")
     moved, total = max(0, activity.moved), activity.total
     if not total:

@@ -17,7 +17,7 @@ _PLACED = re.compile(r"(?P<file>[^\s:]+):(?P<line>[1-9]\d*)(?::\d+)?: ")
 
 
 @dataclass(frozen=True)
-class Place:
+class FileLine:
     """A file, and a line of it (counted from 1; 0: the whole file)."""
 
     file: str
@@ -27,14 +27,14 @@ class Place:
         return f"{self.file}:{self.line}" if self.line else self.file
 
 
-def place_of(message: str) -> Place | None:
+def place_of(message: str) -> FileLine | None:
     """Give the place that a message begins with.
 
     >>> str(place_of("podbuild.toml:12: images.web.platfroms: unknown key"))
     'podbuild.toml:12'
     """
     found = _PLACED.match(message)
-    return Place(found["file"], int(found["line"])) if found else None
+    return FileLine(found["file"], int(found["line"])) if found else None
 
 
 class Look(Protocol):
@@ -49,10 +49,10 @@ class Look(Protocol):
     def told(self, text: str) -> Lines:
         """Say something."""
 
-    def noted(self, text: str, place: Place | None) -> Lines:
+    def noted(self, text: str, place: FileLine | None) -> Lines:
         """Say something that belongs into the overview of the run."""
 
-    def warned(self, text: str, place: Place | None) -> Lines:
+    def warned(self, text: str, place: FileLine | None) -> Lines:
         """Warn."""
 
     def failed(self, error: PodbuildError) -> Lines:
@@ -110,11 +110,11 @@ class PlainLook:
         """Say something."""
         return (text,)
 
-    def noted(self, text: str, place: Place | None) -> Lines:
+    def noted(self, text: str, place: FileLine | None) -> Lines:
         """Say something that belongs into the overview of the run."""
         return (f"note: {_before(place)}{text}",)
 
-    def warned(self, text: str, place: Place | None) -> Lines:
+    def warned(self, text: str, place: FileLine | None) -> Lines:
         """Warn."""
         return (f"{self.paint(Colour.YELLOW, 'warning:')} {_before(place)}{text}",)
 
@@ -150,5 +150,5 @@ class TerminalLook(PlainLook):
         return super().block(title, shown, failed=failed)
 
 
-def _before(place: Place | None) -> str:
+def _before(place: FileLine | None) -> str:
     return f"{place}: " if place else ""

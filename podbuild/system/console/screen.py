@@ -15,7 +15,7 @@ from typing import Protocol, TextIO
 from podbuild.errors import PodbuildError
 
 
-class Kind(Enum):
+class ActivityKind(Enum):
     """What an activity is."""
 
     STEP = "step"
@@ -27,7 +27,7 @@ class Activity:
     """Something under way: for how long, and how many bytes of how many. Thread-safe."""
 
     def __init__(
-        self, kind: Kind, title: str, *, clock: Callable[[], float] = time.monotonic
+        self, kind: ActivityKind, title: str, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.kind = kind
         self.title = title

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from podbuild.build.toolchain.model import Toolchain
+from podbuild.commands.doctor import (
+    Examined,
+    Patient,
+    State,
+    examine,
+    exit_code,
+    findings_json,
+    findings_text,
+)
+from podbuild.errors import CredentialError, ToolError
+from podbuild.oci.memory import MemoryStore
+from podbuild.oci.store import PushRight, Store
+from podbuild.system.folders import Folders
+from podbuild.system.process import Runner
+
+GOOD = Examined(subject="git", found="git version 2.39.5")
+SLOW = Examined(subject="engine start", found="47 ms", state=State.WARNING, fix="a faster one")
+LOST = Examined(
+    subject="engine",
+    found="no buildah 1.41 or newer",
+    state=State.FAILED,
+    fix="podbuild toolchain install",
+    exit_code=11,
+)
+
+
+class Refusing(MemoryStore):
+    def check_push(self) -> PushRight:
+        raise CredentialError("ghcr.io/acme/web: denied", hint="give the token write:packages")
+
+
+class Silent(MemoryStore):
+    def check_push(self) -> PushRight:
+        return PushRight.UNKNOWN
+
+
+def no_engine() -> Toolchain:
+    raise ToolError("no buildah 1.41 or newer", hint="podbuild toolchain install")
+
+
+def opened(store: Store) -> Store:
+    return store
+
+
+def patient(tmp_path: Path, **stores: Store) -> Patient:
+    folders = Folders(cache=tmp_path, state=tmp_path, runtime=tmp_path)
+    return Patient(
+        runner=Runner(env={"PATH": "/nowhere"}),
+        folders=folders,
+        toolchain=no_engine,
+        platforms=(),
+        stores={name: partial(opened, store) for name, store in stores.items()},
+        build=lambda _toolchain, _namespace: "",
+    )
+
+
+def test_fix_stands_below_what_failed() -> None:
+    assert findings_text([GOOD, SLOW, LOST]).splitlines() == [
+        "check         state    found",
+        "git           ok       git version 2.39.5",
+        "engine start  warning  47 ms",
+        "  fix: a faster one",
+        "engine        failed   no buildah 1.41 or newer",
+        "  fix: podbuild toolchain install",
+    ]
+
+
+def test_exit_code_is_that_of_the_first_failure() -> None:
+    later = replace(LOST, subject="registry", exit_code=4)
+    assert exit_code([GOOD, SLOW]) == 0
+    assert exit_code([GOOD, LOST, later]) == 11
+    assert exit_code([later, LOST]) == 4
+
+
+def test_json_says_the_same() -> None:
+    assert findings_json([SLOW]) == {
+        "schema": 1,
+        "checks": [
+            {"check": "engine start", "state": "warning", "found": "47 ms", "fix": "a faster one"}
+        ],
+    }
+
+
+def test_without_an_engine_the_rest_is_still_examined(tmp_path: Path) -> None:
+    found = {each.subject: each for each in examine(patient(tmp_path, here=MemoryStore()))}
+    assert found["engine"].exit_code == 11
+    assert found["engine"].fix == "podbuild toolchain install"
+    assert found["git"].state is State.FAILED
+    assert found["registry here"].found == "memory: may push"
+    assert "one-step build" not in found
+
+
+def test_registry_that_refuses_says_what_to_do(tmp_path: Path) -> None:
+    stores = {"ghcr": Refusing(), "quiet": Silent(name="r.example/web")}
+    found = {each.subject: each for each in examine(patient(tmp_path, **stores))}
+    refused = found["registry ghcr"]
+    assert (refused.state, refused.exit_code) == (State.FAILED, 4)
+    assert (refused.found, refused.fix) == (
+        "ghcr.io/acme/web: denied",
+        "give the token write:packages",
+    )
+    quiet = found["registry quiet"]
+    assert (quiet.state, quiet.found[:22]) == (State.OK, "r.example/web: answers")

@@ -1,0 +1,492 @@
+"""What some registries really do and others never: quay, Harbor, proxies, small test servers."""
+
+from __future__ import annotations
+
+import json
+import socketserver
+import ssl
+import threading
+from collections.abc import Callable
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from podbuild.errors import CredentialError, PublishError
+from podbuild.oci.auth.secret import Credential, CredentialKind
+from podbuild.oci.auth.tokens import AccessScope
+from podbuild.oci.blobs import BytesBlob
+from podbuild.oci.client import RegistryClient
+from podbuild.oci.delete.registry import delete
+from podbuild.oci.manifest import Manifest, MediaType
+from podbuild.oci.names import Digest, Repository, Tag
+from podbuild.oci.registry import RegistryStore
+from podbuild.oci.store import PushRight
+from podbuild.oci.transport.endpoint import Conduct, Endpoint
+from podbuild.oci.transport.proxy import WayOut
+from tests.fakes.answering import Answer, Answering, Asked, answering
+from tests.images import blob_of
+from tests.registries import AT_ONCE, IN_TESTS, Authority, free_port, make_authority
+
+MANIFEST = Manifest(
+    MediaType.OCI_INDEX,
+    json.dumps({"schemaVersion": 2, "mediaType": MediaType.OCI_INDEX, "manifests": []}).encode(),
+)
+V1 = Tag("1.0.0")
+ANN = Credential(username="ann", secret="secret-of-ann", source="the test")
+HTML = {"Content-Type": "text/html; charset=utf-8"}
+JSON = {"Content-Type": "application/json"}
+
+
+def store_at(server: Answering, credential: Credential | None = None) -> RegistryStore:
+    client = RegistryClient(
+        Endpoint(host=server.host, insecure=True),
+        credential,
+        conduct=Conduct(retry=AT_ONCE),
+        network=IN_TESTS,
+    )
+    return RegistryStore(client, Repository(server.host, "acme/web"))
+
+
+def tags(*names: str) -> Answer:
+    return Answer(200, json.dumps({"name": "acme/web", "tags": names}).encode(), JSON)
+
+
+# --- answers that look like web pages (quay: Flask's default type, also without a body) ---
+
+
+def quay(asked: Asked) -> Answer:
+    if asked.method == "HEAD":
+        return Answer(404, b"", JSON)
+    if asked.method == "POST":
+        location = f"http://{asked.headers['host']}{asked.path}1"
+        return Answer(202, b"", {**HTML, "Location": location, "Range": "bytes=0-0"})
+    return Answer(201, b"OK" if "/manifests/" in asked.path else b"", HTML)
+
+
+def test_an_answer_without_a_body_is_no_web_page_whatever_its_type() -> None:
+    with answering(quay) as server:
+        store = store_at(server)
+        store.put_blob(blob_of(b"data"), BytesBlob(b"data"))
+        store.put_manifest(MANIFEST, V1)
+    assert [asked.body for asked in server.asked if asked.method == "PUT"] == [
+        b"data",
+        MANIFEST.data,
+    ]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_a_web_page_is_no_success_of_a_push(method: str) -> None:
+    def answer(asked: Asked) -> Answer:
+        page = Answer(201, b"\n<!doctype html><title>Sign in</title>", HTML)
+        return page if asked.method == method else quay(asked)
+
+    with answering(answer) as server, pytest.raises(PublishError, match="answers with a web page"):
+        store_at(server).put_blob(blob_of(b"data"), BytesBlob(b"data"))
+
+
+def test_a_web_page_is_no_blob_that_is_damaged() -> None:
+    page = b"<!doctype html><title>Blocked</title>"
+    with answering(lambda _asked: Answer(200, page, HTML)) as storage:
+        moved = Answer(307, b"", {"Location": f"http://{storage.host}/blob"})
+        with answering(lambda _asked: moved) as server:
+            with (
+                pytest.raises(PublishError, match=f"{storage.host} answers with a web page"),
+                store_at(server).blob(blob_of(b"data")) as content,
+            ):
+                tuple(content.chunks())
+            with store_at(server).blob(blob_of(page)) as content:
+                assert b"".join(content.chunks()) == page
+
+
+# --- lists that come in several headers ---
+
+
+@pytest.mark.parametrize("other", ['Basic realm="r"', "Negotiate"])
+@pytest.mark.parametrize("first", [True, False])
+def test_ways_to_log_in_may_come_in_headers_of_their_own(other: str, *, first: bool) -> None:
+    def registry(asked: Asked) -> Answer:
+        if asked.path.startswith("/token"):
+            return Answer(200, b'{"token":"t"}', JSON)
+        if asked.headers.get("authorization") == "Bearer t":
+            return tags("a")
+        bearer = f'Bearer realm="http://{asked.headers["host"]}/token",service="s"'
+        ways = (bearer, other) if first else (other, bearer)
+        return Answer(401, b"", {"WWW-Authenticate": ways})
+
+    with answering(registry) as server:
+        assert store_at(server, ANN).tags() == (Tag("a"),)
+
+
+def test_links_may_come_in_headers_of_their_own() -> None:
+    following = '</v2/acme/web/tags/list?n=1&last=a>; rel="next"'
+
+    def registry(asked: Asked) -> Answer:
+        if "last=a" in asked.path:
+            return tags("b")
+        return Answer(200, tags("a").body, {**JSON, "Link": (following, '</v2/>; rel="up"')})
+
+    with answering(registry) as server:
+        assert store_at(server).tags() == (Tag("a"), Tag("b"))
+
+
+# --- token servers ---
+
+
+Rights = dict[str, tuple[str, ...]]  # by method
+USUAL: Rights = {"GET": ("pull",), "HEAD": ("pull",), "DELETE": ("delete",)}
+
+
+def with_tokens(
+    needed: Rights, grant: Callable[[AccessScope], tuple[str, ...] | None]
+) -> Callable[[Asked], Answer]:
+    """Answer as a registry whose tokens name their rights; None from `grant` is a 400.
+
+    Its challenges hold no `error`, as Harbor's and quay's.
+    """
+
+    def token(asked: Asked) -> Answer:
+        scopes = parse_qs(urlsplit(asked.path).query).get("scope", [])
+        granted = [grant(scope) for text in scopes for scope in AccessScope.parse_all(text)]
+        if None in granted:
+            return Answer(400, b'{"message":"unable to decode actions"}', JSON)
+        actions = sorted({action for found in granted for action in found or ()})
+        return Answer(200, json.dumps({"token": "may-" + "-".join(actions)}).encode(), JSON)
+
+    def answer(asked: Asked) -> Answer:
+        if asked.path.startswith("/token"):
+            return token(asked)
+        wanted = needed.get(asked.method, ("pull", "push"))
+        held = asked.headers.get("authorization", "").removeprefix("Bearer may-").split("-")
+        if not set(wanted) <= set(held):
+            scope = f"repository:acme/web:{','.join(wanted)}"
+            realm = f"http://{asked.headers['host']}/token"
+            challenge = f'Bearer realm="{realm}",service="s",scope="{scope}"'
+            return Answer(401, b"", {"WWW-Authenticate": challenge})
+        if asked.method == "GET":
+            return tags("a")
+        if asked.method == "POST":
+            return Answer(202, b"", {"Location": f"{asked.path}1"})
+        return Answer(202 if asked.method == "DELETE" else 201)
+
+    return answer
+
+
+def test_a_push_does_not_suffer_from_an_upload_that_could_not_be_cancelled() -> None:
+    def grant(scope: AccessScope) -> tuple[str, ...]:
+        return tuple(action for action in scope.actions if action != "delete")
+
+    with answering(with_tokens(USUAL, grant)) as server:
+        store = store_at(server, ANN)
+        assert store.check_push() is PushRight.ALLOWED
+        before = len(server.asked)
+        store.put_blob(blob_of(b"data"), BytesBlob(b"data"))
+        assert [asked.method for asked in server.asked[before:]] == ["POST", "PUT"]
+
+
+def test_a_token_server_that_knows_no_right_to_delete_gives_the_one_that_is_named() -> None:
+    def grant(scope: AccessScope) -> tuple[str, ...] | None:
+        return None if "delete" in scope.actions else scope.actions
+
+    with answering(with_tokens({**USUAL, "DELETE": ("pull", "push")}, grant)) as server:
+        store = store_at(server, ANN)
+        assert store.tags() == (Tag("a"),)
+        assert delete(store, Digest.of(b"one")).status == 202
+        before = len(server.asked)
+        assert delete(store, Digest.of(b"two")).status == 202
+        assert [asked.method for asked in server.asked[before:]] == ["DELETE"]
+
+
+def test_a_login_that_may_not_delete_is_told_so() -> None:
+    def grant(scope: AccessScope) -> tuple[str, ...] | None:
+        return None if "delete" in scope.actions else scope.actions
+
+    with answering(with_tokens(USUAL, grant)) as server:
+        store = store_at(server, ANN)
+        with pytest.raises(PublishError, match="unable to decode actions"):
+            delete(store, Digest.of(b"one"))
+
+
+@pytest.mark.parametrize("empty", ['""', "null"])
+def test_either_name_of_a_token_will_do(empty: str) -> None:
+    def registry(asked: Asked) -> Answer:
+        if asked.path.startswith("/token"):
+            return Answer(200, f'{{"token":{empty},"access_token":"t"}}'.encode(), JSON)
+        if asked.headers.get("authorization") == "Bearer t":
+            return tags("a")
+        realm = f"http://{asked.headers['host']}/token"
+        return Answer(401, b"", {"WWW-Authenticate": f'Bearer realm="{realm}"'})
+
+    with answering(registry) as server:
+        assert store_at(server, ANN).tags() == (Tag("a"),)
+
+
+def test_an_identity_token_is_no_password() -> None:
+    token = Credential(
+        username="<token>",
+        secret="identity-of-ann",
+        source="the test",
+        kind=CredentialKind.IDENTITY_TOKEN,
+    )
+    wanted = Answer(401, b"", {"WWW-Authenticate": 'Basic realm="r"'})
+    with answering(lambda _asked: wanted) as server:
+        with pytest.raises(CredentialError, match="the login from the test holds an identity"):
+            store_at(server, token).tags()
+        assert all("authorization" not in asked.headers for asked in server.asked)
+
+
+# --- lists of tags ---
+
+
+def named(count: int) -> list[str]:
+    return [f"t{number:05}" for number in range(count)]
+
+
+def test_a_list_that_is_cut_without_a_link_is_asked_for_its_rest() -> None:
+    every = named(2500)
+
+    def ggcr(asked: Asked) -> Answer:
+        query = parse_qs(urlsplit(asked.path).query)
+        rest = [name for name in every if name > query.get("last", [""])[0]]
+        return tags(*rest[: int(query["n"][0])])
+
+    with answering(ggcr) as server:
+        assert list(map(str, store_at(server).tags())) == every
+
+
+def test_a_server_that_lists_all_whatever_is_asked_is_asked_once_more_at_most() -> None:
+    with answering(lambda _asked: tags(*named(1000))) as server:
+        assert len(store_at(server).tags()) == 1000
+        assert len(server.asked) == 2
+
+
+# --- addresses that are none ---
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "http://host:99999/x", "http://host:port/x"])
+@pytest.mark.parametrize("where", ["Location", "Link", "WWW-Authenticate"])
+def test_an_address_that_is_none_is_told_in_one_line(address: str, where: str) -> None:
+    text = {
+        "Location": address,
+        "Link": f'<{address}>; rel="next"',
+        "WWW-Authenticate": f'Bearer realm="{address}"',
+    }
+    status = {"Location": 307, "Link": 200, "WWW-Authenticate": 401}
+    answer = Answer(status[where], tags("a").body, {**JSON, where: text[where]})
+    with answering(lambda _asked: answer) as server, pytest.raises(PublishError):
+        store_at(server).tags()
+
+
+# --- what a manifest is, where HEAD does not say it ---
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        Answer(405),
+        Answer(
+            200,
+            headers={
+                "Content-Type": MediaType.OCI_INDEX,
+                "Docker-Content-Digest": str(MANIFEST.digest),
+            },
+        ),
+    ],
+)
+def test_a_head_that_says_nothing_becomes_a_get(head: Answer) -> None:
+    full = Answer(200, MANIFEST.data, {"Content-Type": MediaType.OCI_INDEX})
+    with answering(lambda asked: head if asked.method == "HEAD" else full) as server:
+        assert store_at(server).head(V1) == MANIFEST.descriptor
+
+
+# --- uploads ---
+
+
+def test_an_upload_ends_where_the_least_chunk_is_larger_than_the_largest_request() -> None:
+    def answer(asked: Asked) -> Answer:
+        if len(asked.body) > 300_000:
+            return Answer(413)
+        return Answer(
+            202, b"", {"Location": "/v2/acme/web/blobs/uploads/1", "OCI-Chunk-Min-Length": "500000"}
+        )
+
+    data = bytes(1_000_000)
+    with answering(answer) as server:
+        with pytest.raises(PublishError, match="413"):
+            store_at(server).put_blob(blob_of(data), BytesBlob(data))
+        sizes = [len(asked.body) for asked in server.asked if asked.body]
+    assert sizes == [1_000_000, 1_000_000, 500_000]
+
+
+@pytest.mark.parametrize(
+    ("location", "closed"),
+    [
+        ("/v2/u/1", "/v2/u/1?digest={}"),
+        ("/v2/u/1?", "/v2/u/1?digest={}"),
+        ("/v2/u/1?state=a%2Fb%3D", "/v2/u/1?state=a%2Fb%3D&digest={}"),
+        ("/v2/u/1?state=a#part", "/v2/u/1?state=a&digest={}"),
+        ("1", "/v2/acme/web/blobs/uploads/1?digest={}"),
+        ("//HOST/v2/u/1", "/v2/u/1?digest={}"),
+    ],
+)
+def test_every_form_of_a_location_keeps_its_state(location: str, closed: str) -> None:
+    def answer(asked: Asked) -> Answer:
+        where = location.replace("HOST", asked.headers["host"])
+        return Answer(201 if asked.method == "PUT" else 202, b"", {"Location": where})
+
+    blob = blob_of(b"data")
+    with answering(answer) as server:
+        store_at(server).put_blob(blob, BytesBlob(b"data"))
+    assert server.asked[-1].path == closed.format(blob.digest)
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        Answer(401),
+        Answer(403, b"<Error>AccessDenied</Error>", {"Content-Type": "application/xml"}),
+        Answer(404, b"<html>404</html>", HTML),
+        Answer(405, b"<html>405</html>", HTML),
+        Answer(501),
+    ],
+)
+def test_an_upload_that_nobody_can_resume_begins_anew(refused: Answer) -> None:
+    broken = [Answer(503)]
+
+    def answer(asked: Asked) -> Answer:
+        match asked.method:
+            case "POST":
+                return Answer(202, b"", {"Location": "/v2/acme/web/blobs/uploads/1"})
+            case "GET":
+                return refused
+            case "HEAD":
+                return Answer(404)
+            case _:
+                return broken.pop() if broken else Answer(201)
+
+    with answering(answer) as server:
+        store_at(server).put_blob(blob_of(b"data"), BytesBlob(b"data"))
+        assert [asked.method for asked in server.asked] == [
+            "POST", "PUT", "GET", "HEAD", "POST", "PUT",
+        ]  # fmt: skip
+
+
+# --- others than the registry that answer ---
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_storage_that_refuses_says_nothing_of_the_login(status: int) -> None:
+    expired = Answer(status, b"<Error>expired</Error>", {"Content-Type": "application/xml"})
+    with answering(lambda _asked: expired) as storage:
+        moved = Answer(307, b"", {"Location": f"http://{storage.host}/bucket/blob"})
+        with answering(lambda _asked: moved) as server:
+            store = store_at(server, ANN)
+            with pytest.raises(PublishError, match=f"{storage.host}/bucket/blob: {status}"):
+                store.has_blob(blob_of(b"data"))
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_fails_is_named_without_its_login(scheme: str) -> None:
+    proxy = f"127.0.0.1:{free_port()}"
+    client = RegistryClient(
+        Endpoint(host="r.invalid", insecure=scheme == "http"),
+        conduct=Conduct(retry=AT_ONCE),
+        network=WayOut(proxies={scheme: f"http://ann:secret@{proxy}/"}, timeouts=IN_TESTS.timeouts),
+    )
+    with pytest.raises(PublishError, match=f"refused, through the proxy {proxy}$") as caught:
+        RegistryStore(client, Repository("r.invalid", "acme/web")).tags()
+    assert "no_proxy" in caught.value.hint
+
+
+class _Greeting(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        self.wfile.write(b"SSH-2.0-OpenSSH_9.2 \r\n" + b"x" * 2000 + b"\r\n")
+
+
+def test_a_server_that_speaks_no_http_is_told_in_one_line() -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Greeting) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        ssh = Answering(host=f"127.0.0.1:{server.server_address[1]}", asked=[])
+        with pytest.raises(PublishError, match=r"SSH-2\.0-OpenSSH_9\.2$") as caught:
+            store_at(ssh).tags()
+        server.shutdown()
+        thread.join()
+    assert caught.value.message.isprintable()
+
+
+# --- TLS that ends at a proxy, which the registry does not know of ---
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return make_authority(tmp_path_factory.mktemp("authority"))
+
+
+def tls_of(authority: Authority) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority.certificate, authority.key)
+    return context
+
+
+def over_tls(server: Answering, authority: Authority) -> RegistryStore:
+    endpoint = Endpoint(host=server.host, ca=authority.ca)
+    client = RegistryClient(endpoint, ANN, conduct=Conduct(retry=AT_ONCE), network=IN_TESTS)
+    return RegistryStore(client, Repository(server.host, "acme/web"))
+
+
+def test_addresses_that_name_the_registry_without_tls_are_used_with_it(
+    authority: Authority,
+) -> None:
+    def registry(asked: Asked) -> Answer:
+        plain = f"http://{asked.headers['host']}/v2/acme/web"
+        if asked.headers.get("authorization") != f"Basic {ANN.basic}":
+            return Answer(401, b"", {"WWW-Authenticate": 'Basic realm="r"'})
+        if asked.method == "POST":
+            return Answer(202, b"", {"Location": f"{plain}/blobs/uploads/1"})
+        if asked.method == "PUT":
+            return Answer(201)
+        if "last=a" in asked.path:
+            return tags("b")
+        link = f'<{plain}/tags/list?last=a>; rel="next"'
+        return Answer(200, tags("a").body, {**JSON, "Link": link})
+
+    with answering(registry, tls=tls_of(authority)) as server:
+        store = over_tls(server, authority)
+        store.put_blob(blob_of(b"data"), BytesBlob(b"data"))
+        assert store.tags() == (Tag("a"), Tag("b"))
+
+
+def test_nothing_is_fetched_elsewhere_without_tls(authority: Authority) -> None:
+    with answering(lambda _asked: Answer(200, b"data")) as plain:
+        moved = Answer(307, b"", {"Location": f"http://localhost:{plain.host.split(':')[1]}/b"})
+        with (
+            answering(lambda _asked: moved, tls=tls_of(authority)) as server,
+            over_tls(server, authority).blob(blob_of(b"data")) as content,
+            pytest.raises(PublishError, match="without TLS"),
+        ):
+            tuple(content.chunks())
+        assert plain.asked == []
+
+
+def test_a_server_that_refuses_our_tls_is_not_asked_again(authority: Authority) -> None:
+    context = tls_of(authority)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # which refuses within the handshake
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority.ca)
+    with answering(lambda _asked: tags("a"), tls=context) as server:
+        store = over_tls(server, authority)
+        with pytest.raises(PublishError, match=r"refuses our TLS: .*handshake") as caught:
+            store.tags()
+    assert store.client.counts.retries == 0
+    assert "client certificate" in caught.value.hint
+
+
+def test_a_registry_may_be_an_ipv6_address() -> None:
+    host = "[2001:db8::1]:5000"
+    with answering(lambda _asked: tags("a")) as proxy:  # so that the test needs no IPv6
+        way = WayOut(proxies={"http": f"http://{proxy.host}"}, timeouts=IN_TESTS.timeouts)
+        client = RegistryClient(Endpoint(host=host, insecure=True), network=way)
+        assert RegistryStore(client, Repository(host, "acme/web")).tags() == (Tag("a"),)
+        (asked,) = proxy.asked
+    assert asked.path == f"http://{host}/v2/acme/web/tags/list?n=1000"
+    assert asked.headers["host"] == host
