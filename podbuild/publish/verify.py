@@ -59,7 +59,7 @@ def verify(
             for expected, top in zip(asked, tops, strict=True)
             if isinstance(top, Manifest)
         }
-        parts = pool.map(lambda each: _Reading(each[0][0], present).parts(each[1]), images.items())
+        parts = pool.map(lambda each: _ReadBack(each[0][0], present).parts(each[1]), images.items())
         read = dict(zip(images, parts, strict=True))
     return tuple(
         _compare(expected, top, read[expected.destination, top.digest])
@@ -164,7 +164,7 @@ def _names(platforms: frozenset[Platform]) -> str:
 
 
 @dataclass(frozen=True)
-class _Reading:
+class _ReadBack:
     """Reads images of one destination completely."""
 
     destination: Destination
