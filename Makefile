@@ -14,6 +14,8 @@ build push manifest release doctor: | .venv/bin/podbuild
 setup: ; scripts/setup dev
 demo:  ; scripts/demo
 test:  ; scripts/test
+unit:  ; scripts/unit $(PYTHON)
+pythons: ; scripts/pythons | while read -r python; do scripts/unit "$$python" || exit; done
 soak:  ; scripts/test -m soak
 bench: ; scripts/bench
 lint: setup
@@ -24,4 +26,4 @@ type: setup
 	.venv/bin/mypy
 clean: ; rm -rf dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: build push manifest release doctor setup demo test soak bench lint type clean
+.PHONY: build push manifest release doctor setup demo test unit pythons soak bench lint type clean

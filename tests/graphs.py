@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
@@ -67,23 +68,44 @@ def graph_of(
 
 @st.composite
 def graphs(draw: st.DrawFn) -> Graph:
-    """Give a repository as people and tools really leave them."""
+    """Give a repository as people and tools really leave them.
+
+    Nothing refers to what lies below itself: parents go before children and subjects before their
+    referrers, which no order could then do.
+    """
     count = draw(st.integers(1, 14))
     digests = [digest_of(number) for number in range(count)]
     nodes: dict[Digest, Node] = {}
+    later: dict[Digest, set[Digest]] = {}  # what goes after each manifest
     for number, digest in enumerate(digests):
         below = digests[:number]  # content addressing: what is named exists first
         children = draw(st.lists(st.sampled_from(below), max_size=3, unique=True)) if below else []
-        subject = draw(st.none() | st.sampled_from(below)) if below else None
+        later[digest] = set(children)
+        free = [each for each in below if each not in _after(digest, later)]
+        subject = draw(st.none() | st.sampled_from(free)) if free else None
+        if subject:
+            later[subject].add(digest)
         nodes[digest] = Node(digest=digest, children=tuple(children), subject=subject)
     names = draw(st.lists(st.sampled_from(_TAGS), max_size=10, unique=True))
     tags = {Tag(name): draw(st.sampled_from(digests)) for name in names}
     for _ in range(draw(st.integers(0, 3))):
-        tag = attached(draw(st.sampled_from(digests)), draw(st.sampled_from(SUFFIXES)))
-        tags[tag] = draw(st.sampled_from(digests))
+        subject = draw(st.sampled_from(digests))
+        named = draw(st.sampled_from(digests))
+        if subject not in _after(named, later):
+            tags[attached(subject, draw(st.sampled_from(SUFFIXES)))] = named
+            later[subject].add(named)
     times = st.integers(-48, 24 * 60).map(lambda hours: ago(hours=hours))
     pushed = {digest: time for digest in digests if (time := draw(st.none() | times))}
     return Graph(tags=tags, nodes=nodes, pushed=pushed)
+
+
+def _after(digest: Digest, later: Mapping[Digest, set[Digest]]) -> frozenset[Digest]:
+    found, waiting = {digest}, [digest]
+    while waiting:
+        fresh = later[waiting.pop()] - found
+        found |= fresh
+        waiting.extend(fresh)
+    return frozenset(found)
 
 
 _TAGS = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from podbuild.errors import CredentialError, PublishError
 from podbuild.oci.auth.tokens import AccessScope
@@ -206,8 +206,9 @@ class BlobUpload:
         self._call("PUT", self._closing(), ok=(201, 204))
 
     def _closing(self) -> str:
-        joint = "&" if urlsplit(self._location).query else "?"
-        return f"{self._location}{joint}digest={quote(str(self._blob.digest), safe=':')}"
+        bare = self._location.removesuffix("?")  # which urllib keeps from Python 3.14 on
+        joint = "&" if "?" in bare else "?"
+        return f"{bare}{joint}digest={quote(str(self._blob.digest), safe=':')}"
 
     def _call(
         self,
