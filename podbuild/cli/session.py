@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 from podbuild.build.toolchain.find import find_chosen
 from podbuild.build.toolchain.model import Toolchain
 from podbuild.cli.options import Common
-from podbuild.errors import ConfigError
+from podbuild.errors import ConfigError, CredentialError
 from podbuild.system.cancel import Cancel
 from podbuild.system.console import Answers, Ui, Verbosity, choose_ui
 from podbuild.system.console.screen import Streams
 from podbuild.system.folders import Folders, find_folders, without_closed_homes
 from podbuild.system.process import Runner
-from podbuild.system.redact import Redactor, is_secret_name, logins_in
+from podbuild.system.redact import Redactor, holds_secret, logins_in
 from podbuild.system.signals import stopping
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def make_ui(common: Common, environment: Mapping[str, str]) -> Ui:
         verbosity = Verbosity.VERBOSE
     redactor = Redactor()
     for name, value in environment.items():
-        if is_secret_name(name):
+        if holds_secret(name):
             redactor.add(value)
         for login in logins_in(value):  # of proxies, mirrors, databases
             redactor.add(login)
@@ -87,7 +87,16 @@ class Session:
         """Give the configuration; raises ConfigError with file, line and key."""
         from podbuild.config.load import find_config, load_config  # noqa: PLC0415  # not for --help
 
-        return load_config(self.file or find_config(self.directory), self.environment)
+        path = self.file or find_config(self.directory)
+        return load_config(path, self.environment, self._logins)
+
+    def _logins(self) -> Iterator[str]:
+        """Give the secrets in files of logins, as far as they can be read; no helper is asked."""
+        from podbuild.oci.auth.files import find_auth_files  # noqa: PLC0415
+
+        with suppress(CredentialError):  # said where the login is needed
+            for file in find_auth_files(self.environment):
+                yield from file.secrets()
 
     def services(self) -> Services:
         """Give what the recipes work with; the configuration is read here."""

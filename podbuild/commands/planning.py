@@ -9,6 +9,7 @@ from pathlib import Path
 from podbuild.build.handover import Handed
 from podbuild.build.inputs.ignore import OUTPUT_NAMES
 from podbuild.commands.check import require_inputs
+from podbuild.config.secrecy import refuse_secret_arguments
 from podbuild.errors import (
     ConfigError,
     CredentialError,
@@ -49,6 +50,7 @@ def plan_offline(services: Services, asked: Asked) -> Planned:
 
     Raises ConfigError and VersionError for what can't be released.
     """
+    refuse_secret_arguments(services.config, services.environment, asked.request.build_args or {})
     own = _own_paths(services)
     facts = read_facts(services.runner, services.config.root, own)
     ci = ci_facts(services.environment)

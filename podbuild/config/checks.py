@@ -20,8 +20,6 @@ from podbuild.oci.names import Repository
 Way = tuple[str | int, ...]
 _LASTING = frozenset({"project", "image"})  # placeholders that every run fills alike
 
-_TOKENS = frozenset({"DOCKERHUB_TOKEN", "GITHUB_TOKEN"})
-
 
 def check(config: Config, document: Mapping[str, object]) -> None:
     """Raise Invalid for the first thing that is wrong; `document` is the TOML it came from."""
@@ -34,7 +32,6 @@ def check(config: Config, document: Mapping[str, object]) -> None:
         _check_registry(registry)
     _check_cache(config)
     _check_variables(config)
-    _check_secrets(config, document)
     _check_output(config)
     _check_tags(("tags",), config.tags)
     for image in config.images:
@@ -192,27 +189,6 @@ def _check_variables(config: Config) -> None:
                 hint="rename one of them",
                 path=("registries", registry.name),
             )
-
-
-def _check_secrets(config: Config, document: Mapping[str, object]) -> None:
-    """Refuse texts of an image that would show a secret, in the image and in an argv."""
-    secrets = {secret.env for image in config.images for secret in image.secrets}
-    secrets |= {token_variables(registry.name)[1] for registry in config.registries} | _TOKENS
-    for image in config.images:
-        tables = {
-            "build-args": image.build_args,
-            "labels": image.labels,
-            "annotations": image.annotations,
-        }
-        for table, texts in tables.items():
-            for name, template in texts.items():
-                told = sorted(template.variables & secrets)
-                if told:
-                    raise Invalid(
-                        f"{told[0]} is a secret and would be readable in the image",
-                        hint="RUN --mount=type=secret reads it where secrets = [...] names it",
-                        path=(*_written(document, image.name, table), name),
-                    )
 
 
 def _check_output(config: Config) -> None:

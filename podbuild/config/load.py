@@ -14,6 +14,7 @@ from podbuild.config.choices import NAME, RegistryKind
 from podbuild.config.image import Image
 from podbuild.config.keys import Invalid, as_table, read_keys, read_table, unknown
 from podbuild.config.model import CacheSettings, Config, Project, Registry, Retention, TagRules
+from podbuild.config.secrecy import Logins, refuse_secrets
 from podbuild.config.sections import IMAGE_KEYS, MIRRORS, SECTIONS, section
 from podbuild.config.template import Template
 from podbuild.config.toml import dotted, line_of, parse_toml, read_config, shown
@@ -34,15 +35,17 @@ def find_config(start: Path) -> Path:
     )
 
 
-def load_config(path: Path, environment: Mapping[str, str]) -> Config:
-    """Read and check a configuration file.
+def load_config(path: Path, environment: Mapping[str, str], logins: Logins = tuple) -> Config:
+    """Read and check a configuration file; `logins` gives secrets of registries.
 
     Raises ConfigError that names file, line and key.
     """
-    return parse_config(read_config(path), path, environment)
+    return parse_config(read_config(path), path, environment, logins)
 
 
-def parse_config(text: str, path: Path, environment: Mapping[str, str]) -> Config:
+def parse_config(
+    text: str, path: Path, environment: Mapping[str, str], logins: Logins = tuple
+) -> Config:
     """Read and check a configuration's text; `path` is where it stands.
 
     Raises ConfigError that names file, line and key.
@@ -51,6 +54,7 @@ def parse_config(text: str, path: Path, environment: Mapping[str, str]) -> Confi
     try:
         config = _read(document, path.absolute())
         check(config, document)
+        refuse_secrets(config, document, environment, logins)
     except Invalid as wrong:
         key = f"{dotted(wrong.path)}: " if wrong.path else ""
         raise ConfigError(

@@ -16,10 +16,9 @@ from podbuild.build.inputs.instructions import open_quote
 from podbuild.config.choices import Format, Isolation, Timestamp
 from podbuild.config.image import Image
 from podbuild.config.model import Config
-from podbuild.config.template import VERSION_NAMES, Placeholders, Template
+from podbuild.config.template import VERSION_NAMES, Placeholders
 from podbuild.errors import PodbuildError
 from podbuild.semver import Version
-from podbuild.system.redact import is_secret_name
 
 _PLACE = re.compile(r"(?P<file>[^\s:][^:]*):(?P<line>\d+): (?P<rest>.*)", re.DOTALL)
 
@@ -293,7 +292,7 @@ class ConfigRemark:
 
 
 def check_texts(image: Image) -> Iterator[ConfigRemark]:
-    """Give the texts of an image that change with each release, or that could tell a secret."""
+    """Give the texts of an image that change with each release."""
     tables = {"build-args": image.build_args, "labels": image.labels}
     for table, texts in tables.items():
         for name, template in texts.items():
@@ -305,13 +304,3 @@ def check_texts(image: Image) -> Iterator[ConfigRemark]:
                     f"{{{changing[0]}}} changes, so {image.name!r} is built again for each release",
                     "leave it out: version and revision stand on the index anyway",
                 )
-            for variable in _telling(template):
-                yield ConfigRemark(
-                    way,
-                    f"{variable} would be readable in the image",
-                    "give it as a build secret: secrets = [...]",
-                )
-
-
-def _telling(template: Template) -> list[str]:
-    return sorted(filter(is_secret_name, template.variables))

@@ -15,6 +15,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,6 +45,14 @@ class AuthFile:
             if _plain_host(key) == host and _is_host_key(key) and (found := self._decode(key)):
                 return found
         return None
+
+    def secrets(self) -> Iterator[str]:
+        """Give every secret in it, and the user names' pairs as they stand; broken ones not."""
+        for key, value in self.logins.items():
+            yield from (text for name, text in string_map(value).items() if name != "email")
+            with suppress(CredentialError):
+                if found := self._decode(key):
+                    yield found.secret
 
     def helper_for(self, host: str) -> str:
         """Give the name of the program that keeps a host's login; empty where there is none."""

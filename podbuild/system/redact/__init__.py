@@ -16,8 +16,13 @@ from podbuild.system.redact.views import views, visible
 T = TypeVar("T")
 
 MASK = "***"
-# What stands in the names of environment variables that hold secrets.
-_SECRET_NAMES = ("TOKEN", "PASSWORD", "SECRET", "CREDENTIAL", "API_KEY", "PRIVATE_KEY")
+# The names of environment variables that hold secrets.
+_SECRET_NAME = re.compile(
+    r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|AUTH|API_?KEY|PRIVATE_?KEY"
+    r"|(?:^|_)(?:PASS|PAT|KEY|PWD)$",
+    re.IGNORECASE,
+)
+_OWN_FOLDER = frozenset({"PWD"})  # the present folder, to every shell
 # Values that may be handed over as a secret by mistake, and that every log is full of.
 # fmt: off
 ORDINARY = frozenset((
@@ -59,7 +64,16 @@ def is_secret_name(variable: str) -> bool:
     >>> is_secret_name("NPM_TOKEN"), is_secret_name("NODE_ENV")
     (True, False)
     """
-    return any(word in variable.upper() for word in _SECRET_NAMES)
+    return bool(_SECRET_NAME.search(variable)) and variable not in _OWN_FOLDER
+
+
+def holds_secret(variable: str) -> bool:
+    """Tell the same, but for names of people and of sockets: their values are everywhere.
+
+    >>> holds_secret("GH_PAT"), holds_secret("GIT_AUTHOR_NAME")
+    (True, False)
+    """
+    return is_secret_name(variable) and not re.search("AUTHOR|_SOCK$", variable, re.IGNORECASE)
 
 
 def logins_in(text: str) -> Iterator[str]:

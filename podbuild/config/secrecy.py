@@ -1,0 +1,136 @@
+"""No text of the configuration may carry a secret to where images are published or to an argv."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from podbuild.config.keys import Invalid
+from podbuild.config.model import Config
+from podbuild.config.template import Template
+from podbuild.errors import ConfigError, PodbuildError
+from podbuild.oci.auth.credentials import token_variables
+from podbuild.system.redact import ORDINARY, Redactor, holds_secret, is_secret_name
+from podbuild.system.redact.forms import SHORTEST
+
+Way = tuple[str | int, ...]
+Logins = Callable[[], Iterable[str]]
+
+_IN_IMAGES = frozenset({"build-args", "labels", "annotations"})
+_NO_TEMPLATES = frozenset({"project"})  # its texts are taken as they stand
+_UNLIKELY = 16  # characters of a secret that stands in a longer text by no accident
+
+
+@dataclass(frozen=True, kw_only=True)
+class Secrecy:
+    """Tells what is secret here: by a variable's name, by what else names it, by its value."""
+
+    environment: Mapping[str, str]
+    named: frozenset[str]  # variables of build secrets and logins, whatever they are called
+    values: frozenset[str]
+
+    @cached_property
+    def _redactor(self) -> Redactor:
+        found = Redactor()
+        for value in self.values:
+            if len(value) >= _UNLIKELY:
+                found.add(value)
+        return found
+
+    @classmethod
+    def of(cls, config: Config, environment: Mapping[str, str], logins: Logins) -> Secrecy:
+        """Collect what this configuration and environment know as secret."""
+        named = {secret.env for image in config.images for secret in image.secrets if secret.env}
+        named |= {token_variables(registry.name)[1] for registry in config.registries}
+        known = {environment[name] for name in environment if holds_secret(name)}
+        known |= {environment[name] for name in named & environment.keys()} | {*logins()}
+        values = {value.strip() for value in known}
+        return cls(
+            environment=environment,
+            named=frozenset(named),
+            values=frozenset(
+                each for each in values if len(each) >= SHORTEST and each.lower() not in ORDINARY
+            ),
+        )
+
+    def tells(self, variable: str) -> bool:
+        """Tell whether a text with this variable would show a secret."""
+        value = self.environment.get(variable, "")
+        return (
+            variable in self.named
+            or is_secret_name(variable)
+            or value.strip() in self.values
+            or self.holds(value)
+        )
+
+    def holds(self, text: str) -> bool:
+        """Tell whether a secret stands in a text, plain or encoded."""
+        return len(text) >= _UNLIKELY and self._redactor.cut(text) != text
+
+
+def refuse_secrets(
+    config: Config, document: Mapping[str, object], environment: Mapping[str, str], logins: Logins
+) -> None:
+    """Raise Invalid for the first text with a secret in it.
+
+    `logins` gives secrets that files of logins hold; it is asked only where a text has variables.
+    """
+    texts = [(way, text) for way, text in _texts(document, ()) if way[0] not in _NO_TEMPLATES]
+    used = any(_variables(text) for _, text in texts)
+    secrecy = Secrecy.of(config, environment, logins if used else tuple)
+    for way, text in texts:
+        told = next((name for name in _variables(text) if secrecy.tells(name)), "")
+        where = "in the image" if _IN_IMAGES & {*way} else "where images are published"
+        if told:
+            raise Invalid(
+                f"{told} is a secret and would be readable {where}",
+                hint="RUN --mount=type=secret reads it where secrets = [...] names it"
+                if _IN_IMAGES & {*way}
+                else "write the value itself, or take a variable that holds no secret",
+                path=way,
+            )
+        if secrecy.holds(text):
+            raise Invalid(
+                f"a secret of this environment stands here and would be readable {where}",
+                hint="take it out of the file, and replace it where it was valid",
+                path=way,
+            )
+
+
+def refuse_secret_arguments(
+    config: Config, environment: Mapping[str, str], arguments: Mapping[str, str]
+) -> None:
+    """Raise ConfigError for a build argument of the command line whose value is a secret."""
+    secrecy = Secrecy.of(config, environment, tuple) if arguments else None
+    for name, value in arguments.items():
+        if secrecy and (value.strip() in secrecy.values or secrecy.holds(value)):
+            raise ConfigError(
+                f"--build-arg {name}: its value is a secret of this environment and would be "
+                "readable in the image",
+                hint="--secret id=ID,env=NAME gives it to RUN --mount=type=secret alone",
+            )
+
+
+def _texts(value: object, way: Way) -> Iterator[tuple[Way, str]]:
+    match value:
+        case str():
+            yield way, value
+        case dict():
+            for name, item in value.items():
+                yield from _texts(item, (*way, name))
+        case list():
+            for place, item in enumerate(value):
+                yield from _texts(item, (*way, place))
+        case _:
+            return
+
+
+def _variables(text: str) -> tuple[str, ...]:
+    """Give the variables of a text that may be a template, sorted."""
+    if "{env." not in text:
+        return ()
+    try:
+        return tuple(sorted(Template(text).variables))
+    except PodbuildError:  # a text that is taken as it stands, such as a regular expression
+        return ()
