@@ -1,6 +1,7 @@
 """The user interface: the only part of podbuild that prints.
 
-Answers go to stdout, all else to stderr, and everything passes the redactor.
+Answers go to stdout, all else to stderr. Everything passes the redactor, and nothing that comes
+from outside (a registry's text, a tool's output) is a command for a CI's runner or a terminal.
 """
 
 from __future__ import annotations
@@ -23,7 +24,15 @@ from podbuild.system.console.screen import (
     StreamScreen,
     shown,
 )
-from podbuild.system.console.text import duration, flat, size, speed
+from podbuild.system.console.text import (
+    duration,
+    flat,
+    harmless,
+    json_shown,
+    no_command,
+    size,
+    speed,
+)
 from podbuild.system.records import JSONValue
 from podbuild.system.redact import Redactor
 
@@ -164,10 +173,12 @@ class Ui:
         """Print a job's output as one piece, folded where the CI can."""
         if self.verbosity == Verbosity.QUIET and not failed:
             return
+        content = tuple(content)
         clean = self._clean(*content)
         if failed:
             self._failures.update(clean)
-        lines = self._look.block(self._one_line(title), clean, failed=failed)
+        inside = self._lines(*content) if self._look.stops_commands else clean
+        lines = self._look.block(self._one_line(title), inside, failed=failed)
         if len(lines) == 1:  # a line among others
             self._tell(lines)
         else:
@@ -175,12 +186,12 @@ class Ui:
 
     def answer(self, text: str) -> None:
         """Print what was asked for on stdout."""
-        self._screen.answer(self.redactor.cut(text))
+        self._screen.answer(self.redactor.cut(harmless(self.redactor.cut(text))))
 
     def answer_json(self, value: JSONValue) -> None:
         """Print what was asked for on stdout, as JSON."""
         clean = self.redactor.cut_json(value)
-        self._screen.answer(json.dumps(clean, indent=2, ensure_ascii=False))
+        self._screen.answer(json_shown(json.dumps(clean, indent=2, ensure_ascii=False)))
 
     def give(self, text: str, value: JSONValue) -> None:
         """Print the answer in the form that the user chose (--json)."""
@@ -218,6 +229,10 @@ class Ui:
             self._depth += by
 
     def _clean(self, *texts: str) -> tuple[str, ...]:
+        """Give lines without secrets that no runner takes for commands."""
+        return tuple(map(no_command, self._lines(*texts)))
+
+    def _lines(self, *texts: str) -> tuple[str, ...]:
         """Cut secrets before and after lines are split: one may have several lines."""
         return tuple(map(self.redactor.cut, flat(map(self.redactor.cut, texts))))
 

@@ -51,6 +51,11 @@ class GitHubLook:
     plain: PlainLook = field(default_factory=PlainLook)
     token: Callable[[], str] = _random_token
 
+    @property
+    def stops_commands(self) -> bool:
+        """Tell that blocks stand between a stop and a token that nobody can guess."""
+        return True
+
     def opened(self, title: str) -> Lines:
         """Say that a step begins. Groups can't be nested, so only jobs are folded."""
         return _harmless(self.plain.opened(title))

@@ -40,6 +40,10 @@ def place_of(message: str) -> FileLine | None:
 class Look(Protocol):
     """The wording and the marks of one kind of log. Everything given to it is one-line text."""
 
+    @property
+    def stops_commands(self) -> bool:
+        """Tell whether its blocks keep the runner from taking their lines for commands."""
+
     def opened(self, title: str) -> Lines:
         """Say that a step begins."""
 
@@ -95,6 +99,11 @@ class PlainLook:
 
     paint: Paint = Paint()
     whole_blocks: bool = field(default=False, kw_only=True)
+
+    @property
+    def stops_commands(self) -> bool:
+        """Tell that blocks are lines like any other."""
+        return False
 
     def opened(self, title: str) -> Lines:
         """Say that a step begins."""

@@ -13,21 +13,28 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 
-# ECMA-48: CSI and OSC sequences, then any other escape with its intermediate bytes.
-_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~]?)")
-
-
+# ECMA-48: CSI, OSC and other strings (with 7 and 8 bits), then any other escape.
+_SEQUENCE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c\r\n]*(?:\x07|\x1b\\|\x9c)"
+    r"|\x1b[ -/]*[0-~]?"
+)
 _LINE_ENDS = re.compile(r"\r\n|\n|\x0b|\x0c|\x85|\u2028|\u2029")
-
-
-# Bidirectional controls show a line as another one than it is.
-_TRICKS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\ufeff")
+# Signs without a width show a line as another one than it is (bidirectional controls) or hide in
+# it what it says; but these two join letters and pictures.
+_JOINERS = frozenset("\u200c\u200d")
+# Where runners look for commands: GitHub's, Forgejo's and Gitea's `::` at the start of a line,
+# elsewhere `##[` (GitHub, Azure), `##vso[` (Azure), `##teamcity[`; GitLab's and Travis' folds.
+_AT_START = re.compile(r"(\s*)::")
+_HASHES = re.compile(r"##(?=[A-Za-z0-9_.-]*\[)")
+_FOLDS = re.compile(r"(section_(?:start|end)|travis_(?:fold|time)):(?=\S)")
 
 
 def lines(text: str) -> tuple[str, ...]:
-    r"""Give the lines of a text without what moves the cursor or colours; tabs stay.
+    r"""Give the lines of a text as any terminal may see them; tabs stay.
 
-    Of a line that was overwritten with carriage returns, the last state stays.
+    Nothing in them moves the cursor, colours, hides or turns. Of a line that was overwritten with
+    carriage returns, the last state stays. They may be commands for a runner: see `no_command`.
 
     >>> lines("10%\r100%\n\x1b[31mred\x1b[0m\n")
     ('100%', 'red')
@@ -43,14 +50,43 @@ def flat(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(line for text in texts for line in (lines(text) or ("",)))
 
 
+def harmless(text: str) -> str:
+    """Give an answer as terminals and runners may see it, with its lines."""
+    return "\n".join(map(no_command, lines(text)))
+
+
+def json_shown(text: str) -> str:
+    r"""Give JSON that says the same and that is no command for a runner, and hides nothing.
+
+    >>> json_shown('"##[add-path]/x \u202e"')
+    '"\\u0023#[add-path]/x \\u202e"'
+    """
+    harmless = _FOLDS.sub(r"\1\\u003a", _HASHES.sub(r"\\u0023#", text))
+    if all(map(str.isprintable, harmless.split("\n"))):
+        return harmless
+    return "".join(_json_sign(sign) for sign in harmless)
+
+
+def _json_sign(sign: str) -> str:
+    if sign == "\n" or not moves(sign):
+        return sign
+    data = sign.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{data[at : at + 4]}" for at in range(0, len(data), 4))
+
+
 def _line(raw: str) -> str:
-    shown = [state for state in raw.split("\r") if state]
-    last = shown[-1] if shown else ""
-    return "".join(sign for sign in last if sign == "\t" or not _moves(sign)).rstrip()
+    states = [state for state in raw.split("\r") if state]
+    last = states[-1] if states else ""
+    if not last.isprintable():
+        last = "".join(sign for sign in last if sign == "\t" or not moves(sign))
+    return last.rstrip()
 
 
-def _moves(sign: str) -> bool:
-    return sign in _TRICKS or unicodedata.category(sign) in ("Cc", "Cs")
+def moves(sign: str) -> bool:
+    """Tell whether a character has no place of its own: controls, halves, marks without width."""
+    if sign in _JOINERS:
+        return False
+    return unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def command_data(text: str) -> str:
@@ -64,17 +100,18 @@ def command_property(text: str) -> str:
 
 
 def no_command(line: str) -> str:
-    """Give a line that no runner takes for a workflow command.
-
-    A runner looks for `::` at the start of the trimmed line and for `##[` anywhere.
+    """Give a line that no runner takes for a command.
 
     >>> no_command("  ::set-output::x"), no_command("a ##[error]b"), no_command("a::b")
-    ('  : :set-output::x', 'a ## [error]b', 'a::b')
+    ('  : :set-output::x', 'a # #[error]b', 'a::b')
+    >>> no_command("##vso[task.setvariable]x"), no_command("section_start:1:x")
+    ('# #vso[task.setvariable]x', 'section_start: 1:x')
     """
-    start = len(line) - len(line.lstrip())
-    if line.startswith("::", start):
-        line = f"{line[:start]}: :{line[start + 2 :]}"
-    return line.replace("##[", "## [")
+    if "::" in line:
+        line = _AT_START.sub(r"\1: :", line, count=1) if _AT_START.match(line) else line
+    if "##" in line:
+        line = _HASHES.sub("# #", line)
+    return _FOLDS.sub(r"\1: ", line) if "_" in line else line
 
 
 _UNITS = ("kB", "MB", "GB", "TB")
@@ -165,7 +202,7 @@ def one_line(text: str) -> str:
     >>> one_line("a\r\n b\x1b[2J")
     'a b [2J'
     """
-    return " ".join("".join(" " if unicodedata.category(c) == "Cc" else c for c in text).split())
+    return " ".join("".join(" " if moves(sign) else sign for sign in text).split())
 
 
 def _aligned(
