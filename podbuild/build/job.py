@@ -24,7 +24,7 @@ from podbuild.build.engine.programs import measure
 from podbuild.build.engine.session import Workplace
 from podbuild.build.image import check_platform, without_cache_names
 from podbuild.build.inputs.contents import Contents
-from podbuild.build.inputs.ignore import Matcher, write_ignore
+from podbuild.build.inputs.ignore import write_ignore
 from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.inputs.secrets import BuildSecrets
 from podbuild.build.inputs.views import Extra
@@ -267,13 +267,17 @@ def _try_once(
     output.begin()
     with workplace.temporary(job) as folder:
         ignore, iid, cost = folder / "ignore", folder / "iid", folder / "cost"
-        ignore.write_text(write_ignore(recipe.patterns), encoding="utf-8")
+        shown, left_out = _shown(site, recipe)
+        ignore.write_text(write_ignore(left_out), encoding="utf-8")
         cache = site.caches.get(job)
         order = BuildOrder(
-            recipe=_shown(workplace, recipe),
+            recipe=shown,
             ignorefile=ignore,
             bases=bases,
-            folders={name: workplace.views.of(each) for name, each in recipe.extras.items()},
+            folders={
+                name: workplace.views.of(each, site.contents)
+                for name, each in recipe.extras.items()
+            },
             secrets=site.secrets.options(recipe.secrets),
             destination=None
             if stored
@@ -304,11 +308,18 @@ def _try_once(
         return Attempted(image_id=image_id, metrics=metrics)
 
 
-def _shown(workplace: Workplace, recipe: Recipe) -> Recipe:
-    """Let RUN --mount see no more of the context than COPY, and than is among the inputs."""
-    if not recipe.parsed.mounts_context(recipe.target, recipe.variables):
-        return recipe
-    return replace(recipe, context=workplace.views.view(Extra(recipe.context, recipe.patterns)))
+def _shown(site: Site, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
+    """Give the recipe with the context that the engine is given, and names that it leaves out.
+
+    Engines have matchers of their own: they get names where these are few, else a view, as for
+    RUN --mount, which sees all that is there.
+    """
+    sent = site.contents.sent(recipe.context, recipe.matcher, recipe.wanted)
+    mounted = recipe.parsed.mounts_context(recipe.target, recipe.variables)
+    if sent.names is not None and not mounted:
+        return recipe, sent.names
+    extra = Extra(recipe.context, recipe.patterns, recipe.wanted)
+    return replace(recipe, context=site.workplace.views.view(extra, site.contents)), ()
 
 
 def _put_pins_first(site: Site, recipe: Recipe, runner: Runner) -> None:
@@ -338,7 +349,7 @@ def _metrics(site: Site, recipe: Recipe, output: Output, cost: Cost, seconds: fl
         seconds=seconds,
         cpu_seconds=cost.cpu_seconds,
         peak_memory=cost.peak_memory,
-        context_bytes=site.contents.of(recipe.context, Matcher(recipe.patterns)).size,
+        context_bytes=site.contents.of(recipe.context, recipe.matcher, recipe.wanted).size,
         steps=output.counts[_STEP],
         cached_steps=output.counts[_CACHED],
     )

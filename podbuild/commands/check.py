@@ -6,9 +6,11 @@ import difflib
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from podbuild.build.inputs.containerfile import read_containerfile
+from podbuild.build.inputs.ignored import ignored_of_context, ignored_of_folder
 from podbuild.build.inputs.lint import (
     Finding,
     Level,
@@ -49,6 +51,7 @@ def check_project(config: Config) -> tuple[Finding, ...]:
             finding = finding_of(error, shown(config.path))
             found.append(replace(finding, line=line_of(text, ("images", image.name, *way))))
         found += _containerfile_findings(config, image)
+        found += _ignore_findings(image)
     return tuple(sorted(dict.fromkeys(found), key=lambda each: [*Level].index(each.level)))
 
 
@@ -201,6 +204,17 @@ def _containerfile_findings(config: Config, image: Image) -> Iterator[Finding]:
         yield from check_containerfile(subject)
     except PodbuildError as error:
         yield finding_of(error, file)
+
+
+def _ignore_findings(image: Image) -> Iterator[Finding]:
+    folders = (each.path for each in image.contexts.values() if isinstance(each, FolderContext))
+    readings = [partial(ignored_of_context, image)]
+    readings += [partial(ignored_of_folder, folder) for folder in folders]
+    for read in readings:
+        try:
+            read()
+        except ConfigError as error:
+            yield finding_of(error, shown(image.context))
 
 
 def _missing(image: Image) -> Iterator[tuple[tuple[str, ...], ConfigError]]:

@@ -484,6 +484,7 @@ def _prepare(equipment: Equipment) -> tuple[Mapping[Job, Recipe], Mapping[Job, I
             git=equipment.planned.git,
             inner=hashes,
         )
+    contents.save()
     return recipes, hashes
 
 

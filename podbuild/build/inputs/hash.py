@@ -12,13 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from podbuild.build.inputs.contents import Content, Contents
-from podbuild.build.inputs.ignore import Matcher
 from podbuild.build.inputs.recipe import Recipe
 from podbuild.oci.names import Digest
 from podbuild.plan.model import Job
 from podbuild.system.records import JSONValue
 
-_SCHEMA = 1
+_SCHEMA = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +44,11 @@ def input_hash(
     `engine` is kind and version; `git` is HEAD with the tags on it, an input where `.git` is
     sent; `inner` holds the hashes of the images it builds on.
     """
-    sent = contents.of(recipe.context, Matcher(recipe.patterns))
-    extras = {name: contents.of(each.folder, each.matcher) for name, each in recipe.extras.items()}
+    sent = contents.of(recipe.context, recipe.matcher, recipe.wanted)
+    extras = {
+        name: contents.of(each.folder, each.matcher, each.wanted)
+        for name, each in recipe.extras.items()
+    }
     everything: dict[str, JSONValue] = {
         "schema": _SCHEMA,
         "engine": engine,

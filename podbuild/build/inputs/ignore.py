@@ -1,7 +1,8 @@
-"""Ignore files: which files of a context an engine leaves out.
+"""Ignore files by Docker's rules: the one matcher that decides what a build may see.
 
-Reading follows moby's ignorefile.ReadAll, matching follows containers/storage's
-fileutils.PatternMatcher, which buildah and podman use.
+Reading follows moby/patternmatcher's ignorefile.ReadAll, matching its PatternMatcher as BuildKit
+walks a context with it (MatchesUsingParentResults). Engines have matchers of their own, which read
+many patterns in another way: they are only given names (`write_ignore`).
 
 What podbuild keeps out of contexts: git's own folder, and the names that podbuild writes.
 """
@@ -15,27 +16,56 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from podbuild.build.inputs.patterns import BadPatternError, check_syntax, matcher_of
 from podbuild.errors import ConfigError
 
+# What Go's strings.TrimSpace takes away; Python's strip takes the separators of ASCII, too.
+_BLANKS = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009"
+_BLANKS += "\u200a\u2028\u2029\u202f\u205f\u3000"
+_LONGEST = 64 * 1024  # bytes of a line that bufio.Scanner reads
 
-def parse_ignore(text: str) -> tuple[str, ...]:
+
+def parse_ignore(text: str, *, where: str = "the ignore file") -> tuple[str, ...]:
     r"""Give the patterns, cleaned: no comments, no blank lines, no leading slash.
+
+    Raises ConfigError, naming `where` and the line, for a pattern that Docker refuses.
 
     >>> parse_ignore("# no\n /a/../b/ \n! c")
     ('b', '!c')
     """
-    lines = text.removeprefix("\ufeff").splitlines()
-    cleaned = (_clean(line.strip()) for line in lines if not line.startswith("#"))
-    return tuple(pattern for pattern in cleaned if pattern.strip("!"))
+    found = []
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
+        pattern = _clean(line.removesuffix("\r"))
+        if not pattern:
+            continue
+        try:
+            if len(line.encode("utf-8", "surrogateescape")) >= _LONGEST:
+                raise BadPatternError("it is longer than 64 KiB")  # noqa: TRY301
+            _compile(pattern)
+        except BadPatternError as error:
+            raise ConfigError(
+                f"{where}:{number}: bad pattern {pattern[:60]!r}: {error}",
+                hint="correct it or take it out; a backslash before [ or * makes it a plain sign",
+            ) from None
+        found.append(pattern)
+    return tuple(found)
 
 
 def _clean(line: str) -> str:
-    mark = "!" if line.startswith("!") else ""
-    pattern = line[len(mark) :].strip()
-    if not pattern:
+    if line.startswith("#"):
         return ""
-    cleaned = posixpath.normpath(pattern)
-    return mark + (cleaned.lstrip("/") if len(cleaned) > 1 else cleaned)
+    text = line.strip(_BLANKS)
+    mark = "!" if text.startswith("!") else ""
+    pattern = text[len(mark) :].strip(_BLANKS)
+    if pattern:
+        pattern = _normal(pattern)
+        pattern = pattern[1:] if len(pattern) > 1 and pattern.startswith("/") else pattern
+    return mark + pattern
+
+
+def _normal(pattern: str) -> str:
+    """Clean as Go's filepath.Clean does; two slashes at the start mean nothing there."""
+    return posixpath.normpath(pattern[1:] if pattern.startswith("//") else pattern)
 
 
 def applicable_ignore_file(context: Path, containerfile: Path, given: Path | None) -> Path | None:
@@ -50,10 +80,17 @@ def applicable_ignore_file(context: Path, containerfile: Path, given: Path | Non
     candidates = (
         containerfile.with_name(f"{containerfile.name}.dockerignore"),
         containerfile.with_name(f"{containerfile.name}.containerignore"),
-        context / ".containerignore",
-        context / ".dockerignore",
+        *ignore_files(context),
     )
     return next((path for path in candidates if path.exists()), None)
+
+
+def ignore_files(folder: Path) -> tuple[Path, Path]:
+    """Give the ignore files that a folder may hold for itself; the first one that exists holds."""
+    return folder / ".containerignore", folder / ".dockerignore"
+
+
+Marks = tuple[bool, ...]  # which patterns match a path, or a folder that it is in
 
 
 @dataclass(frozen=True)
@@ -64,14 +101,32 @@ class Matcher:
 
     def excludes(self, path: str) -> bool:
         """Tell whether a path (relative to the context, with slashes) is left out."""
-        parents = path.split("/")[:-1]
+        return self.judge(path)[0]
+
+    def judge(self, path: str) -> tuple[bool, Marks]:
+        """Tell whether a path is left out, and give what `judge_below` needs for what is in it."""
+        marks: Marks = ()
         left_out = False
-        for pattern in self._compiled:
-            if pattern.included != left_out:
-                continue  # it could change nothing
-            if pattern.matches(path, parents):
+        for end in (*(at for at, sign in enumerate(path) if sign == "/"), len(path)):
+            left_out, marks = self.judge_below(marks, path[:end])
+        return left_out, marks
+
+    def judge_below(self, above: Marks, path: str) -> tuple[bool, Marks]:
+        """Do the same where the marks of the folder above are known, none at the root.
+
+        A pattern that could change nothing is not tried, so it does not count for what is below:
+        that is Docker's rule, not only its haste.
+        """
+        left_out = False
+        marks = []
+        for at, pattern in enumerate(self._compiled):
+            matches = bool(above) and above[at]
+            if not matches and pattern.included == left_out:
+                matches = pattern.fits(path)
+            marks.append(matches)
+            if matches:
                 left_out = not pattern.included
-        return left_out
+        return left_out, tuple(marks)
 
     def may_include_below(self, folder: str) -> bool:
         """Tell whether anything under an excluded folder could be sent all the same."""
@@ -81,28 +136,18 @@ class Matcher:
 
     @cached_property
     def _compiled(self) -> tuple[_Pattern, ...]:
-        return tuple(map(_compile, self.patterns))
+        try:
+            found = tuple(map(_compile, self.patterns))
+        except BadPatternError as error:
+            raise ConfigError(f"bad pattern: {error}", hint="correct or remove it") from None
+        return tuple(pattern for pattern in found if pattern is not None)
 
 
 @dataclass(frozen=True)
 class _Pattern:
-    readings: tuple[
-        re.Pattern[str], ...
-    ]  # `+()|{}^` mean themselves, or what a regex makes of them
-    depth: int  # how many names the pattern has
+    fits: Callable[[str], bool]
     included: bool  # it began with "!"
     literal: str  # what comes before its first wildcard
-
-    def matches(self, path: str, parents: list[str]) -> bool:
-        """Tell whether it matches the path, or a folder that the path is in."""
-        return self._fits(path) or (
-            len(parents) >= self.depth and self._fits("/".join(parents[: self.depth]))
-        )
-
-    def _fits(self, path: str) -> bool:
-        """In doubt, the file is sent: hashing too much is never wrong."""
-        found = [bool(regex.fullmatch(path)) for regex in self.readings]
-        return any(found) if self.included else all(found)
 
 
 def _overlaps(literal: str, folder: str) -> bool:
@@ -110,63 +155,40 @@ def _overlaps(literal: str, folder: str) -> bool:
     return literal.startswith(below) or below.startswith(literal)
 
 
-def _compile(pattern: str) -> _Pattern:
+def _compile(written: str) -> _Pattern | None:
+    """Read one pattern as patternmatcher.New does; None for one of blanks alone."""
+    pattern = written.strip(_BLANKS)
+    if not pattern:
+        return None
+    pattern = _normal(pattern)
     included = pattern.startswith("!")
     text = pattern.removeprefix("!")
-    try:
-        readings = tuple(
-            re.compile(expression, re.DOTALL)
-            for expression in dict.fromkeys(
-                (_expression(text, _literally), _expression(text, _as_regex))
-            )
-        )
-    except re.error as error:
-        raise ConfigError(
-            f"bad pattern {pattern!r} in an ignore file: {error}", hint="correct or remove it"
-        ) from None
-    literal = re.split(r"[*?\[\\]", text, maxsplit=1)[0]
-    return _Pattern(readings, text.count("/") + 1, included, literal)
+    if not text:
+        raise BadPatternError("nothing follows the exclamation mark")
+    check_syntax(text)
+    literal = re.split(r"[*?\[\\{|^]", text, maxsplit=1)[0]
+    return _Pattern(matcher_of(text), included, literal)
 
 
-def _literally(character: str) -> str:
-    return re.escape(character)
+def write_ignore(names: Iterable[str]) -> str:
+    """Give the text of an ignore file that leaves out just these names, for any engine's matcher.
+
+    Only for names that `can_write` allows.
+    """
+    return "".join(f"{_literal(name)}\n" for name in names)
 
 
-def _as_regex(character: str) -> str:
-    """Older versions escape nothing but these."""
-    return re.escape(character) if character in ".$" else character
+def can_write(names: Iterable[str]) -> bool:
+    """Tell whether lines of an ignore file can stand for these names."""
+    return not any(_UNWRITABLE.search(name) for name in names)
 
 
-def _expression(pattern: str, plain: Callable[[str], str]) -> str:
-    """Translate as fileutils does: `**` crosses folders, `*` and `?` do not, [...] is a set."""
-    found = []
-    tokens = re.findall(r"\*\*/?$|\*\*/?|\*|\?|\\.|\[(?:\\.|[^\]\\])*\]|.", pattern, re.DOTALL)
-    for token in tokens:
-        match token:
-            case "**" | "**/":
-                found.append("(?:.*/)?")
-            case "*":
-                found.append("[^/]*")
-            case "?":
-                found.append("[^/]")
-            case _ if token.startswith("\\") and len(token) > 1:
-                found.append(re.escape(token[1]))
-            case _ if token.startswith("[") and len(token) > 1:
-                found.append(token)
-            case _:
-                found.append(plain(token))
-    if pattern.endswith(("**", "**/")):
-        found[-1] = ".*"
-    return "".join(found)
+_SPECIAL = re.compile(r"[*?\\\[\](){}|+^$]|^[#!]")
+_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\x85\ufeff\ufffd\ud800-\udfff]|^\s|\s$")
 
 
-def write_ignore(patterns: Iterable[str]) -> str:
-    """Give the text of an ignore file with these patterns; none of them becomes a comment."""
-    return "".join(f"{_escaped(pattern)}\n" for pattern in patterns)
-
-
-def _escaped(pattern: str) -> str:
-    return f"\\{pattern}" if pattern.startswith("#") else pattern
+def _literal(name: str) -> str:
+    return _SPECIAL.sub(r"\\\g<0>", name)
 
 
 # Everything that a release writes into the output folder (design, "Files a release leaves").
@@ -188,9 +210,6 @@ OUTPUT_NAMES = (
 )
 
 
-_SPECIAL = re.compile(r"([*?\[\]\\])")
-
-
 def own_patterns(
     context: Path, output: Path, layouts: tuple[Path, ...] = (), secrets: tuple[Path, ...] = ()
 ) -> tuple[str, ...]:
@@ -204,15 +223,19 @@ def own_patterns(
     """
     found = [".git"]
     if output.is_relative_to(context) and output != context:
-        prefix = _literal(output.relative_to(context))
+        prefix = _literal(output.relative_to(context).as_posix())
         found.extend(f"{prefix}/{name}" for name in OUTPUT_NAMES)
         found.extend(
-            _literal(path.relative_to(context)) for path in layouts if path.is_relative_to(output)
+            _literal(path.relative_to(context).as_posix())
+            for path in layouts
+            if path.is_relative_to(output)
         )
     elif output == context:
         found.extend(OUTPUT_NAMES)
     found.extend(
-        _literal(path.relative_to(context)) for path in secrets if path.is_relative_to(context)
+        _literal(path.relative_to(context).as_posix())
+        for path in secrets
+        if path.is_relative_to(context)
     )
     return tuple(found)
 
@@ -227,7 +250,3 @@ def kept_out(own: tuple[str, ...], ignored: tuple[str, ...]) -> tuple[str, ...]:
     """
     named = tuple(f"{pattern[1:]}/" for pattern in ignored if pattern.startswith("!"))
     return tuple(each for each in own if not any(name.startswith(f"{each}/") for name in named))
-
-
-def _literal(path: Path) -> str:
-    return _SPECIAL.sub(r"\\\1", path.as_posix())

@@ -12,12 +12,9 @@ from podbuild.build.inputs.containerfile import (
     platform_arguments,
     read_containerfile,
 )
-from podbuild.build.inputs.ignore import (
-    applicable_ignore_file,
-    kept_out,
-    own_patterns,
-    parse_ignore,
-)
+from podbuild.build.inputs.ignore import Matcher, kept_out, own_patterns
+from podbuild.build.inputs.ignored import ignored_of_context, ignored_of_folder
+from podbuild.build.inputs.reach import EVERYTHING, Wanted
 from podbuild.build.inputs.views import Extra
 from podbuild.config.choices import (
     Compression,
@@ -60,6 +57,7 @@ class Recipe:
     secrets: tuple[Secret, ...]
     ssh: tuple[str, ...]
     extras: Mapping[str, Extra]
+    wanted: tuple[Wanted, ...] = EVERYTHING  # what it takes from the context
     inner: Mapping[str, Job]
     pins: Mapping[str, str]
     unpinned: tuple[str, ...]
@@ -75,7 +73,12 @@ class Recipe:
     @property
     def patterns(self) -> tuple[str, ...]:
         """Give all that the context leaves out."""
-        return (*self.own, *self.ignored, *kept_out(self.own, self.ignored))
+        return _all_patterns(self.own, self.ignored)
+
+    @property
+    def matcher(self) -> Matcher:
+        """Give what tells which files of the context are left out."""
+        return Matcher(self.patterns)
 
     @property
     def variables(self) -> Mapping[str, str]:
@@ -139,7 +142,7 @@ def make_recipe(
         parsed=parsed,
         context=image.context,
         own=_own(plan, image.context, surroundings),
-        ignored=_ignored(image),
+        ignored=ignored_of_context(image),
         target=image.target,
         build_args=planned.build_args,
         labels=_without_own_labels(planned, parsed, variables),
@@ -191,15 +194,12 @@ def _extras(plan: Plan, image: Image, surroundings: Surroundings) -> Mapping[str
 
 
 def _extra(folder: Path, own: tuple[str, ...]) -> Extra:
-    """Leave podbuild's own patterns out, but for what the folder's ignore file wants back."""
-    files = (folder / ".containerignore", folder / ".dockerignore")
-    ignored = next((parse_ignore(read_source(file)) for file in files if file.is_file()), ())
-    return Extra(folder, kept_out(own, ignored))
+    """Leave out what podbuild keeps to itself and what the folder's own ignore file says."""
+    return Extra(folder, _all_patterns(own, ignored_of_folder(folder)))
 
 
-def _ignored(image: Image) -> tuple[str, ...]:
-    path = applicable_ignore_file(image.context, image.containerfile, image.ignorefile)
-    return parse_ignore(read_source(path)) if path else ()
+def _all_patterns(own: tuple[str, ...], ignored: tuple[str, ...]) -> tuple[str, ...]:
+    return (*own, *ignored, *kept_out(own, ignored))
 
 
 def _layouts(plan: Plan) -> tuple[Path, ...]:

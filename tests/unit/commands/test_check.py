@@ -236,3 +236,16 @@ def test_modes_that_git_would_not_give_are_found(tmp_path: Path) -> None:
     finding = only(check_modes(expected | odd))
     assert "2 files have a mode" in finding.message
     assert "0664 instead of 0644" in finding.message
+
+
+def test_a_pattern_that_docker_refuses_is_found_with_file_and_line(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / ".containerignore").write_text("a[\n")
+    config = f'{HEAD}contexts = {{ more = "more" }}\n'
+    text = f"{SOUND}COPY --from=more / /\n"
+    project(tmp_path, config, Containerfile=text, **{".dockerignore": "ok\n[z-a]\n"})
+    places = [
+        (Path(each.file).name, each.line)
+        for each in check_project(load_config(tmp_path / "podbuild.toml", {}))
+    ]
+    assert places == [(".dockerignore", 2), (".containerignore", 1)]

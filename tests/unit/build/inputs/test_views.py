@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from podbuild.build.inputs.contents import Contents
-from podbuild.build.inputs.ignore import Matcher, own_patterns
+from podbuild.build.inputs.ignore import Matcher, own_patterns, parse_ignore
+from podbuild.build.inputs.reach import EVERYTHING, Wanted
 from podbuild.build.inputs.views import Extra, Views
 from podbuild.errors import PodbuildError
 
@@ -34,20 +35,19 @@ def extra_of(folder: Path) -> Extra:
 
 
 def test_a_view_is_the_folder_without_podbuilds_own(folder: Path, tmp_path: Path) -> None:
-    extra, views = extra_of(folder), Views(tmp_path / "views")
-    view = views.of(extra)
+    extra, views, contents = extra_of(folder), Views(tmp_path / "views"), Contents()
+    view = views.of(extra, contents)
     assert not (view / ".git").exists()
     assert [path.name for path in (view / "dist").iterdir()] == ["app"]
-    contents = Contents()
     assert contents.of(view, Matcher(())) == contents.of(folder, extra.matcher)
     assert (view / "src" / "run").samefile(folder / "src" / "run")
     assert (view / "src").stat().st_mtime_ns == (folder / "src").stat().st_mtime_ns
-    assert views.of(extra_of(folder)) == view
+    assert views.of(extra_of(folder), contents) == view
 
 
 def test_a_view_holds_what_an_ignore_file_brings_back(folder: Path, tmp_path: Path) -> None:
     patterns = ("*", "!src/run", "!dist/app")
-    view = Views(tmp_path / "views").view(Extra(folder, patterns))
+    view = Views(tmp_path / "views").view(Extra(folder, patterns), Contents())
     found = {str(path.relative_to(view)) for path in view.rglob("*")}
     assert found == {"src", "src/run", "dist", "dist/app", "dist/app/main.js"}
     assert (view / "src").stat().st_mode == (folder / "src").stat().st_mode
@@ -55,11 +55,60 @@ def test_a_view_holds_what_an_ignore_file_brings_back(folder: Path, tmp_path: Pa
 
 def test_a_folder_with_nothing_of_podbuilds_is_sent_as_it_is(folder: Path, tmp_path: Path) -> None:
     views = Views(tmp_path / "views")
-    assert views.of(extra_of(folder / "src")) == folder / "src"
+    assert views.of(extra_of(folder / "src"), Contents()) == folder / "src"
     assert not (tmp_path / "views").exists()
 
 
 def test_a_view_that_cannot_be_made_is_one_line(folder: Path, tmp_path: Path) -> None:
     views = Views(tmp_path / "views" / "missing")
     with pytest.raises(PodbuildError, match="views/missing: No such file"):
-        views.of(extra_of(folder))
+        views.of(extra_of(folder), Contents())
+
+
+@pytest.mark.parametrize(
+    ("ignored", "read"),
+    [
+        ("*\n!**/*.js\n", ".containerignore\n"),
+        ("src/**\n", ".containerignore\n"),
+        ("src\n*.log\n", None),
+    ],
+)
+def test_an_engine_finds_nothing_to_ignore_where_it_would_read_otherwise(
+    folder: Path, tmp_path: Path, ignored: str, read: str | None
+) -> None:
+    """It applies an extra context's .dockerignore by itself, with a matcher of its own."""
+    (folder / ".dockerignore").write_text(f"{ignored}!.dockerignore\n" if read else ignored)
+    extra = Extra(folder, (*extra_of(folder).own, *parse_ignore(ignored), "!.dockerignore"))
+    view = Views(tmp_path / "views").of(extra, Contents())
+    found = view / ".containerignore"
+    assert (found.read_text() if found.exists() else None) == read
+    assert (view / ".dockerignore").exists()
+    assert not (view / "src" / "run").exists()
+
+
+@pytest.mark.parametrize("wanted", [EVERYTHING, (Wanted(sources=("way/main.js",)),)])
+def test_a_link_to_what_is_left_out_needs_a_view(folder: Path, wanted: tuple[Wanted, ...]) -> None:
+    """An engine follows it: COPY way/main.js would publish what the ignore file keeps back."""
+    (folder / "way").symlink_to("dist/app")
+    sent = Contents().sent(folder, Matcher(("dist",)), wanted)
+    assert sent.names is None
+    assert "dist/app/main.js" not in sent.reach.entries
+
+
+def test_a_view_holds_all_of_git_where_it_is_sent(folder: Path, tmp_path: Path) -> None:
+    view = Views(tmp_path / "views").view(Extra(folder, ("src",)), Contents())
+    assert (view / ".git" / "HEAD").samefile(folder / ".git" / "HEAD")
+    assert not (view / "src").exists()
+
+
+def test_many_names_are_left_out_by_a_view(folder: Path) -> None:
+    matcher = Matcher(("src/*.log",))
+    assert Contents().sent(folder, matcher, EVERYTHING).names == ()
+    for number in range(150):
+        (folder / "src" / f"{number}.log").touch()
+    few = Contents().sent(folder, matcher, EVERYTHING).names
+    assert few is not None
+    assert len(few) == 150
+    for number in range(150, 300):
+        (folder / "src" / f"{number}.log").touch()
+    assert Contents().sent(folder, matcher, EVERYTHING).names is None

@@ -1,0 +1,202 @@
+"""The files of a context: each folder listed once per run, each file read once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from podbuild.build.inputs.ignore import Marks, Matcher
+from podbuild.build.inputs.remembered import Remembered
+
+_LARGE = 1 << 17  # bytes; handing a smaller file to a thread costs about as much as reading it
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file, folder or link: its name from the context on, with slashes, and what it is."""
+
+    name: str
+    facts: os.stat_result
+
+    @property
+    def is_folder(self) -> bool:
+        """Tell whether it is a folder itself."""
+        return stat.S_ISDIR(self.facts.st_mode)
+
+    @property
+    def is_link(self) -> bool:
+        """Tell whether it is a symbolic link."""
+        return stat.S_ISLNK(self.facts.st_mode)
+
+    @property
+    def is_file(self) -> bool:
+        """Tell whether it is a regular file."""
+        return stat.S_ISREG(self.facts.st_mode)
+
+
+class Tree:
+    """What lies in a folder. Raises OSError for what can't be read."""
+
+    def __init__(self, folder: Path, remembered: Remembered) -> None:
+        self.folder = folder
+        self._remembered = remembered
+        self._listed: dict[str, dict[str, Entry]] = {}
+        self._lines: dict[str, str] = {}
+
+    def entry(self, name: str) -> Entry | None:
+        """Find what has a name, given by folders that exist and are no links."""
+        above, _, last = name.rpartition("/")
+        return self.children(above).get(last)
+
+    def children(self, below: str) -> dict[str, Entry]:
+        """Give what is in a folder, by name and in the order of names."""
+        if below not in self._listed:
+            place = f"{self.folder}/{below}" if below else str(self.folder)
+            with os.scandir(place) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+            self._listed[below] = {
+                entry.name: Entry(
+                    f"{below}/{entry.name}" if below else entry.name,
+                    entry.stat(follow_symlinks=False),
+                )
+                for entry in entries
+                # no layer can hold a socket, so engines pass over it
+                if not stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode)
+            }
+        return self._listed[below]
+
+    def lines(self, entries: Iterable[Entry]) -> Iterator[str]:
+        """Say of each entry everything that a layer could hold; times are the engine's."""
+        known = tuple(entries)
+        self._read_ahead(known)
+        for entry in known:
+            if entry.name not in self._lines:
+                self._lines[entry.name] = self._describe(entry)
+            yield self._lines[entry.name]
+
+    def link(self, entry: Entry) -> str:
+        """Give where a link leads, as it is written."""
+        return os.readlink(f"{self.folder}/{entry.name}")  # noqa: PTH115  # kept as text
+
+    def _describe(self, entry: Entry) -> str:
+        path = f"{self.folder}/{entry.name}"
+        mode = stat.S_IMODE(entry.facts.st_mode)
+        kind = stat.S_IFMT(entry.facts.st_mode)
+        what = ""
+        if entry.is_file:
+            what = self._digest(path, entry.facts)
+        elif entry.is_link:
+            what = self.link(entry)
+        return f"{entry.name}\0{kind:o}\0{mode:o}\0{_attributes(path)}\0{what}"
+
+    def _read_ahead(self, entries: Iterable[Entry]) -> None:
+        """Read large files that are not remembered with all CPUs."""
+        large = [
+            entry
+            for entry in entries
+            if entry.is_file
+            and entry.facts.st_size >= _LARGE
+            and entry.name not in self._lines
+            and not self._remembered.get(f"{self.folder}/{entry.name}", entry.facts)
+        ]
+        if not large:
+            return
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="read") as pool:
+            lines = pool.map(self._describe, large)
+            self._lines |= {entry.name: line for entry, line in zip(large, lines, strict=True)}
+
+    def _digest(self, path: str, facts: os.stat_result) -> str:
+        known = self._remembered.get(path, facts)
+        if known:
+            return known
+        read_at = time.time_ns()
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123  # names need not be UTF-8
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        self._remembered.put(path, facts, digest, read_at)
+        return digest
+
+
+class Visible:
+    """What of a tree a build may see. Raises OSError for what can't be read."""
+
+    def __init__(self, tree: Tree, matcher: Matcher) -> None:
+        self.tree = tree
+        self._matcher = matcher
+        self._judged: dict[str, tuple[bool, Marks]] = {"": (False, ())}
+        self._back: dict[str, bool] = {}
+
+    def children(self, below: str) -> dict[str, Entry]:
+        """Give what of a folder is to be seen, by name."""
+        found = self.tree.children(below)
+        return {name: entry for name, entry in found.items() if self.shows(entry)}
+
+    def leaves_out(self, name: str) -> bool:
+        """Tell whether a name is left out, though something in it may be shown."""
+        return self._judge(name)[0]
+
+    def shows(self, entry: Entry) -> bool:
+        """Tell whether an entry is to be seen, for itself or for what is in it."""
+        if not self.leaves_out(entry.name):
+            return True
+        if not entry.is_folder or not self._matcher.may_include_below(entry.name):
+            return False
+        if entry.name not in self._back:
+            inside = self.tree.children(entry.name).values()
+            self._back[entry.name] = any(map(self.shows, inside))
+        return self._back[entry.name]
+
+    def below(self, folder: str, *, but: str = "") -> Iterator[Entry]:
+        """Give what is to be seen in a folder, all the way down, in a fixed order.
+
+        `but` names a folder that is given without what is in it.
+        """
+        for entry in self.children(folder).values():
+            yield entry
+            if entry.is_folder and entry.name != but:
+                yield from self.below(entry.name, but=but)
+
+    def left_out_of(self, name: str) -> Iterator[str]:
+        """Give what is left out in a folder, or what leaves out the whole of this name."""
+        entry = self.tree.entry(name) if name else None
+        if entry is not None and not self.shows(entry):
+            yield self._outermost(name)
+        elif not name or (entry is not None and entry.is_folder):
+            yield from self.left_out(name)
+
+    def _outermost(self, name: str) -> str:
+        above = name.rpartition("/")[0]
+        entry = self.tree.entry(above) if above else None
+        return name if entry is None or self.shows(entry) else self._outermost(above)
+
+    def left_out(self, folder: str) -> Iterator[str]:
+        """Give the names of what is left out in a folder; a folder's stands for all in it."""
+        for entry in self.tree.children(folder).values():
+            if not self.shows(entry):
+                yield entry.name
+            elif entry.is_folder:
+                yield from self.left_out(entry.name)
+
+    def _judge(self, name: str) -> tuple[bool, Marks]:
+        if name not in self._judged:
+            above = self._judge(name.rpartition("/")[0])[1]
+            self._judged[name] = self._matcher.judge_below(above, name)
+        return self._judged[name]
+
+
+def _attributes(path: str) -> str:
+    """Give the extended attributes that a layer keeps."""
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+        return "".join(
+            f"{name}={os.getxattr(path, name, follow_symlinks=False).hex()};"
+            for name in sorted(names)
+            if name.startswith("user.") or name == "security.capability"
+        )
+    except OSError:  # the file system has none
+        return ""
