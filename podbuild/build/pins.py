@@ -61,7 +61,7 @@ class Pinner:
 
     def _digest(self, reference: Reference) -> Digest | None:
         """Ask the mirrors first; one that fails or lacks the image is passed over."""
-        *mirrors, own = self.conf.sources(reference.repository)
+        *mirrors, own = self.conf.sources(str(reference))
         for mirror in mirrors:
             try:
                 found = self.open_store(mirror).head(reference.target)
@@ -75,11 +75,7 @@ class Pinner:
 
 def repositories_of(pins: Iterable[str], conf: RegistriesConf) -> tuple[Repository, ...]:
     """Give the repositories, mirrors included, whose logins the engine needs for these pins."""
-    found = {
-        repository_of(source)
-        for pin in pins
-        for source in conf.sources(Repository.parse(pin.partition("@")[0]))
-    }
+    found = {repository_of(source) for pin in pins for source in conf.sources(pin)}
     return tuple(sorted(found))
 
 

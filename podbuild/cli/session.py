@@ -98,6 +98,13 @@ class Session:
             for file in find_auth_files(self.environment):
                 yield from file.secrets()
 
+    def _credential_helpers(self) -> tuple[str, ...]:
+        """Give what the user's registries.conf asks for logins; read when one is needed."""
+        from podbuild.build.engine.registries_files import user_registries_conf  # noqa: PLC0415
+        from podbuild.oci.auth.credentials import AUTH_FILES  # noqa: PLC0415
+
+        return user_registries_conf(self.environment).helpers or (AUTH_FILES,)
+
     def services(self) -> Services:
         """Give what the recipes work with; the configuration is read here."""
         from podbuild.oci.auth.credentials import Keyring  # noqa: PLC0415
@@ -119,7 +126,10 @@ class Session:
         retry = Retry(sleep=self.cancel.sleep, budget=Budget(RETRIES))
         registries = Registries(
             keyring=Keyring(
-                environment=self.environment, runner=runner, on_secret=self.ui.redactor.add
+                environment=self.environment,
+                runner=runner,
+                on_secret=self.ui.redactor.add,
+                helpers=self._credential_helpers,
             ),
             conduct=Conduct(
                 retry=retry,

@@ -21,9 +21,9 @@ from podbuild.build.engine.leftovers import has_leftovers, remove_leftovers
 from podbuild.build.engine.registries_conf import (
     Mirror,
     RegistriesConf,
-    user_registries_conf,
     with_own,
 )
+from podbuild.build.engine.registries_files import user_registries_conf
 from podbuild.build.engine.session import Setup, Workplace, open_workplace
 from podbuild.build.handover import hand_over
 from podbuild.build.inputs.agents import check_agents

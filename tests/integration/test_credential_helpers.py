@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,3 +85,32 @@ def test_the_engine_asks_the_helper_itself(tmp_path: Path) -> None:
     ring = keyring(tmp_path, credsStore="test", credHelpers={"ghcr.io": "test"})
     bases = [Repository("ghcr.io", "acme/base"), Repository("r.example", "acme/base")]
     assert ring.entries(bases) == {"auths": {}, "credHelpers": {"ghcr.io": "test"}}
+
+
+@pytest.mark.parametrize(
+    ("helpers", "user"),
+    [
+        (("containers-auth.json",), "file"),
+        (("test", "containers-auth.json"), "ann"),
+        (("containers-auth.json", "test"), "file"),
+        (("test",), "ann"),
+        (("missing", "test"), "ann"),  # one that fails counts only where no other has a login
+    ],
+)
+def test_the_helpers_of_registries_conf_are_asked_in_their_order(
+    tmp_path: Path, helpers: tuple[str, ...], user: str
+) -> None:
+    login = base64.b64encode(b"file:secret").decode()
+    ring = replace(keyring(tmp_path, auths={"ghcr.io": {"auth": login}}), helpers=lambda: helpers)
+    found = ring.find(Repository("ghcr.io", "acme/web"))
+    assert found is not None
+    assert found.username == user
+    entries = ring.entries([Repository("ghcr.io", "acme/web")])
+    kept = {"credHelpers": {"ghcr.io": "test"}, "auths": {}}
+    assert entries == (kept if user == "ann" else {"auths": {"ghcr.io/acme/web": {"auth": login}}})
+
+
+def test_a_helper_that_fails_is_told_where_nobody_else_knows(tmp_path: Path) -> None:
+    ring = replace(keyring(tmp_path), helpers=lambda: ("missing", "test"))
+    with pytest.raises(CredentialError, match="docker-credential-missing, which is not on PATH"):
+        ring.find(Repository("r.example", "acme/web"))

@@ -24,13 +24,17 @@ class Dialect:
 
     list_policy: bool  # `manifest push` takes --signature-policy
     list_retry: bool  # `manifest push` takes --retry
+    drop_ins: bool  # --registries-conf-dir names the folder of drop-ins
     remove_containers: tuple[str, ...]
 
 
-BUILDAH = Dialect(list_policy=True, list_retry=True, remove_containers=("rm",))
+BUILDAH = Dialect(list_policy=True, list_retry=True, drop_ins=True, remove_containers=("rm",))
 # `rm --all` of podman passes over the containers of builds.
 PODMAN = Dialect(
-    list_policy=False, list_retry=False, remove_containers=("rm", "--force", "--time=0")
+    list_policy=False,
+    list_retry=False,
+    drop_ins=False,
+    remove_containers=("rm", "--force", "--time=0"),
 )
 _DIALECTS = {EngineKind.BUILDAH: BUILDAH, EngineKind.PODMAN: PODMAN}
 
@@ -126,7 +130,10 @@ class CommandLine:
             yield f"--cert-dir={self.certificates}"
 
     def _start(self, *command: str) -> tuple[str, ...]:
-        return (str(self.engine.path), f"--registries-conf={self.registries}", *command)
+        options = [f"--registries-conf={self.registries}"]
+        if self.dialect.drop_ins:  # the user's are in that file; here they would win over it
+            options.append(f"--registries-conf-dir={self.registries}.d")
+        return (str(self.engine.path), *options, *command)
 
 
 def _build_options(order: BuildOrder) -> Iterator[str]:

@@ -12,10 +12,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from podbuild.build.engine.registries_conf import RegistriesConf, read_setting, render
+from podbuild.build.engine.containers_conf import NOTHING, UserContainers, lines
+from podbuild.build.engine.registries_conf import RegistriesConf, render
+from podbuild.build.engine.registries_files import read_setting
 from podbuild.build.engine.storage import Storage
 from podbuild.build.toolchain.model import Toolchain
 from podbuild.errors import ConfigError
@@ -81,14 +83,16 @@ def write_files(
     policy: str | None,
     auth: Mapping[str, JSONValue],
     toolchain: Toolchain,
+    user: UserContainers = NOTHING,
 ) -> None:
-    """Write all that the jobs of a run share. `policy` is the user's own policy.json."""
+    """Write all that the jobs of a run share. `policy` and `user` are the user's own settings."""
     for folder in (files.folder, files.runtime, files.auth.parent, files.home):
         folder.mkdir(mode=0o700, exist_ok=True)
     files.policy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    files.registries.write_text(render(registries))
+    # Helpers are asked by podbuild: the engine finds its logins in this auth file alone.
+    files.registries.write_text(render(replace(registries, helpers=None)))
     files.policy.write_text(policy or _PERMISSIVE)
-    files.containers.write_text("\n".join(_containers_conf(toolchain, files)) + "\n")
+    files.containers.write_text("\n".join(_containers_conf(toolchain, files, user)) + "\n")
     write_private(files.auth, json.dumps(auth))
 
 
@@ -156,20 +160,14 @@ def user_policy(environment: Mapping[str, str], system: Path = Path("/etc")) -> 
     return None
 
 
-def _containers_conf(toolchain: Toolchain, files: EngineFiles) -> Iterator[str]:
+def _containers_conf(
+    toolchain: Toolchain, files: EngineFiles, user: UserContainers
+) -> Iterator[str]:
     yield "[engine]"
     yield 'cgroup_manager = "cgroupfs"'
     yield 'events_logger = "none"'
     yield 'lock_type = "file"'  # the other kind is shared with the user's own podman
-    if toolchain.helper_dirs:
-        folders = json.dumps([str(folder) for folder in toolchain.helper_dirs])
-        yield f"helper_binaries_dir = {folders}"
-    if toolchain.conmon:
-        yield f"conmon_path = [{_quoted(toolchain.conmon)}]"
-    if toolchain.crun:
-        yield 'runtime = "crun"'
-        yield "[engine.runtimes]"
-        yield f"crun = [{_quoted(toolchain.crun)}]"
+    yield from lines(toolchain, user)
     yield "[network]"
     yield f"network_config_dir = {_quoted(files.folder / 'networks')}"
     if toolchain.firewall_driver:

@@ -1,22 +1,18 @@
 """registries.conf: what the user's own says, plus mirrors, insecure registries and staging.
 
 containers-registries.conf(5), version 2.
-
-Read the user's registries.conf and its drop-ins, versions 1 and 2, in the engines' order.
-
-The user's own configuration files, as text.
 """
 
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from podbuild.errors import ConfigError
 from podbuild.oci.names import DOCKER_HUB, Repository, is_registry
+
+ALL, DIGEST_ONLY, TAG_ONLY = "all", "digest-only", "tag-only"  # pull-from-mirror
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +23,14 @@ class Mirror:
     insecure: bool = False
     pull_from: str = ""  # "all", "digest-only" or "tag-only"; empty is the engines' default
 
+    def serves(self, *, digest: bool) -> bool:
+        """Tell whether it may be asked for a digest, or for a tag."""
+        return self.pull_from != (TAG_ONLY if digest else DIGEST_ONLY)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RegistryEntry:
-    """What holds for all repositories under a prefix."""
+    """What holds for all references under a prefix."""
 
     prefix: str
     location: str = ""
@@ -39,19 +39,56 @@ class RegistryEntry:
     digest_mirrors_only: bool = False
     mirrors: tuple[Mirror, ...] = ()
 
+    def sources(self, reference: str) -> tuple[Mirror, ...]:
+        """Give the places for a reference that the prefix covers, mirrors first.
+
+        sysregistriesv2, PullSourcesFromReference: what follows the prefix follows the location.
+        """
+        digest = "@" in reference
+        name = _split(reference)[0]
+        rest = name[_covered(self.prefix, reference) :]
+        mirrors = tuple(
+            replace(mirror, location=mirror.location + rest)
+            for mirror in self.mirrors
+            if mirror.serves(digest=digest) and (digest or not self.digest_mirrors_only)
+        )
+        own = self.location + rest if self.location else name
+        return (*mirrors, Mirror(location=own, insecure=self.insecure))
+
+    def narrowed(self, prefix: str) -> RegistryEntry:
+        """Give what this entry says of a longer prefix, as an entry that others can be added to."""
+        rest = prefix[_covered(self.prefix, prefix) :]
+        mirrors = tuple(
+            replace(
+                mirror,
+                location=mirror.location + rest,
+                pull_from=DIGEST_ONLY if self.digest_mirrors_only else mirror.pull_from,
+            )
+            for mirror in self.mirrors
+        )
+        return replace(
+            self,
+            prefix=prefix,
+            location=self.location + rest if self.location else prefix,
+            digest_mirrors_only=False,
+            mirrors=mirrors,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class RegistriesConf:
-    """A registries.conf. `search` are the registries for names without one."""
+    """A registries.conf. `search` are the registries for names without one; None: not said."""
 
-    search: tuple[str, ...] = ()
+    search: tuple[str, ...] | None = None
     entries: tuple[RegistryEntry, ...] = ()
-    aliases: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)  # an empty one is none
     short_names: str = ""  # short-name-mode
-    helpers: tuple[str, ...] = ()  # credential-helpers
+    helpers: tuple[str, ...] | None = None  # credential-helpers; None: not said
 
     def candidates(self, reference: str) -> tuple[str, ...]:
         """Give the full references that a name may mean, without resolving mirrors.
+
+        Raises ConfigError where the user wants to be asked which one is meant.
 
         >>> RegistriesConf(search=("docker.io",)).candidates("alpine:3")
         ('docker.io/library/alpine:3',)
@@ -60,33 +97,42 @@ class RegistriesConf:
         host, slash, _ = name.partition("/")
         if slash and is_registry(host):
             return (str(Repository.parse(name)) + mark + rest,)
-        if name in self.aliases:
-            return (str(Repository.parse(self.aliases[name])) + mark + rest,)
+        if alias := self.aliases.get(name):
+            return (str(Repository.parse(alias)) + mark + rest,)
+        search = self.search or (DOCKER_HUB,)
+        if self.short_names == "enforcing" and len(search) > 1:
+            raise ConfigError(
+                f"registries.conf does not let {name} be looked for in {', '.join(search)} unasked",
+                hint=f"write it with its registry, such as {search[0]}/{name}",
+            )
         return tuple(
-            str(Repository.parse(f"{registry}/{name}")) + mark + rest
-            for registry in self.search or (DOCKER_HUB,)
+            str(Repository.parse(f"{registry}/{name}")) + mark + rest for registry in search
         )
 
-    def sources(self, repository: Repository) -> tuple[Mirror, ...]:
-        """Give the places that serve a repository, mirrors first, with their full locations.
+    def sources(self, reference: str) -> tuple[Mirror, ...]:
+        """Give the places that serve REPOSITORY:TAG or REPOSITORY@DIGEST, mirrors first.
 
-        Raises ConfigError when the user's configuration blocks it.
+        Their locations are whole repositories. Raises ConfigError when the user's configuration
+        blocks it.
         """
-        name = str(repository)
-        fitting = [entry for entry in self.entries if _covers(entry.prefix, name)]
-        entry = max(
-            fitting, key=lambda found: len(found.prefix), default=RegistryEntry(prefix=name)
-        )
+        entry = self._entry(reference) or RegistryEntry(prefix=reference)
         if entry.blocked:
             raise ConfigError(
-                f"registries.conf blocks {name}", hint=f"its entry for {entry.prefix} says so"
+                f"registries.conf blocks {reference}", hint=f"its entry for {entry.prefix} says so"
             )
-        below = "" if entry.prefix.startswith("*.") else name.removeprefix(entry.prefix)
-        own = Mirror(
-            location=(entry.location + below) if entry.location else name, insecure=entry.insecure
+        return entry.sources(reference)
+
+    def extended(self, prefix: str) -> RegistryEntry:
+        """Give the entry for a prefix that something is to be added to."""
+        return (self._entry(prefix) or RegistryEntry(prefix=prefix, location=prefix)).narrowed(
+            prefix
         )
-        mirrors = (replace(mirror, location=mirror.location + below) for mirror in entry.mirrors)
-        return (*mirrors, own)
+
+    def _entry(self, reference: str) -> RegistryEntry | None:
+        """Give the entry with the longest prefix; of two that are as long, the first by name."""
+        fitting = [entry for entry in self.entries if _covered(entry.prefix, reference) >= 0]
+        fitting.sort(key=lambda entry: (-len(entry.prefix), entry.prefix))
+        return fitting[0] if fitting else None
 
 
 def with_own(
@@ -95,23 +141,29 @@ def with_own(
     mirrors: Mapping[str, Sequence[str]],
     insecure: Sequence[str],
 ) -> RegistriesConf:
-    """Add docker.io for short names where nothing is searched, mirrors, insecure registries."""
-    by_prefix = {entry.prefix: entry for entry in conf.entries}
+    """Add docker.io for short names where nothing is searched, mirrors, insecure registries.
+
+    A project's mirror comes first for all under its prefix, also where the user has more to say
+    of a part of it.
+    """
     plain = frozenset(insecure)
+    for host in insecure:
+        conf = _with(conf, replace(conf.extended(host), insecure=True))
     for prefix, places in mirrors.items():
-        entry = by_prefix.get(prefix, RegistryEntry(prefix=prefix, location=prefix))
         own = tuple(
             Mirror(location=place, insecure=place.partition("/")[0] in plain) for place in places
         )
-        by_prefix[prefix] = replace(entry, mirrors=(*own, *entry.mirrors))
-    for host in insecure:
-        entry = by_prefix.get(host, RegistryEntry(prefix=host, location=host))
-        by_prefix[host] = replace(entry, insecure=True)
-    return replace(
-        conf,
-        search=conf.search or (DOCKER_HUB,),
-        entries=tuple(by_prefix[prefix] for prefix in sorted(by_prefix)),
-    )
+        below = {entry.prefix for entry in conf.entries if entry.prefix.startswith(f"{prefix}/")}
+        for each in sorted({prefix, *below}):
+            entry = conf.extended(each)
+            first = (replace(place, location=place.location + each[len(prefix) :]) for place in own)
+            conf = _with(conf, replace(entry, mirrors=(*first, *entry.mirrors)))
+    return replace(conf, search=conf.search or (DOCKER_HUB,))
+
+
+def _with(conf: RegistriesConf, entry: RegistryEntry) -> RegistriesConf:
+    by_prefix = {each.prefix: each for each in (*conf.entries, entry)}
+    return replace(conf, entries=tuple(by_prefix[prefix] for prefix in sorted(by_prefix)))
 
 
 def render(conf: RegistriesConf) -> str:
@@ -120,10 +172,11 @@ def render(conf: RegistriesConf) -> str:
 
 
 def _lines(conf: RegistriesConf) -> Iterator[str]:
-    yield f"unqualified-search-registries = {json.dumps(list(conf.search))}"
+    if conf.search is not None:
+        yield f"unqualified-search-registries = {json.dumps(list(conf.search))}"
     if conf.short_names:
         yield f"short-name-mode = {json.dumps(conf.short_names)}"
-    if conf.helpers:
+    if conf.helpers is not None:
         yield f"credential-helpers = {json.dumps(list(conf.helpers))}"
     for entry in conf.entries:
         yield from _entry_lines(entry)
@@ -153,11 +206,24 @@ def _entry_lines(entry: RegistryEntry) -> Iterator[str]:
             yield f"pull-from-mirror = {json.dumps(mirror.pull_from)}"
 
 
-def _covers(prefix: str, name: str) -> bool:
-    """Tell whether an entry holds for a repository: its own name, what is under it, `*.host`."""
+def _covered(prefix: str, reference: str) -> int:
+    """Give how much of a reference a prefix covers, in characters; -1 where it does not.
+
+    sysregistriesv2, refMatchingPrefix. `*.example.com` is for what is below; a host's entry holds
+    for its ports too.
+
+    >>> _covered("example.com", "example.com:5000/web:1"), _covered("*.b.c", "a.b.c:5000/web:1")
+    (11, 5)
+    """
+    end = len(prefix)
     if prefix.startswith("*."):
-        return name.partition("/")[0].endswith(prefix[1:])
-    return name == prefix or name.startswith(f"{prefix}/")
+        at = reference.find(prefix[1:])
+        if at < 0 or "/" in reference[:at]:
+            return -1
+        end = at + len(prefix) - 1
+    elif not reference.startswith(prefix):
+        return -1
+    return end if reference[end : end + 1] in ("", ":", "/", "@") else -1
 
 
 def _split(reference: str) -> tuple[str, str, str]:
@@ -167,130 +233,3 @@ def _split(reference: str) -> tuple[str, str, str]:
         return _split(name)[0], at, digest
     head, colon, tag = name.rpartition(":")
     return (head, colon, tag) if colon and "/" not in tag else (name, "", "")
-
-
-def read_setting(file: Path) -> str:
-    """Give a file's text; raises ConfigError naming one that can't be read."""
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        reason = "not UTF-8"
-    except OSError as error:
-        reason = error.strerror or str(error)
-    raise ConfigError(f"{file}: can't be read: {reason}", hint="correct the file, or move it away")
-
-
-def read_registries_conf(text: str, *, where: str) -> RegistriesConf:
-    """Read a registries.conf or a drop-in; raises ConfigError naming the file."""
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{where}: {error}", hint="see man containers-registries.conf") from None
-    if isinstance(table.get("registries"), dict):
-        return _version_1(table["registries"])
-    return RegistriesConf(
-        search=_texts(table.get("unqualified-search-registries")),
-        entries=tuple(_entries(table.get("registry"))),
-        aliases=_text_map(table.get("aliases")),
-        short_names=_text(table.get("short-name-mode")),
-        helpers=_texts(table.get("credential-helpers")),
-    )
-
-
-def user_registries_conf(
-    environment: Mapping[str, str], system: Path = Path("/etc")
-) -> RegistriesConf:
-    """Give what the user's configuration resolves to, in containers/image's order.
-
-    `system` is where the machine's configuration is. Raises ConfigError for a broken file.
-    """
-    named = environment.get("CONTAINERS_REGISTRIES_CONF") or environment.get(
-        "REGISTRIES_CONFIG_PATH"
-    )
-    home = environment.get("XDG_CONFIG_HOME") or (
-        f"{environment['HOME']}/.config" if environment.get("HOME") else ""
-    )
-    machine, user = system / "containers", Path(home or "/nonexistent") / "containers"
-    if named:
-        files = [Path(named)]
-    elif (user / "registries.conf").exists():
-        files = [user / "registries.conf", *_drop_ins(user)]
-    else:
-        files = [machine / "registries.conf", *_drop_ins(machine), *_drop_ins(user)]
-    found = RegistriesConf()
-    for file in files:
-        if file.is_file():
-            found = _merged(found, read_registries_conf(read_setting(file), where=str(file)))
-    return found
-
-
-def _merged(first: RegistriesConf, second: RegistriesConf) -> RegistriesConf:
-    """Let a drop-in win: it replaces entries with the same prefix, and lists that it gives."""
-    entries = {entry.prefix: entry for entry in (*first.entries, *second.entries)}
-    return RegistriesConf(
-        search=second.search or first.search,
-        entries=tuple(entries.values()),
-        aliases={**first.aliases, **second.aliases},
-        short_names=second.short_names or first.short_names,
-        helpers=second.helpers or first.helpers,
-    )
-
-
-def _entries(value: object) -> Iterator[RegistryEntry]:
-    for table in value if isinstance(value, list) else ():
-        if not isinstance(table, dict):
-            continue
-        location = _text(table.get("location"))
-        yield RegistryEntry(
-            prefix=_text(table.get("prefix")) or location,
-            location=location,
-            insecure=table.get("insecure") is True,
-            blocked=table.get("blocked") is True,
-            digest_mirrors_only=table.get("mirror-by-digest-only") is True,
-            mirrors=tuple(_mirrors(table.get("mirror"))),
-        )
-
-
-def _mirrors(value: object) -> Iterator[Mirror]:
-    for table in value if isinstance(value, list) else ():
-        if isinstance(table, dict):
-            yield Mirror(
-                location=_text(table.get("location")),
-                insecure=table.get("insecure") is True,
-                pull_from=_text(table.get("pull-from-mirror")),
-            )
-
-
-def _version_1(tables: Mapping[str, object]) -> RegistriesConf:
-    def names(key: str) -> tuple[str, ...]:
-        table = tables.get(key)
-        return _texts(table.get("registries")) if isinstance(table, dict) else ()
-
-    insecure, blocked = names("insecure"), names("block")
-    return RegistriesConf(
-        search=names("search"),
-        entries=tuple(
-            RegistryEntry(
-                prefix=name, location=name, insecure=name in insecure, blocked=name in blocked
-            )
-            for name in dict.fromkeys((*insecure, *blocked))
-        ),
-    )
-
-
-def _drop_ins(folder: Path) -> list[Path]:
-    return sorted((folder / "registries.conf.d").glob("*.conf"))
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    return tuple(filter(None, map(_text, value))) if isinstance(value, list) else ()
-
-
-def _text_map(value: object) -> Mapping[str, str]:
-    if not isinstance(value, dict):
-        return {}
-    return {name: text for name, text in value.items() if isinstance(text, str)}

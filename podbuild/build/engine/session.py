@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from podbuild.build.engine.argv import CommandLine
+from podbuild.build.engine.containers_conf import user_containers_conf
 from podbuild.build.engine.files import (
     EngineFiles,
     engine_environment,
@@ -243,6 +244,7 @@ def _configure(setup: Setup, run: Path) -> Mapping[str, str]:
         policy=user_policy(setup.environment),
         auth=_with_login(setup.logins, staging),
         toolchain=setup.toolchain,
+        user=user_containers_conf(setup.environment),
     )
     write_certificates(files, setup.authorities)
     return engine_environment(setup.environment, setup.toolchain, files)

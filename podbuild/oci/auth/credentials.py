@@ -7,7 +7,8 @@ the files and helpers that podman, buildah and docker use (containers/image's or
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from podbuild.errors import CredentialError
@@ -34,6 +35,9 @@ _DOCKER_HUB_HOSTS = DOCKER_HUB_ALIASES | {DOCKER_HUB, "hub.docker.com"}
 _GITHUB_HOSTS = frozenset({GHCR, "api.github.com"})
 
 
+AUTH_FILES = "containers-auth.json"
+
+
 _ANY_USER = "podbuild"  # GHCR and api.github.com look at the token alone
 
 
@@ -41,12 +45,14 @@ _ANY_USER = "podbuild"  # GHCR and api.github.com look at the token alone
 class Keyring:
     """Finds logins in this environment, and with this runner's helper programs.
 
-    `on_secret` hears every secret that is found, so that no log shows it.
+    `on_secret` hears every secret that is found, so that no log shows it. `helpers` are asked in
+    their order (credential-helpers of registries.conf), the files where AUTH_FILES stands.
     """
 
     environment: Mapping[str, str] = field(repr=False)
     runner: Runner = field(repr=False)
     on_secret: Callable[[str], None] = field(default=lambda _secret: None, repr=False)
+    helpers: Callable[[], tuple[str, ...]] = lambda: (AUTH_FILES,)
     _kept: dict[tuple[str, str], Credential | None] = field(default_factory=dict, repr=False)
 
     def find(self, repository: Repository, registry: str = "") -> Credential | None:
@@ -115,11 +121,33 @@ class Keyring:
         return ""
 
     def _from_files(self, repository: Repository) -> Credential | None:
-        for file in find_auth_files(self.environment):
-            if found := self._from_file(file, repository):
-                self.on_secret(found.secret)
-                return found
+        """Ask helpers and files; one that fails counts only where no other has a login."""
+        failed: CredentialError | None = None
+        for found in self._places():
+            try:
+                credential = (
+                    self._ask(found, repository.host)
+                    if isinstance(found, str)
+                    else self._from_file(found, repository)
+                )
+            except CredentialError as error:
+                failed = failed or error
+                if isinstance(found, str):
+                    continue
+                raise
+            if credential:
+                self.on_secret(credential.secret)
+                return credential
+        if failed:
+            raise failed
         return None
+
+    def _places(self) -> Iterator[str | AuthFile]:
+        for helper in self.helpers():
+            if helper == AUTH_FILES:
+                yield from find_auth_files(self.environment)
+            else:
+                yield helper
 
     def _from_file(self, file: AuthFile, repository: Repository) -> Credential | None:
         if helper := file.helper_for(repository.host):
@@ -136,13 +164,18 @@ class Keyring:
 
     def _helper(self, host: str) -> str:
         """Give the helper that would be asked first; a login in an earlier file wins over it."""
-        for file in find_auth_files(self.environment):
-            if name := file.helper_for(host):
+        for found in self._places():
+            if isinstance(found, str):
+                with suppress(CredentialError):
+                    if self._ask(found, host):
+                        return found
+                continue
+            if name := found.helper_for(host):
                 return name
-            if file.find(Repository(host, "any")):
+            if found.find(Repository(host, "any")):
                 return ""
-            if file.default_helper and self._ask(file.default_helper, host):
-                return file.default_helper
+            if found.default_helper and self._ask(found.default_helper, host):
+                return found.default_helper
         return ""
 
 

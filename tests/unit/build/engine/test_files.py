@@ -76,6 +76,12 @@ def recipe(tmp_path: Path) -> Recipe:
     return make_recipe(plan, plan.image("web"), ARM64, around)
 
 
+DROP_INS = {
+    EngineKind.BUILDAH: ("--registries-conf-dir=/run/r.conf.d",),  # nothing is there
+    EngineKind.PODMAN: (),
+}
+
+
 @pytest.mark.parametrize("kind", list(EngineKind))
 def test_a_build_says_everything_explicitly(recipe: Recipe, kind: EngineKind) -> None:
     order = BuildOrder(
@@ -90,6 +96,7 @@ def test_a_build_says_everything_explicitly(recipe: Recipe, kind: EngineKind) ->
     assert command(kind).build(order) == (
         f"/opt/{kind}",
         "--registries-conf=/run/r.conf",
+        *DROP_INS[kind],
         "build",
         "--signature-policy=/run/p.json",
         f"--file={root}/web/Containerfile",
@@ -151,7 +158,7 @@ def test_layers_can_be_one_and_caches_be_left(recipe: Recipe) -> None:
 
 def test_only_zstd_names_a_compression() -> None:
     line = command(EngineKind.BUILDAH)
-    assert line.push("f00d", "docker://h/web:t", Compression.ZSTD)[2:] == (
+    assert line.push("f00d", "docker://h/web:t", Compression.ZSTD)[3:] == (
         "push",
         "--quiet",
         "--retry=0",
@@ -184,6 +191,7 @@ def test_a_list_is_made_with_members_and_annotations_in_one_call() -> None:
 )
 def test_a_list_is_delivered_alone(kind: EngineKind, own: tuple[str, ...]) -> None:
     assert command(kind).push_list("l", "docker://h/web:index")[2:] == (
+        *DROP_INS[kind],
         *("manifest", "push", "--all=false", "--rm", *own, "l", "docker://h/web:index"),
     )
 
