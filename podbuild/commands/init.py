@@ -13,6 +13,7 @@ from podbuild.config.document import as_toml, commented
 from podbuild.config.load import FILE_NAME
 from podbuild.config.sections import section
 from podbuild.errors import ConfigError
+from podbuild.plan.git.remote import public_url
 
 DEPTH = 4  # folders below the project's own that are looked into
 _SKIPPED = frozenset({"node_modules", "vendor", "dist", "build", "target", "__pycache__", "venv"})
@@ -20,8 +21,8 @@ _KINDS = ("containerfile", "dockerfile")
 _IGNORE_FILES = ("containerignore", "dockerignore")
 _SHARED = frozenset({"containerfiles", "containers", "dockerfiles", "docker", "images", "build"})
 _REMOTE = re.compile(
-    r"(?:https?://(?:[^@/]+@)?|ssh://(?:[^@/]+@)?|[^@/]+@)(?P<host>[^:/]+)(?::\d+/|[:/])"
-    r"(?P<path>[^/].*?)(?:\.git)?/?"
+    r"(?:(?:https?|ssh)://(?P<host>[A-Za-z0-9.-]+)(?::\d+)?/|(?P<copied>[A-Za-z0-9.-]+):)"
+    r"(?P<path>[^/\s][^\s]*?)(?:\.git)?/?"
 )
 _CONTAINERFILE = """\
 # A first image. Heredocs make small files without files beside this one.
@@ -173,8 +174,8 @@ def _registry_lines(host: str, path: str) -> Iterator[str]:
 
 
 def _host_and_path(remote: str) -> tuple[str, str]:
-    found = _REMOTE.fullmatch(remote)
-    return (found["host"], found["path"]) if found else ("", "")
+    found = _REMOTE.fullmatch(public_url(remote))
+    return (found["host"] or found["copied"], found["path"]) if found else ("", "")
 
 
 def _name(text: str) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
+from pathlib import Path
+from urllib.parse import parse_qsl
 
-from podbuild.config.keys import list_of, matching, parsed
+from podbuild.config.keys import TEXT, Invalid, ValueKind, list_of, matching, parsed
 from podbuild.config.template import tag_template
+from podbuild.system.redact import is_secret_name
 
 NAME = matching(
     r"[A-Za-z0-9]+(?:[._-]+[A-Za-z0-9]+)*",
@@ -14,7 +18,32 @@ NAME = matching(
 )
 VARIABLE = matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of a variable", "such as NPM_TOKEN")
 SECRET_ID = matching(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", "a secret's id", "such as npm-token")
-URL = matching(r"https?://[^\s/]+\S*", "a URL", "such as https://github.com/acme/shop")
+_URL = re.compile(r"https?://(?P<authority>[^\s/?#]+)(?P<rest>\S*)")
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^:@%\\\[\]]+)(?::\d*)?")
+_HINT = "such as https://github.com/acme/shop"
+
+
+def _url(value: object, base: Path) -> str:
+    """Read a URL without a login: it is published, and what is wrong with it is not quoted."""
+    text = TEXT.parse(value, base)
+    found = _URL.fullmatch(text)
+    if found and "@" in text and not _HOST.fullmatch(found["authority"]):
+        raise Invalid("has a login in it, and would be published with it", hint=_HINT)
+    if not found or not _HOST.fullmatch(found["authority"]):
+        quoted = "it" if "@" in text else repr(text)
+        raise Invalid(f"{quoted} is not a URL", hint=_HINT)
+    for name, _ in parse_qsl(re.split("[?#]", found["rest"], maxsplit=1)[-1]):
+        if is_secret_name(name) or name.lower() in _SIGNED:
+            raise Invalid(f"has a secret in it, {name}, and would be published with it", hint=_HINT)
+    return text
+
+
+_SIGNED = frozenset({"sig", "signature", "x-amz-signature", "x-goog-signature"})
+URL: ValueKind[str] = ValueKind(
+    _url,
+    "a URL without a login",
+    {"type": "string", "pattern": r"^https?://[^\s/?#@]+([/?#]\S*)?$"},
+)
 PREFIX = matching(
     r"[A-Za-z0-9.-]+(?::\d+)?(?:/[a-z0-9._/-]+)?",
     "a registry or a prefix of repositories",

@@ -18,6 +18,7 @@ Way = tuple[str | int, ...]
 Logins = Callable[[], Iterable[str]]
 
 _IN_IMAGES = frozenset({"build-args", "labels", "annotations"})
+_PUBLIC = frozenset({"labels", "annotations"})  # their URLs are for everybody
 _NO_TEMPLATES = frozenset({"project"})  # its texts are taken as they stand
 _UNLIKELY = 16  # characters of a secret that stands in a longer text by no accident
 
@@ -62,11 +63,23 @@ class Secrecy:
             or is_secret_name(variable)
             or value.strip() in self.values
             or self.holds(value)
+            or _has_login(value)
         )
 
     def holds(self, text: str) -> bool:
-        """Tell whether a secret stands in a text, plain or encoded."""
-        return len(text) >= _UNLIKELY and self._redactor.cut(text) != text
+        """Tell whether a secret of this environment stands in a text, plain or encoded."""
+        if len(text) < _UNLIKELY:
+            return False
+        if any(value in text for value in self.values if len(value) >= _UNLIKELY):
+            return True
+        return self._redactor.cut(text) != _NOTHING.cut(text)
+
+
+_NOTHING = Redactor()  # cuts what is a secret by where it stands
+
+
+def _has_login(text: str) -> bool:
+    return _NOTHING.cut(text) != text
 
 
 def refuse_secrets(
@@ -76,11 +89,11 @@ def refuse_secrets(
 
     `logins` gives secrets that files of logins hold; it is asked only where a text has variables.
     """
-    texts = [(way, text) for way, text in _texts(document, ()) if way[0] not in _NO_TEMPLATES]
-    used = any(_variables(text) for _, text in texts)
+    texts = tuple(_texts(document, ()))
+    used = any(_variables(way, text) for way, text in texts)
     secrecy = Secrecy.of(config, environment, logins if used else tuple)
     for way, text in texts:
-        told = next((name for name in _variables(text) if secrecy.tells(name)), "")
+        told = next((name for name in _variables(way, text) if secrecy.tells(name)), "")
         where = "in the image" if _IN_IMAGES & {*way} else "where images are published"
         if told:
             raise Invalid(
@@ -90,9 +103,9 @@ def refuse_secrets(
                 else "write the value itself, or take a variable that holds no secret",
                 path=way,
             )
-        if secrecy.holds(text):
+        if secrecy.holds(text) or (_PUBLIC & {*way} and _has_login(text)):
             raise Invalid(
-                f"a secret of this environment stands here and would be readable {where}",
+                f"a secret stands here and would be readable {where}",
                 hint="take it out of the file, and replace it where it was valid",
                 path=way,
             )
@@ -126,9 +139,9 @@ def _texts(value: object, way: Way) -> Iterator[tuple[Way, str]]:
             return
 
 
-def _variables(text: str) -> tuple[str, ...]:
+def _variables(way: Way, text: str) -> tuple[str, ...]:
     """Give the variables of a text that may be a template, sorted."""
-    if "{env." not in text:
+    if "{env." not in text or way[0] in _NO_TEMPLATES:
         return ()
     try:
         return tuple(sorted(Template(text).variables))

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from podbuild.errors import ConfigError, ToolError
 from podbuild.plan.git.command import TIMEOUT, git_runner
+from podbuild.plan.git.remote import public_url
 from podbuild.system.process import CommandError, Runner
 
 _NO_REPOSITORY = "not a git repository"
 _OTHERS_FOLDER = "dubious ownership"
 _NAME_IN_URL = re.compile(r"(?:.*[/:])?(?P<name>[^/:]+/[^/:]+?)(?:\.git)?/?")
-_CREDENTIALS_IN_URL = re.compile(r"(?<=://)[^/@]+@")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Facts:
     tags: Mapping[str, str] = field(hash=False)  # every tag and the commit that it names
     dirty: tuple[str, ...]  # changed and untracked paths, relative to `top`
     shallow: bool
-    remote: str  # the URL of `origin` without credentials; empty where there is none
+    remote: str  # the URL of `origin` without login and query; empty where there is none
 
     @property
     def short(self) -> str:
@@ -84,7 +84,7 @@ def read_facts(runner: Runner, folder: Path, own: Collection[Path] = ()) -> Fact
         tags=dict(_tags(tags)),
         dirty=tuple(sorted(_changed(status, Path(place), own))),
         shallow=shallow == "true",
-        remote=_CREDENTIALS_IN_URL.sub("", remote.strip()),
+        remote=public_url(remote.strip()),
     )
 
 

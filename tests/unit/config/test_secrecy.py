@@ -102,7 +102,7 @@ def test_variable_of_a_build_secret_or_a_login_is_refused(place: str) -> None:
 
 
 def test_secret_that_was_pasted_into_the_file_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r":5: images\.web\.labels\.a: a secret of this"):
+    with pytest.raises(ConfigError, match=r":5: images\.web\.labels\.a: a secret stands here"):
         read(WEB + f'labels = {{ a = "x{VALUE}" }}\n', {"CI_JOB_TOKEN": VALUE})
 
 
