@@ -266,7 +266,7 @@ class Trial:
                 **storage_environment(files, _NAME, work / "data"),
                 "TMPDIR": str(work),
             }
-            inside = namespace.inside(replace(self.runner, env=environment))
+            inside = namespace.confined(replace(self.runner, env=environment))
             seconds = _run(inside, _argv(toolchain, files, _context(work)))
         return f"a RUN ran on {driver}, {duration(seconds)}"
 

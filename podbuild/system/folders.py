@@ -16,7 +16,7 @@ class Folders:
 
     cache: Path  # blobs, layer caches, engine storage; may be deleted at any time
     state: Path  # the private toolchain, locks
-    runtime: Path  # sockets, auth files and secrets of runs; tmpfs where there is one
+    runtime: Path  # where runs are told apart; in memory, each run mounts what it keeps there
 
 
 def without_closed_homes(environment: Mapping[str, str]) -> dict[str, str]:
@@ -62,16 +62,17 @@ def find_folders(environment: Mapping[str, str], output: Path) -> Folders:
     )
     runtime = _first_writable(
         _under(environment.get("XDG_RUNTIME_DIR"), "podbuild"),
-        shared_runtimes()[0],
         cache / "runtime",
     )
     return Folders(cache=cache, state=state, runtime=runtime)
 
 
 def shared_runtimes() -> tuple[Path, ...]:
-    """Give this user's folders in places that all users share; `usable` checks whose they are."""
-    name = f"podbuild-{os.getuid()}"
-    return Path("/dev/shm", name), Path("/tmp", name)  # noqa: S108
+    """Give this user's folders in places that all users share; `usable` checks whose they are.
+
+    Never below /dev: engines have one of their own, which RUN steps see.
+    """
+    return (Path("/tmp", f"podbuild-{os.getuid()}"),)  # noqa: S108
 
 
 def _under(root: str | None, name: str) -> Path | None:

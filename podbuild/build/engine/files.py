@@ -28,9 +28,17 @@ _PERMISSIVE = '{"default": [{"type": "insecureAcceptAnything"}]}\n'
 
 @dataclass(frozen=True, kw_only=True)
 class EngineFiles:
-    """The generated files that all jobs of a run share, in a folder of mode 0700."""
+    """The generated files that all jobs of a run share, in a folder of mode 0700.
+
+    Paths are those that engines see; `here` gives where this process finds them.
+    """
 
     folder: Path
+    root: Path = Path("/")  # of the engines' file system
+
+    def here(self, path: Path) -> Path:
+        """Give a path of the engines' as this process reaches it."""
+        return self.root / path.relative_to("/")
 
     @property
     def registries(self) -> Path:
@@ -87,13 +95,14 @@ def write_files(
 ) -> None:
     """Write all that the jobs of a run share. `policy` and `user` are the user's own settings."""
     for folder in (files.folder, files.runtime, files.auth.parent, files.home):
-        folder.mkdir(mode=0o700, exist_ok=True)
-    files.policy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files.here(folder).mkdir(mode=0o700, exist_ok=True)
+    files.here(files.policy.parent).mkdir(mode=0o700, parents=True, exist_ok=True)
     # Helpers are asked by podbuild: the engine finds its logins in this auth file alone.
-    files.registries.write_text(render(replace(registries, helpers=None)))
-    files.policy.write_text(policy or _PERMISSIVE)
-    files.containers.write_text("\n".join(_containers_conf(toolchain, files, user)) + "\n")
-    write_private(files.auth, json.dumps(auth))
+    files.here(files.registries).write_text(render(replace(registries, helpers=None)))
+    files.here(files.policy).write_text(policy or _PERMISSIVE)
+    settings = "\n".join(_containers_conf(toolchain, files, user)) + "\n"
+    files.here(files.containers).write_text(settings)
+    write_private(files.here(files.auth), json.dumps(auth))
 
 
 def write_certificates(files: EngineFiles, authorities: Iterable[Path]) -> None:
@@ -101,10 +110,11 @@ def write_certificates(files: EngineFiles, authorities: Iterable[Path]) -> None:
 
     Raises ConfigError for a file that can't be read.
     """
-    files.certificates.mkdir(mode=0o700)
+    folder = files.here(files.certificates)
+    folder.mkdir(mode=0o700)
     for number, authority in enumerate(authorities):
         try:
-            (files.certificates / f"{number}.crt").write_bytes(authority.read_bytes())
+            (folder / f"{number}.crt").write_bytes(authority.read_bytes())
         except OSError as error:
             raise ConfigError(f"can't read the CA {authority}: {error.strerror}") from None
 
@@ -124,9 +134,9 @@ def write_storage(files: EngineFiles, name: str, storage: Storage) -> None:
 
     podman keeps its temporary folder's name in the storage's database, so it must last too.
     """
-    files.storage(name).write_text(storage_conf(storage))
+    files.here(files.storage(name)).write_text(storage_conf(storage))
     temporary = storage.run.with_name("libpod")
-    files.override(name).write_text(f"[engine]\ntmp_dir = {_quoted(temporary)}\n")
+    files.here(files.override(name)).write_text(f"[engine]\ntmp_dir = {_quoted(temporary)}\n")
 
 
 def storage_conf(storage: Storage) -> str:

@@ -32,6 +32,7 @@ PRIVATE_BINFMT_KERNEL = (6, 7)  # "binfmt_misc: enable sandboxed mounts", Linux 
 
 _USERS = Path("/etc/passwd")
 _SCRIPT = Path(__file__).parent / "programs" / "holder.py"
+_ENTRANCE = Path(__file__).parent / "programs" / "enter.py"
 _ANSWER_SECONDS = 30.0
 _POLL_SECONDS = 0.1
 _SWITCHES = (  # what refuses user namespaces, the value that does, and the command that allows them
@@ -53,12 +54,14 @@ class Emulation(StrEnum):
 class Namespace:
     """An open user namespace; uid 0 inside is the user who opened it.
 
-    `prefix` goes before an engine's argv, `env` into its environment. The working folder inside
+    `prefix` goes before a command's argv, `confinement` before an engine's, `env` into the
+    environment of both. The working folder inside
     is `/`, so every path must be absolute.
     """
 
     pid: int  # the process whose namespaces are entered
     prefix: tuple[str, ...]
+    confinement: tuple[str, ...]
     env: Mapping[str, str]
     ids: int  # how many user ids are mapped
     emulation: Emulation
@@ -66,6 +69,17 @@ class Namespace:
     def inside(self, runner: Runner) -> Runner:
         """Give a runner whose commands run in this namespace."""
         return runner.extended(self.env, prefix=self.prefix)
+
+    def confined(self, runner: Runner) -> Runner:
+        """Give a runner for engines: what each mounts and starts is its own, and ends with it.
+
+        Their RUN steps see processes, memory, queues and devices of no one else.
+        """
+        return runner.extended(self.env, prefix=self.confinement)
+
+    def path(self, inside: Path) -> Path:
+        """Give where this process finds what lies at a path in the namespace."""
+        return Path(f"/proc/{self.pid}/root{inside}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +91,8 @@ class _Order:
     programs: Path  # folder for the proving programs
     users: Path  # stands for /etc/passwd inside
     pid_namespace: bool
+    sealed: tuple[Path, ...]  # folders of programs
+    needed: tuple[Path, ...]  # where engines work
 
     def to_json(self) -> str:
         guests = [
@@ -93,6 +109,9 @@ class _Order:
                 "users": str(self.users),
                 "guests": guests,
                 "proof": EXIT_PROOF,
+                "sealed": [str(folder) for folder in self.sealed],
+                "needed": [str(folder) for folder in self.needed],
+                "dev": str(self.programs / "dev"),
             }
         )
 
@@ -117,27 +136,44 @@ def open_namespace(
     qemu: Mapping[str, Path],
     *,
     emulate: Sequence[Platform] = (),
+    programs: Sequence[Path] = (),
+    needed: Sequence[Path] = (),
 ) -> Iterator[Namespace]:
     """Give a namespace in which every platform of `emulate` runs, while the block runs.
 
     `qemu` says which static qemu serves an architecture (`Toolchain.qemu`). It is asked only
-    where the host runs no such programs.
+    where the host runs no such programs. `programs` are those that engines start: nothing in
+    there can change them. /dev is a small one of podbuild's own; of what lies in the machine's,
+    only podbuild's folders and `needed` stay.
 
     Raises ToolError where the machine refuses user namespaces, has no ids to map, or can't run
     one of the platforms.
     """
     guests = foreign_guests(emulate)
     outside = runner.extended(prefix=())
-    with leased_folder(folders.cache / "guests", shutil.rmtree) as programs:
+    with leased_folder(folders.cache / "guests", shutil.rmtree) as work:
         for guest in guests:
-            program = programs / guest.architecture
+            program = work / guest.architecture
             program.write_bytes(guest.program())
             program.chmod(0o755)
-        users = programs / "passwd"
-        users.write_text(users_inside(programs, _USERS.read_text() if _USERS.exists() else ""))
-        order = _Order(guests=guests, qemu=qemu, programs=programs, users=users, pid_namespace=True)
+        users = work / "passwd"
+        users.write_text(users_inside(work, _USERS.read_text() if _USERS.exists() else ""))
+        order = _Order(
+            guests=guests,
+            qemu=qemu,
+            programs=work,
+            users=users,
+            pid_namespace=True,
+            sealed=_folders_of((*programs, *qemu.values())),
+            needed=(folders.cache, folders.state, folders.runtime, *needed),
+        )
         with _opened(outside, order) as namespace:
             yield namespace
+
+
+def _folders_of(programs: Sequence[Path]) -> tuple[Path, ...]:
+    """Give the folders that these programs really lie in."""
+    return tuple(sorted({program.resolve().parent for program in programs}))
 
 
 @contextmanager
@@ -220,7 +256,12 @@ def _namespace(pid: int, answer: Mapping[str, object], order: _Order) -> Namespa
     if ids < MIN_IDS:
         raise too_few_ids(ids)
     return Namespace(
-        pid=pid, prefix=_entry(pid, order), env=_engine_environment(), ids=ids, emulation=how
+        pid=pid,
+        prefix=_entry(pid, order),
+        confinement=_confinement(pid, order),
+        env=_engine_environment(),
+        ids=ids,
+        emulation=how,
     )
 
 
@@ -233,6 +274,11 @@ def _entry(pid: int, order: _Order) -> tuple[str, ...]:
     if order.pid_namespace:
         return (*shared, "--pid", "--")
     return (*shared, "--", "setpriv", "--pdeathsig=KILL", "--")
+
+
+def _confinement(pid: int, order: _Order) -> tuple[str, ...]:
+    processes = "pid" if order.pid_namespace else "nopid"
+    return (sys.executable, "-I", "-S", str(_ENTRANCE), str(pid), processes)
 
 
 def outside_user() -> int:

@@ -46,6 +46,7 @@ from podbuild.system.process import Runner
 from podbuild.system.records import JSONValue
 
 TIDY = 60.0  # seconds for one removal
+_PRIVATE = "mode=0700,nosuid,nodev"
 LISTS = "lists"  # the storage that manifest lists are made in
 
 
@@ -73,9 +74,11 @@ class Setup:
 class Own:
     """What belongs to one run alone; `inside` has the namespace and the engines' environment."""
 
-    run: Path  # configuration and logins; in memory where possible
+    run: Path  # configuration and logins; in memory, in the namespace alone
+    root: Path  # of the namespace's file system
     scratch: Path  # TMPDIR of jobs
     inside: Runner
+    engines: Runner  # the same, for what runs the steps of others
     remove: Callable[[Path], None]
     driver: Callable[[], StorageDriver]  # proved when it is first asked for
     stack: ExitStack
@@ -86,7 +89,7 @@ class Workplace:
 
     def __init__(self, setup: Setup, own: Own) -> None:
         self.setup = setup
-        self.files = EngineFiles(folder=own.run)
+        self.files = EngineFiles(folder=own.run, root=own.root)
         self.command = CommandLine(
             engine=setup.toolchain.engine,
             registries=self.files.registries,
@@ -189,7 +192,7 @@ class Workplace:
     def _using(self, storage: str, compression: Compression) -> Runner:
         data = self.storages / f"blobs-{compression}"
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return self._own.inside.extended(storage_environment(self.files, storage, data))
+        return self._own.engines.extended(storage_environment(self.files, storage, data))
 
 
 @contextmanager
@@ -201,7 +204,14 @@ def open_workplace(setup: Setup) -> Iterator[Workplace]:
     folders, toolchain = setup.folders, setup.toolchain
     with ExitStack() as stack:
         namespace = stack.enter_context(
-            open_namespace(setup.runner, folders, toolchain.qemu, emulate=setup.platforms)
+            open_namespace(
+                setup.runner,
+                folders,
+                toolchain.qemu,
+                emulate=setup.platforms,
+                programs=toolchain.programs,
+                needed=(setup.project, Path(setup.environment.get("HOME", "/"))),
+            )
         )
         # Tidying goes on after Ctrl-C, so it has a Cancel of its own.
         tidier = replace(namespace.inside(setup.runner), cancel=Cancel())
@@ -219,10 +229,16 @@ def open_workplace(setup: Setup) -> Iterator[Workplace]:
 
         run = stack.enter_context(leased_folder(folders.runtime / "runs", remove))
         scratch = stack.enter_context(leased_folder(folders.cache / "runs", remove))
+        # What is in there ends with the namespace, however that ends.
+        tidier("mount", "-t", "tmpfs", "-o", _PRIVATE, "podbuild", str(run), timeout=TIDY)
+        files = EngineFiles(folder=run, root=namespace.path(Path("/")))
+        engines = replace(setup.runner, env=_configure(setup, files))
         own = Own(
             run=run,
+            root=files.root,
             scratch=scratch,
-            inside=namespace.inside(replace(setup.runner, env=_configure(setup, run))),
+            inside=namespace.inside(engines),
+            engines=namespace.confined(engines),
             remove=remove,
             driver=cache(prove),
             stack=stack,
@@ -234,9 +250,8 @@ def open_workplace(setup: Setup) -> Iterator[Workplace]:
             workplace.sweep()
 
 
-def _configure(setup: Setup, run: Path) -> Mapping[str, str]:
+def _configure(setup: Setup, files: EngineFiles) -> Mapping[str, str]:
     """Write the engines' configuration and give the environment that names it."""
-    files = EngineFiles(folder=run)
     staging = setup.staging
     write_files(
         files,

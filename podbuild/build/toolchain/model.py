@@ -99,6 +99,12 @@ class Toolchain:
     skopeo: Path | None = None
 
     @property
+    def programs(self) -> tuple[Path, ...]:
+        """Give the programs that run, or run beside, the steps of others."""
+        found = (self.engine.path, self.conmon, self.crun, self.fuse_overlayfs)
+        return (*(program for program in found if program), *self.qemu.values())
+
+    @property
     def identity(self) -> str:
         """Give what names the engine in caches and journals."""
         return self.engine.identity

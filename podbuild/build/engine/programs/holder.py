@@ -16,16 +16,31 @@ import sys
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
+MS_RDONLY = 1
 MS_NOSUID = 2
 MS_NODEV = 4
 MS_NOEXEC = 8
+MS_REMOUNT = 32
 MS_BIND = 4096
+MS_MOVE = 8192
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
 PR_SET_PDEATHSIG = 1
 USERS = "/etc/passwd"
 BINFMT = "/proc/sys/fs/binfmt_misc"
 NO_EXEC = 126
+NODES = ("null", "zero", "full", "random", "urandom", "tty", "fuse", "net/tun")
+LINKS = {"fd": "fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
+SHM = "/dev/shm"  # noqa: S108  # it is covered here
+STAT_FLAGS = (  # what a remount must keep (mount(2)): as statvfs(3) and as mount(2) say it
+    (2, MS_NOSUID),
+    (4, MS_NODEV),
+    (8, MS_NOEXEC),
+    (1024, 1024),
+    (2048, 2048),
+    (4096, 1 << 21),
+)
+ROOMS = ("/mnt", "/media", "/srv", "/opt")  # one of them shows in here what lies in SHM outside
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -91,17 +106,67 @@ def emulate(guests: list[dict[str, str]], proof: int) -> str:
     return "private"
 
 
+def seal(folder: str) -> None:
+    """Let nobody in here change a folder's programs: RUN steps find them as /proc/PID/exe."""
+    if not os.path.isdir(folder):  # noqa: PTH112
+        return
+    mount("seal", folder, folder, "none", MS_BIND | MS_REC)
+    flags = os.statvfs(folder).f_flag
+    kept = sum(flag for mark, flag in STAT_FLAGS if flags & mark)
+    mount("seal", "none", folder, "none", MS_REMOUNT | MS_BIND | MS_RDONLY | kept)
+
+
+def make_devices(folder: str, needed: list[str]) -> None:
+    """Put a /dev over the machine's: what images need, and nothing of the user or of other runs.
+
+    RUN steps get all that lies under /dev. What engines `needed` there moves out of their sight.
+    """
+    room = next((room for room in ROOMS if os.path.isdir(room) and free(room, needed)), "")  # noqa: PTH112
+    names = []
+    if any(path.startswith(f"{SHM}/") for path in needed):
+        if not room:
+            raise StageError("shm", "no folder is free")
+        names = sorted({path.split("/")[3] for path in needed if path.startswith(f"{SHM}/")})
+        mount("shm", SHM, room, "none", MS_BIND | MS_REC)
+    os.mkdir(folder)  # noqa: PTH102
+    mount("dev", "tmpfs", folder, "tmpfs", MS_NOSUID | MS_NOEXEC)
+    os.chmod(folder, 0o755)  # noqa: PTH101, S103
+    for name in ("net", "pts", "shm", "mqueue"):
+        os.mkdir(f"{folder}/{name}")  # noqa: PTH102
+    os.chmod(f"{folder}/shm", 0o1777)  # noqa: PTH101, S103
+    for name in NODES:
+        if os.path.exists(f"/dev/{name}"):  # noqa: PTH110
+            os.close(os.open(f"{folder}/{name}", os.O_CREAT))
+            mount("dev", f"/dev/{name}", f"{folder}/{name}", "none", MS_BIND)
+    for name, target in LINKS.items():
+        os.symlink(f"/proc/self/{target}", f"{folder}/{name}")  # noqa: PTH211
+    os.symlink("pts/ptmx", f"{folder}/ptmx")  # noqa: PTH211
+    for name in names:
+        os.symlink(f"../..{room}/{name}", f"{folder}/shm/{name}")  # noqa: PTH211
+    mount("dev", folder, "/dev", "none", MS_MOVE)
+
+
+def free(room: str, needed: list[str]) -> bool:
+    """Tell whether nothing that engines need lies in a folder."""
+    return not any(f"{path}/".startswith(f"{room}/") for path in needed)
+
+
 def hold(order: dict[str, object]) -> None:
     """Set the namespace up, report, and wait for the end of stdin."""
     if order["pid"]:
         mount("proc", "proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     if os.path.exists(USERS):  # noqa: PTH110
         mount("users", str(order["users"]), USERS, "none", MS_BIND)
-    guests = order["guests"]
-    proof = order["proof"]
+    guests, proof = order["guests"], order["proof"]
+    sealed, needed = order["sealed"], order["needed"]
     assert isinstance(guests, list)  # noqa: S101  # our own parent wrote it
     assert isinstance(proof, int)  # noqa: S101
+    assert isinstance(sealed, list)  # noqa: S101
+    assert isinstance(needed, list)  # noqa: S101
+    for folder in sealed:
+        seal(folder)
     emulation = emulate(guests, proof)
+    make_devices(str(order["dev"]), needed)
     with open("/proc/self/uid_map") as file:  # noqa: PTH123
         ids = sum(int(line.split()[2]) for line in file)
     say("ready", json.dumps({"emulation": emulation, "ids": ids}))

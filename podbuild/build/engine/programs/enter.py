@@ -1,0 +1,129 @@
+"""Runs one command in a namespace: `python -I -S enter.py PID pid|nopid COMMAND...`.
+
+PID holds it (`holder.py`). The command sees of the machine only what images need, so that
+a RUN step, which gets its /dev, /proc and /sys, finds nothing of podbuild, of another job or of the
+user there: process ids, SysV and POSIX memory, message queues, terminals and keys are its own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import signal
+import sys
+from typing import NoReturn
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWPID = 0x20000000
+MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_REMOUNT = 32
+PR_SET_PDEATHSIG = 1
+TIOCNOTTY = 0x5422
+KEYCTL_JOIN_SESSION_KEYRING = 1
+KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280}
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SHM = "/dev/shm"  # noqa: S108  # it is this command's own
+NOT_FOUND = 127
+CLOSED = MS_NOSUID | MS_NODEV | MS_NOEXEC
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def check(what: str, result: int) -> None:
+    """End with a line for people when a libc call has failed."""
+    if result != 0:
+        sys.exit(f"podbuild: {what}: {os.strerror(ctypes.get_errno())}")
+
+
+def mount(kind: str, target: str, flags: int, options: str = "") -> None:
+    """Mount a file system of this kind, or end."""
+    arguments = (kind.encode(), target.encode(), kind.encode(), flags, options.encode())
+    check(f"mount {target}", libc.mount(*arguments))
+
+
+def join(pid: str, kinds: tuple[str, ...]) -> None:
+    """Enter namespaces of a process; the one of ids first, which gives the right to the others."""
+    files = [os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY) for kind in kinds]
+    for kind, file in zip(kinds, files, strict=True):
+        check(f"enter {kind}", libc.setns(file, 0))
+        os.close(file)
+
+
+def split() -> None:
+    """Go on in a child, which dies with its parent; the parent ends as its child does."""
+    child = os.fork()
+    if child == 0:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        return
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+        os.kill(os.getpid(), -code)
+    os._exit(code)
+
+
+def cover(*, processes: bool) -> None:
+    """Put this command's own over what its RUN steps would see of others."""
+    if processes:
+        mount("proc", "/proc", CLOSED)
+    moved = {name: os.readlink(f"{SHM}/{name}") for name in os.listdir(SHM)}  # noqa: PTH115, PTH208
+    for kind, name, flags, options in (
+        ("tmpfs", "shm", CLOSED, "mode=1777"),
+        ("mqueue", "mqueue", CLOSED, ""),
+        ("devpts", "pts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620"),
+    ):
+        mount(kind, f"/dev/{name}", flags, options)
+    if moved:  # where engines work; RUN steps have this /dev/shm too, and must not bend the links
+        for name, target in moved.items():
+            os.symlink(target, f"{SHM}/{name}")  # noqa: PTH211
+        none = b"none"
+        check("close", libc.mount(none, SHM.encode(), none, MS_REMOUNT | MS_RDONLY | CLOSED, None))
+
+
+def let_go() -> None:
+    """Give up the user's terminal and keys."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR)
+        fcntl.ioctl(terminal, TIOCNOTTY)
+        os.close(terminal)
+    except OSError:
+        pass  # there is none
+    if number := KEYCTL.get(os.uname().machine):
+        libc.syscall(number, KEYCTL_JOIN_SESSION_KEYRING, None)
+
+
+def run(command: list[str]) -> NoReturn:
+    """Become the command."""
+    for number in STOPS:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execvp(command[0], command)  # noqa: S606  # what podbuild wants to run
+    except OSError as error:
+        sys.stderr.write(f"podbuild: {command[0]}: {error.strerror}\n")
+    os._exit(NOT_FOUND)
+
+
+def main() -> None:
+    """Do what the arguments say. Stop signals are for the command, and go to the whole group."""
+    pid, processes, command = sys.argv[1], sys.argv[2] == "pid", sys.argv[3:]
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN)
+    let_go()
+    if processes:
+        join(pid, ("user", "mnt", "pid"))
+        split()
+    else:
+        join(pid, ("user", "mnt"))
+    check("unshare", libc.unshare(CLONE_NEWNS | CLONE_NEWIPC | (CLONE_NEWPID * processes)))
+    split()
+    cover(processes=processes)
+    run(command)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""RUN steps that attack the release which builds them: what they find, and what they can't do."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from podbuild.build.staging.server import Login
+from podbuild.build.toolchain.emulation import native_architecture
+from podbuild.build.toolchain.model import EngineKind
+from podbuild.oci.names import Platform
+from podbuild.plan.model import Job
+from tests.builds import NATIVE, Bench, new_bench, opened, remove_bench
+
+pytestmark = pytest.mark.integration
+
+FOREIGN = Platform("linux", next(x for x in ("arm64", "amd64") if x != native_architecture()))
+PLATFORMS = (NATIVE, FOREIGN)
+
+# Every file that any process shows, and every device, goes into the image.
+SPY = """\
+FROM base
+RUN <<'END'
+set -u
+exec 2>/dev/null
+mkdir /loot
+for place in /proc/[0-9]*; do
+    for name in environ root/etc/hostname cwd/lease maps; do cat $place/$name >> /loot/read; done
+    ls -A $place/fd/ $place/root/ $place/cwd/ >> /loot/listed
+    readlink $place/exe >> /loot/programs
+    for file in $place/fd/*; do readlink $file >> /loot/open; done
+    (true >> $place/exe) && echo $place >> /loot/changed
+done
+ls -AR /dev > /loot/devices
+ls -A /dev/shm /dev/mqueue > /loot/memory
+cat /proc/sysvipc/shm > /loot/sysv
+cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' > /loot/words
+echo left > /dev/shm/left
+(echo to the terminal > /dev/tty) && echo terminal >> /loot/changed
+for folder in $(tr '=:,' '\\n\\n\\n' < /loot/words | grep '/hostile[-]'); do
+    [ -e $folder ] && echo $folder >> /loot/reached
+done
+true
+END
+"""
+
+
+@pytest.fixture(scope="module", params=[*EngineKind], ids=str)
+def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    """Give a project; what the next project's run leaves meanwhile lies beside it."""
+    folder = Path(tempfile.mkdtemp(prefix="hostile-"))
+    made = new_bench(folder / "bench", request.param)
+    yield made
+    remove_bench(made)
+    shutil.rmtree(folder)
+
+
+def spied(bench: Bench, *platforms: Platform) -> list[tuple[Login, dict[str, str]]]:
+    """Build the spy and give staging's login with what it took along, platform by platform."""
+    bench.write("spy/Containerfile", SPY)
+    quoted = ", ".join(f'"{platform}"' for platform in platforms)
+    toml = f"[defaults]\nplatforms = [{quoted}]\n{bench.write_base(*platforms)}"
+    toml += '[images.spy]\ncontext = "spy"\ncontexts = { base = "image:base" }\n'
+    found = []
+    with opened(bench, *platforms) as site:
+        built = site.build(toml)
+        for platform in platforms:
+            files = site.files("spy", built.images[Job("spy", platform)].manifest)
+            loot = {
+                name.removeprefix("loot/"): data.decode()
+                for name, data in files.items()
+                if name.startswith("loot/")
+            }
+            found.append((site.registry.login, loot))
+    return found
+
+
+def test_a_run_step_finds_nothing_of_its_run_and_changes_nothing_outside(bench: Bench) -> None:
+    for login, loot in spied(bench, *PLATFORMS):
+        seen = "".join(loot.values())
+        assert login.password not in seen
+        assert login.basic not in seen
+        assert "auth.json" not in seen
+        assert "PODBUILD_BUILD_SECRET" not in seen
+        devices = set(loot["devices"].split())
+        assert {"null", "zero", "full", "random", "urandom", "shm:", "tty"} & devices
+        assert not {name for name in devices if name.startswith(("podbuild", "kvm", "loop"))}
+        assert loot["memory"].split() == ["/dev/mqueue:", "/dev/shm:"]
+        assert len(loot["sysv"].splitlines()) <= 1
+        assert "changed" not in loot, loot["changed"]
+        assert "hostile-" in loot["words"]  # it knows where to look
+        assert "reached" not in loot, loot["reached"]
+
+
+def test_what_a_run_step_leaves_in_memory_no_other_finds(bench: Bench) -> None:
+    bench.write("spy/Containerfile", "FROM base\nRUN echo left > /dev/shm/left\n")
+    bench.write("later/Containerfile", "FROM base\nRUN mkdir /loot && ls -A /dev/shm > /loot/x\n")
+    toml = bench.write_base(NATIVE) + (
+        '[images.spy]\ncontext = "spy"\ncontexts = { base = "image:base" }\n'
+        '[images.later]\ncontext = "later"\n'
+        'contexts = { base = "image:base", spy = "image:spy" }\n'
+    )
+    with opened(bench) as site:
+        built = site.build(f'[defaults]\nplatforms = ["{NATIVE}"]\n{toml}')
+        files = site.files("later", built.images[Job("later", NATIVE)].manifest)
+    assert files["loot/x"] == b""
+
+
+def test_the_run_s_folder_is_seen_by_its_own_namespace_alone(bench: Bench) -> None:
+    with opened(bench) as site:
+        files = site.workplace.files
+        assert site.registry.login.basic in files.here(files.auth).read_text()
+        assert [path.name for path in files.folder.iterdir()] == ["lease"]
+
+
+def test_folders_below_dev_shm_serve_engines_and_stay_hidden(
+    request: pytest.FixtureRequest,
+) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="hostile-", dir="/dev/shm"))
+    request.addfinalizer(lambda: shutil.rmtree(folder))
+    made = new_bench(folder / "bench", EngineKind.BUILDAH)
+    request.addfinalizer(lambda: remove_bench(made))
+    for login, loot in spied(made, NATIVE):
+        assert login.basic not in "".join(loot.values())
+        assert "changed" not in loot, loot["changed"]
+        assert "hostile-" in loot["words"]  # it knows where to look
+        assert "reached" not in loot, loot["reached"]
+        assert loot["memory"].split() == ["/dev/mqueue:", "/dev/shm:", folder.name]
