@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from podbuild.errors import VerificationError
-from podbuild.oci.manifest import Descriptor
+from podbuild.errors import PublishError, VerificationError
+from podbuild.oci.manifest import MANIFEST_CAP, Descriptor
 from podbuild.oci.store import BlobSource, Store
 
 CHUNK = 256 * 1024  # bytes read and sent at a time; small enough for slow lines' timeouts
@@ -63,7 +63,15 @@ class CheckedFileBlob:
 
 
 def read_blob(store: Store, blob: Descriptor) -> bytes:
-    """Give a small blob's bytes, checked; raises as the store does."""
+    """Give a small blob's bytes (a config, a record), checked; raises as the store does.
+
+    Raises PublishError for one that is longer than manifests may be, unread.
+    """
+    if blob.size > MANIFEST_CAP:
+        raise PublishError(
+            f"{store.reference(blob.digest)}: {blob.size} bytes are too many for what is no layer",
+            hint=f"podbuild reads {MANIFEST_CAP} bytes of a config or record at most",
+        )
     with store.blob(blob) as source:
         return b"".join(source.chunks())
 

@@ -79,7 +79,7 @@ T = TypeVar("T")
 _MAX_REDIRECTS = 5
 
 
-_MAX_PAGES = 100_000
+_MAX_PAGES = 10_000
 
 
 _PAGE_CAP = 64 * 1024 * 1024  # bytes; some registries ignore n and list all tags at once

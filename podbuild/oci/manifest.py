@@ -8,6 +8,7 @@ Manifests as bytes: how long they may be, and of which type they are.
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -68,7 +69,7 @@ class Descriptor:
                     annotations=string_map(found.get("annotations")),
                 )
             case _:
-                raise VerificationError(f"not a descriptor: {str(value)[:200]}")
+                raise VerificationError(f"not a descriptor: {reprlib.repr(value)[:200]}")
 
     def to_json(self) -> dict[str, JSONValue]:
         """Give the descriptor object."""

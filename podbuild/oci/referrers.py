@@ -15,6 +15,9 @@ from podbuild.oci.transport.problem import Response
 _NOT_OFFERED = (400, 404, 405, 406)
 
 
+_MOST_PAGES = 1000  # of one manifest's referrers
+
+
 class Referrers:
     """Asks for what refers to a manifest. Fallback tags are tags, and found as such."""
 
@@ -44,7 +47,9 @@ class Referrers:
             following = self._store.client.following(answer)
             if not following:
                 return
-            page = self._page(following) if following not in seen else None
+            page = (
+                self._page(following) if following not in seen and len(seen) < _MOST_PAGES else None
+            )
             if page is None:
                 raise CleanupError(f"{self._store.name}: the list of referrers is incomplete")
             seen.add(following)

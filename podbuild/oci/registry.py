@@ -14,12 +14,15 @@ from podbuild.oci.manifest import MANIFEST_CAP, MANIFEST_TYPES, Descriptor, Mani
 from podbuild.oci.names import Digest, Repository, Tag
 from podbuild.oci.store import BlobSource, PushRight
 from podbuild.oci.transport.http import Call
-from podbuild.oci.transport.problem import Recovery, RegistryError, Response
+from podbuild.oci.transport.problem import Recovery, RegistryError, Response, whole_number
 from podbuild.oci.upload import BlobUpload, UploadPolicy
 from podbuild.system.retry import Transient
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _PAGE = 1000  # tags; some registries refuse more
+_MOST_TAGS = 1_000_000
+_THIN_PAGES = 100  # of a list, after which they must have held so many tags each:
+_THIN = 10
 _BREAKS = 5  # times that one download may break off
 
 # spec-legal answers of registries that can't be pushed to at all (mirrors, maintenance)
@@ -59,12 +62,12 @@ class RegistryStore:
         if answer.status == 404:
             return None
         kind = _media_type(answer)
-        length = answer.header("content-length")
+        length = whole_number(answer.header("content-length"))
         digest = answer.header("docker-content-digest")
-        if not (digest and length.isdecimal() and int(length) and kind in MANIFEST_TYPES):
+        if not (digest and length and kind in MANIFEST_TYPES):
             manifest = self.manifest(target)
             return manifest.descriptor if manifest else None
-        found = Descriptor(media_type=kind, digest=Digest(digest), size=int(length))
+        found = Descriptor(media_type=kind, digest=Digest(digest), size=length)
         self._expect(target, found.digest)
         return found
 
@@ -164,12 +167,23 @@ class RegistryStore:
         found: set[Tag] = set()
         path = listing
         while True:
-            pages = [self._tags(page) for page in self.client.pages(path, scopes=self._scopes)]
-            new = frozenset().union(*pages) - found
-            found |= new
-            if not new or len(pages[-1]) != _PAGE:
+            before = len(found)
+            last: tuple[Tag, ...] = ()
+            for number, page in enumerate(self.client.pages(path, scopes=self._scopes), 1):
+                last = self._tags(page)
+                found.update(last)
+                self._expect_end(number, len(found))
+            if len(found) == before or len(last) != _PAGE:
                 return tuple(sorted(found))
-            path = f"{listing}&last={pages[-1][-1]}"
+            path = f"{listing}&last={last[-1]}"
+
+    def _expect_end(self, pages: int, tags: int) -> None:
+        """Raise PublishError for a list whose pages go on and on."""
+        if tags > _MOST_TAGS or (pages > _THIN_PAGES and tags < pages * _THIN):
+            raise PublishError(
+                f"{self.name}: the list of tags does not end ({tags} tags on {pages} pages)",
+                hint="something between this machine and the registry answers wrongly",
+            )
 
     def _tags(self, page: Response) -> tuple[Tag, ...]:
         try:

@@ -17,7 +17,7 @@ from podbuild.oci.client import RegistryClient
 from podbuild.oci.manifest import Descriptor
 from podbuild.oci.store import BlobSource
 from podbuild.oci.transport.http import Call
-from podbuild.oci.transport.problem import Recovery, RegistryError, Response
+from podbuild.oci.transport.problem import Recovery, RegistryError, Response, whole_number
 from podbuild.system.cancel import Cancel
 from podbuild.system.retry import Transient
 
@@ -138,9 +138,9 @@ class BlobUpload:
             answer = self._call("POST", uploads, ok=(201, 202))
         self._location = self._client.location(answer)
         self._done = 0
-        least = answer.header("oci-chunk-min-length")
-        if least.isdecimal():
-            self._least = int(least)
+        least = whole_number(answer.header("oci-chunk-min-length"))
+        if least is not None:
+            self._least = least
             self._chunk = max(self._chunk, self._least)
 
     def _mount(self, uploads: str, lender: str) -> Response | None:
@@ -291,5 +291,5 @@ def _held(answer: Response) -> int:
 
     `0-0` is what servers say of an empty session, and of one byte: it says nothing.
     """
-    found = re.fullmatch(r"(?:bytes=)?0-(\d+)", answer.header("range").strip())
+    found = re.fullmatch(r"(?:bytes=)?0-(\d{1,18})", answer.header("range").strip())
     return int(found[1]) + 1 if found and int(found[1]) else 0

@@ -74,7 +74,7 @@ def _parsed(data: bytes) -> Uses:
     """Read a record; one of another podbuild, or a damaged one, says nothing."""
     try:
         value: JSONValue = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     match value:
         case {"schema": int(schema), "used": {**times}} if schema == _SCHEMA:

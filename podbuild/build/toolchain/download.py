@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import requests
+import urllib3
 
 from podbuild.build.toolchain.record import file_digest
 from podbuild.errors import ToolError
@@ -17,6 +18,7 @@ from podbuild.system.retry import Retry, Transient
 _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 30.0
 _BLOCK = 1 << 16  # bytes; what a break can cost
+_LONGEST = 1 << 30  # bytes of an archive
 _RESUME_OK = 206
 _RANGE_REFUSED = 416
 
@@ -92,7 +94,9 @@ def _stream(url: str, part: Path, check: Callable[[], None]) -> None:
     begin = part.stat().st_size if part.exists() else 0
     with requests.Session() as session:
         session.auth = _no_credentials  # never those of a .netrc
-        headers = {"Range": f"bytes={begin}-"} if begin else {}
+        headers = {"Accept-Encoding": "identity"}
+        if begin:
+            headers["Range"] = f"bytes={begin}-"
         try:
             answer = session.get(
                 url, headers=headers, stream=True, timeout=(_CONNECT_SECONDS, _READ_SECONDS)
@@ -109,10 +113,13 @@ def _stream(url: str, part: Path, check: Callable[[], None]) -> None:
             mode = "ab" if answer.status_code == _RESUME_OK else "wb"
             try:
                 with part.open(mode) as file:
-                    for block in answer.iter_content(_BLOCK):
+                    # As sent: a Content-Encoding would only make more of it.
+                    for block in answer.raw.stream(_BLOCK, decode_content=False):
                         check()
                         file.write(block)
-            except requests.RequestException as error:
+                        if file.tell() > _LONGEST:
+                            raise ToolError(f"{shown}: longer than {_LONGEST} bytes")
+            except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 raise Transient(UnreachableError(f"{shown}: broke off: {_cause(error)}")) from None
 
 
@@ -129,13 +136,13 @@ def _no_credentials(request: requests.PreparedRequest) -> requests.PreparedReque
     return request
 
 
-def _cause(error: requests.RequestException) -> str:
+def _cause(error: Exception) -> str:
     match error:
-        case requests.Timeout():
+        case requests.Timeout() | urllib3.exceptions.TimeoutError():
             return "no answer in time"
         case requests.exceptions.SSLError():
             return "its certificate is not trusted"
-        case requests.exceptions.ChunkedEncodingError():
+        case requests.exceptions.ChunkedEncodingError() | urllib3.exceptions.ProtocolError():
             return "the connection was closed early"
         case _:
             return "connection failed"

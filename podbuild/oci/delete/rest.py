@@ -15,13 +15,21 @@ from urllib.parse import urlsplit, urlunsplit
 from podbuild.errors import CleanupError, CredentialError
 from podbuild.oci.transport.endpoint import Conduct, Counts
 from podbuild.oci.transport.http import Call, Http
-from podbuild.oci.transport.problem import Recovery, RegistryError, Response, read_problem
+from podbuild.oci.transport.problem import (
+    Recovery,
+    RegistryError,
+    Response,
+    read_problem,
+    whole_number,
+)
 from podbuild.oci.transport.proxy import WayOut
 from podbuild.system.records import JSONValue
 from podbuild.system.retry import Transient
 
 _CAP = 32 * 1024 * 1024  # bytes of one answer
-_MAX_PAGES = 10_000
+_MAX_PAGES = 5_000
+_THIN_PAGES = 100  # of a list, after which they must have held so many bytes each:
+_THIN = 1000
 _SECONDARY_WAIT = 60.0  # seconds; GitHub: "wait for at least one minute"
 
 
@@ -118,12 +126,15 @@ class RestClient:
         A page that was there already would hide the rest, so it is an error.
         """
         seen: set[str] = set()
+        size = 0
         while path:
             url = self.url(path)
-            if url in seen or len(seen) >= _MAX_PAGES:
+            thin = len(seen) > _THIN_PAGES and size < len(seen) * _THIN
+            if url in seen or len(seen) >= _MAX_PAGES or thin:
                 raise CleanupError(f"{self.host}: the list of pages does not end ({path[:200]})")
             seen.add(url)
             page = ask(path)
+            size += len(page.body)
             yield page
             path = following(page)
 
@@ -162,9 +173,9 @@ class RestClient:
         self._cancel.check()
         self._count(Counts(requests=1))
         answer = self._http.send(call)
-        left = answer.header("x-ratelimit-remaining")
-        if left.isdecimal():
-            self.remaining = int(left)
+        left = whole_number(answer.header("x-ratelimit-remaining"))
+        if left is not None:
+            self.remaining = left
         if limit_wait(answer, self._clock()) is None and answer.status in ok:
             return answer
         raise self.failure(answer)
@@ -185,8 +196,8 @@ def limit_wait(answer: Response, now: float) -> float | None:
     if problem.wait is not None:
         return problem.wait
     if answer.header("x-ratelimit-remaining") == "0":
-        reset = answer.header("x-ratelimit-reset")
-        return max(0.0, float(reset) - now) if reset.isdecimal() else _SECONDARY_WAIT
+        reset = whole_number(answer.header("x-ratelimit-reset"))
+        return _SECONDARY_WAIT if reset is None else max(0.0, reset - now)
     if "secondary rate limit" in problem.message.lower():
         return _SECONDARY_WAIT
     return 0.0 if answer.status == 429 else None

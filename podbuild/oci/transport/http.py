@@ -12,6 +12,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,7 @@ from podbuild.errors import ConfigError, PublishError
 from podbuild.oci.blobs import CHUNK
 from podbuild.oci.transport.problem import ERROR_CAP, Response
 from podbuild.oci.transport.proxy import WayOut
+from podbuild.oci.transport.watch import SlowAnswerError, Watch, watching
 from podbuild.system.retry import Transient, Unreachable
 
 _SYSTEM_CAS = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
@@ -101,6 +103,7 @@ _TLS_REFUSALS = (
 )
 
 
+_FIRST = 16 * 1024  # bytes of the first reads of an answer
 _REASON_CAP = 300  # characters
 
 
@@ -141,6 +144,7 @@ class Http:
             connect=network.timeouts.connect, read=network.timeouts.read
         )
         self._authorities = read_authorities(network.ca_files)
+        self._watch = Watch()
         self._lock = threading.Lock()
         self._adapters: dict[str, _Adapter] = {}
         self._pools: dict[str, urllib3.HTTPConnectionPool] = {}
@@ -173,7 +177,7 @@ class Http:
                 status=answer.status,
                 headers=_headers(answer),
             )
-            yield head, _pieces(call, answer)
+            yield head, self._pieces(call, answer)
         finally:
             answer.close()  # a connection whose answer was read to its end is kept
             answer.release_conn()
@@ -182,6 +186,39 @@ class Http:
         """Close all connections."""
         for adapter in self._adapters.values():
             adapter.close()
+
+    def _pieces(self, call: Call, answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+        """Give a body undecoded: what is hashed are its bytes, whatever Content-Encoding says."""
+        timeouts = self._network.timeouts
+        received, began = 0, time.monotonic()
+        sock: socket.socket | None = getattr(answer, "watched_socket", None)
+        while True:
+            # Little at first, so that a short answer is soon known to be slow.
+            amount = CHUNK if received >= CHUNK else _FIRST
+            allowed = began + timeouts.body + (received + amount) / timeouts.slow
+            with _translated(call), self._watched(call, sock, allowed):
+                piece = answer.read(amount, decode_content=False)
+            if not piece:
+                return
+            received += len(piece)
+            waits = time.monotonic()
+            yield piece
+            began += time.monotonic() - waits  # the reader's own time is not the server's
+
+    @contextmanager
+    def _watched(self, call: Call, sock: socket.socket | None, until: float) -> Iterator[None]:
+        if sock is None:
+            yield
+            return
+        with self._watch.over(sock, until - time.monotonic()) as entry:
+            try:
+                yield
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                if entry.expired:
+                    raise _too_slow(call) from error
+                raise
+        if entry.expired:
+            raise _too_slow(call)
 
     def _open(self, call: Call) -> urllib3.BaseHTTPResponse:
         """Send a request by the pool itself: a Session would cost three times as much a call."""
@@ -219,6 +256,11 @@ class Http:
                     request, verify=True, proxies=proxies
                 )
                 assert isinstance(pool, urllib3.HTTPConnectionPool)  # noqa: S101
+                pool.ConnectionCls = watching(
+                    pool.ConnectionCls,  # type: ignore[arg-type]
+                    self._watch,
+                    self._network.timeouts.head,
+                )
                 self._pools[origin] = pool
             return self._pools[origin]
 
@@ -239,12 +281,6 @@ def _headers(answer: urllib3.BaseHTTPResponse) -> Mapping[str, str]:
         lower = name.lower()
         found[lower] = f"{found[lower]}, {value}" if lower in _LISTS & found.keys() else value
     return found
-
-
-def _pieces(call: Call, answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-    # Undecoded: a blob's bytes are what is hashed, whatever Content-Encoding says.
-    with _translated(call):
-        yield from answer.stream(CHUNK, decode_content=False)
 
 
 class _Adapter(HTTPAdapter):
@@ -274,10 +310,19 @@ def _translated(call: Call, proxy: str = "") -> Iterator[None]:
     """Turn what requests and urllib3 raise into ours; `proxy` stands in the way, if any does."""
     try:
         yield
+    except SlowAnswerError as error:
+        raise _too_slow(call) from error
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise _failure(call, error, proxy) from error
     except ValueError as error:  # bad URLs, some of them outside requests' own errors
         raise PublishError(f"{_where(call)}: {error}") from error
+
+
+def _too_slow(call: Call) -> PublishError:
+    return PublishError(
+        f"{_where(call)}: the answer comes too slowly to be one",
+        hint="check the registry, and what is between it and this machine",
+    )
 
 
 def _failure(call: Call, error: Exception, proxy: str) -> Exception:

@@ -87,6 +87,15 @@ class Response:
         return value
 
 
+def whole_number(text: str) -> int | None:
+    """Give a number of a header; None for what is none, or is absurd.
+
+    >>> whole_number("42"), whole_number("-1"), whole_number("9" * 5000), whole_number("")
+    (42, None, None, None)
+    """
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+
+
 class Recovery(Enum):
     """What helps against a failure."""
 

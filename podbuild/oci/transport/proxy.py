@@ -13,11 +13,15 @@ from urllib.parse import urlsplit
 class Timeouts:
     """Seconds without any progress after which a call has failed.
 
-    `connect` also bounds the sending of each piece of a body.
+    `connect` also bounds the sending of each piece of a body. An answer that has begun must bring
+    its head within `head`, and its body with `slow` bytes a second, after the first `body` seconds.
     """
 
     connect: float = 30.0
     read: float = 120.0
+    head: float = 15.0
+    body: float = 30.0
+    slow: float = 1024.0
 
 
 @dataclass(frozen=True, kw_only=True)
