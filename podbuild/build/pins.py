@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,11 +17,15 @@ _ASKED_AT_ONCE = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Pinner:
-    """Asks registries what tags name. `open_store` opens a place that serves a repository."""
+    """Asks registries what tags name. `open_store` opens a place that serves a repository.
+
+    References that are `anew` are neither taken from the journal nor left there.
+    """
 
     conf: RegistriesConf
     open_store: Callable[[Mirror], Store]
     journal: Journal
+    anew: Container[str] = ()
 
     def pin(self, references: Iterable[str]) -> Mapping[str, str]:
         """Give NAME@DIGEST for each reference as it is written in a Containerfile.
@@ -34,6 +38,8 @@ class Pinner:
             return dict(zip(wanted, pool.map(self._pin, wanted), strict=True))
 
     def _pin(self, written: str) -> str:
+        if written in self.anew:
+            return self._find(written)
         known = self.journal.get(Section.PINS, written)
         if isinstance(known, str):
             return known

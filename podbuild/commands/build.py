@@ -66,7 +66,9 @@ def build(services: Services, options: BuildOptions) -> Report:
         for job in () if reuses else planned.plan.jobs:
             journal.forget(Section.BUILT, str(job))  # or nothing would be built that ever was
         equipment = replace(
-            _equipment(services, options, planned, recorder, journal), toolchain=toolchain
+            _equipment(services, options, planned, recorder, journal),
+            toolchain=toolchain,
+            resolves_anew=True,
         )
         with recorder.step("build"):
             images = build_images(equipment)

@@ -42,6 +42,7 @@ from podbuild.build.staging.server import StagingRegistry
 from podbuild.build.toolchain.emulation import native_architecture
 from podbuild.build.toolchain.model import Toolchain
 from podbuild.commands.record import Recorder
+from podbuild.config.choices import Pull
 from podbuild.errors import ConfigError, PodbuildError, PublishError, ToolError, VerificationError
 from podbuild.oci.copy import FallbackStore
 from podbuild.oci.manifest import Manifest
@@ -75,7 +76,11 @@ class Making:
 
 @dataclass(frozen=True, kw_only=True)
 class Equipment:
-    """What images are made with, opened once per command."""
+    """What images are made with, opened once per command.
+
+    With `resolves_anew`, what bases name now counts (where `pull` is "always"), not what the
+    journal says: only a release that continues is bound by its pins.
+    """
 
     services: Services
     planned: Planned
@@ -85,6 +90,8 @@ class Equipment:
     staging: Staging
     recorder: Recorder
     offer: Callable[[str, Manifest], None] = lambda _image, _manifest: None
+    resolves_anew: bool = False
+    pins: dict[str, str] = field(default_factory=dict)  # of this command: reference -> pin
 
     @cached_property
     def contents(self) -> Contents:
@@ -123,13 +130,24 @@ def registries_conf(services: Services) -> RegistriesConf:
     )
 
 
-def open_pinner(equipment: Equipment) -> Pinner:
-    """Give what resolves outside bases to digests, once per release."""
-    return Pinner(
+def _pinned(equipment: Equipment, native: Platform) -> Mapping[str, str]:
+    """Resolve what the images to make need from outside; raises as Pinner.pin does."""
+    plan = equipment.plan
+    needed = {job.image for job in plan.jobs}
+    names: dict[str, bool] = {}  # whether an image wants to know what it is now
+    for image in plan.images:
+        if image.name in needed:
+            wants = equipment.resolves_anew and image.image.pull is Pull.ALWAYS
+            for name in outside_images(plan, image, native):
+                names[name] = names.get(name, False) or wants
+    pinner = Pinner(
         conf=registries_conf(equipment.services),
         open_store=lambda mirror: _open_base(equipment.services, mirror),
         journal=equipment.journal,
+        anew=frozenset(name for name, wants in names.items() if wants),
     )
+    equipment.pins.update(pinner.pin(names))
+    return equipment.pins
 
 
 def _open_base(services: Services, mirror: Mirror) -> Store:
@@ -274,8 +292,7 @@ class Engines:
     def _workplace(self) -> Workplace:
         equipment, services = self._equipment, self._equipment.services
         conf = registries_conf(services)
-        pins = [text for _, text in equipment.journal.items(Section.PINS) if isinstance(text, str)]
-        repositories = repositories_of(pins, conf)
+        repositories = repositories_of(equipment.pins.values(), conf)
         known = by_host(services.config)
         names = {host: registry.name for host, registry in known.items()}
         serving = [known[host] for host in {each.host for each in repositories} if host in known]
@@ -462,15 +479,8 @@ def _prepare(equipment: Equipment) -> tuple[Mapping[Job, Recipe], Mapping[Job, I
     """Resolve bases and read every input, once; raises what can't be read or found."""
     plan, services = equipment.plan, equipment.services
     native = Platform("linux", native_architecture())
-    needed = {job.image for job in plan.jobs}
-    names = [
-        name
-        for image in plan.images
-        if image.name in needed
-        for name in outside_images(plan, image, native)
-    ]
     around = Surroundings(
-        build=native, output=services.config.output, pins=open_pinner(equipment).pin(names)
+        build=native, output=services.config.output, pins=_pinned(equipment, native)
     )
     contents, engine = equipment.contents, equipment.toolchain().identity
     recipes: dict[Job, Recipe] = {}

@@ -254,10 +254,13 @@ class JournalFile:
 
     @property
     def to_continue(self) -> Mapping[Section, dict[str, JSONValue]]:
-        """Give what a run goes on with: the tags of a finished release go back no more."""
+        """Give what a run goes on with: the tags of a finished release go back no more.
+
+        Nor do its pins bind a later run, such as a branch's that is built again each night.
+        """
         if not self.finished:
             return self.sections
-        return {**self.sections, Section.BEFORE: {}, Section.SUPERSEDED: {}}
+        return {**self.sections, Section.PINS: {}, Section.BEFORE: {}, Section.SUPERSEDED: {}}
 
 
 def read_journal(path: Path) -> JournalFile | None:

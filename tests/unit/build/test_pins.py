@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,18 @@ def test_a_base_is_asked_for_once_per_release(tmp_path: Path) -> None:
     pinned = {BASE: str(Repository("registry.example.com", "acme/base").at(image.digest))}
     assert pinner(tmp_path, stores).pin([BASE, BASE]) == pinned
     assert pinner(tmp_path, {}).pin([BASE]) == pinned  # from the journal
+
+
+def test_a_build_resolves_anew_and_leaves_a_release_its_pins(tmp_path: Path) -> None:
+    store = MemoryStore()
+    stores: dict[str, Store | PodbuildError] = {"registry.example.com/acme/base": store}
+    first, second = make_image(store), make_image(store, b"another")
+    store.put_manifest(first, Tag("1"))
+    begun = pinner(tmp_path, stores).pin([BASE])
+    store.put_manifest(second, Tag("1"))
+    build = replace(pinner(tmp_path, stores), anew={BASE})
+    assert build.pin([BASE]) == {BASE: f"registry.example.com/acme/base@{second.digest}"}
+    assert pinner(tmp_path, stores).pin([BASE]) == begun
 
 
 def test_a_base_that_does_not_exist_is_named(tmp_path: Path) -> None:

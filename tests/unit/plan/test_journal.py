@@ -215,6 +215,14 @@ def test_changed_release_that_has_moved_tags_already_is_refused(tmp_path: Path) 
     assert open_journal(tmp_path, changed).started_anew == ""
 
 
+def test_the_pins_of_a_finished_release_bind_no_later_run(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path, FIRST).journal
+    journal.record(Section.PINS, "debian", "debian@sha256:0")
+    assert open_journal(tmp_path, FIRST).journal.get(Section.PINS, "debian")
+    journal.finish()
+    assert open_journal(tmp_path, FIRST).journal.get(Section.PINS, "debian") is None
+
+
 def test_finished_release_can_be_made_anew_from_another_commit(tmp_path: Path) -> None:
     journal = begun(tmp_path)
     journal.record(Section.MOVED, "ghcr/web:1.2.3", str(DIGEST))
