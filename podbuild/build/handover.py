@@ -116,8 +116,7 @@ def _place(pool: Pool, layout: LayoutStore, blob: Descriptor) -> None:
     source, target = pool.path(blob.digest), layout.blob_file(blob.digest)
     if pool.size(blob.digest) is None or _is_there(source, target):
         return
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    part.unlink(missing_ok=True)
+    part = target.with_name(f".{target.name}.{os.urandom(8).hex()}.part")
     try:
         os.link(source, part)
     except OSError:  # another file system, or one without links

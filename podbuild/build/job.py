@@ -5,6 +5,7 @@ What building costs: time, memory and bytes of a job, measured around the engine
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -37,6 +38,7 @@ from podbuild.plan.model import Job
 from podbuild.system.cancel import Cancel
 from podbuild.system.console import Ui
 from podbuild.system.console.text import duration
+from podbuild.system.files import open_in_place
 from podbuild.system.process import CommandError, Runner
 from podbuild.system.retry import Retry, Transient
 
@@ -183,7 +185,7 @@ def build(site: Site, recipe: Recipe, bases: Mapping[str, str], *, stored: bool)
         site.ui.note(f"{job}: {error}; again in {wait:.0f} s")
 
     with (
-        site.log(job).open("w", buffering=1) as log,
+        os.fdopen(open_in_place(site.log(job)), "w", buffering=1) as log,
         site.ui.job(f"build {job}") as doing,
         carried_mounts(site.workplace, job, site.caches.get(job), site.ui.warn),
     ):

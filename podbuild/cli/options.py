@@ -31,6 +31,7 @@ class Common:
     verbose: bool = False
     json: bool = False
     progress: bool = True
+    allow_outside: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,17 +73,18 @@ def common_options(function: F) -> F:
             verbose=options.pop("verbose"),
             json=options.pop("json"),
             progress=not options.pop("no_progress"),
+            allow_outside=options.pop("allow_outside"),
         )
         return function(common, **options)
 
-    for names, settings in reversed(_COMMON):
+    for names, settings in reversed((*_COMMON, *_CONSENT)):
         command = option(*names, **settings)(command)
     return command  # type: ignore[return-value]  # click's decorators keep no signature
 
 
 def before_the_command(function: F) -> F:
     """Add the same options to podbuild itself, so that they may stand before the command too."""
-    for names, settings in reversed(_COMMON):
+    for names, settings in reversed((*_COMMON, *_CONSENT)):
         function = click.option(*names, **settings)(function)
     return function
 
@@ -106,6 +108,18 @@ _COMMON: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("-v", "--verbose"), {"is_flag": True, "help": "Say more; show all output of the engine."}),
     (("--json",), {"is_flag": True, "help": "Give the answer as JSON."}),
     (("--no-progress",), {"is_flag": True, "help": "Show no live progress on a terminal."}),
+)
+# What a user says of a project that is not trusted to say it of itself.
+_CONSENT: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
+    (
+        ("--allow-outside",),
+        {
+            "type": click.Path(path_type=Path),
+            "multiple": True,
+            "metavar": "PATH",
+            "help": "Let the configuration lead there, outside of its git work tree; repeatable.",
+        },
+    ),
 )
 
 

@@ -78,17 +78,26 @@ class Session:
     file: Path | None
     cancel: Cancel
     runner: Runner
+    allowed: tuple[Path, ...] = ()  # where a configuration may lead, outside of its work tree
 
     def folders(self, output: Path) -> Folders:
         """Give podbuild's own folders, made if need be."""
         return find_folders(self.environment, output)
 
     def config(self) -> Config:
-        """Give the configuration; raises ConfigError with file, line and key."""
+        """Give the configuration; raises ConfigError with file, line and key.
+
+        It leads to nothing outside but what the command line allows.
+        """
+        from podbuild.commands.borders import Borders, refuse_outside  # noqa: PLC0415
         from podbuild.config.load import find_config, load_config  # noqa: PLC0415  # not for --help
 
         path = self.file or find_config(self.directory)
-        return load_config(path, self.environment, self._logins)
+        if self.file is None:
+            Borders.around(path.parent, self.allowed).check(path)
+        config = load_config(path, self.environment, self._logins)
+        refuse_outside(config, self.allowed)
+        return config
 
     def _logins(self) -> Iterator[str]:
         """Give the secrets in files of logins, as far as they can be read; no helper is asked."""
@@ -178,6 +187,7 @@ def open_session(common: Common, *, timeout: float | None = None) -> Iterator[Se
             file=None if common.file is None else directory / common.file,
             cancel=cancel,
             runner=runner,
+            allowed=tuple(directory / each for each in common.allow_outside),
         )
 
 
@@ -205,7 +215,11 @@ def own_folders(session: Session) -> Folders:
 
 
 def _output(session: Session) -> Path:
+    from podbuild.commands.borders import Borders, refuse_links  # noqa: PLC0415
+
     try:
         return session.config().output
     except ConfigError:
-        return session.directory / "dist"
+        output = session.directory / "dist"
+        refuse_links(output, Borders.around(session.directory, session.allowed), own=True)
+        return output

@@ -92,6 +92,11 @@ def write_files(folder: Path, files: Iterable[NewFile]) -> tuple[Path, ...]:
             raise ConfigError(
                 f"{folder / file.path} is there already", hint="`podbuild check` validates it"
             )
+        if file.extends and (folder / file.path).is_symlink():
+            raise ConfigError(
+                f"{folder / file.path} is a link, and what it leads to would be written",
+                hint="make a file of it",
+            )
         if (folder / file.path).is_dir():
             raise ConfigError(f"{folder / file.path} is a folder", hint="move it away")
     for file in files:

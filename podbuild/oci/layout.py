@@ -22,7 +22,7 @@ from podbuild.oci.blobs import CheckedFileBlob, checked, linked
 from podbuild.oci.manifest import MANIFEST_CAP, Descriptor, Manifest, MediaType, manifest_type
 from podbuild.oci.names import Digest, Tag, reference
 from podbuild.oci.store import BlobSource, PushRight
-from podbuild.system.files import write_whole
+from podbuild.system.files import open_in_place, write_whole
 from podbuild.system.records import JSONValue
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -249,7 +249,7 @@ class LayoutStore:
     def editing(self) -> Iterator[list[Descriptor]]:
         """Give the entries to change in place, while nobody else can; then write them."""
         self._prepare()
-        with (self.path / _LOCK).open("ab") as lock:
+        with os.fdopen(open_in_place(self.path / _LOCK, os.O_APPEND), "ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             before = self.entries()
             entries = list(before)

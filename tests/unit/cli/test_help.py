@@ -56,7 +56,7 @@ def test_every_help_shows_an_example(name: str) -> None:
 @pytest.mark.parametrize("name", LEAVES)
 def test_every_command_has_the_common_options(name: str) -> None:
     names = {each for option in LEAVES[name].params for each in option.opts}
-    assert {"--file", "-f", "-C", "-q", "-v", "--json", "--no-progress"} <= names
+    assert {"--file", "-f", "-C", "-q", "-v", "--json", "--no-progress", "--allow-outside"} <= names
     assert len(_COMMON) == 6
 
 

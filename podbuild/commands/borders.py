@@ -1,0 +1,149 @@
+"""What a configuration may reach: the git work tree that it is in, and what the user allows.
+
+A pull request writes podbuild.toml too, and git keeps symbolic links. So nothing outside is read
+into an image, shown or written because of them, unless the command line says so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from podbuild.build.inputs.ignore import OUTPUT_NAMES
+from podbuild.config.choices import RegistryKind
+from podbuild.config.image import FolderContext, Image
+from podbuild.config.model import Config
+from podbuild.config.template import Placeholders
+from podbuild.config.toml import dotted, line_of, read_config, shown
+from podbuild.errors import ConfigError
+
+Way = tuple[str | int, ...]
+
+_OWN = ".podbuild"  # where nothing else can be written; engines' storages below hold any link
+_DEPTH = 3  # folders below `_OWN` that podbuild makes itself
+
+
+@dataclass(frozen=True)
+class Borders:
+    """The folders that a configuration may lead to, without links."""
+
+    top: Path
+    allowed: tuple[Path, ...] = ()
+
+    @classmethod
+    def around(cls, root: Path, allowed: tuple[Path, ...] = ()) -> Borders:
+        """Give the work tree that `root` is in, else `root`; and what the user allows."""
+        here = root.resolve()
+        tops = (each for each in (here, *here.parents) if os.path.lexists(each / ".git"))
+        return cls(next(tops, here), tuple(Path(os.path.realpath(each)) for each in allowed))
+
+    def holds(self, path: Path) -> bool:
+        """Tell whether a path, which need not exist, leads to nothing outside."""
+        real = Path(os.path.realpath(path))
+        return any(real.is_relative_to(each) for each in (self.top, *self.allowed))
+
+    def check(self, path: Path) -> None:
+        """Raise ConfigError for a path that leads outside."""
+        if not self.holds(path):
+            message, hint = self.refusal(path)
+            raise ConfigError(message, hint=hint)
+
+    def refusal(self, path: Path) -> tuple[str, str]:
+        """Give what is said of a path that leads out, and the hint."""
+        real = os.path.realpath(path)
+        shown = f"{path} leads to {real}, which" if real != str(path) else real
+        return (
+            f"{shown} is outside of {self.top}",
+            f"--allow-outside {real} (or PODBUILD_ALLOW_OUTSIDE) if it is meant",
+        )
+
+
+def refuse_outside(config: Config, allowed: tuple[Path, ...] = ()) -> None:
+    """Raise ConfigError for the first path that leads outside, with its line; none is read."""
+    borders = Borders.around(config.root, allowed)
+    for way, path in _paths(config):
+        if not borders.holds(path):
+            message, hint = borders.refusal(path)
+            line = line_of(read_config(config.path), way)
+            raise ConfigError(f"{shown(config.path)}:{line}: {dotted(way)}: {message}", hint=hint)
+    for place in (config.output, *(path for _, path in _layouts(config))):
+        refuse_links(place, borders, own=place == config.output)
+
+
+def refuse_links(place: Path, borders: Borders, *, own: bool = False) -> None:
+    """Raise ConfigError for a link in a folder that podbuild writes to, if it leads outside.
+
+    Of the output folder (`own`) only what podbuild itself writes counts.
+    """
+    names = [each for name in OUTPUT_NAMES for each in place.glob(name)] if own else [place]
+    for path in (place, *names):
+        if path.is_symlink() and not borders.holds(path):
+            raise _leads_out(path, borders)
+    for name in names:
+        depth = _DEPTH if name.name == _OWN else None
+        for path in _links(name, depth):
+            if not borders.holds(path):
+                raise _leads_out(path, borders)
+
+
+def _leads_out(path: Path, borders: Borders) -> ConfigError:
+    message, _ = borders.refusal(path)
+    return ConfigError(f"{message}, and podbuild would write there", hint=f"remove {path}")
+
+
+def _links(folder: Path, depth: int | None) -> Iterator[Path]:
+    for here, folders, files in os.walk(folder):
+        yield from (path for name in (*folders, *files) if (path := Path(here, name)).is_symlink())
+        if depth is not None and len(Path(here).relative_to(folder).parts) >= depth:
+            folders.clear()
+
+
+def _paths(config: Config) -> Iterator[tuple[Way, Path]]:
+    """Give each path that is read into an image, shown, or written to, and where it stands."""
+    yield ("project", "output"), config.output
+    for image in config.images:
+        for way, path in _image_paths(image, config.root):
+            yield ("images", image.name, *way), path
+    yield from _layouts(config)
+
+
+def _image_paths(image: Image, root: Path) -> Iterator[tuple[Way, Path]]:
+    yield ("context",), image.context
+    yield ("containerfile",), image.containerfile
+    if image.ignorefile is not None:
+        yield ("ignorefile",), image.ignorefile
+    for name in (".dockerignore", ".containerignore"):
+        beside = image.containerfile.with_name(image.containerfile.name + name)
+        yield from ((("containerfile",), path) for path in (beside, image.context / name))
+    for name, context in image.contexts.items():
+        if isinstance(context, FolderContext):
+            yield ("contexts", name), context.path
+    for place, secret in enumerate(image.secrets):
+        if secret.file is not None:
+            yield ("secrets", place, "file"), secret.file
+    for place, entry in enumerate(image.ssh):
+        files = entry.partition("=")[2]
+        yield from ((("ssh", place), root / file) for file in files.split(",") if file)
+
+
+def _layouts(config: Config) -> Iterator[tuple[Way, Path]]:
+    """Give the folders of layouts, as far as this environment tells."""
+    for registry in config.registries:
+        template = registry.path
+        if registry.kind is not RegistryKind.LAYOUT or template is None:
+            continue
+        for image in config.images:
+            values = Placeholders(
+                project=config.project.name,
+                image=image.name,
+                sha="0" * 7,
+                branch="b",
+                env={name: config.env.get(name, name) for name in template.variables},
+            )
+            try:
+                place = template.expand(values)
+            except ConfigError:  # known only where it runs
+                place = template.text
+            yield ("registries", registry.name, "path"), config.root / place
