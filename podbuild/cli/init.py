@@ -26,14 +26,17 @@ def command(common: Common) -> None:
     output folder is added to .gitignore.
     """
     with open_session(common) as session:
-        from podbuild.commands.init import initial_files, look, write_files  # noqa: PLC0415
+        from podbuild.commands.init import first_tag, initial_files, look, write_files  # noqa: PLC0415
         from podbuild.errors import ConfigError  # noqa: PLC0415  # --help is asked often
 
         if session.file is not None:
             raise ConfigError(
                 "init writes podbuild.toml and takes no --file", hint="-C names the folder"
             )
-        files = initial_files(look(session.directory, remote=_remote(session)))
+        remote = _git(session, "config", "--get", "remote.origin.url").strip()
+        tags = tuple(_git(session, "tag", "--list").split())
+        seen = look(session.directory, remote=remote, tags=tags)
+        files = initial_files(seen)
         try:
             written = write_files(session.directory, files)
         except OSError as error:
@@ -42,17 +45,17 @@ def command(common: Common) -> None:
                 hint="-C names a folder that you may write to",
             ) from None
         session.ui.give("\n".join(map(str, written)), _json(written))
-        session.ui.info("next: `podbuild check`, then `podbuild plan v0.1.0`")
+        session.ui.info(f"next: `podbuild check`, then `podbuild plan {first_tag(seen)}`")
 
 
-def _remote(session: Session) -> str:
-    """Give the URL of git's origin; empty where there is none, or no git."""
+def _git(session: Session, *words: str) -> str:
+    """Give what git says; empty where it knows nothing, or is not there."""
     from podbuild.errors import PodbuildError  # noqa: PLC0415
     from podbuild.plan.git.command import git_runner  # noqa: PLC0415
 
     git = git_runner(session.runner, session.directory)
     try:
-        return git("git", "config", "--get", "remote.origin.url", timeout=30).out.strip()
+        return git("git", *words, timeout=30).out
     except PodbuildError:
         session.cancel.check()
         return ""

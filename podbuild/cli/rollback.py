@@ -33,11 +33,11 @@ def command(
         from podbuild.cli.answers import relocate  # noqa: PLC0415  # --help is asked often
         from podbuild.commands.relocate import Selection  # noqa: PLC0415
         from podbuild.commands.rollback import rollbacks  # noqa: PLC0415
-        from podbuild.semver import Version  # noqa: PLC0415
 
         services = session.services()
         scope = Selection(images=images, registries=registries)
-        leaving = None if version is None else Version.parse(version)
+        form = services.config.project.form
+        leaving = None if version is None else form.parse(version)
         found = rollbacks(services, scope, leaving)
         of = f"of {version}" if version else "of the newest release"
         idle = f"no moving tag {of} has a lower stable release to go to"

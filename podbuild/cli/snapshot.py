@@ -10,21 +10,27 @@ from podbuild.cli.session import open_session
 
 @click.command(
     epilog="\b\nExamples:\n  podbuild snapshot\n  podbuild snapshot --cancel-superseded\n"
-    "  podbuild snapshot --dry-run"
+    "  podbuild snapshot --branch main --dry-run"
 )
 @option(
     "--cancel-superseded",
     is_flag=True,
     help="Stop an older snapshot of the same branch that is still at work here.",
 )
+@option(
+    "--branch",
+    metavar="NAME",
+    help="The branch that is published, where a detached HEAD and the CI system don't tell.",
+)
 @flow_options
 @common_options
-def command(common: Common, flow: Flow, cancel_superseded: bool) -> None:
+def command(common: Common, flow: Flow, cancel_superseded: bool, branch: str | None) -> None:
     """Release a branch push, tagged by [tags] branches.
 
     Branch, commit and repository come from GitHub, GitLab, Forgejo, Gitea, Woodpecker or Jenkins,
     else from git. A branch's tag moves only to a commit that comes after the one it names; where
-    a newer one is out already, it is skipped, which is no failure.
+    a newer one is out already, it is skipped, which is no failure. A branch that no rule of
+    [tags] branches names is refused.
     """
     from podbuild.cli.options import read_duration  # noqa: PLC0415  # lazily
 
@@ -32,5 +38,5 @@ def command(common: Common, flow: Flow, cancel_superseded: bool) -> None:
         from podbuild.cli.release import carry_out, flow_request  # noqa: PLC0415
         from podbuild.commands.planning import Asked  # noqa: PLC0415
 
-        asked = Asked(snapshot=True, request=flow_request(flow))
+        asked = Asked(snapshot=True, branch=branch or "", request=flow_request(flow))
         carry_out(session, asked, flow, cancel_superseded=cancel_superseded)

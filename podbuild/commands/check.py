@@ -29,7 +29,6 @@ from podbuild.errors import ConfigError, PodbuildError
 from podbuild.oci.names import DOCKER_HUB, GHCR
 from podbuild.plan.make import make_plan
 from podbuild.plan.model import Commit, Request
-from podbuild.semver import Version
 
 __all__ = [
     "Finding",
@@ -95,7 +94,7 @@ def _plans(config: Config) -> Iterator[Finding]:
     """Plan a release and a push to each branch that is named, to see what would collide."""
     values = {name: _value(config, name) for name in used_variables(config)}
     source = Commit(commit="0" * 40, branch="main")
-    requests = [(Request(version=Version(1, 0, 0)), source)]
+    requests = [(Request(version=config.project.scheme.first), source)]
     rules = [config.tags.branches, *(image.tags.branches or {} for image in config.images)]
     branches = {branch for rule in rules for branch in rule if not {*branch} & {*"*?["}}
     requests += [(Request(), Commit(commit="0" * 40, branch=each)) for each in sorted(branches)]

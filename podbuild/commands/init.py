@@ -14,6 +14,7 @@ from podbuild.config.load import FILE_NAME
 from podbuild.config.sections import section
 from podbuild.errors import ConfigError
 from podbuild.plan.git.remote import public_url
+from podbuild.semver import Scheme, TagForm, guess_form
 
 DEPTH = 4  # folders below the project's own that are looked into
 _SKIPPED = frozenset({"node_modules", "vendor", "dist", "build", "target", "__pycache__", "venv"})
@@ -50,6 +51,7 @@ class Seen:
     folder: str
     containerfiles: tuple[PurePosixPath, ...] = ()
     remote: str = ""
+    tags: tuple[str, ...] = ()  # of git
     gitignore: str | None = None
 
 
@@ -62,13 +64,14 @@ class NewFile:
     extends: bool = False
 
 
-def look(folder: Path, remote: str = "") -> Seen:
-    """Give what there is to guess from. `remote` is the URL of git's origin."""
+def look(folder: Path, remote: str = "", tags: tuple[str, ...] = ()) -> Seen:
+    """Give what there is to guess from. `remote` is the URL of git's origin, `tags` its own."""
     gitignore = folder / ".gitignore"
     return Seen(
         folder=folder.resolve().name,
         containerfiles=tuple(sorted(_containerfiles(folder))),
         remote=remote,
+        tags=tags,
         gitignore=gitignore.read_text("utf-8", "replace") if gitignore.is_file() else None,
     )
 
@@ -132,6 +135,7 @@ def _config_lines(seen: Seen) -> Iterator[str]:
     given = {"name": as_toml(project)}
     if path:
         given["source"] = as_toml(f"https://{host}/{path}")
+    given |= _versions(seen)
     yield "# What podbuild builds and where it goes. `podbuild check` validates this file."
     yield ""
     yield from commented(section("project"), given)
@@ -149,6 +153,28 @@ def _config_lines(seen: Seen) -> Iterator[str]:
     for name in ("tags", "retention", "cache"):
         yield ""
         yield from commented(section(name), {})
+
+
+def _versions(seen: Seen) -> dict[str, str]:
+    """Guess how versions are tagged, where it is not as podbuild takes them without being told.
+
+    Where several projects share a repository, the tags named after this folder are its own.
+    """
+    form = _form(seen)
+    tag = {} if form.is_plain else {"tag": as_toml(form.text)}
+    scheme = {} if form.scheme is Scheme.SEMVER else {"scheme": as_toml(form.scheme)}
+    return tag | scheme
+
+
+def _form(seen: Seen) -> TagForm:
+    own = tuple(tag for tag in seen.tags if re.match(rf"{re.escape(seen.folder)}[/@_-]", tag))
+    return guess_form(own or seen.tags) or TagForm("v{version}")
+
+
+def first_tag(seen: Seen) -> str:
+    """Give a git tag for a first release."""
+    form = _form(seen)
+    return form.tag("0.1.0" if form.scheme is Scheme.SEMVER else form.scheme.sample)
 
 
 def _image_lines(seen: Seen, project: str) -> Iterator[str]:

@@ -30,7 +30,7 @@ from podbuild.plan.model import Commit, Plan, Request, TagMove, Target
 from podbuild.plan.planned import Planned
 from podbuild.plan.published import survey
 from podbuild.plan.tags import TagKind, owned_versions
-from podbuild.semver import Version
+from podbuild.semver import TagForm, Version
 from podbuild.workspace import Services
 
 
@@ -40,6 +40,7 @@ class Asked:
 
     version: str | None = None
     snapshot: bool = False
+    branch: str = ""  # of a snapshot, where neither git nor the CI system tells
     loose: bool = False  # `build`, `push`, `manifest`: a version counts, but none is needed
     require_tag: bool = False
     request: Request = field(default_factory=Request)
@@ -54,25 +55,27 @@ def plan_offline(services: Services, asked: Asked) -> Planned:
     own = _own_paths(services)
     facts = read_facts(services.runner, services.config.root, own)
     ci = ci_facts(services.environment)
+    form = services.config.project.form
     warnings = []
     request, tag, previous = asked.request, "", ""
     if not asked.snapshot:
-        resolved = _resolve(asked, facts, ci)
+        resolved = _resolve(asked, facts, ci, form)
         if resolved and resolved.tag is None and asked.require_tag:
             raise VersionError(
-                resolved.warning, hint=f"git tag v{resolved.version}, or leave out --require-tag"
+                resolved.warning,
+                hint=f"git tag {form.tag(resolved.version)}, or leave out --require-tag",
             )
         warnings.append(resolved.warning if resolved else _without_git(facts))
         if resolved:
             request = replace(request, version=resolved.version)
-            tag = resolved.tag or f"v{resolved.version}"
-            previous = _previous(resolved.version, facts)
-    source = _source(facts, ci)
+            tag = resolved.tag or form.tag(resolved.version)
+            previous = _previous(resolved.version, facts, form)
+    source = _source(facts, ci, asked.branch)
     if asked.snapshot and not (source.branch and source.commit):
         raise ConfigError(
             "a snapshot needs a branch and a commit"
             + (f": {facts.reason}" if isinstance(facts, NoFacts) else ""),
-            hint="check out a branch, or run it in a CI job for a branch",
+            hint="name the branch: --branch main",
         )
     if isinstance(facts, Facts) and facts.dirty:
         warnings.append(
@@ -81,6 +84,8 @@ def plan_offline(services: Services, asked: Asked) -> Planned:
         )
     plan = make_plan(services.config, request, source)
     plan = plan.without_tags() if asked.loose else plan
+    if asked.snapshot:
+        warnings += _untagged(plan)
     built = {job.image for job in plan.jobs}
     require_inputs(planned.image for planned in plan.images if planned.name in built)
     history = (
@@ -103,9 +108,26 @@ def plan_offline(services: Services, asked: Asked) -> Planned:
     )
 
 
-def _resolve(asked: Asked, facts: Facts | NoFacts, ci: CiFacts) -> Resolved | None:
+def _untagged(plan: Plan) -> tuple[str, ...]:
+    """Name the images that a snapshot would leave without a tag; raises ConfigError for all."""
+    tagged = {target.image for target in plan.targets if target.tags}
+    left = sorted({target.image for target in plan.targets} - tagged)
+    branch = plan.source.branch or ""
+    if left and not tagged:
+        raise ConfigError(
+            f"no rule of [tags] branches gives a snapshot of {branch} any tag",
+            hint=f'add one, such as branches = {{ "{branch}" = ["edge"] }}; '
+            "`podbuild build` only builds",
+        )
+    return tuple(
+        f"{image}: no rule of its [tags] branches is for {branch}, so it gets no tag"
+        for image in left
+    )
+
+
+def _resolve(asked: Asked, facts: Facts | NoFacts, ci: CiFacts, form: TagForm) -> Resolved | None:
     try:
-        return resolve_version(asked.version, facts, ci)
+        return resolve_version(asked.version, facts, ci, form)
     except ConfigError:
         if asked.loose and asked.version is None:
             return None
@@ -116,8 +138,8 @@ def _without_git(facts: Facts | NoFacts) -> str:
     return f"no commit is known: {facts.reason}" if isinstance(facts, NoFacts) else ""
 
 
-def _previous(version: Version, facts: Facts | NoFacts) -> str:
-    return previous_tag(version, facts.tags) or "" if isinstance(facts, Facts) else ""
+def _previous(version: Version, facts: Facts | NoFacts, form: TagForm) -> str:
+    return previous_tag(version, facts.tags, form) or "" if isinstance(facts, Facts) else ""
 
 
 def plan_tolerantly(services: Services, offline: Planned) -> Planned:
@@ -241,13 +263,14 @@ def refuse_conflicts(plan: Plan) -> None:
     )
 
 
-def _source(facts: Facts | NoFacts, ci: CiFacts) -> Commit:
+def _source(facts: Facts | NoFacts, ci: CiFacts, branch: str = "") -> Commit:
+    branch = branch.removeprefix("refs/heads/")
     if isinstance(facts, NoFacts):
-        return Commit(branch=ci.branch)
+        return Commit(branch=branch or ci.branch)
     return Commit(
         commit=facts.commit,
         created=facts.created,
-        branch=ci.branch_of(facts.commit) or facts.branch,
+        branch=branch or ci.branch_of(facts.commit) or facts.branch,
         dirty=bool(facts.dirty),
     )
 

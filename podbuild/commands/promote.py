@@ -22,6 +22,7 @@ from podbuild.oci.store import Store
 from podbuild.plan.destination import Destination
 from podbuild.plan.model import PlannedImage
 from podbuild.plan.tags import NamedTag, Reader, TagKind, kind_of
+from podbuild.semver import TagForm
 from podbuild.workspace import Services
 
 
@@ -44,7 +45,10 @@ def promotions(services: Services, scope: Selection, origin: Tag, target: Tag) -
         kind = _kind(services, image, target)
         moves.extend(
             _promotions_of(
-                named, origin, NamedTag(tag=target, kind=kind, template=Template(target.text))
+                named,
+                origin,
+                NamedTag(tag=target, kind=kind, template=Template(target.text)),
+                services.config.project.form,
             )
         )
     return Relocations(moves=tuple(moves), silent=silent)
@@ -59,10 +63,10 @@ class _Named:
 
 
 def _promotions_of(
-    named: Mapping[Destination, _Named], origin: Tag, target: NamedTag
+    named: Mapping[Destination, _Named], origin: Tag, target: NamedTag, form: TagForm
 ) -> Iterator[Relocation]:
     holders = tuple(each for each, found in named.items() if found.origin)
-    source, manifest = _origin(holders, origin, tuple(named))
+    source, manifest = _origin(holders, origin, tuple(named), form)
     for destination, found in named.items():
         there = found.target.digest if found.target else None
         if target.kind is not TagKind.MOVING and there not in (None, manifest.digest):
@@ -85,7 +89,12 @@ def _kind(services: Services, image: PlannedImage, tag: Tag) -> TagKind:
     if any(reader.version(tag) for reader in image.readers):
         return TagKind.VERSION
     config = services.config
-    values = Placeholders(project=config.project.name, image=image.name, env=config.env)
+    values = Placeholders(
+        project=config.project.name,
+        image=image.name,
+        env=config.env,
+        scheme=config.project.scheme,
+    )
     rules = config.tags_of(image.image)
     templates = (*rules.release, *(each for found in rules.branches.values() for each in found))
     shas = (each for each in templates if kind_of(each) is TagKind.SHA)
@@ -94,15 +103,16 @@ def _kind(services: Services, image: PlannedImage, tag: Tag) -> TagKind:
 
 
 def _origin(
-    holders: tuple[Destination, ...], tag: Tag, asked: tuple[Destination, ...]
+    holders: tuple[Destination, ...], tag: Tag, asked: tuple[Destination, ...], form: TagForm
 ) -> tuple[Store, Manifest]:
     for destination in required_first(holders):
         manifest = destination.store.manifest(tag)
         if manifest is not None:
             return destination.store, manifest
     names = ", ".join(each.store.name for each in asked)
-    bare = tag.text.removeprefix("v")
-    is_version = bare != tag.text and bare[:1].isdigit()
+    version = form.read(tag.text)
+    bare = str(version)
+    is_version = version is not None and bare != tag.text
     hint = f"the tag of version {tag} is {bare}, unless [tags] say otherwise" if is_version else ""
     raise VersionError(
         f"no registry has the tag {tag} (asked: {names})", hint=hint or "check the tag"

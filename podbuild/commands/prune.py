@@ -279,7 +279,7 @@ class Pruner:
     def _moving(self, image: Image) -> Iterator[Reader]:
         """Give the readers of a release's moving tags: `1`, `1.2`, `latest`."""
         config = self.services.config
-        values = Placeholders(project=config.project.name, image=image.name, env=config.env)
+        values = _values(config, image)
         for template in config.tags_of(image).release:
             if kind_of(template) is TagKind.MOVING:
                 yield Reader(template, values)
@@ -287,12 +287,21 @@ class Pruner:
     def _fixed(self, image: Image) -> Iterator[Tag]:
         """Give the moving tags whose name never changes, such as `edge` or a branch's own."""
         config = self.services.config
-        values = Placeholders(project=config.project.name, image=image.name, env=config.env)
+        values = _values(config, image)
         rules = config.tags_of(image)
         yield from _known_now(rules.release, values)
         for branch, templates in rules.branches.items():
             name = None if set(branch) & _PATTERN else branch
             yield from _known_now(templates, replace(values, branch=name))
+
+
+def _values(config: Config, image: Image) -> Placeholders:
+    return Placeholders(
+        project=config.project.name,
+        image=image.name,
+        env=config.env,
+        scheme=config.project.scheme,
+    )
 
 
 def _by_place(plan: Plan) -> Iterator[Group]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from podbuild.commands.relocate import (
@@ -41,9 +41,10 @@ def rollbacks(services: Services, scope: Selection, version: Version | None) -> 
 
         def ask(each: Destination, image: PlannedImage = image) -> _Released:
             tags = tuple(each.store.tags())
+            versions = owned_versions(tags, image.readers, plan.readers_beside(image.name))
             return _Released(
-                versions=_versions(plan, image, tags),
-                moving=_moving(services, plan, image, each.store, tags),
+                versions={version: tag for tag, version in versions.items()},
+                moving=_moving(services, plan, image, each.store, tags, versions),
             )
 
         found, failed = ask_each(destinations, ask)
@@ -104,11 +105,6 @@ def _relocation(
     )
 
 
-def _versions(plan: Plan, image: PlannedImage, tags: tuple[Tag, ...]) -> Mapping[Version, Tag]:
-    owned = owned_versions(tags, image.readers, plan.readers_beside(image.name))
-    return {version: tag for tag, version in owned.items()}
-
-
 def _common(held: Mapping[Destination, Mapping[Version, Tag]]) -> frozenset[Version]:
     """Give the versions that all required registries hold (all, where none is required)."""
     counted = [versions for each, versions in held.items() if each.required] or [*held.values()]
@@ -116,16 +112,24 @@ def _common(held: Mapping[Destination, Mapping[Version, Tag]]) -> frozenset[Vers
 
 
 def _moving(
-    services: Services, plan: Plan, image: PlannedImage, store: Store, tags: tuple[Tag, ...]
+    services: Services,
+    plan: Plan,
+    image: PlannedImage,
+    store: Store,
+    tags: tuple[Tag, ...],
+    versions: Collection[Tag],
 ) -> Mapping[Tag, tuple[Reader, Version]]:
     """Give the moving tags of releases that exist, and the version that each names."""
-    values = Placeholders(project=plan.project, image=image.name, env=services.config.env)
+    config = services.config
+    values = Placeholders(
+        project=plan.project, image=image.name, env=config.env, scheme=config.project.scheme
+    )
     templates = services.config.tags_of(image.image).release
     readers = [Reader(each, values) for each in templates if kind_of(each) is TagKind.MOVING]
     found: dict[Tag, tuple[Reader, Version]] = {}
     for tag in tags:
         reader = next((each for each in readers if each.range(tag) is not None), None)
-        if reader is None or tag in found:
+        if reader is None or tag in found or tag in versions:
             continue
         remote = remote_tag(store, tag)
         if remote is not None and remote.version is not None:

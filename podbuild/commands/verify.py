@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from podbuild.commands.relocate import Selection, plan_of
-from podbuild.errors import PodbuildError, VersionError
+from podbuild.errors import PodbuildError
 from podbuild.oci.names import Tag
 from podbuild.plan.destination import open_destinations
 from podbuild.plan.journal import recorded_tags
+from podbuild.plan.model import PlannedImage
 from podbuild.publish.verify import Checked, Expectation, agree, check, verify
 from podbuild.semver import Version
 from podbuild.workspace import Services
@@ -25,18 +26,12 @@ def check_tag(
     Raises what required registries raise when they can't be asked; optional ones are warned of.
     """
     plan = plan_of(services, scope)
-    version = _version(text)
+    version = services.config.project.form.find(text)
     recorded = recorded_tags(services.config.output, str(version)) if version else {}
     expectations = []
     for destination in open_destinations(services.opener, plan):
         image = plan.image(destination.image)
-        tag = Tag(text)
-        if (
-            version
-            and text.startswith("v")
-            and not any(each.version(tag) for each in image.readers)
-        ):
-            tag = Tag(str(version))
+        tag = _tag(text, version, image)
         expectations.append(
             Expectation(
                 destination=destination,
@@ -62,8 +57,10 @@ def _optional(services: Services, expectations: Iterable[Expectation]) -> Iterat
             services.ui.warn(f"{each.destination} can't be asked: {error.message}")
 
 
-def _version(text: str) -> Version | None:
-    try:
-        return Version.parse(text)
-    except VersionError:
-        return None
+def _tag(text: str, version: Version | None, image: PlannedImage) -> Tag:
+    """Give the tag that is meant: the version's own, where no template writes the text itself."""
+    if version is None or str(version) == text:
+        return Tag(text)
+    if "/" not in text and any(each.version(Tag(text)) for each in image.readers):
+        return Tag(text)
+    return Tag(str(version))

@@ -13,9 +13,10 @@ from podbuild.config.image import Image
 from podbuild.config.keys import Invalid
 from podbuild.config.model import Config, Registry, TagRules
 from podbuild.config.template import VERSION_NAMES, Placeholders, Template
-from podbuild.errors import PodbuildError
+from podbuild.errors import PodbuildError, VersionError
 from podbuild.oci.auth.credentials import token_variables
 from podbuild.oci.names import Repository
+from podbuild.semver import Version
 
 Way = tuple[str | int, ...]
 _LASTING = frozenset({"project", "image"})  # placeholders that every run fills alike
@@ -34,9 +35,24 @@ def check(config: Config, document: Mapping[str, object]) -> None:
     _check_variables(config)
     _check_output(config)
     _check_tags(("tags",), config.tags)
+    _check_yanked(config)
     for image in config.images:
         way: Way = ("images", image.name, "tags")
         _check_tags(way, config.tags_of(image))
+
+
+def _check_yanked(config: Config) -> None:
+    """Versions are read by the scheme that [project] names."""
+    rules: list[tuple[Way, TagRules]] = [(("tags",), config.tags)]
+    rules += [(("images", each.name, "tags"), config.tags_of(each)) for each in config.images]
+    for way, found in rules:
+        for place, version in enumerate(found.yanked):
+            try:
+                Version.parse(str(version), config.project.scheme)
+            except VersionError as wrong:
+                raise Invalid(
+                    wrong.message, hint=wrong.hint, path=(*way, "yanked", place)
+                ) from None
 
 
 def _check_names(config: Config, image: Image) -> None:

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 
 from podbuild.config.keys import TEXT, Invalid, ValueKind, list_of, matching, parsed
 from podbuild.config.template import tag_template
+from podbuild.semver import TagForm
 from podbuild.system.redact import is_secret_name
 
 NAME = matching(
@@ -49,6 +50,7 @@ PREFIX = matching(
     "a registry or a prefix of repositories",
     "such as mirror.example.com/hub",
 )
+TAG_FORM = parsed(lambda text: TagForm(text).text, "the form of a git tag")
 TAGS = list_of(parsed(tag_template, "tag template"))
 
 

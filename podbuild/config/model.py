@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from podbuild.config.choices import NAME, TAGS, URL, RegistryKind
+from podbuild.config.choices import NAME, TAG_FORM, TAGS, URL, RegistryKind
 from podbuild.config.image import Image
 from podbuild.config.keys import (
     COUNT,
@@ -27,9 +27,14 @@ from podbuild.config.keys import (
 )
 from podbuild.config.template import Template
 from podbuild.errors import ConfigError
-from podbuild.semver import Version
+from podbuild.semver import Scheme, TagForm, Version
 
 DAY = 86400.0  # seconds
+
+
+def _any_version(text: str) -> Version:
+    """Read a version of either scheme: which one is this project's stands in another table."""
+    return Version.read(text) or Version.parse(text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +71,31 @@ class Project:
     vendor: str = field(
         default="", metadata=key(TEXT, "who distributes the images", example='"Acme"')
     )
+    tag: str = field(
+        default="",
+        metadata=key(
+            TAG_FORM,
+            "the form of this project's git tags, others are not its own; without it a version "
+            "with or without v",
+            example='"web-v{version}"',
+        ),
+    )
+    scheme: Scheme = field(
+        default=Scheme.SEMVER,
+        metadata=key(
+            choice(Scheme),
+            "how versions are numbered; calver is two to four numbers, such as 2024.01.15",
+            example='"calver"',
+        ),
+    )
     output: Path = field(
         default=Path("dist"), metadata=key(PATH, "the folder for everything that podbuild writes")
     )
+
+    @property
+    def form(self) -> TagForm:
+        """Give what reads and writes this project's git tags."""
+        return TagForm(self.tag, self.scheme)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +123,7 @@ class TagRules:
     yanked: tuple[Version, ...] = field(
         default=(),
         metadata=key(
-            list_of(parsed(Version.parse, "version")),
+            list_of(parsed(_any_version, "version")),
             "versions that no guard counts any more",
             example='["2.0.0"]',
         ),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from podbuild.errors import ConfigError
-from podbuild.semver import Version
+from podbuild.semver import Scheme, Version
 
 PLACEHOLDERS = {
     "project": "the project's name",
@@ -22,7 +22,8 @@ PLACEHOLDERS = {
     "branch": "the branch, with what no tag can hold replaced by '-'",
     "env.NAME": "the environment variable NAME",
 }
-VERSION_NAMES = frozenset({"version", "major", "minor", "patch"})
+NUMBERS = ("major", "minor", "patch")
+VERSION_NAMES = frozenset({"version", *NUMBERS})
 SNAPSHOT = Version.parse("0.0.0-snapshot")  # what {version} is where nothing is released
 
 _TOKEN = re.compile(r"(?P<double>\{\{|\}\})|\{(?P<name>[^{}]*)\}|(?P<stray>[{}])")
@@ -40,6 +41,7 @@ class Placeholders:
     version: Version | None = None
     sha: str = ""
     branch: str | None = None
+    scheme: Scheme = Scheme.SEMVER  # of versions that are read back
     env: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def value(self, name: str) -> str | None:
@@ -51,13 +53,11 @@ class Placeholders:
             "project": self.project,
             "image": self.image,
             "version": str(version),
-            "major": str(version.major),
-            "minor": str(version.minor),
-            "patch": str(version.patch),
+            **dict(zip(NUMBERS, version.written, strict=False)),
             "sha": self.sha or None,
             "branch": None if self.branch is None else sanitise_branch(self.branch),
         }
-        return known[name]
+        return known.get(name)
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,11 @@ class Template:
             raise ConfigError(
                 f"{self.text}: the environment variable {variable} is not set",
                 hint=f"set {variable}, or write its value into the configuration",
+            )
+        if name == "patch":
+            raise ConfigError(
+                f"{self.text}: version {values.version} has no third number",
+                hint="{version} is all of it",
             )
         raise ConfigError(
             f"{self.text}: {{{name}}} is not known here",

@@ -20,7 +20,7 @@ from podbuild.plan.guards import (
 )
 from podbuild.plan.make import with_jobs
 from podbuild.plan.model import Plan, PlannedImage, TagMove, Target
-from podbuild.plan.tags import NamedTag, TagKind, owned_versions
+from podbuild.plan.tags import NamedTag, TagKind, is_own_tag, owned_versions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,9 @@ def _decide_image(
             found = _together(located, [_branch_verdict(plan, each, ancestry) for each in located])
         else:
             verdict = _release_verdict(plan, image, named, asked, facts)
-            found = {each.registry: _existing(each, verdict) for each in located}
+            found = {
+                each.registry: _existing(each, _own_tag(image, each) or verdict) for each in located
+            }
         verdicts |= {(registry, named.tag): verdict for registry, verdict in found.items()}
     targets = tuple(
         _unmoved(_decided(target, verdicts), facts[target.key], adopted)
@@ -113,6 +115,14 @@ def _unmoved(target: Target, held: Held, adopted: Digest | None) -> Target:
 
 def _may_move(move: TagMove) -> bool:
     return move.decision is Decision.MOVE and move.kind is not TagKind.VERSION
+
+
+def _own_tag(image: PlannedImage, found: Located) -> Verdict | None:
+    """Keep a moving tag from the tag of a version: `24.04` of 24.04.1 from that of 24.04."""
+    remote = found.remote
+    if remote is None or not is_own_tag(remote.tag, remote.version, image.readers):
+        return None
+    return Verdict(Decision.SKIP, f"it is the tag of version {remote.version}", warn=True)
 
 
 def _existing(found: Located, verdict: Verdict) -> Verdict:

@@ -5,7 +5,7 @@ Tags that two writers would fight for, found before anything is built.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC
@@ -66,7 +66,12 @@ def _two_writers(one: Target, other: Target, tag: Tag) -> ConfigError:
 
 def _values_of(config: Config, image: Image, branch: str | None) -> Placeholders:
     return Placeholders(
-        project=config.project.name, image=image.name, branch=branch, env=config.env, sha="0" * 7
+        project=config.project.name,
+        image=image.name,
+        branch=branch,
+        env=config.env,
+        sha="0" * 7,
+        scheme=config.project.scheme,
     )
 
 
@@ -286,6 +291,7 @@ def _values(config: Config, image: str, request: Request, source: Commit) -> Pla
         sha=source.short,
         branch=source.branch,
         env=config.env,
+        scheme=config.project.scheme,
     )
 
 
@@ -315,11 +321,18 @@ def _planned(
         | _identity(source, fingerprint),
         fingerprint=fingerprint,
         published=image.publish,
-        readers=tuple(
-            Reader(template, values)
-            for template in config.tags_of(image).release
-            if kind_of(template) is TagKind.VERSION
-        ),
+        readers=_readers(config.tags_of(image).release, values),
+    )
+
+
+def _readers(templates: Iterable[Template], values: Placeholders) -> tuple[Reader, ...]:
+    """Give what reads an image's version tags back."""
+    kinds = {template: kind_of(template) for template in templates}
+    moving = tuple(each for each, kind in kinds.items() if kind is TagKind.MOVING)
+    return tuple(
+        Reader(template, values, moving)
+        for template, kind in kinds.items()
+        if kind is TagKind.VERSION
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from podbuild.errors import PodbuildError, PublishError, VerificationError, VersionError
+from podbuild.errors import PodbuildError, PublishError, VerificationError
 from podbuild.oci.blobs import read_blob
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Platform, Tag
@@ -40,7 +40,7 @@ def read_remote(store: Store, tag: Tag, manifest: Manifest) -> RemoteTag:
         tag=tag,
         digest=manifest.digest,
         revision=said.get(labels.REVISION, ""),
-        version=_version(said.get(labels.VERSION, "")),
+        version=Version.read(said.get(labels.VERSION, "")),
         fingerprint=said.get(labels.CONFIGURATION, ""),
         platforms=_platforms(store, manifest),
     )
@@ -48,7 +48,7 @@ def read_remote(store: Store, tag: Tag, manifest: Manifest) -> RemoteTag:
 
 def version_of(store: Store, manifest: Manifest) -> Version | None:
     """Give the version that a manifest says it is; None where it says none."""
-    return _version(said_of(store, manifest).get(labels.VERSION, ""))
+    return Version.read(said_of(store, manifest).get(labels.VERSION, ""))
 
 
 def said_of(store: Store, manifest: Manifest) -> Mapping[str, str]:
@@ -103,13 +103,6 @@ def _platforms(store: Store, manifest: Manifest) -> frozenset[Platform]:
         return frozenset(platform for platform in named if platform)
     only = Platform.from_json(find_config(store, manifest.config))
     return frozenset((only,)) if only else frozenset()
-
-
-def _version(text: str) -> Version | None:
-    try:
-        return Version.parse(text)
-    except VersionError:
-        return None
 
 
 ASKED_AT_ONCE = 8

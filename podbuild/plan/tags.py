@@ -6,16 +6,16 @@ Which image of a shared repository a tag belongs to, and what it stands for ther
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import cached_property
 
-from podbuild.config.template import Placeholders, Template
-from podbuild.errors import VersionError
+from podbuild.config.template import NUMBERS, Placeholders, Template
+from podbuild.errors import ConfigError, VersionError
 from podbuild.oci.names import Tag
-from podbuild.semver import Version
+from podbuild.semver import Scheme, Version
 
 _NUMBER = r"(?:0|[1-9]\d*)"
 
@@ -28,9 +28,7 @@ _PATTERNS = {
     "sha": r"[0-9a-f]{7}",
     "branch": r"[A-Za-z0-9_.-]+",
 }
-
-
-_NUMBERS = ("major", "minor", "patch")
+_CALENDAR = {"version": r"\d+(?:\.\d+){1,3}", **dict.fromkeys(NUMBERS, r"\d+")}
 
 
 class TagKind(StrEnum):
@@ -47,7 +45,7 @@ def kind_of(template: Template) -> TagKind:
     >>> kind_of(Template("{major}.{minor}"))
     <TagKind.MOVING: 'moving'>
     """
-    if "version" in template.names or template.names.issuperset(_NUMBERS):
+    if "version" in template.names or template.names.issuperset(NUMBERS):
         return TagKind.VERSION
     return TagKind.SHA if "sha" in template.names else TagKind.MOVING
 
@@ -101,6 +99,13 @@ def release_tags(templates: Iterable[Template], values: Placeholders) -> tuple[N
     version = values.version
     if version is None:
         raise VersionError("a release needs a version")
+    whole = len(version.written) <= len(NUMBERS)
+    templates = tuple(templates)
+    for template in templates:
+        if not whole and "version" not in template.names and kind_of(template) is TagKind.VERSION:
+            raise ConfigError(
+                f"{template} does not hold all of version {version}", hint="{version} does"
+            )
     wanted = (template for template in templates if _is_wanted(template, version))
     return _named(wanted, values)
 
@@ -108,6 +113,8 @@ def release_tags(templates: Iterable[Template], values: Placeholders) -> tuple[N
 def _is_wanted(template: Template, version: Version) -> bool:
     if not version.is_stable:
         return "version" in template.names
+    if version.numbers:
+        return template.names.isdisjoint(NUMBERS[len(version.numbers) :])
     only_major = "major" in template.names and not template.names & {"version", "minor"}
     return version.major > 0 or not only_major
 
@@ -139,22 +146,29 @@ def _named(templates: Iterable[Template], values: Placeholders) -> tuple[NamedTa
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads tags of one template of one image back. Env and names are taken as they are now."""
+    """Reads tags of one template of one image back. Env and names are taken as they are now.
+
+    `moving` are the templates of the image's moving tags: with calendar versions of two and more
+    numbers `24.04` may be a version, or the newest of 24.04.1 and 24.04.2.
+    """
 
     template: Template
     values: Placeholders
+    moving: tuple[Template, ...] = ()
 
     @cached_property
     def _expression(self) -> re.Pattern[str] | None:
         seen: set[str] = set()
+        is_calver = self.values.scheme is Scheme.CALVER
+        patterns = _PATTERNS | (_CALENDAR if is_calver else {})
         pattern = ""
         for part in self.template.parts:
             if not part.is_placeholder:
                 pattern += re.escape(part.text)
             elif part.text in seen:
                 pattern += f"(?P={part.text})"
-            elif part.text in _PATTERNS:
-                pattern += f"(?P<{part.text}>{_PATTERNS[part.text]})"
+            elif part.text in patterns:
+                pattern += f"(?P<{part.text}>{patterns[part.text]})"
                 seen.add(part.text)
             elif (value := self.values.value(part.text)) is not None:
                 pattern += re.escape(value)
@@ -179,7 +193,7 @@ class Reader:
             return None
         text = groups.get("version") or "{major}.{minor}.{patch}".format(**groups)
         try:
-            version = Version.parse(text)
+            version = Version.parse(text, self.values.scheme)
         except VersionError:
             return None
         values = replace(
@@ -187,12 +201,17 @@ class Reader:
         )
         return version if self.template.expand(values) == tag.text else None
 
+    def as_range(self, tag: Tag) -> Range | None:
+        """Give the range that this tag would have as a moving tag of the same image."""
+        ranges = (Reader(each, self.values).range(tag) for each in self.moving)
+        return next(filter(None, ranges), None)
+
     def range(self, tag: Tag) -> Range | None:
         """Give the range of a moving tag; None where it is not of this template."""
         groups = self.groups(tag)
         if groups is None or kind_of(self.template) is not TagKind.MOVING:
             return None
-        return Range(*(int(groups[name]) if name in groups else None for name in _NUMBERS))
+        return Range(*(int(groups[name]) if name in groups else None for name in NUMBERS))
 
 
 def owned_versions(
@@ -205,6 +224,7 @@ def owned_versions(
     """
     readers = sorted({*mine, *others}, key=lambda each: -each.template.literal_length)
     found: dict[Tag, Version] = {}
+    ranges: set[Tag] = set()
     for tag in tags:
         for reader in readers:
             version = reader.version(tag)
@@ -212,8 +232,27 @@ def owned_versions(
                 continue
             if reader in mine:
                 found[tag] = version
+                if version.numbers and reader.as_range(tag):
+                    ranges.add(tag)
             break
-    return found
+    return without_ranges(found, ranges)
+
+
+def without_ranges(versions: Mapping[Tag, Version], ranges: Collection[Tag]) -> dict[Tag, Version]:
+    """Leave out tags that only look like versions: `24.04` where 24.04.1 is one.
+
+    `ranges` are the tags that a template of moving tags may have written too.
+    """
+    return {
+        tag: version
+        for tag, version in versions.items()
+        if tag not in ranges or not any(other.is_within(version) for other in versions.values())
+    }
+
+
+def is_own_tag(tag: Tag, version: Version | None, readers: Iterable[Reader]) -> bool:
+    """Tell whether a tag that names this version is the one that never moves from it."""
+    return version is not None and any(each.version(tag) == version for each in readers)
 
 
 def written_by_release(tag: Tag, templates: Iterable[Template], values: Placeholders) -> bool:
@@ -254,7 +293,7 @@ class Owners:
         every.sort(key=lambda each: -each[1].template.literal_length)
         for image, reader in every:
             if version := reader.version(tag):
-                return Owned(image=image, version=version)
+                return Owned(image=image, version=version, range=reader.as_range(tag))
         for image, reader in every:
             if within := reader.range(tag):
                 return Owned(image=image, range=within)

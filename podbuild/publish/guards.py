@@ -21,7 +21,7 @@ from podbuild.plan.guards import (
     version_guard,
 )
 from podbuild.plan.published import read_remote, revision_of, version_of
-from podbuild.plan.tags import Range, Reader, TagKind, owned_versions
+from podbuild.plan.tags import Range, Reader, TagKind, is_own_tag, owned_versions
 from podbuild.publish.move import Order, Ruling
 from podbuild.semver import Version
 from podbuild.system.cancel import Cancel
@@ -98,12 +98,14 @@ class ReleaseGuard:
         )
 
     def _moving_tag(self, order: Order, current: Manifest | None) -> Ruling:
+        named = None if current is None else version_of(order.destination.store, current)
+        if is_own_tag(order.tag, named, self.readers[order.destination.image].mine):
+            return Ruling(decision=Decision.SKIP, reason=f"it is the tag of version {named}")
         if self.overrides.backwards:
             return Ruling(decision=Decision.MOVE)
         published = self.published(order.destination.image)
-        if current is not None and order.destination in self._counted(order.destination.image):
-            named = version_of(order.destination.store, current)
-            published = replace(published, versions=published.versions | {*filter(None, (named,))})
+        if named is not None and order.destination in self._counted(order.destination.image):
+            published = replace(published, versions=published.versions | {named})
         decided = version_guard(order.named, self.version, published)
         if decided.decision is not Decision.SKIP:
             return Ruling(decision=Decision.MOVE, reason=decided.reason)

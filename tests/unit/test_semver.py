@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podbuild.errors import VersionError
-from podbuild.semver import Version
+from podbuild.errors import ConfigError, VersionError
+from podbuild.semver import Scheme, TagForm, Version
 
 # The lists behind the regular expression that semver.org suggests.
 VALID = """
@@ -128,3 +128,81 @@ def test_order_is_transitive(some: list[Version]) -> None:
 def test_prerelease_comes_before_its_release(version: Version, prerelease: tuple[str, ...]) -> None:
     release = Version(version.major, version.minor, version.patch)
     assert Version(version.major, version.minor, version.patch, prerelease) < release
+
+
+@pytest.mark.parametrize("text", ["2024.01.15", "24.04", "24.04.1", "2026.11", "1.2.3.4"])
+def test_calendar_versions_keep_what_is_written(text: str) -> None:
+    assert str(Version.parse(text, Scheme.CALVER)) == text
+    assert str(Version.parse(f"v{text}", Scheme.CALVER)) == text
+
+
+@pytest.mark.parametrize("text", ["2024", "1.2.3.4.5", "24.04-rc.1", "24..04", "24.04.", "x", ""])
+def test_what_is_no_calendar_version_is_refused(text: str) -> None:
+    with pytest.raises(VersionError) as caught:
+        Version.parse(text, Scheme.CALVER)
+    assert "24.04.1" in caught.value.hint
+
+
+def test_calendar_versions_compare_as_numbers() -> None:
+    ascending = ["9.12", "10.01", "10.1.0", "10.2", "10.02.1", "10.10", "2024.01.15", "2024.2.1"]
+    found = [Version.parse(text, Scheme.CALVER) for text in ascending]
+    assert all(low < high for low, high in itertools.pairwise(found))
+    assert Version.parse("24.04", Scheme.CALVER) == Version.parse("24.4", Scheme.CALVER)
+
+
+@pytest.mark.parametrize(
+    ("form", "scheme", "tag", "version"),
+    [
+        ("", "semver", "1.2.3", "1.2.3"),
+        ("", "semver", "v1.2.3", "1.2.3"),
+        ("", "semver", "api/v1.2.3", None),
+        ("", "calver", "v24.04", "24.04"),
+        ("v{version}", "semver", "v1.2.3-rc.1", "1.2.3-rc.1"),
+        ("v{version}", "semver", "1.2.3", None),
+        ("{version}", "semver", "v1.2.3", None),
+        ("web-v{version}", "semver", "web-v1.2.3", "1.2.3"),
+        ("web-v{version}", "semver", "v1.2.3", None),
+        ("web-v{version}", "semver", "web-vv1.2.3", None),
+        ("web-v{version}", "semver", "other-web-v1.2.3", None),
+        ("api/v{version}", "calver", "api/v2024.01.15", "2024.01.15"),
+        ("release/{version}/web", "semver", "release/1.2.3/web", "1.2.3"),
+    ],
+)
+def test_only_tags_of_the_form_are_a_project_s_own(
+    form: str, scheme: str, tag: str, version: str | None
+) -> None:
+    found = TagForm(form, Scheme(scheme)).read(tag)
+    assert (None if found is None else str(found)) == version
+    if found and form:
+        assert TagForm(form, Scheme(scheme)).tag(found) == tag
+
+
+@pytest.mark.parametrize("form", ["{version}", "web-v{version}", "api/v{version}"])
+def test_a_version_alone_names_it_too(form: str) -> None:
+    assert str(TagForm(form).parse("1.2.3")) == "1.2.3"
+    assert str(TagForm(form).parse(form.replace("{version}", "1.2.3"))) == "1.2.3"
+
+
+@pytest.mark.parametrize(
+    ("form", "scheme", "text", "hint"),
+    [
+        ("", "semver", "2024.01.15", 'scheme = "calver" in [project]'),
+        ("", "semver", "api/v1.0.0", 'tag = "api/v{version}" in [project]'),
+        ("", "semver", "rel-24.04", 'tag = "rel-{version}" and scheme = "calver" in [project]'),
+        ("web-v{version}", "semver", "v1.2.3", "web-v1.2.3 or 1.2.3"),
+        ("web-v{version}", "semver", "api-v1.2.3", "web-v1.2.3 or 1.2.3"),
+        ("", "calver", "1.2.3-rc.1", 'scheme = "semver"'),
+    ],
+)
+def test_what_would_make_it_a_version_is_said(form: str, scheme: str, text: str, hint: str) -> None:
+    with pytest.raises(VersionError) as caught:
+        TagForm(form, Scheme(scheme)).parse(text)
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "text", ["v", "{version}{version}", "v{major}", "a b{version}", "a..{version}", "-{version}"]
+)
+def test_what_is_no_form_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError):
+        TagForm(text)

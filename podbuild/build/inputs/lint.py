@@ -18,7 +18,6 @@ from podbuild.config.image import Image
 from podbuild.config.model import Config
 from podbuild.config.template import VERSION_NAMES, Placeholders
 from podbuild.errors import PodbuildError
-from podbuild.semver import Version
 
 _PLACE = re.compile(r"(?P<file>[^\s:][^:]*):(?P<line>\d+): (?P<rest>.*)", re.DOTALL)
 
@@ -85,7 +84,7 @@ class Subject:
         values = Placeholders(
             project=self.config.project.name,
             image=self.image.name,
-            version=Version(1, 0, 0),
+            version=self.config.project.scheme.first,
             sha="0" * 7,
             branch="main",
             env=self.config.env,

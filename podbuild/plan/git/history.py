@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from podbuild.plan.git.ci import CiFacts
 from podbuild.plan.git.command import TIMEOUT, git_runner
 from podbuild.plan.git.worktree import Facts, NoFacts
 from podbuild.plan.guards import Ancestry
-from podbuild.semver import Version
+from podbuild.semver import Scheme, TagForm, Version, guess_form
 from podbuild.system.process import CommandError, Finished, Runner
 
 FETCH_TIMEOUT = 600.0  # seconds
@@ -117,75 +117,94 @@ class Resolved:
     warning: str = ""
 
 
-def resolve_version(text: str | None, facts: Facts | NoFacts, ci: CiFacts) -> Resolved:
+def resolve_version(
+    text: str | None, facts: Facts | NoFacts, ci: CiFacts, form: TagForm | None = None
+) -> Resolved:
     """Give the version to release; `text` is what the user asked for, if anything.
+
+    `form` is that of the project's tags: all others are another project's.
 
     Raises VersionError where `text` is no version or its git tag is not checked out, and
     ConfigError where nothing or several things tell the version. Without a git tag there is
     only a warning: --require-tag is the caller's.
     """
+    form = form or TagForm()
     if text is None:
-        text = _implied(facts, ci)
-    version = Version.parse(text)
+        text = _implied(facts, ci, form)
+    version = form.parse(text)
     if isinstance(facts, NoFacts):
         return Resolved(version=version, warning=f"no git tag was looked at: {facts.reason}")
-    tags = {tag: facts.tags[tag] for tag in _tags_of(version, facts.tags)}
-    here = [tag for tag, commit in tags.items() if commit == facts.commit]
+    tags = {tag: each for tag, each in _versions(facts.tags, form).items() if each == version}
+    here = sorted(tag for tag in tags if facts.tags[tag] == facts.commit)
     if here:
-        return Resolved(version=version, tag=text if text in here else here[0])
+        tag = text if text in here else _likeliest(here, version, form)
+        return Resolved(version=tags[tag], tag=tag)  # written as the tag has it: 24.04
     if tags:
-        tag, commit = next(iter(tags.items()))
+        tag = text if text in tags else _likeliest(tags, version, form)
         raise VersionError(
-            f"{tag} is commit {commit[:12]}, but {facts.commit[:12]} is checked out",
+            f"{tag} is commit {facts.tags[tag][:12]}, but {facts.commit[:12]} is checked out",
             hint=f"git checkout {tag}",
         )
-    return Resolved(version=version, warning=f"there is no git tag v{version}")
+    return Resolved(version=version, warning=f"there is no git tag {form.tag(version)}")
 
 
-def _implied(facts: Facts | NoFacts, ci: CiFacts) -> str:
+def _likeliest(tags: Collection[str], version: Version, form: TagForm) -> str:
+    """Choose between v1.2.3, 1.2.3 and 1.2.3+build, which name one version."""
+    plain = form.tag(version)
+    return plain if plain in tags else min(tags)
+
+
+def _implied(facts: Facts | NoFacts, ci: CiFacts, form: TagForm) -> str:
     """Give the tag at HEAD, else the CI's; the CI's also picks one of several at HEAD."""
-    found = [] if isinstance(facts, NoFacts) else [*_versions(facts.tags_at_head)]
-    different = {Version.parse(tag): tag for tag in found}
-    named = ci.tag if ci.tag is not None and _is_version(ci.tag) else None
-    if named and (not different or Version.parse(named) in different):
-        return named
+    found = {} if isinstance(facts, NoFacts) else _versions(facts.tags_at_head, form)
+    different = {version: tag for tag, version in found.items()}
+    named = form.read(ci.tag) if ci.tag is not None else None
+    if ci.tag is not None and named and (not different or named in different):
+        return ci.tag
     if len(different) == 1:
         return next(iter(different.values()))
     if different:
+        highest = different[max(different)]
         raise ConfigError(
             f"several versions are tagged at this commit: {', '.join(found)}",
-            hint="name the one that is meant, such as podbuild release " + found[-1],
+            hint=f"name the one that is meant, such as podbuild release {highest}",
         )
     reason = f" ({facts.reason})" if isinstance(facts, NoFacts) else ""
+    example = form.tag(form.scheme.sample)
+    others = () if isinstance(facts, NoFacts) else facts.tags_at_head
     raise ConfigError(
-        f"no version is given, and no SemVer tag is at this commit{reason}",
-        hint="podbuild release v1.2.3, or git tag v1.2.3 first",
+        f"no version is given, and {_no_tag(form)} is at this commit{reason}",
+        hint=_key_for(others, form) or f"podbuild release {example}, or git tag {example} first",
     )
 
 
-def previous_tag(version: Version, tags: Iterable[str]) -> str | None:
+def _no_tag(form: TagForm) -> str:
+    if form.text:
+        return f"no tag {form.text}"
+    return "no calendar version's tag" if form.scheme is Scheme.CALVER else "no SemVer tag"
+
+
+def _key_for(tags: tuple[str, ...], form: TagForm) -> str:
+    """Name the keys that would make a version of a tag at HEAD, where none are written."""
+    guessed = guess_form(tags)
+    if guessed is None or form.text or form.scheme is not Scheme.SEMVER:
+        return ""
+    keys = [] if guessed.is_plain else [f'tag = "{guessed.text}"']
+    keys += [f'scheme = "{guessed.scheme}"'] if guessed.scheme is Scheme.CALVER else []
+    return f"{' and '.join(keys)} in [project], if {', '.join(tags[:3])} is this project's"
+
+
+def previous_tag(version: Version, tags: Iterable[str], form: TagForm | None = None) -> str | None:
     """Give the git tag of the highest version below this one; stable ones for a stable version.
 
     >>> previous_tag(Version(1, 1, 0), ["v1.0.0", "v1.1.0-rc.1", "v1.1.0", "x"])
     'v1.0.0'
     """
-    found = {Version.parse(tag): tag for tag in _versions(tags)}
+    found = {each: tag for tag, each in _versions(tags, form or TagForm()).items()}
     below = [each for each in found if each < version and (each.is_stable or not version.is_stable)]
     return found[max(below)] if below else None
 
 
-def _tags_of(version: Version, tags: Iterable[str]) -> list[str]:
-    """Give the tags that mean this version, with and without the leading v."""
-    return [tag for tag in sorted(_versions(tags)) if Version.parse(tag) == version]
-
-
-def _versions(tags: Iterable[str]) -> list[str]:
-    return [tag for tag in tags if _is_version(tag)]
-
-
-def _is_version(tag: str) -> bool:
-    try:
-        Version.parse(tag)
-    except VersionError:
-        return False
-    return True
+def _versions(tags: Iterable[str], form: TagForm) -> dict[str, Version]:
+    """Give the tags of this form with their versions, sorted."""
+    return {tag: version for tag in sorted(tags) if (version := form.read(tag)) is not None}

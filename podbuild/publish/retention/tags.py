@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from podbuild.config.model import PruneRule
 from podbuild.oci.names import Digest, Tag
+from podbuild.plan.tags import without_ranges
 from podbuild.publish.retention.graph import Graph, subject_of_tag
 from podbuild.publish.retention.policy import Policy
 from podbuild.semver import Version
@@ -30,6 +31,7 @@ def judge_tags(graph: Graph, policy: Policy) -> dict[Tag, TagFate]:
 
     A tag goes only where every rule that matches it lets it go; protection wins over all.
     """
+    policy = _told_apart(graph, policy)
     settled = dict(_settled(graph, policy))
     judged: dict[Tag, list[TagFate]] = {tag: [] for tag in graph.plain}
     for rule in policy.rules:
@@ -47,7 +49,7 @@ def _together(verdicts: list[TagFate]) -> TagFate:
 
 def newest(tags: Iterable[Tag], graph: Graph, policy: Policy) -> frozenset[Tag]:
     """Give the newest of some tags, with all that can't be told apart from it."""
-    ranks = _ranks(frozenset(tags), graph, policy)
+    ranks = _ranks(frozenset(tags), graph, _told_apart(graph, policy))
     if not ranks:
         return frozenset(tags)
     best = max(ranks.values(), key=_key)
@@ -60,6 +62,15 @@ def pushed_or_committed(digest: Digest, graph: Graph, policy: Policy) -> datetim
     node = graph.nodes.get(digest)
     known = graph.pushed.get(digest)
     return known or (policy.dates.get(node.revision) if node else None)
+
+
+def _told_apart(graph: Graph, policy: Policy) -> Policy:
+    """Give the policy that takes no moving tag for a calendar version: 24.04 beside 24.04.1."""
+    found = {tag: version for tag in graph.plain if (version := policy.version_of(tag))}
+    if not any(version.numbers for version in found.values()):
+        return policy
+    versions = without_ranges(found, [tag for tag in found if policy.range_of(tag)])
+    return replace(policy, version_of=versions.get)
 
 
 def _settled(graph: Graph, policy: Policy) -> Iterator[tuple[Tag, TagFate]]:

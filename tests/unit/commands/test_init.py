@@ -1,6 +1,7 @@
 """What `podbuild init` writes: valid as it stands, in full once everything is uncommented."""
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -232,3 +233,23 @@ def test_any_text_is_written_as_toml(text: str) -> None:
 @given(st.dictionaries(any_text, st.integers()))
 def test_any_table_is_written_as_toml(table: dict[str, int]) -> None:
     assert tomllib.loads(f"x = {as_toml(table)}")["x"] == table
+
+
+@pytest.mark.parametrize(
+    ("tags", "lines"),
+    [
+        ("v1.0.0 v1.1.0", ()),
+        ("", ()),
+        ("2024.01.15 2024.02.01", ('scheme = "calver"',)),
+        ("web-v1.0.0 web-v1.1.0 nightly", ('tag = "web-v{version}"',)),
+        ("api/v1.0.0 api/v1.1.0 my-shop/v0.1.0", ('tag = "my-shop/v{version}"',)),
+    ],
+)
+def test_the_form_of_versions_is_guessed_from_tags(tags: str, lines: tuple[str, ...]) -> None:
+    text = config_of(replace(seen(), folder="my-shop", tags=tuple(tags.split())))
+    found = tuple(
+        line.partition("  ")[0].strip()
+        for line in text.splitlines()
+        if line.startswith(("tag =", "scheme ="))
+    )
+    assert found == lines

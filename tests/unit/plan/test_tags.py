@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from podbuild.config.model import TagRules
 from podbuild.config.template import Placeholders, Template
-from podbuild.errors import VersionError
+from podbuild.errors import ConfigError, VersionError
 from podbuild.oci.names import Digest, Platform, Tag
 from podbuild.plan.guards import (
     Ancestry,
@@ -30,12 +30,13 @@ from podbuild.plan.tags import (
     Reader,
     TagKind,
     branch_tags,
+    is_own_tag,
     kind_of,
     owned_versions,
     release_tags,
     written_by_release,
 )
-from podbuild.semver import Version
+from podbuild.semver import Scheme, Version
 
 AMD64 = Platform("linux", "amd64")
 ARM64 = Platform("linux", "arm64")
@@ -183,6 +184,63 @@ def test_the_most_specific_template_of_a_repository_wrote_the_tag() -> None:
     assert {str(tag): str(v) for tag, v in owned_versions(tags, [alpine], [plain]).items()} == {
         "1.2.3-alpine": "1.2.3"
     }
+
+
+class TestCalendarVersions:
+    """Two to four numbers, whose beginning may be a moving tag of its own."""
+
+    DEFAULT = ("{version}", "{major}.{minor}", "{major}", "latest")
+
+    def values(self, version: str | None = None) -> Placeholders:
+        read = None if version is None else Version.parse(version, Scheme.CALVER)
+        return Placeholders(project="p", image="i", version=read, scheme=Scheme.CALVER)
+
+    @pytest.mark.parametrize(
+        ("version", "expected"),
+        [
+            ("24.04.1", "24.04.1:version 24.04:moving 24:moving latest:moving"),
+            ("2026.11", "2026.11:version 2026:moving latest:moving"),
+            ("06.01", "06.01:version 06:moving latest:moving"),
+        ],
+    )
+    def test_tags_keep_the_zeros(self, version: str, expected: str) -> None:
+        found = release_tags(map(Template, self.DEFAULT), self.values(version))
+        assert " ".join(f"{each.tag}:{each.kind}" for each in found) == expected
+
+    def test_a_number_that_is_not_there_leaves_its_templates_out(self) -> None:
+        found = release_tags([Template("{major}.{minor}.{patch}")], self.values("24.04"))
+        assert found == ()
+        with pytest.raises(ConfigError, match=r"24\.04\.1\.2"):
+            release_tags([Template("{major}.{minor}.{patch}")], self.values("24.04.1.2"))
+
+    def owned(self, *tags: str) -> dict[str, str]:
+        moving = tuple(map(Template, self.DEFAULT[1:]))
+        reader = Reader(Template("{version}"), self.values(), moving)
+        found = owned_versions(map(Tag, tags), [reader])
+        return {str(tag): str(version) for tag, version in found.items()}
+
+    def test_tags_are_read_back_as_what_they_are(self) -> None:
+        assert self.owned("24.04", "24.04.1", "24.04.2", "24", "latest", "edge").keys() == {
+            "24.04.1",
+            "24.04.2",
+        }
+        assert self.owned("2026.10", "2026.11", "2026").keys() == {"2026.10", "2026.11"}
+        own = Reader(Template("{version}"), self.values())  # no template of moving tags
+        assert len(owned_versions(map(Tag, ("24.04", "24.04.1")), [own])) == 2
+
+    def test_the_tag_of_a_version_is_no_moving_tag(self) -> None:
+        reader = Reader(Template("{version}"), self.values())
+        version = Version.read("24.04")
+        assert is_own_tag(Tag("24.04"), version, [reader])
+        assert not is_own_tag(Tag("24.04"), Version.read("24.04.1"), [reader])
+
+    def test_guards_compare_numbers(self) -> None:
+        held = HeldVersions(
+            versions=frozenset({Version.parse("2024.10.1", Scheme.CALVER)}),
+        )
+        older, newer = (Version.parse(text, Scheme.CALVER) for text in ("2024.9.30", "2024.11.1"))
+        assert version_guard(moving("latest"), older, held).decision is Decision.SKIP
+        assert version_guard(moving("latest"), newer, held).decision is Decision.MOVE
 
 
 @pytest.mark.parametrize(

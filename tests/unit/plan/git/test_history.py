@@ -9,7 +9,7 @@ from podbuild.errors import ConfigError, VersionError
 from podbuild.plan.git.ci import CiFacts, ci_facts
 from podbuild.plan.git.history import previous_tag, resolve_version
 from podbuild.plan.git.worktree import Facts, NoFacts
-from podbuild.semver import Version
+from podbuild.semver import Scheme, TagForm, Version
 
 HEAD, OTHER = "a" * 40, "b" * 40
 NONE = NoFacts("no git here")
@@ -69,6 +69,51 @@ def test_a_tag_that_is_not_checked_out_names_the_next_step() -> None:
     with pytest.raises(VersionError, match="bbbbbbbbbbbb, but aaaaaaaaaaaa is") as caught:
         resolve_version("1.2.3", facts("v2.0.0", "v1.2.3"), CiFacts())
     assert caught.value.hint == "git checkout v1.2.3"
+
+
+WEB = TagForm("web-v{version}")
+CALVER = TagForm("", Scheme.CALVER)
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "ci", "form", "version", "tag"),
+    [
+        (None, facts("web-v1.2.3 api-v9.0.0 v8.0.0"), None, WEB, "1.2.3", "web-v1.2.3"),
+        (None, facts(), "web-v1.2.3", WEB, "1.2.3", None),
+        ("1.2.3", facts("web-v1.2.3", "v1.2.3 api-v1.2.3"), None, WEB, "1.2.3", "web-v1.2.3"),
+        ("2024.01.15", facts("2024.01.15"), None, CALVER, "2024.01.15", "2024.01.15"),
+        (None, facts("v24.04"), None, CALVER, "24.04", "v24.04"),
+        ("24.4", facts("24.04"), None, CALVER, "24.04", "24.04"),
+    ],
+)
+def test_tags_of_the_project_s_form_name_the_version(
+    text: str | None, found: Facts, ci: str | None, form: TagForm, version: str, tag: str | None
+) -> None:
+    resolved = resolve_version(text, found, CiFacts(tag=ci), form)
+    assert (str(resolved.version), resolved.tag) == (version, tag)
+
+
+def test_hints_name_tags_of_the_form() -> None:
+    with pytest.raises(VersionError) as caught:
+        resolve_version("1.0.0", facts("", "web-v1.0.0 v1.0.0"), CiFacts(), WEB)
+    assert caught.value.hint == "git checkout web-v1.0.0"
+    with pytest.raises(ConfigError, match="no tag web-v") as none:
+        resolve_version(None, facts("v1.0.0"), CiFacts(tag="v1.0.0"), WEB)
+    assert "git tag web-v1.2.3" in none.value.hint
+    with pytest.raises(ConfigError) as several:
+        resolve_version(None, facts("web-v1.9.0 web-v1.10.0"), CiFacts(), WEB)
+    assert several.value.hint.endswith("podbuild release web-v1.10.0")
+    with pytest.raises(ConfigError) as unknown:
+        resolve_version(None, facts("api/v1.0.0"), CiFacts())
+    assert 'tag = "api/v{version}" in [project]' in unknown.value.hint
+    assert "web-v1.1.0" in resolve_version("1.1.0", facts(), CiFacts(), WEB).warning
+
+
+def test_the_release_before_is_of_the_form() -> None:
+    tags = ["v1.9.0", "web-v1.0.0", "web-v1.2.0"]
+    assert previous_tag(Version.parse("1.2.0"), tags, WEB) == "web-v1.0.0"
+    days = ["2024.9.30", "2024.10.01", "2024.10.02"]
+    assert previous_tag(CALVER.parse("2024.10.02"), days, CALVER) == "2024.10.01"
 
 
 @pytest.mark.parametrize("text", ["v1.0", "main", "", "1.2.3.4"])
