@@ -198,6 +198,7 @@ def read_handed_over(folders: Iterable[Path], plan: Plan, here: Binding) -> tupl
 def _read(folder: Path, plan: Plan, here: Binding) -> Iterator[Handed]:
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder", hint="--from names existing folders")
+    _refuse_links(folder)
     try:
         state = read_journal(folder / NAME)
     except ConfigError as error:
@@ -218,6 +219,22 @@ def _read(folder: Path, plan: Plan, here: Binding) -> Iterator[Handed]:
         record = BuildRecord.from_json(state.sections[Section.BUILT].get(str(job)))
         if record is not None and plan.image(job.image).published:
             yield Handed(job=job, record=record, folder=folder)
+
+
+def _refuse_links(folder: Path) -> None:
+    """Refuse links that lead out: other machines' folders are read, and those of this one not."""
+    walked = (
+        Path(here, name)
+        for here, folders, files in os.walk(folder / FOLDER)
+        for name in (*folders, *files)
+    )
+    top = os.path.realpath(folder)
+    for path in (folder / NAME, folder / FOLDER, *walked):
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(top):
+            raise ConfigError(
+                f"{path} is a link that leads out of the folder",
+                hint="hand over the folder as podbuild made it",
+            )
 
 
 def _differences(here: Binding, there: Binding) -> tuple[str, ...]:

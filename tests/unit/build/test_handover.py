@@ -180,6 +180,22 @@ def test_a_folder_without_staging_is_refused(tmp_path: Path) -> None:
         Machine(tmp_path / "here").take(other.output)
 
 
+@pytest.mark.parametrize(
+    "name", ["state.json", "staging", "staging/blobs", "staging/blobs/sha256/x"]
+)
+def test_links_that_lead_out_of_a_folder_are_refused(tmp_path: Path, name: str) -> None:
+    other = Machine(tmp_path / "other")
+    other.build(AMD64)
+    folder = other.hand_over()
+    place = folder / name
+    moved = tmp_path / "moved"
+    if place.exists():
+        place.rename(moved)
+    place.symlink_to(moved)
+    with pytest.raises(ConfigError, match=f"{name} is a link that leads out"):
+        Machine(tmp_path / "here").take(folder)
+
+
 @pytest.mark.parametrize("name", ["missing", "file"])
 def test_what_is_no_folder_is_refused_as_such(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
