@@ -220,7 +220,7 @@ class Race:
                 assert staged is not None
                 publisher.offer("web", staged)
                 self.turns.pass_on()
-            publisher.finish({"web": image})
+            publisher.finish([("web", image)])
         values = Placeholders(project="p", image="web", version=Version.parse(version))
         mover = TagMover(
             guard=self._guard(version, values, destinations),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -83,6 +83,22 @@ def hand_over(folder: Path, journal: Journal, staging: Staging) -> None:
             _sweep(layout, pool, before, entries)
     except OSError as error:
         raise unwritable(layout.path, error) from error
+
+
+@contextmanager
+def handing_over(
+    folder: Path, journal: Journal, staging: Staging, warn: Callable[[str], None]
+) -> Iterator[None]:
+    """Leave in the output folder what another machine needs, also when something fails."""
+    try:
+        yield
+    except PodbuildError:
+        try:
+            hand_over(folder, journal, staging)
+        except PodbuildError as problem:
+            warn(problem.message)
+        raise
+    hand_over(folder, journal, staging)
 
 
 def _staged(journal: Journal, staging: Staging) -> Iterator[tuple[Tag, Manifest]]:

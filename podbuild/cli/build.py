@@ -59,8 +59,7 @@ def command(
     from podbuild.cli.options import make_request, read_duration  # noqa: PLC0415  # lazily
 
     with open_session(common, timeout=read_duration(timeout)) as session:
-        from podbuild.commands.build import BuildOptions, build  # noqa: PLC0415
-        from podbuild.commands.images import Making  # noqa: PLC0415
+        from podbuild.commands.build import build  # noqa: PLC0415
         from podbuild.report.json import summary_json  # noqa: PLC0415
         from podbuild.report.text import report_text  # noqa: PLC0415
 
@@ -71,7 +70,10 @@ def command(
             build_args=build_args,
             secrets=secrets,
             directory=session.directory,
+            jobs=jobs,
+            cache=not no_cache,
+            reuse=not no_reuse,
+            fail_fast=fail_fast,
         )
-        making = Making(jobs=jobs, cache=not no_cache, reuse=not no_reuse, fail_fast=fail_fast)
-        report = build(session.services(), BuildOptions(request=request, making=making, loads=load))
+        report = build(session.services(), request, loads=load)
         session.ui.give(report_text(report), summary_json(report))

@@ -24,12 +24,11 @@ def command(common: Common, images: tuple[str, ...], handed_over: tuple[Path, ..
     """
     with open_session(common) as session:
         from podbuild.cli.options import make_request  # noqa: PLC0415  # --help is asked often
-        from podbuild.commands.build import BuildOptions, assemble  # noqa: PLC0415
-        from podbuild.commands.images import Making  # noqa: PLC0415
+        from podbuild.commands.build import assemble  # noqa: PLC0415
         from podbuild.report.json import summary_json  # noqa: PLC0415
         from podbuild.report.text import report_text  # noqa: PLC0415
 
-        making = Making(handed_over=tuple(session.directory / each for each in handed_over))
-        options = BuildOptions(request=make_request(images=images), making=making)
-        report = assemble(session.services(), options)
+        folders = tuple(session.directory / each for each in handed_over)
+        request = make_request(images=images, handed_over=folders)
+        report = assemble(session.services(), request)
         session.ui.give(report_text(report), summary_json(report))

@@ -261,6 +261,11 @@ def make_request(
     overwrite: bool = False,
     backwards: bool = False,
     directory: Path = Path(),
+    jobs: int | None = None,
+    cache: bool = True,
+    reuse: bool = True,
+    fail_fast: bool = False,
+    handed_over: tuple[Path, ...] = (),
 ) -> Request:
     """Give the request that options make; raises ConfigError for what can't be read."""
     return Request(
@@ -272,6 +277,11 @@ def make_request(
         secrets=tuple(read_secret(each, directory) for each in secrets),
         overwrite=overwrite,
         backwards=backwards,
+        jobs=jobs,
+        cache=cache,
+        reuse=reuse,
+        fail_fast=fail_fast,
+        handed_over=handed_over,
     )
 
 

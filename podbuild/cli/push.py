@@ -26,11 +26,10 @@ def command(
     from podbuild.cli.options import make_request, read_duration  # noqa: PLC0415  # lazily
 
     with open_session(common, timeout=read_duration(timeout)) as session:
-        from podbuild.commands.build import BuildOptions, push  # noqa: PLC0415
-        from podbuild.commands.images import Making  # noqa: PLC0415
+        from podbuild.commands.build import push  # noqa: PLC0415
         from podbuild.report.json import summary_json  # noqa: PLC0415
         from podbuild.report.text import report_text  # noqa: PLC0415
 
         request = make_request(images=images, registries=registries)
-        report = push(session.services(), BuildOptions(request=request, making=Making()))
+        report = push(session.services(), request)
         session.ui.give(report_text(report), summary_json(report))

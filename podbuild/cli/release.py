@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import click
 
@@ -22,7 +23,6 @@ from podbuild.cli.options import (
     require_tag,
 )
 from podbuild.cli.session import Session, open_session
-from podbuild.commands.images import Making
 from podbuild.commands.planning import Asked, plan_offline, plan_online
 from podbuild.commands.release import ReleaseOptions, Skip, release
 from podbuild.errors import ConfigError
@@ -55,17 +55,22 @@ def command(
     with open_session(common, timeout=read_duration(flow.timeout)) as session:
         from podbuild.commands.planning import Asked  # noqa: PLC0415
 
-        request = replace(flow_request(flow), overwrite=allow_overwrite)
+        request = replace(flow_request(flow, session.directory), overwrite=allow_overwrite)
         carry_out(session, Asked(version=version, require_tag=require_tag, request=request), flow)
 
 
-def flow_request(flow: Flow) -> Request:
+def flow_request(flow: Flow, directory: Path) -> Request:
     """Give the request that the options make; raises ConfigError for what can't be read."""
     return make_request(
         images=flow.images,
         registries=flow.registries,
         platforms=flow.platforms,
         backwards=flow.allow_backwards,
+        jobs=flow.jobs,
+        cache=not flow.no_cache,
+        reuse=not flow.no_reuse,
+        fail_fast=flow.fail_fast,
+        handed_over=tuple(directory / each for each in flow.handed_over),
     )
 
 
@@ -81,13 +86,6 @@ def carry_out(
     options = ReleaseOptions(
         asked=asked,
         command=shlex.join(["podbuild", *sys.argv[1:]]),
-        making=Making(
-            jobs=flow.jobs,
-            cache=not flow.no_cache,
-            reuse=not flow.no_reuse,
-            fail_fast=flow.fail_fast,
-            handed_over=tuple(session.directory / each for each in flow.handed_over),
-        ),
         skip=skipped,
         publish=not flow.skip_push,
         restart=flow.restart,

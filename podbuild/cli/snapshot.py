@@ -38,5 +38,6 @@ def command(common: Common, flow: Flow, cancel_superseded: bool, branch: str | N
         from podbuild.cli.release import carry_out, flow_request  # noqa: PLC0415
         from podbuild.commands.planning import Asked  # noqa: PLC0415
 
-        asked = Asked(snapshot=True, branch=branch or "", request=flow_request(flow))
+        request = flow_request(flow, session.directory)
+        asked = Asked(snapshot=True, branch=branch or "", request=request)
         carry_out(session, asked, flow, cancel_superseded=cancel_superseded)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 
-from podbuild.build.handover import Handed, read_handed_over, restock, take_over
-from podbuild.commands.images import (
-    Equipment,
-    Making,
+from podbuild.build.engines import Engines
+from podbuild.build.handover import Handed, handing_over, read_handed_over, restock, take_over
+from podbuild.build.images import (
     assemble_images,
-    build_images,
+    assembled_images,
     open_staging,
-    staged_images,
+    require_all,
+    resolve,
+    source_of,
+    stage,
+    staged_before,
 )
+from podbuild.build.toolchain.find import ChosenToolchain
 from podbuild.commands.load import load_images
 from podbuild.commands.planning import Asked, plan_offline, plan_tolerantly, with_dirt
 from podbuild.commands.record import Recorder
@@ -25,93 +29,93 @@ from podbuild.commands.release import (
     continued,
     one_at_a_time,
     open_publisher,
-    toolchain_finder,
 )
-from podbuild.oci.manifest import Manifest
+from podbuild.errors import ConfigError
 from podbuild.plan.destination import open_destinations
-from podbuild.plan.journal import Journal, Section, recorded_toolchain
+from podbuild.plan.journal import Section, recorded_toolchain
 from podbuild.plan.model import Request
 from podbuild.plan.planned import Planned
-from podbuild.publish.upload import Published
 from podbuild.report.model import Report
 from podbuild.system.locks import Holder, Purpose
 from podbuild.workspace import Services
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildOptions:
-    """What a stage is asked for."""
+class OpenedPlan:
+    """A plan under the project's lock, with what makes and keeps its images."""
 
-    request: Request
-    making: Making
-    loads: bool = False  # --load
+    planned: Planned
+    engines: Engines
+    record: Recorder
+    handed: tuple[Handed, ...]
 
 
-def build(services: Services, options: BuildOptions) -> Report:
+def build(services: Services, request: Request, *, loads: bool = False) -> Report:
     """Build images into staging and hand them over in the output folder.
 
     With `loads`, each is also tagged in the storage that the user's own engine has.
 
     Raises BuildError, CredentialError, ToolError, ConfigError.
     """
-    reuses = options.making.reuse and options.making.cache
-    with _told(services, options, _to_build if reuses else _to_assemble) as (
-        planned,
-        recorder,
-        _handed,
-    ):
-        toolchain = toolchain_finder(services, recorder)
-        binding = binding_of(planned.plan, toolchain().identity)
-        journal = continued(services, planned.plan, binding)
-        for job in () if reuses else planned.plan.jobs:
-            journal.forget(Section.BUILT, str(job))  # or nothing would be built that ever was
-        equipment = replace(
-            _equipment(services, options, planned, recorder, journal),
-            toolchain=toolchain,
-            resolves_anew=True,
-        )
-        with recorder.step("build"):
-            images = build_images(equipment)
-        if options.loads:
-            with recorder.step("load"):
-                load_images(equipment, images)
-        return recorder.report()
+    prepare = _to_build if request.reuses else _to_assemble
+    with _opened(services, request, prepare, builds=True) as opened:
+        engines, planned, record = opened.engines, opened.planned, opened.record
+        for job in () if request.reuses else planned.plan.jobs:
+            engines.journal.forget(Section.BUILT, str(job))  # or what was ever built would be kept
+        with _handing_over(engines), engines, record.step("build"):
+            staged = stage(planned, resolve(planned, engines, anew=True), engines)
+            record.staged(staged)
+            staged.check()
+        if loads:
+            images = {job: each.manifest for job, each in staged.images.items()}
+            source = source_of(planned, engines.staging)
+            with record.step("load"):
+                load_images(services, planned.plan, engines.toolchain(), images, source)
+        return record.report()
 
 
-def assemble(services: Services, options: BuildOptions) -> Report:
+def assemble(services: Services, request: Request) -> Report:
     """Assemble the lists from what is staged here or was handed over; publishes nothing.
 
     Raises ConfigError when a platform is missing, ToolError, BuildError, VerificationError.
     """
-    with _told(services, options, _to_assemble) as (planned, recorder, handed):
-        journal = _journal(services, planned)
-        equipment = _equipment(services, options, planned, recorder, journal)
-        take_over(handed, journal, equipment.staging, equipment.source)
-        with recorder.step("assemble"):
-            assemble_images(equipment)
-        return recorder.report()
+    with _opened(services, request, _to_assemble) as opened:
+        engines, record = opened.engines, opened.record
+        source = source_of(opened.planned, engines.staging)
+        take_over(opened.handed, engines.journal, engines.staging, source)
+        with _handing_over(engines), engines, record.step("assemble"):
+            staged = require_all(opened.planned.plan, staged_before(engines))
+            record.staged(staged)
+            record.assembled(assemble_images(staged, engines))
+        return record.report()
 
 
-def push(services: Services, options: BuildOptions) -> Report:
+def push(services: Services, request: Request) -> Report:
     """Publish by digest what is staged: the index where one is assembled, else every platform.
 
     Raises ConfigError when nothing is staged, CredentialError, PublishError.
     """
-    with _told(services, options, _to_push) as (planned, recorder, _handed):
-        journal = _journal(services, planned)
-        equipment = _equipment(services, options, planned, recorder, journal)
-        rounds = staged_images(equipment)
-        with recorder.step("check logins"):
-            ready = check_logins(services, planned, recorder)
+    with _opened(services, request, _to_push) as opened:
+        engines, record = opened.engines, opened.record
+        staged = staged_before(engines)
+        if not staged.images:
+            raise ConfigError("nothing is staged", hint="podbuild build")
+        record.staged(staged)
+        whole = assembled_images(staged, engines, source_of(opened.planned, engines.staging))
+        record.assembled(whole)
+        with record.step("check logins"):
+            ready = check_logins(services, opened.planned, record)
+        parts = [
+            (job.image, each.manifest)
+            for job, each in staged.images.items()
+            if job.image not in whole
+        ]
         with (
-            recorder.step("publish by digest"),
-            open_publisher(replace(equipment, planned=ready)) as publisher,
+            record.step("publish by digest"),
+            open_publisher(engines, ready, record) as publisher,
         ):
-            for each in rounds:
-                for image, manifest in each.items():
-                    publisher.offer(image, manifest)
-            recorder.published(_together([publisher.finish(each) for each in rounds]))
-        return recorder.report()
+            record.published(publisher.finish([*whole.items(), *parts]))
+        return record.report()
 
 
 def _to_build(services: Services, offline: Planned) -> Planned:
@@ -131,58 +135,43 @@ def _to_push(services: Services, offline: Planned) -> Planned:
 
 
 @contextmanager
-def _told(
-    services: Services, options: BuildOptions, prepare: Callable[[Services, Planned], Planned]
-) -> Iterator[tuple[Planned, Recorder, tuple[Handed, ...]]]:
-    """Plan, hold the project's lock, and write the reports however it ends."""
-    offline = plan_offline(services, Asked(loose=True, request=options.request))
-    plan = offline.plan
-    handed = read_handed_over(options.making.handed_over, plan, binding_of(plan))
-    me = Holder(work=Purpose.OTHER, name=plan.name, pid=os.getpid())
+def _opened(
+    services: Services,
+    request: Request,
+    prepare: Callable[[Services, Planned], Planned],
+    *,
+    builds: bool = False,
+) -> Iterator[OpenedPlan]:
+    """Plan, hold the project's lock, and write the reports however it ends.
+
+    What `builds` continues is bound to the engine; the rest takes what any engine has built.
+    """
+    offline = plan_offline(services, Asked(loose=True, request=request))
+    handed = read_handed_over(request.handed_over, offline.plan, binding_of(offline.plan))
+    me = Holder(work=Purpose.OTHER, name=offline.plan.name, pid=os.getpid())
     with one_at_a_time(services, me):
         with services.ui.step("plan"):
             planned = prepare(services, with_dirt(offline, handed))
             for warning in planned.warnings:
                 services.ui.warn(warning)
-        with Recorder(services=services, planned=planned).recording() as recorder:
-            yield planned, recorder, handed
+        toolchain = ChosenToolchain(services.runner, services.folders, services.environment)
+        record = Recorder(services, planned, toolchain.engine)
+        with record.recording():
+            output = services.config.output
+            known = (
+                toolchain().identity if builds else recorded_toolchain(output, planned.plan.name)
+            )
+            engines = Engines(
+                services=services,
+                plan=planned.plan,
+                journal=continued(services, planned.plan, binding_of(planned.plan, known)),
+                staging=open_staging(services),
+                toolchain=toolchain,
+            )
+            restock(output, engines.journal, engines.staging)
+            yield OpenedPlan(planned=planned, engines=engines, record=record, handed=handed)
 
 
-def _journal(services: Services, planned: Planned) -> Journal:
-    """Continue what any engine has built."""
-    known = recorded_toolchain(services.config.output, planned.plan.name)
-    return continued(services, planned.plan, binding_of(planned.plan, known))
-
-
-def _equipment(
-    services: Services,
-    options: BuildOptions,
-    planned: Planned,
-    recorder: Recorder,
-    journal: Journal,
-) -> Equipment:
-    staging = open_staging(services)
-    restock(services.config.output, journal, staging)
-    return Equipment(
-        services=services,
-        planned=planned,
-        making=options.making,
-        journal=journal,
-        toolchain=toolchain_finder(services, recorder),
-        staging=staging,
-        recorder=recorder,
-    )
-
-
-def _together(rounds: list[Published]) -> Published:
-    """Give what several rounds published as one; a destination that failed once has failed."""
-    failed = {found: error for each in rounds for found, error in each.failed.items()}
-    images: dict[str, Manifest] = {}
-    for each in rounds:
-        images |= _new(each.images, images)
-    at = dict.fromkeys(found for each in rounds for found in each.at if found not in failed)
-    return Published(images=images, at=tuple(at), failed=failed)
-
-
-def _new(found: Mapping[str, Manifest], known: Mapping[str, Manifest]) -> Mapping[str, Manifest]:
-    return {name: manifest for name, manifest in found.items() if name not in known}
+def _handing_over(engines: Engines) -> AbstractContextManager[None]:
+    services = engines.services
+    return handing_over(services.config.output, engines.journal, engines.staging, services.ui.warn)

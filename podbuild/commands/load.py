@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,28 +21,34 @@ from podbuild.build.engine.storage import Storage, StorageDriver, prove_storage_
 from podbuild.build.staging.area import repository_name
 from podbuild.build.toolchain.emulation import native_architecture
 from podbuild.build.toolchain.model import Toolchain
-from podbuild.commands.images import Equipment
 from podbuild.errors import BuildError
 from podbuild.oci.copy import copy_image
 from podbuild.oci.layout import LayoutStore, named_index_bytes
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Platform
-from podbuild.plan.model import Job
+from podbuild.oci.store import Store
+from podbuild.plan.model import Job, Plan
 from podbuild.system.files import write_whole
 from podbuild.system.process import CommandError
+from podbuild.workspace import Services
 
 # What decides where containers/storage keeps images (containers-storage.conf(5)).
 _STORAGE = ("XDG_DATA_HOME", "XDG_RUNTIME_DIR", "CONTAINERS_STORAGE_CONF", "STORAGE_DRIVER")
 _MACHINE = (Path("/etc/containers/storage.conf"), Path("/usr/share/containers/storage.conf"))
 
 
-def load_images(equipment: Equipment, images: Mapping[Job, Manifest]) -> None:
+def load_images(
+    services: Services,
+    plan: Plan,
+    toolchain: Toolchain,
+    images: Mapping[Job, Manifest],
+    source: Callable[[str], Store],
+) -> None:
     """Put each image for this machine's platform into the user's storage: localhost/NAME:TAG.
 
     TAG is the version, or latest. Where an image has another platform alone, that one is taken.
     Raises BuildError when the engine refuses, ToolError without a user namespace.
     """
-    services, toolchain = equipment.services, equipment.toolchain()
     with (
         TemporaryDirectory(dir=services.folders.cache, prefix="load-") as folder,
         open_namespace(services.runner, services.folders, {}) as namespace,
@@ -65,10 +71,10 @@ def load_images(equipment: Equipment, images: Mapping[Job, Manifest]) -> None:
         command = CommandLine(
             engine=toolchain.engine, registries=files.registries, policy=files.policy
         )
-        for job, manifest in _chosen(equipment, images):
-            name = f"localhost/{repository_name(job.image)}:{_tag(equipment)}"
+        for job, manifest in _chosen(services, plan, images):
+            name = f"localhost/{repository_name(job.image)}:{_tag(plan)}"
             layout = files.folder / job.slug
-            _lay_out(equipment, job, manifest, layout, name)
+            _lay_out(source(job.image), manifest, layout, name)
             try:
                 run(*command.pull(f"oci:{layout}:{name}"))
             except CommandError as error:
@@ -90,29 +96,31 @@ def _storage_of_root(files: EngineFiles, driver: StorageDriver) -> Path:
     return own
 
 
-def _chosen(equipment: Equipment, images: Mapping[Job, Manifest]) -> Iterator[tuple[Job, Manifest]]:
+def _chosen(
+    services: Services, plan: Plan, images: Mapping[Job, Manifest]
+) -> Iterator[tuple[Job, Manifest]]:
     native = Platform("linux", native_architecture())
-    for image in equipment.plan.images:
+    for image in plan.images:
         found = {job.platform: job for job in images if job.image == image.name}
-        wanted = image.published or image.name in equipment.plan.request.images
+        wanted = image.published or image.name in plan.request.images
         if not found or not wanted:
             continue
         if native not in found and len(found) > 1:
-            equipment.services.ui.warn(f"{image.name} is not loaded: it is not built for {native}")
+            services.ui.warn(f"{image.name} is not loaded: it is not built for {native}")
             continue
         job = found.get(native) or next(iter(found.values()))
         yield job, images[job]
 
 
-def _lay_out(equipment: Equipment, job: Job, manifest: Manifest, folder: Path, name: str) -> None:
+def _lay_out(source: Store, manifest: Manifest, folder: Path, name: str) -> None:
     """Write a layout whose entry has the full name: engines take it from there."""
     layout = LayoutStore(folder)
-    copy_image(equipment.source(job.image), layout, manifest)
+    copy_image(source, layout, manifest)
     write_whole(folder / "index.json", [named_index_bytes(manifest.descriptor, name)])
 
 
-def _tag(equipment: Equipment) -> str:
-    version = equipment.plan.version
+def _tag(plan: Plan) -> str:
+    version = plan.version
     return str(version).replace("+", "-") if version else "latest"
 
 

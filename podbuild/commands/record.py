@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from threading import Lock
 
 from podbuild import __version__
+from podbuild.build.images import Staged
 from podbuild.build.job import Metrics
 from podbuild.errors import BuildError, CleanupError, PodbuildError, from_os_error
 from podbuild.oci.manifest import Descriptor, Manifest
@@ -17,7 +18,13 @@ from podbuild.plan.model import Job
 from podbuild.plan.planned import Planned
 from podbuild.publish.move import Moved, Tagged
 from podbuild.publish.upload import Published, UploadProgress
-from podbuild.report.collect import Delivered, image_reports, result_of, target_reports
+from podbuild.report.collect import (
+    Delivered,
+    image_reports,
+    part_reports,
+    result_of,
+    target_reports,
+)
 from podbuild.report.model import Failure, Phase, PlatformReport, RemovalReport, Report
 from podbuild.report.plan import plan_json
 from podbuild.report.write import write_plan, write_reports
@@ -25,27 +32,32 @@ from podbuild.system.console.screen import Activity
 from podbuild.workspace import Services
 
 
-@dataclass(kw_only=True)
 class Recorder:
-    """Hears what the steps do; `recording` writes the report at the end, however it ends."""
+    """Times, shows and keeps what the recipe hands it; `recording` writes the report at the end.
 
-    services: Services
-    planned: Planned
-    engine: str = ""
-    images: Mapping[str, Manifest] = field(default_factory=dict)
-    parts: Mapping[Job, PlatformReport] = field(default_factory=dict)
-    metrics: Mapping[Job, Metrics] = field(default_factory=dict)
-    faults: Mapping[Job, str] = field(default_factory=dict)
-    removals: tuple[RemovalReport, ...] = ()
-    incomplete: CleanupError | None = None  # the release stands, its cleanup does not
-    _delivered: Delivered = field(default_factory=Delivered)
-    _phases: list[Phase] = field(default_factory=list)
-    _warnings: list[str] = field(default_factory=list)
-    _failure: PodbuildError | None = None
-    _began: float = field(default_factory=time.monotonic)
-    _transfers: dict[Destination, Activity] = field(default_factory=dict)
-    _open: ExitStack = field(default_factory=ExitStack)
-    _lock: Lock = field(default_factory=Lock)
+    However it ends: `engine` is asked then for the engine that was found, if one was.
+    """
+
+    def __init__(
+        self, services: Services, planned: Planned, engine: Callable[[], str] = lambda: ""
+    ) -> None:
+        self.planned = planned
+        self.services = services
+        self._engine = engine
+        self._images: Mapping[str, Manifest] = {}
+        self._parts: dict[Job, PlatformReport] = {}
+        self._metrics: Mapping[Job, Metrics] = {}
+        self._faults: Mapping[Job, str] = {}
+        self._removals: tuple[RemovalReport, ...] = ()
+        self.incomplete: CleanupError | None = None  # the release stands, its cleanup does not
+        self._delivered = Delivered()
+        self._phases: list[Phase] = []
+        self._warnings: list[str] = []
+        self._failure: PodbuildError | None = None
+        self._began = time.monotonic()
+        self._transfers: dict[Destination, Activity] = {}
+        self._open = ExitStack()
+        self._lock = Lock()
 
     @contextmanager
     def recording(self) -> Iterator[Recorder]:
@@ -94,6 +106,32 @@ class Recorder:
             self.services.ui.warn(warning)
         self._write_plan()
 
+    def staged(self, staged: Staged) -> None:
+        """Keep what became of each job, and say why images were not built."""
+        self._parts = dict(part_reports(staged))
+        self._metrics = {
+            job: each.metrics for job, each in staged.images.items() if not each.reused
+        }
+        self._faults = {job: error.message for job, error in staged.built.failed.items()}
+        for job, each in sorted(staged.images.items()):
+            if each.reused:
+                self.services.ui.info(f"{job}: {each.reason}")
+
+    def assembled(
+        self, images: Mapping[str, Manifest], adopted: Mapping[Job, PlatformReport] | None = None
+    ) -> None:
+        """Keep what is published of each image, and the platforms of those published already."""
+        self._images = images
+        self._parts |= adopted or {}
+
+    def cleaned(self, removals: tuple[RemovalReport, ...]) -> None:
+        """Keep what cleanup has removed."""
+        self._removals = removals
+
+    def left_incomplete(self, error: CleanupError) -> None:
+        """Keep why cleanup is incomplete: the release stands, and its end tells."""
+        self.incomplete = error
+
     def published(self, published: Published) -> None:
         """Remember where the images are, and say what went out."""
         self._open.close()
@@ -136,15 +174,15 @@ class Recorder:
             branch=plan.source.branch or "",
             dirty=plan.source.dirty,
             podbuild=__version__,
-            engine=self.engine,
-            images=image_reports(plan, self.images, self.parts),
+            engine=self._engine(),
+            images=image_reports(plan, self._images, self._parts),
             targets=targets,
-            metrics=self.metrics,
+            metrics=self._metrics,
             phases=tuple(self._phases),
-            removed=self.removals,
+            removed=self._removals,
             warnings=(*self.planned.warnings, *self._warnings),
             failure=_failure(self._failure or self.incomplete),
-            faults=self.faults,
+            faults=self._faults,
             seconds=time.monotonic() - self._began,
             retries=sum(each.retries for each in counts),
             requests=sum(each.requests for each in counts),

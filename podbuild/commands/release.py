@@ -6,17 +6,27 @@ Nothing that a user can see changes before `move_tags`; everything before it can
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cache
 
-from podbuild.build.handover import Handed, read_handed_over, restock, take_over
-from podbuild.build.toolchain.find import find_chosen
+from podbuild.build.engines import Engines
+from podbuild.build.handover import Handed, handing_over, read_handed_over, restock, take_over
+from podbuild.build.images import (
+    Offer,
+    adopted_images,
+    assemble_images,
+    open_staging,
+    require_all,
+    resolve,
+    source_of,
+    stage,
+    staged_before,
+)
+from podbuild.build.toolchain.find import ChosenToolchain
 from podbuild.build.toolchain.model import Toolchain
 from podbuild.commands.cleanup import record_superseded
-from podbuild.commands.images import Equipment, Making, make_images, open_staging
 from podbuild.commands.planning import (
     Asked,
     plan_offline,
@@ -28,6 +38,7 @@ from podbuild.commands.planning import (
 from podbuild.commands.record import Recorder
 from podbuild.config.toml import shown
 from podbuild.errors import CleanupError, CredentialError
+from podbuild.oci.manifest import Manifest
 from podbuild.plan.journal import Binding, Journal, open_journal, recorded_toolchain, restart
 from podbuild.plan.model import Plan
 from podbuild.plan.planned import Planned
@@ -37,6 +48,7 @@ from podbuild.publish.preflight import preflight
 from podbuild.publish.tag import TagMover
 from podbuild.publish.upload import Published, Publisher
 from podbuild.publish.verify import Expectation, verify_release
+from podbuild.report.collect import adopted_parts
 from podbuild.report.model import Report
 from podbuild.system.locks import Holder, Purpose, project_lock, supersede
 from podbuild.workspace import Services
@@ -56,7 +68,6 @@ class ReleaseOptions:
 
     asked: Asked
     command: str
-    making: Making
     skip: frozenset[Skip] = frozenset()
     publish: bool = True  # False: --skip-push
     restart: bool = False
@@ -77,88 +88,134 @@ def release(services: Services, options: ReleaseOptions) -> Ended:
     Raises what ends it, with its exit code.
     """
     offline = plan_offline(services, options.asked)
-    handed = read_handed_over(options.making.handed_over, offline.plan, binding_of(offline.plan))
+    plan = offline.plan
+    handed = read_handed_over(plan.request.handed_over, plan, binding_of(plan))
     work = Purpose.SNAPSHOT if options.asked.snapshot else Purpose.RELEASE
-    me = Holder(work=work, name=offline.plan.name, pid=os.getpid())
+    me = Holder(work=work, name=plan.name, pid=os.getpid())
     with one_at_a_time(services, me, cancel_superseded=options.cancel_superseded):
-        with Recorder(
-            services=services, planned=with_dirt(offline, handed)
-        ).recording() as recorder:
-            with recorder.step("plan"), _hinting_at_skip_push():
-                ask = plan_online if options.publish else plan_tolerantly
-                recorder.decided(ask(services, recorder.planned))
-                refuse_conflicts(recorder.planned.plan)
-            _deliver(services, options, recorder, handed)
-        return Ended(report=recorder.report(), incomplete=recorder.incomplete)
+        toolchain = ChosenToolchain(services.runner, services.folders, services.environment)
+        record = Recorder(services, with_dirt(offline, handed), toolchain.engine)
+        with record.recording():
+            planned = _decided(services, options, record)
+            ready = _ready(services, options, planned, record)
+            engines = Engines(
+                services=services,
+                plan=ready.plan,
+                journal=_journal(services, options, ready.plan, toolchain),
+                staging=open_staging(services),
+                toolchain=toolchain,
+            )
+            _take(engines, ready, handed)
+            _deliver(engines, options, ready, record)
+        return Ended(report=record.report(), incomplete=record.incomplete)
 
 
-def _deliver(
-    services: Services, options: ReleaseOptions, recorder: Recorder, handed: tuple[Handed, ...]
-) -> None:
-    planned = recorder.planned
-    if options.publish:
-        with recorder.step("check logins"), _hinting_at_skip_push():
-            planned = check_logins(services, planned, recorder)
-            if _cleans_up(services, options):
-                from podbuild.commands.cleanup import (  # noqa: PLC0415  # costs time
-                    check_removal_rights,
-                )
+def _decided(services: Services, options: ReleaseOptions, record: Recorder) -> Planned:
+    """Let the registries' answers decide every tag; raises what stands in the release's way."""
+    with record.step("plan"), _hinting_at_skip_push():
+        ask = plan_online if options.publish else plan_tolerantly
+        planned = ask(services, record.planned)
+        record.decided(planned)
+        refuse_conflicts(planned.plan)
+    return planned
 
-                check_removal_rights(services, planned.plan, planned.destinations)
-    toolchain = toolchain_finder(services, recorder)
-    journal = _journal(services, options, planned.plan, toolchain)
-    equipment = Equipment(
-        services=services,
-        planned=planned,
-        making=replace(options.making, skip_build=Skip.BUILD in options.skip),
-        journal=journal,
-        toolchain=toolchain,
-        staging=open_staging(services),
-        recorder=recorder,
-    )
-    restock(services.config.output, journal, equipment.staging)
+
+def _ready(
+    services: Services, options: ReleaseOptions, planned: Planned, record: Recorder
+) -> Planned:
+    """Give the plan with the destinations that can be pushed to, and cleaned where that is due."""
+    if not options.publish:
+        return planned
+    with record.step("check logins"), _hinting_at_skip_push():
+        ready = check_logins(services, planned, record)
+        if _cleans_up(services, options):
+            from podbuild.commands.cleanup import check_removal_rights  # noqa: PLC0415  # costs time
+
+            check_removal_rights(services, ready.plan, ready.destinations)
+    return ready
+
+
+def _take(engines: Engines, planned: Planned, handed: Iterable[Handed]) -> None:
+    """Stage what this release has staged before, and what other machines hand over."""
+    restock(engines.services.config.output, engines.journal, engines.staging)
     wanted = (each for each in handed if each.job in planned.plan.jobs)
-    take_over(wanted, journal, equipment.staging, equipment.source)
+    take_over(wanted, engines.journal, engines.staging, source_of(planned, engines.staging))
+
+
+def _deliver(engines: Engines, options: ReleaseOptions, planned: Planned, record: Recorder) -> None:
+    """Make the images, publish them by digest, move the tags, verify and clean up."""
+    services, journal = engines.services, engines.journal
     publishes = options.publish and not planned.plan.is_partial
-    with open_publisher(equipment) as publisher:
-        with recorder.step("build"):
-            offer = publisher.offer if publishes else equipment.offer
-            images = make_images(replace(equipment, offer=offer))
+    with open_publisher(engines, planned, record) as publisher:
+        offer = publisher.offer if publishes else None
+        images = make_images(engines, options, planned, record, offer)
         if not publishes:
             return
-        with recorder.step("publish by digest"):
-            published = publisher.finish(images)
-            recorder.published(published)
-    with recorder.step("move tags"):
-        moved = move_tags(services, options, planned, journal, published, recorder)
-    recorder.moved(moved)
+        with record.step("publish by digest"):
+            published = publisher.finish(images.items())
+            record.published(published)
+    with record.step("move tags"):
+        moved = move_tags(services, options, planned, journal, published, record)
+    record.moved(moved)
     record_superseded(services, journal, moved)
     if Skip.VERIFY not in options.skip:
-        with recorder.step("verify"):
-            verify_release(expectations(planned, moved), published.present, recorder.warn)
+        with record.step("verify"):
+            verify_release(expectations(planned, moved), published.present, record.warn)
     journal.finish()
     if _cleans_up(services, options):
-        clean_up(services, planned, recorder)
+        clean_up(services, planned, record)
+
+
+def make_images(
+    engines: Engines,
+    options: ReleaseOptions,
+    planned: Planned,
+    record: Recorder,
+    offer: Offer | None,
+) -> Mapping[str, Manifest]:
+    """Give what is published of each image, all staged (or where an earlier release put it).
+
+    Raises BuildError, CredentialError, ToolError, ConfigError; what was built stays journalled
+    and is handed over.
+    """
+    services, plan = engines.services, planned.plan
+    source = source_of(planned, engines.staging)
+    handing = handing_over(
+        services.config.output, engines.journal, engines.staging, services.ui.warn
+    )
+    with handing, engines:
+        with record.step("build"):
+            if plan.request.handed_over:
+                staged = require_all(plan, staged_before(engines))
+            else:
+                inputs = resolve(planned, engines)
+                builds = Skip.BUILD not in options.skip
+                staged = stage(planned, inputs, engines, offer=offer, builds=builds)
+            record.staged(staged)
+            staged.check()
+        with record.step("assemble"):
+            indexes = assemble_images(staged, engines)
+            adopted = adopted_images(plan.images, source)
+            record.assembled(indexes, dict(adopted_parts(plan, adopted, source)))
+    return {**indexes, **adopted}
 
 
 def _cleans_up(services: Services, options: ReleaseOptions) -> bool:
     return services.config.retention.superseded and Skip.CLEANUP not in options.skip
 
 
-def clean_up(services: Services, planned: Planned, recorder: Recorder) -> None:
+def clean_up(services: Services, planned: Planned, record: Recorder) -> None:
     """Delete what the moving tags left; a failure is told at the end, as the release stands."""
-    from podbuild.commands.cleanup import (  # noqa: PLC0415  # many releases clean nothing
-        remove_superseded,
-    )
+    from podbuild.commands.cleanup import remove_superseded  # noqa: PLC0415  # seldom needed
 
-    with recorder.step("clean up"):
+    with record.step("clean up"):
         try:
-            recorder.removals = remove_superseded(services, planned.plan, planned.destinations)
+            record.cleaned(remove_superseded(services, planned.plan, planned.destinations))
         except CleanupError as error:
-            recorder.incomplete = error
+            record.left_incomplete(error)
 
 
-def check_logins(services: Services, planned: Planned, recorder: Recorder) -> Planned:
+def check_logins(services: Services, planned: Planned, record: Recorder) -> Planned:
     """Give the plan with the destinations that can be pushed to; raises where one must be.
 
     Optional registries that refuse are left out with a warning.
@@ -167,7 +224,7 @@ def check_logins(services: Services, planned: Planned, recorder: Recorder) -> Pl
     for destination in ready.unknown:
         services.ui.detail(f"{destination}: whether this login may push shows when pushing")
     for destination, error in ready.unavailable:
-        recorder.warn(f"{destination} is left out: {error.message}")
+        record.warn(f"{destination} is left out: {error.message}")
     return replace(
         planned,
         destinations=ready.destinations,
@@ -181,7 +238,7 @@ def move_tags(
     planned: Planned,
     journal: Journal,
     published: Published,
-    recorder: Recorder,
+    record: Recorder,
 ) -> Moved:
     """Move version tags, then moving tags, everywhere; raises as TagMover.move does."""
     mover = TagMover(
@@ -191,7 +248,7 @@ def move_tags(
         cancel=services.cancel,
         command=options.command,
         note=services.ui.note,
-        left=recorder.tags_left,
+        left=record.tags_left,
     )
     return mover.move(_orders(planned, published))
 
@@ -246,28 +303,16 @@ def _guard(services: Services, planned: Planned) -> Guard:
     )
 
 
-def open_publisher(equipment: Equipment) -> Publisher:
+def open_publisher(engines: Engines, planned: Planned, record: Recorder) -> Publisher:
     """Give what copies staged images to the destinations of the plan."""
     return Publisher(
-        destinations=equipment.planned.destinations,
-        source=equipment.source,
-        journal=equipment.journal,
-        retry=equipment.services.retry,
-        cancel=equipment.services.cancel,
-        progress=equipment.recorder.progress,
+        destinations=planned.destinations,
+        source=source_of(planned, engines.staging),
+        journal=engines.journal,
+        retry=engines.services.retry,
+        cancel=engines.services.cancel,
+        progress=record.progress,
     )
-
-
-def toolchain_finder(services: Services, recorder: Recorder) -> Callable[[], Toolchain]:
-    """Give what finds the toolchain when it is first asked; it raises ToolError."""
-
-    @cache
-    def found() -> Toolchain:
-        toolchain = find_chosen(services.runner, services.folders, services.environment)
-        recorder.engine = str(toolchain.engine)
-        return toolchain
-
-    return found
 
 
 def binding_of(plan: Plan, toolchain: str = "") -> Binding:
@@ -284,7 +329,7 @@ def _journal(
     services: Services, options: ReleaseOptions, plan: Plan, toolchain: Callable[[], Toolchain]
 ) -> Journal:
     """Open the journal; a join goes on with what any engine has built, and needs none itself."""
-    joins = bool(options.making.handed_over)
+    joins = bool(plan.request.handed_over)
     folder = services.config.output
     identity = recorded_toolchain(folder, plan.name) if joins else toolchain().identity
     binding = binding_of(plan, identity)

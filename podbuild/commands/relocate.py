@@ -153,7 +153,7 @@ def _copy(
             cancel=services.cancel,
         )
         with publisher:
-            failed |= publisher.finish({image: first.manifest}).failed
+            failed |= publisher.finish([(image, first.manifest)]).failed
     return failed
 
 

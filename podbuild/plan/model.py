@@ -33,7 +33,7 @@ class Commit:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is asked for: a version, or a snapshot of a branch (no version), and how much of it.
+    """What is asked for: a version, or a snapshot of a branch (no version), how much, and how.
 
     Empty selections mean everything. `target`, `build_args` and `secrets` win over the
     configuration's, for the chosen images.
@@ -48,6 +48,16 @@ class Request:
     secrets: tuple[Secret, ...] = ()
     overwrite: bool = False  # --allow-overwrite
     backwards: bool = False  # --allow-backwards
+    jobs: int | None = None  # builds at a time; None: one per CPU
+    cache: bool = True
+    reuse: bool = True
+    fail_fast: bool = False
+    handed_over: tuple[Path, ...] = ()  # output folders of other machines: nothing is built here
+
+    @property
+    def reuses(self) -> bool:
+        """Tell whether what was built before may be taken."""
+        return self.reuse and self.cache
 
 
 @dataclass(frozen=True, order=True)

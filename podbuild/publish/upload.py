@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import Self
@@ -97,32 +97,36 @@ class Publisher:
             if destination.image == image:
                 self._offer(destination, manifest)
 
-    def finish(self, images: Mapping[str, Manifest]) -> Published:
-        """Copy these images completely, read them back, and give what is where.
+    def finish(self, images: Iterable[tuple[str, Manifest]]) -> Published:
+        """Copy these images, by name, completely, read them back, and give what is where.
 
         A failure lets the others go on, so that the next run has less to do. Then raises
         PublishError, CredentialError or VerificationError of a required registry; those of
         optional ones are in `Published.failed`.
         """
+        pairs = tuple(images)
         wanted = {
-            self._offer(destination, images[destination.image]): destination
+            self._offer(destination, manifest): (destination, manifest)
             for destination in self.destinations
-            if destination.image in images
+            for image, manifest in pairs
+            if image == destination.image
         }
-        failed = self._failures(wanted)
+        failed = self._failures(
+            {future: destination for future, (destination, _) in wanted.items()}
+        )
         raise_required(failed)
         # The first registry may have waited long for the last one, and others clean up there.
         since = self.clock() - FRESH
         again = {
-            self._lanes[each.registry].deliveries.submit(self._keep, each, images[each.image]): each
-            for each in wanted.values()
-            if each not in failed and self._read_back[each, images[each.image].digest] < since
+            self._lanes[each.registry].deliveries.submit(self._keep, each, manifest): each
+            for each, manifest in wanted.values()
+            if each not in failed and self._read_back[each, manifest.digest] < since
         }
         failed |= self._failures(again)
         raise_required(failed)
         return Published(
-            images=images,
-            at=tuple(found for found in wanted.values() if found not in failed),
+            images=dict(pairs),
+            at=tuple(dict.fromkeys(each for each, _ in wanted.values() if each not in failed)),
             failed=failed,
             present=frozenset(self._present()),
         )

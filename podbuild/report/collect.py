@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from podbuild.build.images import Staged
+from podbuild.build.jobs import BuiltImage
+from podbuild.build.results import Origin
 from podbuild.errors import CleanupError, PartialReleaseError, PodbuildError
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Tag
+from podbuild.oci.store import Store
 from podbuild.plan.destination import Destination
 from podbuild.plan.guards import Decision
 from podbuild.plan.model import Job, Plan, TagMove, Target
@@ -56,6 +60,46 @@ def image_reports(
             )
         )
     return tuple(reports)
+
+
+def part_reports(staged: Staged) -> Mapping[Job, PlatformReport]:
+    """Give what became of each job."""
+    return {job: _part(each, joined=job in staged.joined) for job, each in staged.images.items()}
+
+
+def _part(built: BuiltImage, *, joined: bool) -> PlatformReport:
+    other = Origin.JOINED if joined else Origin.REUSED
+    return PlatformReport(
+        platform=built.job.platform,
+        digest=built.manifest.digest,
+        size=size_of(built.manifest),
+        seconds=built.metrics.seconds,
+        origin=other if built.reused else Origin.BUILT,
+        reason=built.reason or "its inputs are new",
+        log="" if built.reused else f"logs/{built.job.slug}.log",
+    )
+
+
+def adopted_parts(
+    plan: Plan, adopted: Mapping[str, Manifest], source: Callable[[str], Store]
+) -> Iterator[tuple[Job, PlatformReport]]:
+    """Give what is published already, platform by platform."""
+    for name, manifest in adopted.items():
+        store = source(name)
+        children = {child.platform: store.manifest(child.digest) for child in manifest.children}
+        alone = dict.fromkeys(plan.image(name).platforms, manifest)
+        for platform, child in (children if manifest.is_index else alone).items():
+            if platform is not None and child is not None:
+                yield (
+                    Job(name, platform),
+                    PlatformReport(
+                        platform=platform,
+                        digest=child.digest,
+                        size=size_of(child),
+                        origin=Origin.ADOPTED,
+                        reason="published already",
+                    ),
+                )
 
 
 def target_reports(plan: Plan, delivered: Delivered) -> tuple[TargetReport, ...]:

@@ -97,7 +97,7 @@ class World:
 
     def publish(self, progress: UploadProgress | None = None) -> Published:
         with self.publisher(progress) as publisher:
-            return publisher.finish(self.images)
+            return publisher.finish(self.images.items())
 
     def log(self, verb: str) -> list[str]:
         return [
@@ -204,7 +204,7 @@ def test_offered_early_goes_out_once(world: World) -> None:
     with world.publisher() as publisher:
         publisher.offer("web", child)
         publisher.offer("web", child)
-        publisher.finish(world.images)
+        publisher.finish(world.images.items())
     assert world.stores["a/web"].log.count(f"put {child.digest}") == 1
 
 
@@ -341,7 +341,7 @@ def test_child_that_was_taken_away_since_it_was_put_goes_out_again(world: World)
     with world.publisher() as publisher:
         publisher._offer(world.destinations()[0], child).result()
         del store.inner.manifests[child.digest]
-        publisher.finish(world.images)
+        publisher.finish(world.images.items())
     assert complete(world, "a/web")
 
 
@@ -375,7 +375,7 @@ def test_image_that_was_taken_away_while_another_registry_was_slow_goes_out_agai
         for waiting in publisher._offered.values():
             waiting.result()
         world.stores["a/web"].inner.manifests.clear()
-        publisher.finish(world.images)
+        publisher.finish(world.images.items())
     assert complete(world, "a/web")
 
 
