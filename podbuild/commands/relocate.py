@@ -14,7 +14,7 @@ from podbuild.errors import PodbuildError
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest
 from podbuild.oci.store import Store
-from podbuild.plan.destination import Destination, open_destinations
+from podbuild.plan.destination import Destination, everywhere, open_destinations
 from podbuild.plan.guards import Decision
 from podbuild.plan.journal import Binding, Journal
 from podbuild.plan.make import plan_places
@@ -173,20 +173,12 @@ Answer = TypeVar("Answer")
 
 def ask_each(
     destinations: Iterable[Destination], ask: Callable[[Destination], Answer]
-) -> tuple[dict[Destination, Answer], dict[Destination, PodbuildError]]:
-    """Ask each in turn; raises what a required one raises, or the last error where none answers."""
-    found: dict[Destination, Answer] = {}
-    silent: dict[Destination, PodbuildError] = {}
-    for destination in destinations:
-        try:
-            found[destination] = ask(destination)
-        except PodbuildError as error:
-            if destination.required or error.is_stop:
-                raise
-            silent[destination] = error
-    if not found:
-        raise next(iter(silent.values()))
-    return found, silent
+) -> tuple[Mapping[Destination, Answer], Mapping[Destination, PodbuildError]]:
+    """Ask everywhere; raises the first error where nobody answers."""
+    answers = everywhere(destinations, ask)
+    if not answers.found:
+        raise next(iter(answers.failed.values()))
+    return answers.found, answers.failed
 
 
 def required_first(destinations: Iterable[Destination]) -> list[Destination]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from podbuild.errors import PodbuildError, PublishError, VerificationError
@@ -17,7 +16,7 @@ from podbuild.oci.names import Platform, Tag
 from podbuild.oci.store import Store
 from podbuild.plan import labels
 from podbuild.plan.decide import Held
-from podbuild.plan.destination import Destination
+from podbuild.plan.destination import Destination, everywhere
 from podbuild.plan.guards import RemoteTag
 from podbuild.plan.model import Plan, Target
 from podbuild.semver import Version
@@ -105,9 +104,6 @@ def _platforms(store: Store, manifest: Manifest) -> frozenset[Platform]:
     return frozenset((only,)) if only else frozenset()
 
 
-ASKED_AT_ONCE = 8
-
-
 @dataclass(frozen=True, kw_only=True)
 class Survey:
     """What each target holds, by its key; optional registries that could not be asked apart."""
@@ -117,21 +113,11 @@ class Survey:
 
 
 def survey(plan: Plan, destinations: Iterable[Destination]) -> Survey:
-    """Give what the targets of a plan hold. Raises what a required registry raises."""
+    """Give what the targets of a plan hold. Raises a stop, and what a required registry raises."""
     by_key = {target.key: target for target in (*plan.targets, *plan.beside)}
-    asked = tuple((each, by_key[each.key]) for each in destinations)
-    facts: dict[str, Held] = {}
-    silent: dict[Destination, PodbuildError] = {}
-    with ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="survey") as pool:
-        futures = [(each, pool.submit(_ask, each, target)) for each, target in asked]
-        for destination, future in futures:
-            try:
-                facts[destination.key] = future.result()
-            except PodbuildError as error:
-                if destination.required:
-                    raise
-                silent[destination] = error
-    return Survey(facts=facts, silent=silent)
+    answers = everywhere(destinations, lambda each: _ask(each, by_key[each.key]))
+    facts = {destination.key: held for destination, held in answers.found.items()}
+    return Survey(facts=facts, silent=answers.failed)
 
 
 def _ask(destination: Destination, target: Target) -> Held:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-from podbuild.errors import PodbuildError
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Tag
-from podbuild.plan.destination import Destination
+from podbuild.plan.destination import Destination, everywhere
 from podbuild.plan.guards import (
     Ancestry,
     Decision,
@@ -64,15 +62,9 @@ class ReleaseGuard:
 
     def refresh(self) -> None:
         """List every repository's tags anew; an optional registry may stay silent."""
-        if not self.destinations:
-            return
         ask = self.cancel.passing_on(_tags)  # also asked when moved tags went back after a stop
-        with ThreadPoolExecutor(len(self.destinations), thread_name_prefix="tags") as pool:
-            for destination, found in zip(
-                self.destinations, pool.map(ask, self.destinations), strict=True
-            ):
-                if found is not None:
-                    self._held[destination] = self.readers[destination.image].versions(found)
+        for destination, found in everywhere(self.destinations, ask).found.items():
+            self._held[destination] = self.readers[destination.image].versions(found)
 
     def rule(self, order: Order, current: Manifest | None) -> Ruling:
         """Say whether an order may be carried out, given what its tag names now."""
@@ -150,13 +142,8 @@ class BranchGuard:
         return _ruling(branch_guard(revision, self.commit, known))
 
 
-def _tags(destination: Destination) -> tuple[Tag, ...] | None:
-    try:
-        return destination.store.tags()
-    except PodbuildError as error:
-        if destination.required or error.is_stop:
-            raise
-        return None
+def _tags(destination: Destination) -> tuple[Tag, ...]:
+    return destination.store.tags()
 
 
 def _sha_tag(order: Order, current: Manifest | None, commit: str) -> Ruling:

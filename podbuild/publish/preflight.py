@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from podbuild.errors import CredentialError, PodbuildError
 from podbuild.oci.store import PushRight
-from podbuild.plan.destination import Destination
-
-ASKED_AT_ONCE = 8
-
-
-@dataclass(frozen=True)
-class PushAnswer:
-    """One destination's answer: the right it proved, or why it can't be pushed to."""
-
-    destination: Destination
-    answer: PushRight | PodbuildError
+from podbuild.plan.destination import Destination, ask_all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,45 +22,24 @@ class Ready:
 def preflight(destinations: Iterable[Destination]) -> Ready:
     """Ask every registry whether we may push.
 
-    Raises CredentialError naming each refusal one by one, or the first other failure of a
+    Raises a stop, CredentialError naming each refusal one by one, or the first other failure of a
     required registry.
     """
-    every = tuple(destinations)
-    if not every:
-        return Ready(destinations=(), unknown=(), unavailable=())
-    with ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="preflight") as pool:
-        asked = tuple(pool.map(_ask, every))
-    refused = [found for found in asked if _is_refused(found)]
+    answers = ask_all(destinations, lambda each: each.store.check_push())
+    refused = [error for each, error in answers.failed.items() if each.required]
     if refused:
         raise _summary(refused)
+    rights = answers.found.items()
     return Ready(
-        destinations=tuple(
-            found.destination for found in asked if isinstance(found.answer, PushRight)
-        ),
-        unknown=tuple(found.destination for found in asked if found.answer is PushRight.UNKNOWN),
-        unavailable=tuple(
-            (found.destination, found.answer)
-            for found in asked
-            if isinstance(found.answer, PodbuildError)
-        ),
+        destinations=tuple(answers.found),
+        unknown=tuple(each for each, right in rights if right is PushRight.UNKNOWN),
+        unavailable=tuple(answers.failed.items()),
     )
 
 
-def _ask(destination: Destination) -> PushAnswer:
-    try:
-        return PushAnswer(destination, destination.store.check_push())
-    except PodbuildError as error:
-        return PushAnswer(destination, error)
-
-
-def _is_refused(found: PushAnswer) -> bool:
-    return found.destination.required and isinstance(found.answer, PodbuildError)
-
-
-def _summary(refused: list[PushAnswer]) -> PodbuildError:
+def _summary(refused: list[PodbuildError]) -> PodbuildError:
     """Give one error for all refusals; of several kinds, credentials are named first."""
-    errors = [found.answer for found in refused if isinstance(found.answer, PodbuildError)]
-    errors.sort(key=lambda error: not isinstance(error, CredentialError))
+    errors = sorted(refused, key=lambda error: not isinstance(error, CredentialError))
     first = errors[0]
     others = {error.message: None for error in errors[1:] if error.message != first.message}
     if not others:
