@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from podbuild.build.inputs.ignore import OUTPUT_NAMES
@@ -31,6 +31,7 @@ class Borders:
 
     top: Path
     allowed: tuple[Path, ...] = ()
+    _known: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def around(cls, root: Path, allowed: tuple[Path, ...] = ()) -> Borders:
@@ -41,8 +42,15 @@ class Borders:
 
     def holds(self, path: Path) -> bool:
         """Tell whether a path, which need not exist, leads to nothing outside."""
-        real = Path(os.path.realpath(path))
-        return any(real.is_relative_to(each) for each in (self.top, *self.allowed))
+        folder, name = os.path.split(path)
+        if folder not in self._known:  # thousands of images share a few folders
+            self._known[folder] = os.path.realpath(folder)
+        plain = os.path.join(self._known[folder], name)  # noqa: PTH118  # quicker as text
+        is_odd = name in ("", ".", "..") or os.path.islink(plain)  # noqa: PTH114
+        real = os.path.realpath(plain) if is_odd else plain
+        return any(
+            f"{real}/".startswith(f"{str(each).rstrip('/')}/") for each in (self.top, *self.allowed)
+        )
 
     def check(self, path: Path) -> None:
         """Raise ConfigError for a path that leads outside."""
@@ -63,11 +71,13 @@ class Borders:
 def refuse_outside(config: Config, allowed: tuple[Path, ...] = ()) -> None:
     """Raise ConfigError for the first path that leads outside, with its line; none is read."""
     borders = Borders.around(config.root, allowed)
+    seen: set[Path] = set()
     for way, path in _paths(config):
-        if not borders.holds(path):
+        if path not in seen and not borders.holds(path):
             message, hint = borders.refusal(path)
             line = line_of(read_config(config.path), way)
             raise ConfigError(f"{shown(config.path)}:{line}: {dotted(way)}: {message}", hint=hint)
+        seen.add(path)
     for place in (config.output, *(path for _, path in _layouts(config))):
         refuse_links(place, borders, own=place == config.output)
 
@@ -77,6 +87,8 @@ def refuse_links(place: Path, borders: Borders, *, own: bool = False) -> None:
 
     Of the output folder (`own`) only what podbuild itself writes counts.
     """
+    if not os.path.lexists(place):
+        return
     names = [each for name in OUTPUT_NAMES for each in place.glob(name)] if own else [place]
     for path in (place, *names):
         if path.is_symlink() and not borders.holds(path):
