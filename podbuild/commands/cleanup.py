@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import chain, islice
 
 from podbuild.errors import CleanupError, CredentialError, PodbuildError
 from podbuild.oci.delete import RemovalKind
+from podbuild.oci.names import Tag
 from podbuild.plan.destination import Destination
+from podbuild.plan.expected import MOST, expected_tags, fixed_tags, journalled_tags, read_refs
 from podbuild.plan.journal import Journal
 from podbuild.plan.model import Plan, Target
 from podbuild.publish.move import Moved
@@ -31,10 +34,27 @@ def record_superseded(services: Services, journal: Journal, moved: Moved) -> Non
     ledger.add(journal, datetime.now(UTC))
 
 
-def open_place(removers: Removers, destination: Destination, target: Target) -> CleanupTarget:
+def expected_in(services: Services, targets: Sequence[Target]) -> tuple[Tag, ...]:
+    """Give the tags that should be in the repository that these targets share."""
+    config = services.config
+    refs = read_refs(services.runner, config.root)
+    journalled = journalled_tags(config.output, [target.key for target in targets])
+    images = [config.image(name) for name in dict.fromkeys(each.image for each in targets)]
+    written = (tag for image in images for tag in expected_tags(config, image, refs))
+    every = chain(*(fixed_tags(config, image) for image in images), journalled, written)
+    return tuple(islice(dict.fromkeys(every), MOST))
+
+
+def open_place(
+    removers: Removers,
+    destination: Destination,
+    target: Target,
+    expected: tuple[Tag, ...] = (),
+) -> CleanupTarget:
     """Give a repository as cleanup sees it; raises CredentialError, ConfigError."""
     return CleanupTarget(
         key=destination.key,
+        expected=expected,
         store=destination.store,
         remover=removers.open(target.registry, destination.store),
     )
@@ -84,7 +104,9 @@ def remove_superseded(
         if not left:
             continue
         try:
-            place = open_place(removers, destination, targets[destination.key])
+            target = targets[destination.key]
+            shared = [each for each in plan.targets if each.place == target.place]
+            place = open_place(removers, destination, target, expected_in(services, shared))
             cleaned = clean_superseded(
                 place, services.config.retention, left, datetime.now(UTC), services.cancel
             )

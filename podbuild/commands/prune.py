@@ -8,20 +8,22 @@ They are pruned as any repository is, with one rule of their own; a release's re
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from podbuild.build.cache.open import NAME, cache_registry, cache_repository, open_cache_store
 from podbuild.build.cache.uses import ENTRY, all_uses
+from podbuild.commands.cleanup import expected_in
 from podbuild.commands.relocate import Selection, plan_of
 from podbuild.config.image import Image
 from podbuild.config.model import CacheSettings, Config, PruneRule
-from podbuild.config.template import VERSION_NAMES, Placeholders, Template
+from podbuild.config.template import Placeholders
 from podbuild.errors import PodbuildError
 from podbuild.oci.delete import Abilities, Inventory, ListedManifest, Removal, Remover
 from podbuild.oci.names import Digest, Repository, Tag
 from podbuild.oci.store import Store
+from podbuild.plan.expected import fixed_tags
 from podbuild.plan.git.worktree import commit_dates
 from podbuild.plan.model import Plan, Target
 from podbuild.plan.tags import Owners, Reader, TagKind, kind_of
@@ -204,7 +206,7 @@ class Pruner:
                 continue
             before = removers.requests
             try:
-                done = act(group, self._place(removers, target), self._policy(plan, group))
+                done = act(group, self._place(removers, group), self._policy(plan, group))
             except PodbuildError as error:
                 services.cancel.check()
                 done = Pruned(target=target, error=error)
@@ -216,12 +218,16 @@ class Pruner:
         images = self.scope.images
         return not images or any(target.image in images for target in group)
 
-    def _place(self, removers: Removers, target: Target) -> CleanupTarget:
+    def _place(self, removers: Removers, group: Group) -> CleanupTarget:
+        target = group[0]
         if is_cache(target):
             return cache_place(self.services, removers, target)
         store = self.services.opener.open(target.registry, target.place)
         return CleanupTarget(
-            key=target.key, store=store, remover=removers.open(target.registry, store)
+            key=target.key,
+            store=store,
+            remover=removers.open(target.registry, store),
+            expected=expected_in(self.services, group),
         )
 
     def _planned(self, group: Group, place: CleanupTarget, policy: Policy) -> Pruned:
@@ -260,7 +266,7 @@ class Pruner:
         return prune_policy(
             config.retention,
             self.now,
-            moving=frozenset(tag for image in images for tag in self._fixed(image)),
+            moving=frozenset(tag for image in images for tag in fixed_tags(config, image)),
             superseded=superseded,
             version_of=lambda tag: owner(tag).version,
             range_of=lambda tag: owner(tag).range,
@@ -284,16 +290,6 @@ class Pruner:
             if kind_of(template) is TagKind.MOVING:
                 yield Reader(template, values)
 
-    def _fixed(self, image: Image) -> Iterator[Tag]:
-        """Give the moving tags whose name never changes, such as `edge` or a branch's own."""
-        config = self.services.config
-        values = _values(config, image)
-        rules = config.tags_of(image)
-        yield from _known_now(rules.release, values)
-        for branch, templates in rules.branches.items():
-            name = None if set(branch) & _PATTERN else branch
-            yield from _known_now(templates, replace(values, branch=name))
-
 
 def _values(config: Config, image: Image) -> Placeholders:
     return Placeholders(
@@ -310,14 +306,3 @@ def _by_place(plan: Plan) -> Iterator[Group]:
     for target in plan.targets:
         groups.setdefault(target.place, []).append(target)
     return (tuple(group) for group in groups.values())
-
-
-def _known_now(templates: Iterable[Template], values: Placeholders) -> Iterator[Tag]:
-    """Give the tags of templates that no version, commit or unknown branch changes."""
-    for template in templates:
-        names = template.names
-        if not names & VERSION_NAMES and None not in map(values.value, names):
-            yield Tag(template.expand(values))
-
-
-_PATTERN = frozenset("*?[")  # a rule for several branches

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from podbuild.config.model import PruneRule, Retention
 from podbuild.config.template import Placeholders, Template
+from podbuild.errors import CleanupError
+from podbuild.oci.delete import Abilities, Inventory, Removal, Remover
 from podbuild.oci.names import Digest, Platform, Tag
 from podbuild.plan.tags import Reader
 from podbuild.publish.retention.cleanup import clean_superseded, plan_repository, prune_repository
@@ -174,3 +177,63 @@ def test_blobs_of_a_layout_go_with_the_last_image_that_needs_them(tmp_path: Path
         blobs = {b.digest for n in ("new/arm64", "new/amd64") for b in here.images[n].blobs}
         assert left == new | blobs
         assert left < files
+
+
+@dataclass(frozen=True)
+class Forgetful:
+    """A Remover whose registry leaves a tag out of its lists, as a cache or a lost page does."""
+
+    inner: Remover
+    tag: Tag
+
+    @property
+    def referrers(self) -> Callable[[Digest], tuple[Digest, ...]]:
+        return self.inner.referrers
+
+    def abilities(self) -> Abilities:
+        return self.inner.abilities()
+
+    def inventory(self, on_page: Callable[[int], None] = lambda _count: None) -> Inventory:
+        found = self.inner.inventory(on_page)
+        left = (
+            replace(each, tags=tuple(tag for tag in each.tags if tag != self.tag))
+            for each in found.entries
+        )
+        kept = tuple(each for each in left if each.tags or found.untagged)
+        return replace(found, entries=kept)
+
+    def listed(self) -> frozenset[Tag | Digest]:
+        return self.inner.listed() - {self.tag}
+
+    def remove_tag(self, tag: Tag, expected: Digest) -> Removal:
+        return self.inner.remove_tag(tag, expected)
+
+    def remove_manifest(self, digest: Digest, tags: frozenset[Tag] = frozenset()) -> Removal:
+        return self.inner.remove_manifest(digest, tags)
+
+    def sweep(self) -> None:
+        self.inner.sweep()
+
+
+def test_a_list_that_leaves_out_an_expected_tag_deletes_nothing(here: Scene) -> None:
+    left = here.push("first", "edge").digest
+    here.push("old", "1.0.0")
+    here.push("new", "1.2.0", "latest")
+    here.clock.turn(days=3)
+    place = here.again()
+    place = replace(
+        place,
+        remover=Forgetful(place.remover, Tag("edge")),
+        expected=(Tag("never-pushed"), Tag("1.2.0"), Tag("edge")),
+    )
+    with pytest.raises(CleanupError, match="edge is there, but the registry's list leaves it out"):
+        prune_repository(place, versioned(here), Cancel())
+    retention, record = Retention(superseded=True, grace=0.0), {left: here.clock.now}
+    here.clock.turn(hours=1)
+    with pytest.raises(CleanupError, match="leaves it out"):
+        clean_superseded(place, retention, record, here.clock.now, Cancel())
+    assert here.there() == set(here.images)
+    assert here.tags() == {"edge", "1.0.0", "1.2.0", "latest"}
+    whole = replace(place, remover=here.again().remover)
+    prune_repository(whole, versioned(here), Cancel())
+    assert here.tags() == {"edge", "1.2.0", "latest"}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from podbuild.errors import CleanupError
 from podbuild.oci.delete import Inventory, Remover
 from podbuild.oci.manifest import Manifest
-from podbuild.oci.names import Digest
+from podbuild.oci.names import Digest, Tag
 from podbuild.oci.store import Store
 from podbuild.plan import labels
 from podbuild.plan.published import config_labels
@@ -27,11 +27,15 @@ def _nobody(_count: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class CleanupTarget:
-    """One repository to clean: where it is read and where it is deleted from."""
+    """One repository to clean: where it is read and where it is deleted from.
+
+    `expected` are tags that should be there, by all that is known without the registry.
+    """
 
     key: str  # registry and image, as in reports
     store: Store = field(repr=False)
     remover: Remover = field(repr=False)
+    expected: tuple[Tag, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,26 @@ def chart(
         ),
         Archive({digest: read.packed for digest, read in reads.items()}),
     )
+
+
+def check_list(place: CleanupTarget, listed: Collection[Tag]) -> None:
+    """Ask for each expected tag that a list leaves out.
+
+    Raises CleanupError where one is there: the list is not complete, and what only it names would
+    count as unreachable.
+    """
+    missing = [tag for tag in dict.fromkeys(place.expected) if tag not in listed]
+    if not missing:
+        return
+    with ThreadPoolExecutor(READERS, thread_name_prefix="expected") as pool:
+        heads = dict(zip(missing, pool.map(place.store.head, missing), strict=True))
+    there = [tag for tag in missing if heads[tag]]
+    if there:
+        raise CleanupError(
+            f"{place.store.reference(there[0])} is there, but the registry's list leaves it out",
+            hint="nothing was deleted: the list is not complete; try again later",
+            details=[place.store.reference(tag) for tag in there[1:]],
+        )
 
 
 def tree(store: Store, top: Digest) -> frozenset[Digest]:

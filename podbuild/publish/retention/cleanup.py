@@ -13,7 +13,7 @@ from podbuild.config.model import Retention
 from podbuild.errors import CleanupError, PodbuildError, PublishError, VerificationError
 from podbuild.oci.delete import Inventory, Removal
 from podbuild.oci.names import Digest
-from podbuild.publish.retention.chart import Chart, CleanupTarget, chart
+from podbuild.publish.retention.chart import Chart, CleanupTarget, chart, check_list
 from podbuild.publish.retention.graph import Graph
 from podbuild.publish.retention.plan import RemovalItem, RemovalPlan, make_removal_plan
 from podbuild.publish.retention.policy import Policy, superseded_policy
@@ -76,6 +76,8 @@ def plan_repository(
         found = chart(place, inventory, policy.superseded, on_read=hears.read)
         known = replace(policy, dates={**policy.dates, **dates(_undated(found.graph))})
         plan = make_removal_plan(found.graph, known, abilities)
+        if plan.removed:
+            check_list(place, found.graph.tags)
     except (PublishError, VerificationError) as error:
         raise _incomplete(place, error) from error
     return PlannedCleanup(place=place, plan=plan, chart=found, view=view_of(inventory))
