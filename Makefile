@@ -18,6 +18,7 @@ unit:  ; scripts/unit $(PYTHON)
 pythons: ; scripts/pythons | while read -r python; do scripts/unit "$$python" || exit; done
 soak:  ; scripts/test -m soak
 bench: ; scripts/bench
+parity: ; scripts/parity
 lint: setup
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -26,4 +27,4 @@ type: setup
 	.venv/bin/mypy
 clean: ; rm -rf dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: build push manifest release doctor setup demo test unit pythons soak bench lint type clean
+.PHONY: build push manifest release doctor setup demo test unit pythons soak bench parity lint type clean

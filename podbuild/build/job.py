@@ -19,7 +19,13 @@ from typing import TypeVar
 from podbuild.build.cache.job import JobCache
 from podbuild.build.cache.mounts import carried_mounts
 from podbuild.build.engine.argv import BuildOrder
-from podbuild.build.engine.failure import explain, failed_by_cache, is_transient, last_words
+from podbuild.build.engine.failure import (
+    FailedStep,
+    explain,
+    failed_by_cache,
+    is_transient,
+    last_words,
+)
 from podbuild.build.engine.files import proxies_with_login
 from podbuild.build.engine.programs import measure
 from podbuild.build.engine.session import Workplace
@@ -29,6 +35,7 @@ from podbuild.build.inputs.ignore import write_ignore
 from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.inputs.secrets import BuildSecrets
 from podbuild.build.inputs.views import Extra
+from podbuild.build.prepare import Prepared, prepare
 from podbuild.build.staging.area import repository_name
 from podbuild.build.staging.server import StagingRegistry
 from podbuild.errors import BuildError
@@ -101,7 +108,7 @@ _BLOCK_LINES = 2000  # of a job's output that are shown; its log has all
 _CACHED = re.compile(r"--> Using cache ")
 
 
-_STEP = re.compile(r"(?:\[\d+/\d+\] )?STEP \d+/\d+: ")
+_STEP = re.compile(r"(?:\[(?P<stage>\d+)/\d+\] )?STEP (?P<step>\d+)/\d+: (?P<word>\w+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +148,7 @@ class Output:
     write: Callable[[str], None]
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_BLOCK_LINES))
     counts: Counter[re.Pattern[str]] = field(default_factory=Counter)
+    steps: deque[re.Match[str]] = field(default_factory=lambda: deque(maxlen=1))  # the last
 
     def take(self, line: str) -> None:
         """Take one line."""
@@ -148,10 +156,13 @@ class Output:
         self.lines.append(line)
         for mark in (_CACHED, _STEP):
             self.counts[mark] += bool(mark.match(line))
+        if step := _STEP.match(line):
+            self.steps.append(step)
 
     def begin(self) -> None:
         """Forget what an attempt that failed has counted."""
         self.counts.clear()
+        self.steps.clear()
 
 
 class _CacheFailedError(Exception):
@@ -272,6 +283,11 @@ def _try_once(
         shown, left_out = _shown(site, recipe)
         ignore.write_text(write_ignore(left_out), encoding="utf-8")
         cache = site.caches.get(job)
+        named = workplace.short_names.of(folder) if recipe.ssh else folder
+        runner = workplace.runner(job.platform.slug, recipe.compression).extended(
+            {"TMPDIR": str(named), **site.secrets.environment(recipe.secrets)}
+        )
+        prepared = _prepared(site, recipe, bases, folder, runner)
         order = BuildOrder(
             recipe=shown,
             ignorefile=ignore,
@@ -279,8 +295,9 @@ def _try_once(
             folders={
                 name: workplace.views.of(each, site.contents)
                 for name, each in recipe.extras.items()
-            },
-            secrets=site.secrets.options(recipe.secrets),
+            }
+            | dict(prepared.folders),
+            secrets={**site.secrets.options(recipe.secrets), **prepared.secrets},
             destination=None
             if stored
             else site.staging.reference(repository_name(job.image), staged_tag(job)),
@@ -289,11 +306,10 @@ def _try_once(
             cache_from=cache.reference if cache and cache.reads else "",
             cache_to=cache.reference if cache and cache.writes else "",
             proxies=not proxies_with_login(workplace.setup.environment),
+            containerfile=prepared.containerfile,
+            target=prepared.target,
         )
-        named = workplace.short_names.of(folder) if recipe.ssh else folder
-        runner = workplace.runner(job.platform.slug, recipe.compression).extended(
-            {"TMPDIR": str(named), **site.secrets.environment(recipe.secrets)}
-        )
+        runner = runner.extended(prepared.environment)
         _put_pins_first(site, recipe, runner)
         argv = measured(cost, workplace.command.build(order))
         seconds = _engine(
@@ -301,6 +317,7 @@ def _try_once(
             str(job),
             lambda: runner(*argv, timeout=recipe.timeout, on_line=output.take).seconds,
             log=site.shown_log(job),
+            step=lambda: next((prepared.step(recipe, found) for found in output.steps), None),
         )
         image_id = iid.read_text().strip().removeprefix("sha256:") if stored else ""
         metrics = _metrics(site, recipe, output, read_cost(cost), seconds)
@@ -324,6 +341,22 @@ def _shown(site: Site, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
     return replace(recipe, context=site.workplace.views.view(extra, site.contents)), ()
 
 
+def _prepared(
+    site: Site, recipe: Recipe, bases: Mapping[str, str], folder: Path, runner: Runner
+) -> Prepared:
+    workplace = site.workplace
+    return prepare(
+        recipe,
+        site.secrets,
+        folder,
+        bases=bases,
+        storage=workplace.storage(recipe.job.platform.slug),
+        fetch=lambda image: _engine(
+            site, str(recipe.job), partial(runner, *workplace.command.pull(image))
+        ),
+    )
+
+
 def _put_pins_first(site: Site, recipe: Recipe, runner: Runner) -> None:
     """Pull pinned bases again that the storage knows by other names first."""
     storage = site.workplace.storage(recipe.job.platform.slug)
@@ -332,7 +365,14 @@ def _put_pins_first(site: Site, recipe: Recipe, runner: Runner) -> None:
             _engine(site, str(recipe.job), partial(runner, *site.workplace.command.pull(pin)))
 
 
-def _engine(site: Site, what: str, run: Callable[[], T], *, log: str = "its log") -> T:
+def _engine(
+    site: Site,
+    what: str,
+    run: Callable[[], T],
+    *,
+    log: str = "its log",
+    step: Callable[[], FailedStep | None] = lambda: None,
+) -> T:
     """Run an engine; say for people why it failed, and whether trying again may help."""
     try:
         return run()
@@ -340,7 +380,7 @@ def _engine(site: Site, what: str, run: Callable[[], T], *, log: str = "its log"
         if failed_by_cache(error) and not site.staging.staging.failure:
             raise _CacheFailedError(last_words(error)) from error
         full = site.staging.staging.failure
-        reason = explain(what, error, full, log=log)
+        reason = explain(what, error, full, log=log, step=step())
         if full is None and is_transient(error):
             raise Transient(reason) from error
         raise reason from error

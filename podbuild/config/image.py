@@ -86,6 +86,11 @@ def _context(value: object, base: Path) -> Context:
     if mark and scheme == "image":
         return ImageContext(NAME.parse(rest, base))
     if text.startswith("docker-image://"):
+        if "{" in text:
+            raise Invalid(
+                f"{text!r}: a reference holds no placeholder",
+                hint="ARG X in the Containerfile, FROM php:$X, and X in build-args",
+            )
         return ReferenceContext(TEXT.parse(text.removeprefix("docker-image://"), base))
     if mark and rest.startswith("//"):
         raise Invalid(

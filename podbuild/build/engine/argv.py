@@ -49,6 +49,7 @@ class BuildOrder:
     at once, with an `iidfile` it stays in the storage and its id is written there. `cache_from`
     and `cache_to` are repositories without a tag; with `cache_to` the result must stay in the
     storage, as it is pushed from there. Without `proxies` RUN does not get those of the engine.
+    `containerfile` and `target` stand for the recipe's where the file was rewritten.
     """
 
     recipe: Recipe
@@ -62,6 +63,8 @@ class BuildOrder:
     cache_from: str = ""
     cache_to: str = ""
     proxies: bool = True
+    containerfile: Path | None = None
+    target: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +141,7 @@ class CommandLine:
 
 def _build_options(order: BuildOrder) -> Iterator[str]:
     recipe = order.recipe
-    yield f"--file={_whole(str(recipe.containerfile))}"
+    yield f"--file={_whole(str(order.containerfile or recipe.containerfile))}"
     yield f"--platform={recipe.job.platform}"
     yield f"--format={recipe.format}"
     yield f"--layers={_truth(recipe.layers)}"
@@ -149,8 +152,8 @@ def _build_options(order: BuildOrder) -> Iterator[str]:
     yield f"--pull={Pull.NEVER if recipe.pull is Pull.NEVER else Pull.MISSING}"
     yield "--retry=0"
     yield f"--ignorefile={order.ignorefile}"
-    if recipe.target:
-        yield f"--target={recipe.target}"
+    if target := order.target or recipe.target:
+        yield f"--target={target}"
     if not order.proxies:
         yield "--http-proxy=false"
     if order.no_cache:

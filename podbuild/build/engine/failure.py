@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from podbuild.errors import BuildError, CredentialError, DeadlineError, PodbuildError
 from podbuild.system.process import CommandError, CommandTimeoutError, describe_code
 
 SHOWN = 20  # last lines of a job's output
+_AT_STEP = re.compile(r'building at STEP "|resolving step |creating build container')
+_OF_ENGINE = re.compile(
+    r"(\[\d+/\d+\] )?STEP \d+/\d+|Error: |subprocess exited|time=\"|-->|COMMIT|Trying to pull|"
+    r"Getting image|Copying (blob|config)|Writing manifest|\[Warning\]|Resolving "
+)
+_STORAGE_PATH = re.compile(
+    r"[^\s\"':]*(?:/(?:overlay|vfs)(?:-\w+)?/(?:l/|dir/)?\w{26,64}(?:/(?:merged|diff|work|empty))?"
+    r"|/buildah\d+/mnt/\w+|/buildahheredoc\d+)"
+)
+_CONTAINER = re.compile(r'container "?[0-9a-f]{64}"?')
 _KILLED = (-9, 137)
 _IN_RUN = re.compile(r'building at STEP "RUN')
 _STEP = re.compile(r'building at STEP "(?P<step>.*?)": ')
@@ -22,8 +33,6 @@ _REFUSED = re.compile(
 _REGISTER = re.compile(r"\w+ +0x[0-9a-f]+")  # the last line that a Go program leaves at a crash
 _STORAGE = re.compile(r"/(overlay|vfs)-(images|layers|containers)/\w+\.json")
 _NO_PLATFORM = re.compile(r"no image found in (image index|manifest list)")
-# buildah mounts such a script, and chroot isolation shows the machine's /dev (buildah#6331).
-_SCRIPT = re.compile(r"/dev/pipes/buildahheredoc\d+'?: (\[Errno 2\] )?No such file")
 _TRANSIENT = re.compile(
     r"layer not known"
     r"|connection re(set|fused)|broken pipe|unexpected EOF|i/o timeout|TLS handshake timeout"
@@ -55,14 +64,27 @@ def last_words(error: CommandError) -> str:
     return _reason(error.finished.tail)
 
 
+@dataclass(frozen=True)
+class FailedStep:
+    """The instruction that an engine was at: file and line, and its text."""
+
+    place: str
+    text: str
+
+
 def explain(
-    what: str, error: CommandError, full: PodbuildError | None = None, *, log: str = "its log"
+    what: str,
+    error: CommandError,
+    full: PodbuildError | None = None,
+    *,
+    log: str = "its log",
+    step: FailedStep | None = None,
 ) -> PodbuildError:
     """Give the error for people; `what` names image and platform, `log` the whole output.
 
-    `full` is why staging could take no more.
+    `full` is why staging could take no more; `step` is the last one that began.
     """
-    tail = error.finished.tail[-SHOWN:]
+    tail = [without_storage(line) for line in error.finished.tail[-SHOWN:]]
     text = "\n".join(tail)
     if full or _FULL.search(text):
         return BuildError(
@@ -89,42 +111,52 @@ def explain(
             hint="log in to the registry that the base comes from, such as podman login docker.io",
             details=tail,
         )
-    return _failed(what, error, tail, log)
+    return _failed(what, error, tail, log, step)
 
 
-def _failed(what: str, error: CommandError, tail: Sequence[str], log: str) -> BuildError:
+def without_storage(line: str) -> str:
+    """Leave out of a line where the engine keeps its files, which tells nobody anything.
+
+    >>> without_storage('open /c/graph/overlay/' + "a" * 64 + '/merged/x: no such file')
+    'open /x: no such file'
+    """
+    return _CONTAINER.sub("the container", _STORAGE_PATH.sub("", line))
+
+
+def _failed(
+    what: str, error: CommandError, tail: Sequence[str], log: str, at: FailedStep | None
+) -> BuildError:
     reason = _reason(tail)
     step = _STEP.search(reason)
+    text = step["step"] if step else ""
+    if at and _AT_STEP.search(reason):
+        what, text = f"{at.place}: {what}", at.text
     code = _RUN_CODE.search(reason) if _IN_RUN.search(reason) else None
     if step and code:
-        message = f"{what}: {_shortened(step['step'])} ended with code {code[1]}"
+        said = _last_output(tail)
+        message = f"{what}: {_shortened(text)} ended with code {code[1]}{said and f': {said}'}"
     elif step:
         said = _GO_VALUE.sub("", reason[step.end() :])
-        message = f"{what}: {_shortened(step['step'])} failed: {said}"
+        message = f"{what}: {_shortened(text)} failed: {said}"
     elif _REGISTER.fullmatch(reason):
         message = f"{what}: the engine crashed"
     else:
         message = f"{what}: {reason or describe_code(error.finished.code)}"
     return BuildError(
         message,
-        hint=_hint(reason, tail, log),
+        hint=_hint(reason, log),
         details=tail,
         run_code=int(code[1]) if code else None,
     )
 
 
-def _hint(reason: str, tail: Sequence[str], log: str) -> str:
+def _hint(reason: str, log: str) -> str:
     if _REGISTER.fullmatch(reason):
         return f"too little memory or too few processes (ulimit -u, pids.max)? {log} says why"
     if _NO_PLATFORM.search(reason):
         return "one of its bases has no image for this platform"
     if _STORAGE.search(reason) and not _IN_RUN.search(reason):
         return "a power cut may have damaged the engine's storage: `podbuild clean --keep 0`"
-    if any(_SCRIPT.search(line) for line in tail):
-        return (
-            "a heredoc can't begin with #! under chroot isolation: write RUN <<EOF PROGRAM, "
-            'or isolation = "oci"'
-        )
     return f"{log} has the whole output"
 
 
@@ -136,5 +168,11 @@ def _reason(tail: Sequence[str]) -> str:
     return next((line for line in reversed(tail) if line.strip()), "")
 
 
-def _shortened(step: str) -> str:
-    return step if len(step) <= SHOWN * 4 else f"{step[: SHOWN * 4 - 3]}..."
+def _last_output(tail: Sequence[str]) -> str:
+    """Give the last line that a RUN's own command printed, if any is left."""
+    found = (line.strip() for line in reversed(tail) if not _OF_ENGINE.match(line))
+    return _shortened(next(filter(None, found), ""), most=200)
+
+
+def _shortened(step: str, most: int = SHOWN * 4) -> str:
+    return step if len(step) <= most else f"{step[: most - 3]}..."

@@ -5,6 +5,7 @@ Which storage driver works here, proved by using it: native overlay, fuse-overla
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
 import tempfile
@@ -93,6 +94,24 @@ class Storage:
                     return True
         return False
 
+    def environment(self, image: str) -> dict[str, str] | None:
+        """Give the ENV of an image by id or name; None where it is not here."""
+        for each in self._listed("images"):
+            match each:
+                case {"id": str(found)} if image in (found, *_names(each)):
+                    return self._environment(found)
+        return None
+
+    def _environment(self, image: str) -> dict[str, str]:
+        # containers/storage keeps an image's config under its digest, in base64
+        name = base64.b64encode(f"sha256:{image}".encode()).decode()
+        try:
+            config = json.loads((self._part("images") / image / f"={name}").read_bytes())
+            entries: list[str] = config["config"].get("Env") or []
+        except (OSError, ValueError, KeyError, AttributeError):
+            return {}
+        return dict(entry.partition("=")[::2] for entry in entries)
+
     @property
     def containers(self) -> tuple[str, ...]:
         """Give the ids of the containers of builds that are under way here, or were killed."""
@@ -103,6 +122,14 @@ class Storage:
 
     def _part(self, what: str) -> Path:
         return self.graph / f"{self.driver.name}-{what}"
+
+
+def _names(image: JSONValue) -> list[JSONValue]:
+    match image:
+        case {"names": list(names)}:
+            return names
+        case _:
+            return []
 
 
 def container_ids(graph: Path) -> tuple[str, ...]:

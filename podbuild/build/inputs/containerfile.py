@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from podbuild.build.inputs.instructions import Instruction, read_instructions
@@ -71,10 +71,14 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Containerfile:
-    """A Containerfile: the arguments before its first FROM, and its stages."""
+    """A Containerfile: the arguments before its first FROM, and its stages.
+
+    `environments` hold the ENV of outside bases by the index of the stage, where it is known.
+    """
 
     arguments: tuple[Instruction, ...]
     stages: tuple[Stage, ...]
+    environments: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def instructions(self) -> Iterator[Instruction]:
@@ -106,8 +110,8 @@ class Containerfile:
             if stage.index in found:
                 continue
             found[stage.index] = stage
-            uses = self._uses(stage, variables)
-            waiting.extend(s for s in (self._earlier(stage, use) for use in uses) if s)
+            uses = self.uses(stage, variables)
+            waiting.extend(s for s in (self.earlier(stage, use) for use in uses) if s)
         return tuple(found[index] for index in sorted(found))
 
     def outside(
@@ -119,8 +123,8 @@ class Containerfile:
         """
         found: dict[str, OutsideImage] = {}
         for stage in self.needed(target, variables):
-            for reference in self._uses(stage, variables):
-                if reference.value != SCRATCH and self._earlier(stage, reference) is None:
+            for reference in self.uses(stage, variables):
+                if reference.value != SCRATCH and self.earlier(stage, reference) is None:
                     found.setdefault(reference.text, reference)
         return tuple(found.values())
 
@@ -151,7 +155,7 @@ class Containerfile:
         return tuple(
             instruction
             for stage in self.needed(target, variables)
-            for instruction, known in self._walk(stage, variables)
+            for instruction, known in self.walk(stage, variables)
             if _may_change(instruction.trigger or instruction, known)
         )
 
@@ -159,8 +163,8 @@ class Containerfile:
         """Give the image that the target's stage, or the stages below it, starts from."""
         stage = self.needed(target, variables)[-1]
         while True:
-            reference = next(self._uses(stage, variables))
-            below = self._earlier(stage, reference)
+            reference = next(self.uses(stage, variables))
+            below = self.earlier(stage, reference)
             if below is None:
                 return reference.value
             stage = below
@@ -170,13 +174,14 @@ class Containerfile:
         found: set[str] = set()
         stage: Stage | None = self.needed(target, variables)[-1]
         while stage is not None:
-            for instruction, known in self._walk(stage, variables):
+            for instruction, known in self.walk(stage, variables):
                 if instruction.word == "LABEL":
                     found |= _label_keys(instruction, known)
-            stage = self._earlier(stage, next(self._uses(stage, variables)))
+            stage = self.earlier(stage, next(self.uses(stage, variables)))
         return frozenset(found)
 
-    def _uses(self, stage: Stage, variables: Mapping[str, str]) -> Iterator[OutsideImage]:
+    def uses(self, stage: Stage, variables: Mapping[str, str]) -> Iterator[OutsideImage]:
+        """Give what a stage starts from, first of all, and copies or mounts from."""
         known = self.global_values(variables)
         yield OutsideImage(
             text=stage.base,
@@ -185,7 +190,7 @@ class Containerfile:
             use=Use.FROM,
             platform=None if stage.platform is None else stage.start.expand(stage.platform, known),
         )
-        for instruction, values in self._walk(stage, variables):
+        for instruction, values in self.walk(stage, variables):
             for text, use in _named_images(instruction):
                 yield OutsideImage(
                     text=text,
@@ -194,33 +199,39 @@ class Containerfile:
                     use=use,
                 )
 
-    def _walk(
+    def walk(
         self, stage: Stage, variables: Mapping[str, str]
     ) -> Iterator[tuple[Instruction, Mapping[str, str]]]:
-        """Give a stage's instructions with the variables that each of them sees."""
+        """Give a stage's instructions with the variables that each of them sees.
+
+        What stands last holds, be it ARG or ENV, also what the stages below have left.
+        """
+        return ((found, before) for found, before, _ in self._steps(stage, variables))
+
+    def _steps(
+        self, stage: Stage, variables: Mapping[str, str]
+    ) -> Iterator[tuple[Instruction, Mapping[str, str], Mapping[str, str]]]:
         outer = self.global_values(variables)
-        environment = self._inherited(stage, variables)
-        known = dict(environment)
+        known = self._inherited(stage, variables)
         for instruction in stage.instructions:
-            if instruction.word == "ARG":  # ENV wins, also one that stands before
-                known |= _assigned(instruction, known, variables, outer) | environment
+            before = dict(known)
+            if instruction.word == "ARG":
+                known |= _assigned(instruction, known, variables, outer)
             elif instruction.word == "ENV":
-                environment |= _assigned(instruction, known, {})
-                known |= environment
-            yield instruction, dict(known)
+                known |= _assigned(instruction, known, {})
+            yield instruction, before, dict(known)
 
     def _inherited(self, stage: Stage, variables: Mapping[str, str]) -> dict[str, str]:
-        """Give what ENV has set in the stages that this one starts from."""
-        below = self._earlier(stage, next(self._uses(stage, variables)))
+        """Give what the stages that this one starts from have left, or its base's ENV."""
+        below = self.earlier(stage, next(self.uses(stage, variables)))
         if below is None:
-            return {}
+            return dict(self.environments.get(stage.index, {}))
         found = self._inherited(below, variables)
-        for instruction, known in self._walk(below, variables):
-            if instruction.word == "ENV":
-                found |= {name: known[name] for name in _assigned(instruction, known, {})}
+        for _, _, after in self._steps(below, variables):
+            found = dict(after)
         return found
 
-    def _earlier(self, stage: Stage, reference: OutsideImage) -> Stage | None:
+    def earlier(self, stage: Stage, reference: OutsideImage) -> Stage | None:
         """Give the stage that a reference means; only those before can be meant."""
         return self.stage(reference.value, before=stage.index)
 
@@ -252,7 +263,8 @@ def _assigned(
         return {words[0]: instruction.expand(instruction.text[len(words[0]) :].strip(), known)}
     for word in words:
         name, equals, default = word.partition("=")
-        value = given.get(name, instruction.expand(default, {**known, **found}) if equals else None)
+        values = {**known, **found} if instruction.word == "ARG" else known
+        value = given.get(name, instruction.expand(default, values) if equals else None)
         if value is None and outer is not None:
             value = outer.get(name)
         if value is not None:

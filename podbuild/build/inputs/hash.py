@@ -17,7 +17,7 @@ from podbuild.oci.names import Digest
 from podbuild.plan.model import Job
 from podbuild.system.records import JSONValue
 
-_SCHEMA = 2
+_SCHEMA = 3
 
 
 @dataclass(frozen=True, kw_only=True)

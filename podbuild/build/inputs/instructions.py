@@ -121,6 +121,9 @@ class Instruction:
     escape: str = "\\"
     where: str = "Containerfile"
 
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.word, *self.flags, self.text)))
+
     @property
     def place(self) -> str:
         """Give file and line, for messages."""

@@ -1,19 +1,20 @@
-"""What a Containerfile and its image's configuration say of each other. Pure.
+"""What a Containerfile and its image's configuration say of each other.
 
 What a check says: how bad, where, what, and what to do.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from podbuild.build.inputs.containerfile import Containerfile, OutsideImage, platform_arguments
-from podbuild.build.inputs.instructions import open_quote
-from podbuild.config.choices import Format, Isolation, Timestamp
+from podbuild.build.inputs.ignore import Matcher
+from podbuild.build.inputs.ignored import ignored_of_context
+from podbuild.build.inputs.refusals import Shown, refusals
+from podbuild.config.choices import Format, Timestamp
 from podbuild.config.image import Image
 from podbuild.config.model import Config
 from podbuild.config.template import VERSION_NAMES, Placeholders
@@ -60,12 +61,6 @@ def finding_of(error: PodbuildError, file: str) -> Finding:
 ETAG_SERVERS = ("nginx", "httpd", "caddy")  # their ETag is made of a file's time and size
 
 
-INSTRUCTIONS = (
-    *("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL"),
-    *("MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"),
-)
-
-
 _CHANGING = VERSION_NAMES | {"sha", "branch"}
 
 
@@ -105,7 +100,7 @@ class Subject:
 def check_containerfile(subject: Subject) -> Iterator[Finding]:
     """Give what is worth a word about one image; raises ConfigError for an unknown target."""
     outside = subject.containerfile.outside(subject.variables, target=subject.image.target)
-    yield from _unknown(subject)
+    yield from _refused(subject)
     yield from _contexts(subject, outside)
     yield from _etags(subject, outside)
     yield from _healthchecks(subject)
@@ -113,23 +108,20 @@ def check_containerfile(subject: Subject) -> Iterator[Finding]:
     yield from _arguments(subject)
     yield from _secrets(subject)
     yield from _agents(subject)
-    yield from _quotes(subject)
-    yield from _programs(subject)
 
 
-def _unknown(subject: Subject) -> Iterator[Finding]:
-    """Find words that are no instruction, which end every build."""
-    for instruction in subject.containerfile.instructions:
-        for each in (instruction, instruction.trigger):
-            if each is not None and each.word not in INSTRUCTIONS:
-                near = difflib.get_close_matches(each.word, INSTRUCTIONS, n=1)
-                yield Finding(
-                    level=Level.ERROR,
-                    file=subject.file,
-                    line=instruction.line,
-                    message=f"no instruction is called {each.word[:40]}",
-                    hint=f"did you mean {near[0]}?" if near else "a long line goes on after a \\",
-                )
+def _refused(subject: Subject) -> Iterator[Finding]:
+    """Find what ends every build, or what the engine would do in another way."""
+    image = subject.image
+    found = refusals(
+        subject.containerfile,
+        target=image.target,
+        variables=subject.variables,
+        given=image.contexts,
+        shown=Shown(folder=image.context, matcher=Matcher(ignored_of_context(image))),
+    )
+    for refusal in found:
+        yield finding_of(refusal.error, subject.file)
 
 
 def _contexts(subject: Subject, outside: tuple[OutsideImage, ...]) -> Iterator[Finding]:
@@ -246,39 +238,6 @@ def _agents(subject: Subject) -> Iterator[Finding]:
                 f"{subject.image.name!r}",
                 hint=f'ssh = ["{name}"]',
             )
-
-
-def _quotes(subject: Subject) -> Iterator[Finding]:
-    """Find files written as heredocs that buildah (1.43) can't read: it matches their quotes."""
-    for instruction in subject.containerfile.instructions:
-        for heredoc in instruction.heredocs if instruction.word != "RUN" else ():
-            quote = "" if heredoc.literal else open_quote(heredoc.body)
-            if quote:
-                yield subject.warn(
-                    instruction.line,
-                    f"the engine fails at a {quote} without a partner in the text {heredoc.name}",
-                    f'{instruction.word} <<"{heredoc.name}" takes the text as it stands',
-                )
-
-
-def _programs(subject: Subject) -> Iterator[Finding]:
-    """Find scripts with a `#!` of their own: buildah can't start them under this isolation.
-
-    It puts them into /dev/pipes, and chroot isolation shows the machine's /dev (buildah#6331).
-    """
-    if subject.image.isolation is not Isolation.CHROOT:
-        return
-    for stage in subject.containerfile.needed(subject.image.target, subject.variables):
-        for instruction in stage.instructions:
-            bodies = [each.body for each in instruction.heredocs if instruction.word == "RUN"]
-            if len(instruction.words) == 1 and bodies and bodies[0].startswith("#!"):
-                program = bodies[0].partition("\n")[0].removeprefix("#!").strip()
-                program = program.removeprefix("/usr/bin/env ").removeprefix("-S ")
-                yield subject.warn(
-                    instruction.line,
-                    "the engine can't run a heredoc that begins with #! under chroot isolation",
-                    f'RUN {instruction.text} {program}, or isolation = "oci"',
-                )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from podbuild.build.inputs.containerfile import (
 from podbuild.build.inputs.ignore import Matcher, kept_out, own_patterns
 from podbuild.build.inputs.ignored import ignored_of_context, ignored_of_folder
 from podbuild.build.inputs.reach import EVERYTHING, Wanted
+from podbuild.build.inputs.refusals import Shown, Unbuildable, refusals
 from podbuild.build.inputs.views import Extra
 from podbuild.config.choices import (
     Compression,
@@ -111,15 +112,29 @@ class Surroundings:
 def outside_images(plan: Plan, planned: PlannedImage, build: Platform) -> tuple[str, ...]:
     """Give the references to images from outside that an image needs, for any of its platforms.
 
-    Raises ConfigError for a Containerfile that can't be read.
+    Raises ConfigError for a Containerfile that can't be read, or not be built as it is written.
     """
     image = planned.image
     parsed = read_containerfile(read_source(image.containerfile), where=_where(plan, planned))
     found: dict[str, None] = {}
     for platform in planned.platforms:
         variables = {**platform_arguments(platform, build), **planned.build_args}
+        for refusal in _refusals(image, parsed, variables):
+            raise refusal.error
         found |= dict.fromkeys(_outside_names(image, parsed, variables).values())
     return tuple(found)
+
+
+def _refusals(
+    image: Image, parsed: Containerfile, variables: Mapping[str, str]
+) -> Iterator[Unbuildable]:
+    return refusals(
+        parsed,
+        target=image.target,
+        variables=variables,
+        given=image.contexts,
+        shown=Shown(folder=image.context, matcher=Matcher(ignored_of_context(image))),
+    )
 
 
 def make_recipe(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from podbuild.build.engine.failure import explain, is_transient
+from podbuild.build.engine.failure import FailedStep, explain, is_transient
 from podbuild.errors import BuildError, CredentialError, DeadlineError
 from podbuild.system.process import CommandError, CommandTimeoutError, Finished
 
@@ -23,22 +23,31 @@ def test_a_failing_run_is_told_with_its_code() -> None:
         ),
     )
     assert isinstance(error, BuildError)
-    assert error.message == "web linux/arm64: RUN make ended with code 7"
+    assert error.message == "web linux/arm64: RUN make ended with code 7: my last words"
     assert error.run_code == 7
     assert error.details[0] == "my last words"
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
-        "/bin/sh: can't open '/dev/pipes/buildahheredoc1': No such file or directory",
-        "/bin/bash: /dev/pipes/buildahheredoc1: No such file or directory",
-        "python: can't open '/dev/pipes/buildahheredoc1': [Errno 2] No such file or directory",
-    ],
-)
-def test_a_script_that_the_isolation_hides_names_the_way_out(said: str) -> None:
-    line = 'Error: building at STEP "RUN <<EOF": exit status 2'
-    assert "RUN <<EOF PROGRAM" in explain("web", failed(said, line)).hint
+def test_a_step_is_told_with_file_line_and_last_output() -> None:
+    error = explain(
+        "web linux/arm64",
+        failed(
+            "make: *** no rule",
+            "subprocess exited with status 2",
+            'Error: building at STEP "RUN --mount=x . /run/y; make": exit status 2',
+        ),
+        step=FailedStep("web/Containerfile:7", "RUN make"),
+    )
+    assert error.message == (
+        "web/Containerfile:7: web linux/arm64: RUN make ended with code 2: make: *** no rule"
+    )
+
+
+def test_where_the_engine_keeps_files_is_not_told() -> None:
+    inside = f"/home/u/.cache/x/graph/overlay/{'a1' * 32}/merged/etc/x"
+    line = f'Error: building at STEP "COPY x /": open {inside}: no such file'
+    error = explain("web", failed(line), step=FailedStep("C:2", "COPY x /"))
+    assert error.message == "C:2: web: COPY x / failed: open /etc/x: no such file"
 
 
 def test_another_step_is_told_with_its_reason() -> None:

@@ -187,8 +187,7 @@ def test_env_of_the_stages_below_is_known() -> None:
         "FROM a AS b\nARG V=1\nENV U=https://example.com F=x.tar\n"
         "FROM b AS c\nFROM c\nADD $F /x\nADD --checksum=sha256:00 $U /y\nADD $V /z\n"
     )
-    (found,) = read_containerfile(text).unpinned({})
-    assert found.line == 8  # an ARG ends with its stage
+    assert read_containerfile(text).unpinned({}) == ()
 
 
 def test_an_unknown_target_names_the_stages() -> None:
@@ -247,6 +246,9 @@ def test_a_stage_may_have_its_base_s_name() -> None:
     assert outside("FROM a AS Base\nFROM base AS base\nFROM BASE\n") == [("a", "a")]
 
 
-def test_env_wins_over_arg_wherever_it_stands() -> None:
-    text = "FROM a\nENV X=env\nARG X=arg\nCOPY --from=$X / /\n"
-    assert outside(text, X="given")[-1] == ("$X", "env")
+@pytest.mark.parametrize(
+    ("lines", "value"),
+    [("ENV X=env\nARG X", "given"), ("ARG X\nENV X=env", "env"), ("ENV X=env\nARG Y", "env")],
+)
+def test_of_arg_and_env_the_last_holds(lines: str, value: str) -> None:
+    assert outside(f"FROM a\n{lines}\nCOPY --from=$X / /\n", X="given")[-1] == ("$X", value)

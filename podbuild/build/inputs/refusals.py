@@ -1,0 +1,262 @@
+"""What an engine would fail at in the middle, or do in another way without a word.
+
+Pure but for the context, of which it is asked what is there. Flags and options are those of
+BuildKit's Dockerfile reference (1.20), less what buildah (1.43) has not.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import signal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from podbuild.build.inputs.containerfile import Containerfile, Stage
+from podbuild.build.inputs.ignore import Matcher
+from podbuild.build.inputs.instructions import Instruction, parse_heredoc
+from podbuild.errors import ConfigError
+
+INSTRUCTIONS = (
+    *("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL"),
+    *("MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"),
+)
+_FLAGS: Mapping[str, tuple[str, ...]] = {
+    "FROM": ("platform",),
+    "RUN": ("mount", "network"),
+    "COPY": ("from", "chown", "chmod", "link", "parents", "exclude"),
+    "ADD": ("chown", "chmod", "link", "checksum", "keep-git-dir", "exclude"),
+    "HEALTHCHECK": ("interval", "timeout", "start-period", "start-interval", "retries"),
+}
+_BARE = ("link", "parents", "keep-git-dir")
+_WITHOUT = {
+    "security": "leave it out: RUN has no more rights than the user who builds",
+    "device": "leave it out: RUN has no devices here",
+    "unpack": "ADD unpacks archives of the context and none from a URL; RUN tar does it otherwise",
+}
+_PLACES = ("type", "target", "dst", "destination")
+_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "bind": (
+        *("source", "src", "from", "rw", "readwrite", "ro", "readonly", "z", "Z", "U", "relabel"),
+        *("bind-propagation", "chown"),
+    ),
+    "cache": (
+        *("id", "source", "src", "from", "sharing", "mode", "uid", "gid", "ro", "readonly", "rw"),
+        *("readwrite", "z", "Z", "U"),
+    ),
+    "tmpfs": ("size", "tmpfs-size", "tmpfs-mode"),
+    "secret": ("id", "required", "mode", "uid", "gid", "env"),
+    "ssh": ("id", "required", "mode", "uid", "gid"),
+}
+_SHARING = ("shared", "private", "locked")
+_OCTAL = re.compile(r"[0-7]{1,4}")
+_STAGE = re.compile(r"[a-z][a-z0-9_.-]*")
+_SIGNAL = re.compile(r"\d{1,2}|(SIG)?RTM(IN|AX)([+-]\d+)?")
+_REMOTE = re.compile(r"https?://|git@|git://|ssh://")
+_GLOB = re.compile(r"[*?\[\\]")
+_VARIABLE = re.compile(r"\$\{?(\w+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unbuildable:
+    """One instruction that can't be built as it is written."""
+
+    instruction: Instruction
+    message: str
+    hint: str
+
+    @property
+    def error(self) -> ConfigError:
+        """Give it as an error that names file and line."""
+        return ConfigError(f"{self.instruction.place}: {self.message}", hint=self.hint)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """The context of a build, and what its ignore file leaves out."""
+
+    folder: Path
+    matcher: Matcher
+
+
+def refusals(
+    parsed: Containerfile,
+    *,
+    target: str | None,
+    variables: Mapping[str, str],
+    given: Mapping[str, object],
+    shown: Shown,
+) -> Iterator[Unbuildable]:
+    """Give everything that can't be built; `given` holds the names of extra contexts."""
+    for stage in parsed.stages:
+        for instruction in (stage.start, *stage.instructions):
+            yield from _form(instruction)
+    for stage in parsed.needed(target, variables):
+        yield from _stage(parsed, stage, variables, given)
+        for instruction, known in parsed.walk(stage, variables):
+            yield from _values(instruction, known)
+            if instruction.word in ("COPY", "ADD") and instruction.flag("from") is None:
+                yield from _sources(instruction, known, shown)
+
+
+def _form(instruction: Instruction) -> Iterator[Unbuildable]:
+    """Find words, flags and options that there are not."""
+
+    def refuse(message: str, hint: str) -> Unbuildable:
+        return Unbuildable(instruction=instruction, message=message, hint=hint)
+
+    for each in (instruction, instruction.trigger):
+        if each is None:
+            continue
+        if each.word not in INSTRUCTIONS:
+            near = difflib.get_close_matches(each.word, INSTRUCTIONS, n=1)
+            hint = f"did you mean {near[0]}?" if near else "a long line goes on after a \\"
+            yield refuse(f"no instruction is called {each.word[:40]}", hint)
+            return
+        yield from (refuse(*found) for found in _flags(each))
+        yield from (refuse(*found) for found in _mounts(each))
+        if not each.text and each.word not in ("CMD", "ENTRYPOINT", "RUN"):
+            yield refuse(f"{each.word} needs a value", f"write what {each.word} is to set")
+        if each.word in ("COPY", "ADD") and len(each.array or each.words) == 1:
+            yield refuse(f"{each.word} needs a source and a destination", f"{each.word} SOURCE /x")
+        if each.word == "SHELL" and each.array is None:
+            yield refuse("SHELL takes a list", 'SHELL ["/bin/sh", "-c"]')
+    trigger = instruction.trigger
+    if trigger and trigger.word in ("FROM", "MAINTAINER", "ONBUILD"):
+        yield refuse(
+            f"ONBUILD can't keep {trigger.word}", "write it in the images that build on it"
+        )
+    if trigger and instruction.heredocs:
+        yield refuse("the engine's ONBUILD keeps no heredoc", "copy a script, and ONBUILD RUN it")
+
+
+def _flags(instruction: Instruction) -> Iterator[tuple[str, str]]:
+    known = _FLAGS.get(instruction.word, ())
+    for flag in instruction.flags:
+        name, equals, value = flag.removeprefix("--").partition("=")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = _WITHOUT.get(name) or (f"did you mean --{near[0]}?" if near else "leave it out")
+            if instruction.word in ("CMD", "ENTRYPOINT") and not near:
+                hint = f'the list keeps it: {instruction.word} ["{flag}", ...]'
+            yield f"{instruction.word} has no --{name[:40]} here", hint
+        elif name in _BARE and value not in ("true", "false") and equals:
+            yield f"--{name}={value[:40]} is neither true nor false", f"--{name}"
+        elif name not in _BARE and not value:
+            yield f"--{name} has no value", f"--{name}=..."
+    network = instruction.flag("network")
+    if instruction.word == "RUN" and network and network not in ("default", "none", "host"):
+        yield f"--network={network[:40]} is not known", "--network=default, none or host"
+
+
+def _mounts(instruction: Instruction) -> Iterator[tuple[str, str]]:
+    for mount in instruction.all_flags("mount") if instruction.word == "RUN" else ():
+        options = dict(part.partition("=")[::2] for part in mount.split(","))
+        kind = options.get("type", "bind")
+        if kind not in _OPTIONS:
+            near = difflib.get_close_matches(kind, _OPTIONS, n=1)
+            yield f"no mount is of type {kind[:40]!r}", f"type={near[0] if near else 'bind'}"
+            continue
+        known = (*_PLACES, *_OPTIONS[kind])
+        for name in options:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+                yield f"a {kind} mount has no option {name[:40]!r}", hint
+        if kind == "cache" and options.get("sharing", "shared") not in _SHARING:
+            yield f"sharing={options['sharing'][:40]} is not known", f"one of {', '.join(_SHARING)}"
+
+
+def _stage(
+    parsed: Containerfile, stage: Stage, variables: Mapping[str, str], given: Mapping[str, object]
+) -> Iterator[Unbuildable]:
+    if stage.name is not None and not _STAGE.fullmatch(stage.name.lower()):
+        yield Unbuildable(
+            instruction=stage.start,
+            message=f"no stage can be called {stage.name[:40]}",
+            hint="letters, digits, `-`, `_` and `.`, a letter first, no quotes and no variables",
+        )
+    names = [each.name.lower() for each in parsed.stages if each.name]
+    bases = {next(parsed.uses(each, variables)).value for each in parsed.stages}
+    by_line = {each.line: each for each in (stage.start, *stage.instructions)}
+    for reference in parsed.uses(stage, variables):
+        value, instruction = reference.value, by_line[reference.line]
+        if reference.text in given or value in given or parsed.earlier(stage, reference):
+            continue
+        if not value or value.endswith((":", "@")) or value.startswith(":") or "::" in value:
+            unset = _VARIABLE.search(reference.text)
+            yield Unbuildable(
+                instruction=instruction,
+                message=f"{reference.use.value} {reference.text[:60]}: {value!r} names no image",
+                hint=f"{unset[1]} has no value: a default for ARG, or build-args"
+                if unset
+                else "write IMAGE:TAG",
+            )
+            continue
+        is_from = reference.use.value == "FROM"
+        if value.isascii() and value.isdecimal() and not is_from:
+            yield Unbuildable(
+                instruction=instruction,
+                message=f"there is no stage {value} before this one",
+                hint=f"stages are counted from 0, this is number {stage.index}",
+            )
+        near = difflib.get_close_matches(value.lower(), names, n=1, cutoff=0.8)
+        if near and value not in bases - {value if is_from else ""} and _STAGE.fullmatch(value):
+            what = "is no stage before this one" if near[0] == value.lower() else "is no stage"
+            yield Unbuildable(
+                instruction=instruction,
+                message=f"{reference.use.value} {value}: {value} {what}",
+                hint=f"the stage {near[0]}? An image of that name is docker.io/library/{value}",
+            )
+
+
+def _values(instruction: Instruction, known: Mapping[str, str]) -> Iterator[Unbuildable]:
+    mode = instruction.flag("chmod") if instruction.word in ("COPY", "ADD") else None
+    if mode and all(name in known for name in _VARIABLE.findall(mode)):
+        mode = instruction.expand(mode, known)
+        if not _OCTAL.fullmatch(mode):
+            yield Unbuildable(
+                instruction=instruction,
+                message=f"--chmod={mode[:40]}: the engine takes octal modes only",
+                hint="--chmod=755, or 644 for files that are not run",
+            )
+    if instruction.word == "STOPSIGNAL" and "$" not in instruction.text:
+        name = instruction.text.strip().upper()
+        found = name.removeprefix("SIG")
+        if not _SIGNAL.fullmatch(name) and f"SIG{found}" not in signal.Signals.__members__:
+            yield Unbuildable(
+                instruction=instruction,
+                message=f"there is no signal {instruction.text[:40]!r}",
+                hint="STOPSIGNAL SIGTERM",
+            )
+
+
+def _sources(
+    instruction: Instruction, known: Mapping[str, str], shown: Shown
+) -> Iterator[Unbuildable]:
+    """Find sources that are not in the context, or that its ignore file leaves out."""
+    for word in (instruction.array or instruction.words)[:-1]:
+        if parse_heredoc(word) or any(name not in known for name in _VARIABLE.findall(word)):
+            continue
+        source = instruction.expand(word, known)
+        if (instruction.word == "ADD" and _REMOTE.match(source)) or _GLOB.search(source):
+            continue
+        path = os.path.normpath(f"/{source}").lstrip("/")
+        if not path:
+            continue
+        if not os.path.lexists(shown.folder / path):
+            yield Unbuildable(
+                instruction=instruction,
+                message=f"{instruction.word} {source[:80]}: there is no such file in the context",
+                hint="sources are paths below the context",
+            )
+        elif shown.matcher.excludes(path) and not (
+            (shown.folder / path).is_dir() and shown.matcher.may_include_below(path)
+        ):
+            yield Unbuildable(
+                instruction=instruction,
+                message=f"{instruction.word} {source[:80]}: the ignore file leaves it out",
+                hint=f"a line !{path} there brings it back",
+            )

@@ -1,0 +1,141 @@
+"""What the engine is given of one job: its Containerfile rewritten, and what that needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from podbuild.build.engine.failure import FailedStep
+from podbuild.build.engine.storage import Storage
+from podbuild.build.inputs.containerfile import SCRATCH, Containerfile
+from podbuild.build.inputs.recipe import Recipe
+from podbuild.build.inputs.rewrite import Rewritten, rewrite_containerfile, uses_values
+from podbuild.build.inputs.secrets import BuildSecrets
+from podbuild.errors import BuildError
+
+# BuildKit's (util/system, DefaultPathEnvUnix): that of FROM scratch
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """The Containerfile for the engine, its target, and the contexts and secrets for it alone.
+
+    `twice` are lines of instructions that became two. `secrets` say where the engine finds a
+    value, `environment` holds these values.
+    """
+
+    containerfile: Path
+    target: str | None
+    twice: frozenset[int] = frozenset()
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def step(self, recipe: Recipe, found: re.Match[str]) -> FailedStep | None:
+        """Give the instruction of an engine's `STEP`; None where steps are not those of the file.
+
+        An ONBUILD of the base, which stands in no file, would shift them.
+        """
+        stage = recipe.parsed.stages[int(found["stage"] or 1) - 1]
+        steps = [stage.start]
+        for each in stage.instructions:
+            steps += [each, each] if each.line in self.twice else [each]
+        at = int(found["step"]) - 1
+        if at < len(steps) and steps[at].word == found["word"].upper():
+            return FailedStep(steps[at].place, str(steps[at]))
+        return None
+
+
+def prepare(
+    recipe: Recipe,
+    secrets: BuildSecrets,
+    folder: Path,
+    *,
+    bases: Mapping[str, str],
+    storage: Storage,
+    fetch: Callable[[str], object],
+) -> Prepared:
+    """Write what the engine is given into `folder`.
+
+    `bases` are ids of images in the storage; `fetch` brings another base there, whose ENV the
+    texts of heredocs may use. Raises ConfigError for what can't be made to mean the same.
+    """
+    parsed = recipe.parsed
+    if _needs_environments(recipe):
+        parsed = _with_environments(recipe, bases, storage, fetch)
+    found = rewrite_containerfile(
+        parsed,
+        recipe.text,
+        target=recipe.target,
+        variables=recipe.variables,
+        secrets=[secret.id for secret in recipe.secrets],
+    )
+    if found.text == recipe.text:
+        return Prepared(containerfile=recipe.containerfile, target=found.target)
+    path = folder / "Containerfile"
+    path.write_text(found.text, encoding="utf-8", newline="")
+    values = {secret.id: value.value for secret, value in secrets.known.items()}
+    given = [(each, values.get(each.secret)) for each in found.variables]
+    for each, value in given:
+        if value is None:
+            raise BuildError(
+                f"{recipe.job}: the build secret {each.secret!r} fits no variable",
+                hint="read it from its file: RUN --mount=type=secret without env",
+            )
+    return Prepared(
+        containerfile=path,
+        target=found.target,
+        twice=found.twice,
+        folders=_written(found, folder / "heredocs"),
+        secrets={each.id: f"env=PODBUILD_SCRIPT_{at}" for at, (each, _) in enumerate(given)},
+        environment={
+            f"PODBUILD_SCRIPT_{at}": each.script(value or "")
+            for at, (each, value) in enumerate(given)
+        },
+    )
+
+
+def _written(found: Rewritten, place: Path) -> Mapping[str, Path]:
+    folders = {}
+    for context, files in found.contexts.items():
+        folders[context] = place / context
+        folders[context].mkdir(mode=0o755, parents=True)
+        for name, text in files.items():
+            path = folders[context] / name
+            path.write_text(text, encoding="utf-8", newline="")
+            path.chmod(0o755 if context in found.programs else 0o644)
+    return folders
+
+
+def _needs_environments(recipe: Recipe) -> bool:
+    """Tell whether a text of the Containerfile may use what a base's ENV holds."""
+    stages = recipe.parsed.needed(recipe.target, recipe.variables)
+    return any(uses_values(each) for stage in stages for each in stage.instructions)
+
+
+def _with_environments(
+    recipe: Recipe,
+    bases: Mapping[str, str],
+    storage: Storage,
+    fetch: Callable[[str], object],
+) -> Containerfile:
+    found = {}
+    for stage in recipe.parsed.needed(recipe.target, recipe.variables):
+        base = next(recipe.parsed.uses(stage, recipe.variables))
+        if recipe.parsed.earlier(stage, base) is not None:
+            continue
+        if base.value == SCRATCH:
+            found[stage.index] = {"PATH": _PATH}
+            continue
+        names = (base.text, base.value)
+        pins = (places[name] for places in (bases, recipe.pins) for name in names if name in places)
+        image = next(pins, base.value)
+        known = storage.environment(image)
+        if known is None:
+            fetch(image)
+            known = storage.environment(image)
+        found[stage.index] = known or {}
+    return replace(recipe.parsed, environments=found)

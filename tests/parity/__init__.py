@@ -1,0 +1,1 @@
+"""What BuildKit makes of small Containerfiles, recorded, and what podbuild makes of them."""

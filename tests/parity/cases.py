@@ -1,0 +1,54 @@
+"""The cases of the parity suite: cases.toml, and the contexts that they say."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).parent
+RECORDS = HERE / "records.json"
+# What the base is made of: `busybox` is a static one.
+BASE = """\
+FROM scratch
+COPY --chmod=755 busybox /bin/busybox
+RUN ["/bin/busybox", "sh", "-c", "/bin/busybox --install -s /bin && mkdir -m 1777 /tmp"]
+ENV FROM_BASE=yes GREETING="hello you"
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One Containerfile with its context; `args` and `secrets` are given to both builders."""
+
+    name: str
+    containerfile: str
+    files: Mapping[str, str] = field(default_factory=dict)
+    modes: Mapping[str, int] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
+    args: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    target: str | None = None
+
+    def write(self, folder: Path) -> Path:
+        """Write the context, with modes that no umask has a say in, and give the Containerfile."""
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / "Containerfile"
+        file.write_bytes(self.containerfile.encode())
+        for name, text in self.files.items():
+            path = folder / name
+            for parent in reversed(path.relative_to(folder).parents[:-1]):
+                (folder / parent).mkdir(exist_ok=True)
+                (folder / parent).chmod(0o755)
+            path.write_bytes(text.encode())
+            path.chmod(self.modes.get(name, 0o644))
+        for name, target in self.links.items():
+            (folder / name).symlink_to(target)
+        return file
+
+
+def read_cases() -> tuple[Case, ...]:
+    """Give every case of cases.toml."""
+    tables = tomllib.loads((HERE / "cases.toml").read_text())
+    return tuple(Case(name=name, **table) for name, table in tables.items())

@@ -1,0 +1,146 @@
+"""What is refused before an engine starts, by file and line, and what must not be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from podbuild.build.inputs.containerfile import platform_arguments, read_containerfile
+from podbuild.build.inputs.ignore import Matcher
+from podbuild.build.inputs.refusals import Shown, Unbuildable, refusals
+from podbuild.oci.names import Platform
+
+LINUX = Platform("linux", "amd64")
+
+
+def found(folder: Path, text: str, ignored: tuple[str, ...] = ()) -> list[Unbuildable]:
+    return list(
+        refusals(
+            read_containerfile(text),
+            target=None,
+            variables=platform_arguments(LINUX, LINUX),
+            given={"base": None},
+            shown=Shown(folder=folder, matcher=Matcher(ignored)),
+        )
+    )
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    (tmp_path / "a.txt").write_text("a")
+    (tmp_path / "d/e").mkdir(parents=True)
+    (tmp_path / "d/e/x").write_text("x")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("RNU x", "no instruction is called RNU"),
+        ("ONBUILD RNU x", "no instruction is called RNU"),
+        ("CMD --verbose x", "CMD has no --verbose here"),
+        ("ENV --x a=b", "ENV has no --x here"),
+        ("COPY --form=base a.txt /", "COPY has no --form here"),
+        ("ADD --from=base a.txt /", "ADD has no --from here"),
+        ("ADD --unpack a.txt /", "ADD has no --unpack here"),
+        ("ADD --keep-git-dir=maybe a.txt /", "--keep-git-dir=maybe is neither true nor false"),
+        ("RUN --security=insecure x", "RUN has no --security here"),
+        ("RUN --device=gpu x", "RUN has no --device here"),
+        ("RUN --network=bridge x", "--network=bridge is not known"),
+        ("RUN --mount=type=ramfs,target=/x x", "no mount is of type 'ramfs'"),
+        ("RUN --mount=type=cache,tagret=/x x", "a cache mount has no option 'tagret'"),
+        ("RUN --mount=type=cache,target=/x,sharing=mine x", "sharing=mine is not known"),
+        ("HEALTHCHECK --every=1s CMD x", "HEALTHCHECK has no --every here"),
+        ("COPY --chown a.txt /", "--chown has no value"),
+        ("COPY --chmod=+x a.txt /", "--chmod=+x: the engine takes octal modes only"),
+        ("COPY --chmod=u=rwX,go=rX a.txt /", "--chmod=u=rwX,go=rX: the engine"),
+        ("COPY --chmod=888 a.txt /", "--chmod=888: the engine takes octal modes only"),
+        ("ARG M=a+x\nCOPY --chmod=$M a.txt /", "--chmod=a+x: the engine"),
+        ("COPY a.txt", "COPY needs a source and a destination"),
+        ("ENV", "ENV needs a value"),
+        ("SHELL /bin/sh", "SHELL takes a list"),
+        ("STOPSIGNAL SIGNOPE", "there is no signal 'SIGNOPE'"),
+        ("ONBUILD ONBUILD RUN x", "ONBUILD can't keep ONBUILD"),
+        ("ONBUILD RUN <<E\nx\nE", "the engine's ONBUILD keeps no heredoc"),
+        ("COPY b.txt /", "COPY b.txt: there is no such file in the context"),
+        ('COPY ["a.txt", "no such", "/"]', "COPY no such: there is no such file in the context"),
+        ("COPY ../../b.txt /", "COPY ../../b.txt: there is no such file"),
+        ("ARG F=b.txt\nADD $F /", "ADD b.txt: there is no such file"),
+        ("COPY --from=7 / /", "there is no stage 7 before this one"),
+        ("COPY --from=1 / /", "there is no stage 1 before this one"),
+        ("COPY --from=biuld / /", "COPY --from biuld: biuld is no stage"),
+        ("COPY --from=last / /", "COPY --from last: last is no stage before this one"),
+        ("RUN --mount=from=buidl,target=/x x", "RUN --mount=from buidl: buidl is no stage"),
+        ("FROM alpine:$V", "FROM alpine:$V: 'alpine:' names no image"),
+        ("FROM $NONE", "FROM $NONE: '' names no image"),
+        ("FROM builds", "FROM builds: builds is no stage"),
+        ('FROM base AS "x"', 'no stage can be called "x"'),
+        ("FROM base AS $x", "no stage can be called $x"),
+    ],
+)
+def test_what_ends_every_build_is_found_before(context: Path, line: str, message: str) -> None:
+    text = f"FROM base AS build\nFROM base AS last\n{line}\nCOPY --from=build / /\n"
+    (refusal, *_) = found(context, text)
+    assert str(refusal.error).startswith(f"Containerfile:{3 + line.startswith('ARG')}: {message}")
+    assert refusal.hint
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(
+            "COPY a.txt d /x/",
+            "COPY /a.txt /x",
+            "COPY ./d/e/../e /x",
+            "COPY nothing* /",
+            "COPY . /",
+        ),
+        *("COPY $UNKNOWN/x /", "ADD https://x.y/z /", "ADD git@x.y:z.git /", "COPY --link a.txt /"),
+        *("COPY --chmod=0755 a.txt /", "COPY --chmod=$UNKNOWN a.txt /", "RUN --network=none x"),
+        *("RUN --mount=type=tmpfs,target=/x,size=1m x", "RUN --mount=target=/x,rw x"),
+        *(
+            "RUN --mount=type=secret,id=x,env=X x",
+            "RUN --mount=type=cache,target=/x,sharing=private x",
+        ),
+        *(
+            "MAINTAINER me",
+            "STOPSIGNAL 9",
+            "STOPSIGNAL SIGRTMIN+3",
+            "STOPSIGNAL term",
+            "CMD",
+            "CMD []",
+        ),
+        *("COPY <<E /x\n$Y\nE", "COPY --from=node:24 / /", "COPY --from=build / /", "FROM scratch"),
+        *("COPY --from=0 / /", "FROM BUILD", "FROM ghcr.io/acme/builds", "HEALTHCHECK NONE"),
+        *(
+            "HEALTHCHECK --start-interval=1s --retries=3 CMD x",
+            "RUN -- --x",
+            "ADD --checksum=x a.txt /",
+        ),
+    ],
+)
+def test_what_can_be_built_is_not_refused(context: Path, line: str) -> None:
+    assert found(context, f"FROM base AS build\nFROM base\n{line}\n") == []
+
+
+@pytest.mark.parametrize(
+    ("source", "ignored", "hidden"),
+    [
+        ("a.txt", ("*.txt",), True),
+        ("a.txt", ("*.txt", "!a.txt"), False),
+        ("d/e", ("d",), True),
+        ("d", ("d", "!d/e/x"), False),
+    ],
+)
+def test_a_source_that_the_ignore_file_hides(
+    context: Path, source: str, ignored: tuple[str, ...], hidden: bool
+) -> None:
+    refused = found(context, f"FROM base\nCOPY {source} /\n", ignored)
+    assert [each.message for each in refused] == (
+        [f"COPY {source}: the ignore file leaves it out"] if hidden else []
+    )
+
+
+def test_a_stage_that_is_not_needed_may_miss_files(context: Path) -> None:
+    assert found(context, "FROM base\nCOPY missing /\nFROM base\n") == []
