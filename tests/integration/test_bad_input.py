@@ -198,10 +198,10 @@ CASES = {
         hint=r"dist/logs/app-linux-\w+.log has the whole output",
     ),
     "an instruction that is none": Case(
-        code=5,
+        code=2,
         edit=replaced("app/Containerfile", "COPY <<EOF", "CPOY <<EOF"),
-        says='Unknown instruction: "CPOY"$',
-        hint="has the whole output",
+        says=r"app/Containerfile:\d+: no instruction is called CPOY$",
+        hint="did you mean COPY",
     ),
     "no engine": Case(
         code=11,

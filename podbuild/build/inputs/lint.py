@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from podbuild.build.inputs.containerfile import Containerfile, OutsideImage, platform_arguments
-from podbuild.build.inputs.ignore import Matcher
-from podbuild.build.inputs.ignored import ignored_of_context
-from podbuild.build.inputs.refusals import Shown, refusals
+from podbuild.build.inputs.recipe import refusals_of
 from podbuild.config.choices import Format, Timestamp
 from podbuild.config.image import Image
 from podbuild.config.model import Config
@@ -112,15 +110,7 @@ def check_containerfile(subject: Subject) -> Iterator[Finding]:
 
 def _refused(subject: Subject) -> Iterator[Finding]:
     """Find what ends every build, or what the engine would do in another way."""
-    image = subject.image
-    found = refusals(
-        subject.containerfile,
-        target=image.target,
-        variables=subject.variables,
-        given=image.contexts,
-        shown=Shown(folder=image.context, matcher=Matcher(ignored_of_context(image))),
-    )
-    for refusal in found:
+    for refusal in refusals_of(subject.image, subject.containerfile, subject.variables):
         yield finding_of(refusal.error, subject.file)
 
 

@@ -119,21 +119,23 @@ def outside_images(plan: Plan, planned: PlannedImage, build: Platform) -> tuple[
     found: dict[str, None] = {}
     for platform in planned.platforms:
         variables = {**platform_arguments(platform, build), **planned.build_args}
-        for refusal in _refusals(image, parsed, variables):
+        for refusal in refusals_of(image, parsed, variables):
             raise refusal.error
         found |= dict.fromkeys(_outside_names(image, parsed, variables).values())
     return tuple(found)
 
 
-def _refusals(
+def refusals_of(
     image: Image, parsed: Containerfile, variables: Mapping[str, str]
 ) -> Iterator[Unbuildable]:
+    """Give what keeps an image from being built as its Containerfile is written."""
     return refusals(
         parsed,
         target=image.target,
         variables=variables,
         given=image.contexts,
         shown=Shown(folder=image.context, matcher=Matcher(ignored_of_context(image))),
+        own_network=image.isolation is not Isolation.CHROOT,
     )
 
 

@@ -88,8 +88,12 @@ def refusals(
     variables: Mapping[str, str],
     given: Mapping[str, object],
     shown: Shown,
+    own_network: bool = False,
 ) -> Iterator[Unbuildable]:
-    """Give everything that can't be built; `given` holds the names of extra contexts."""
+    """Give everything that can't be built; `given` holds the names of extra contexts.
+
+    `own_network` tells whether the isolation can take the machine's network from RUN.
+    """
     for stage in parsed.stages:
         for instruction in (stage.start, *stage.instructions):
             yield from _form(instruction)
@@ -97,6 +101,12 @@ def refusals(
         yield from _stage(parsed, stage, variables, given)
         for instruction, known in parsed.walk(stage, variables):
             yield from _values(instruction, known)
+            if instruction.flag("network") == "none" and not own_network:
+                yield Unbuildable(
+                    instruction=instruction,
+                    message="chroot isolation shows RUN the machine's network all the same",
+                    hint='isolation = "oci", or leave --network=none out',
+                )
             if instruction.word in ("COPY", "ADD") and instruction.flag("from") is None:
                 yield from _sources(instruction, known, shown)
 
