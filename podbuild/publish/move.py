@@ -5,12 +5,13 @@ Point one tag at one image: read back, finished even when a stop comes, correcte
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Protocol
 
-from podbuild.errors import PodbuildError, PublishError
+from podbuild.errors import CredentialError, ImmutableTagError, PodbuildError, PublishError
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Tag
 from podbuild.plan.destination import Destination
@@ -157,7 +158,10 @@ class Placer:
     def put(self, order: Order, manifest: Manifest) -> None:
         """Point the tag at a manifest and wait until the registry says so."""
         store = order.destination.store
-        self.retry(lambda: store.put_manifest(manifest, order.tag))
+        try:
+            self.retry(lambda: store.put_manifest(manifest, order.tag))
+        except (PublishError, CredentialError) as error:
+            raise _immutable(order, manifest, error) or error from error
 
         def read_back() -> None:
             found = store.head(order.tag)
@@ -285,3 +289,36 @@ class Placer:
 def _left(order: Order, before: Manifest) -> str:
     """Name what a tag left, as the journal does."""
     return f"{order.destination.key}@{before.digest}"
+
+
+# As ECR (400 TAG_INVALID), Harbor (412 PRECONDITION), Quay (409), Docker Hub (403), Artifact
+# Registry and Azure (a locked tag) say it.
+_FIXED = re.compile(
+    r"immutab|TAG_INVALID|TAG_?ALREADY_?EXISTS|\b412\b|\b409\b|PRECONDITION|overwrit"
+    r"|tag\b.{0,200}\balready exists|disallowed on this registry|is locked",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def _immutable(
+    order: Order, manifest: Manifest, error: PublishError | CredentialError
+) -> ImmutableTagError | None:
+    """Give the error for a tag that the registry itself never moves; None where it is another."""
+    if not _FIXED.search(error.message):
+        return None
+    try:
+        found = order.destination.store.head(order.tag)
+    except PodbuildError:
+        return None
+    if found is None or found.digest == manifest.digest:
+        return None
+    if order.kind is TagKind.MOVING:
+        hint = (
+            f"let the registry exclude {order.tag} from its immutable tags, or write no tags that "
+            'move: [tags] release = ["{version}"], which an image can have for itself'
+        )
+    else:
+        hint = "release a new version, or let the registry's rule exclude this tag"
+    return ImmutableTagError(
+        f"{order} names {found.digest} and is immutable at the registry: {error.message}", hint=hint
+    )

@@ -173,6 +173,45 @@ def heal(world: World) -> None:
         store.before = store.after = lambda _asked: None
 
 
+# A registry with immutable tags
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        PublishError("400 TAG_INVALID: The image tag 'latest' already exists in the 'acme/web' "
+                     "repository and cannot be overwritten because the repository is immutable."),
+        PublishError("400 TAG_INVALID"),
+        PublishError("412 PRECONDITION: Failed to process request due to 'web:latest' configured "
+                     "as immutable."),
+        PublishError("409: Tag latest is immutable"),
+        CredentialError("403 DENIED: tag is immutable and can't be pushed"),
+        CredentialError("403 DENIED: cannot update tag latest. The repository has enabled tag "
+                        "immutability"),
+    ],
+)  # fmt: skip
+def test_a_registry_that_moves_no_tag_names_the_way_out(world: World, said: PodbuildError) -> None:
+    def refuse(asked: Asked) -> None:
+        if asked.verb == "put" and asked.target == "latest":
+            raise said
+
+    world.stores["b"].before = refuse
+    error = fails(world, PartialReleaseError)
+    assert "immutable at the registry" in error.message
+    assert '[tags] release = ["{version}"]' in error.hint
+    assert "finishes it" not in error.hint
+    assert {"a:1.1.0", "b:1.1.0"} <= live(error)
+
+
+def test_a_refusal_of_a_tag_that_does_not_exist_is_another_one(world: World) -> None:
+    def refuse(asked: Asked) -> None:
+        if asked.verb == "put" and asked.target == "1.1":
+            raise PublishError("400 TAG_INVALID")
+
+    world.stores["b"].before = refuse
+    assert "finishes it" in fails(world, PartialReleaseError).hint
+
+
 # All goes well
 
 
