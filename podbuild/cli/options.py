@@ -205,6 +205,13 @@ allow_backwards = option(
 )
 
 
+allow_dirty = option(
+    "--allow-dirty",
+    is_flag=True,
+    help="Release changes that no commit holds; the result is marked and never adopted.",
+)
+
+
 require_tag = option(
     "--require-tag", is_flag=True, help="Fail when no git tag stands for the version."
 )
@@ -260,6 +267,7 @@ def make_request(
     secrets: Iterable[str] = (),
     overwrite: bool = False,
     backwards: bool = False,
+    dirty: bool = False,
     directory: Path = Path(),
     jobs: int | None = None,
     cache: bool = True,
@@ -282,6 +290,7 @@ def make_request(
         reuse=reuse,
         fail_fast=fail_fast,
         handed_over=handed_over,
+        dirty=dirty,
     )
 
 

@@ -7,6 +7,7 @@ import click
 from podbuild.cli.options import (
     Common,
     allow_backwards,
+    allow_dirty,
     allow_overwrite,
     common_options,
     only_image,
@@ -27,6 +28,7 @@ from podbuild.cli.session import open_session
 @only_registry
 @only_platform
 @allow_overwrite
+@allow_dirty
 @allow_backwards
 @require_tag
 @common_options
@@ -38,6 +40,7 @@ def command(
     registries: tuple[str, ...],
     platforms: tuple[str, ...],
     allow_overwrite: bool,
+    allow_dirty: bool,
     allow_backwards: bool,
     require_tag: bool,
 ) -> None:
@@ -56,6 +59,7 @@ def command(
             registries=registries,
             platforms=platforms,
             overwrite=allow_overwrite,
+            dirty=allow_dirty,
             backwards=allow_backwards,
         )
         asked = Asked(version=version, require_tag=require_tag, request=request)

@@ -16,6 +16,7 @@ from podbuild.cli.answers import show_plan
 from podbuild.cli.options import (
     Common,
     Flow,
+    allow_dirty,
     allow_overwrite,
     common_options,
     flow_options,
@@ -38,10 +39,16 @@ from podbuild.report.text import report_text
 @click.argument("version", required=False)
 @flow_options
 @allow_overwrite
+@allow_dirty
 @require_tag
 @common_options
 def command(
-    common: Common, flow: Flow, version: str | None, allow_overwrite: bool, require_tag: bool
+    common: Common,
+    flow: Flow,
+    version: str | None,
+    allow_overwrite: bool,
+    allow_dirty: bool,
+    require_tag: bool,
 ) -> None:
     """Take a version to every registry, all or nothing.
 
@@ -55,7 +62,9 @@ def command(
     with open_session(common, timeout=read_duration(flow.timeout)) as session:
         from podbuild.commands.planning import Asked  # noqa: PLC0415
 
-        request = replace(flow_request(flow, session.directory), overwrite=allow_overwrite)
+        request = replace(
+            flow_request(flow, session.directory), overwrite=allow_overwrite, dirty=allow_dirty
+        )
         carry_out(session, Asked(version=version, require_tag=require_tag, request=request), flow)
 
 

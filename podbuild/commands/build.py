@@ -146,12 +146,13 @@ def _opened(
 
     What `builds` continues is bound to the engine; the rest takes what any engine has built.
     """
-    offline = plan_offline(services, Asked(loose=True, request=request))
+    asked = Asked(loose=True, request=request)
+    offline = plan_offline(services, asked)
     handed = read_handed_over(request.handed_over, offline.plan, binding_of(offline.plan))
     me = Holder(work=Purpose.OTHER, name=offline.plan.name, pid=os.getpid())
     with one_at_a_time(services, me):
         with services.ui.step("plan"):
-            planned = prepare(services, with_dirt(offline, handed))
+            planned = prepare(services, with_dirt(offline, handed, asked))
             for warning in planned.warnings:
                 services.ui.warn(warning)
         toolchain = ChosenToolchain(services.runner, services.folders, services.environment)

@@ -60,10 +60,10 @@ def plan_offline(services: Services, asked: Asked) -> Planned:
     request, tag, previous = asked.request, "", ""
     if not asked.snapshot:
         resolved = _resolve(asked, facts, ci, form)
-        if resolved and resolved.tag is None and asked.require_tag:
+        if resolved and resolved.tag is None and _requires_tag(services, asked):
             raise VersionError(
                 resolved.warning,
-                hint=f"git tag {form.tag(resolved.version)}, or leave out --require-tag",
+                hint=f"git tag {form.tag(resolved.version)}, or do without require-tag",
             )
         warnings.append(resolved.warning if resolved else _without_git(facts))
         if resolved:
@@ -77,11 +77,11 @@ def plan_offline(services: Services, asked: Asked) -> Planned:
             + (f": {facts.reason}" if isinstance(facts, NoFacts) else ""),
             hint="name the branch: --branch main",
         )
+    refusal = None
     if isinstance(facts, Facts) and facts.dirty:
-        warnings.append(
-            f"the work tree has changes that no commit holds ({_some(facts.dirty)}): "
-            "what is released can't be built again from the commit"
-        )
+        changes = f"the work tree has changes that no commit holds ({_some(facts.dirty)})"
+        refusal = _refusal(asked, changes)
+        warnings.append(f"{changes}: {_what_dirt_means(refusal)}")
     plan = make_plan(services.config, request, source)
     plan = plan.without_tags() if asked.loose else plan
     if asked.snapshot:
@@ -105,6 +105,7 @@ def plan_offline(services: Services, asked: Asked) -> Planned:
         git=f"{facts.commit} {' '.join(facts.tags_at_head)}" if isinstance(facts, Facts) else "",
         ancestry=history.ancestry if history else lambda _revision: Ancestry.UNKNOWN,
         warnings=tuple(filter(None, warnings)),
+        refusal=refusal,
     )
 
 
@@ -123,6 +124,26 @@ def _untagged(plan: Plan) -> tuple[str, ...]:
         f"{image}: no rule of its [tags] branches is for {branch}, so it gets no tag"
         for image in left
     )
+
+
+def _requires_tag(services: Services, asked: Asked) -> bool:
+    return asked.require_tag or (services.config.project.require_tag and not asked.loose)
+
+
+def _refusal(asked: Asked, changes: str) -> ConfigError | None:
+    """Give why a version is not released from such a tree; branches get a mark and a warning."""
+    if asked.snapshot or asked.loose or asked.request.dirty:
+        return None
+    return ConfigError(
+        changes,
+        hint="commit or remove them; --allow-dirty releases them, marked as never to be adopted",
+    )
+
+
+def _what_dirt_means(refusal: ConfigError | None) -> str:
+    if refusal:
+        return "`podbuild release` refuses it without --allow-dirty"
+    return "what is made is marked, and can't be made again from the commit"
 
 
 def _resolve(asked: Asked, facts: Facts | NoFacts, ci: CiFacts, form: TagForm) -> Resolved | None:
@@ -294,18 +315,16 @@ def _some(paths: tuple[str, ...]) -> str:
     return f"{shown} and {more} more" if more > 0 else shown
 
 
-def with_dirt(planned: Planned, handed: Iterable[Handed]) -> Planned:
+def with_dirt(planned: Planned, handed: Iterable[Handed], asked: Asked) -> Planned:
     """Give the plan as one of a tree with changes, where such a tree was built elsewhere."""
     folders = {str(each.folder) for each in handed if each.record.dirty}
-    source = planned.plan.source
-    if not folders or source.dirty:
+    if not folders or planned.plan.source.dirty:
         return planned
-    warning = (
-        f"what {', '.join(sorted(folders))} holds was built from a work tree with changes: it "
-        "can't be built again from the commit"
-    )
+    changes = f"what {', '.join(sorted(folders))} holds was built from a work tree with changes"
+    refusal = _refusal(asked, changes)
     return replace(
         planned,
-        plan=replace(planned.plan, source=replace(source, dirty=True)),
-        warnings=(*planned.warnings, warning),
+        plan=planned.plan.marked_dirty(),
+        warnings=(*planned.warnings, f"{changes}: {_what_dirt_means(refusal)}"),
+        refusal=refusal,
     )

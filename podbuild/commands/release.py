@@ -94,8 +94,11 @@ def release(services: Services, options: ReleaseOptions) -> Ended:
     me = Holder(work=work, name=plan.name, pid=os.getpid())
     with one_at_a_time(services, me, cancel_superseded=options.cancel_superseded):
         toolchain = ChosenToolchain(services.runner, services.folders, services.environment)
-        record = Recorder(services, with_dirt(offline, handed), toolchain.engine)
+        begun = with_dirt(offline, handed, options.asked)
+        record = Recorder(services, begun, toolchain.engine)
         with record.recording():
+            if begun.refusal:
+                raise begun.refusal
             planned = _decided(services, options, record)
             ready = _ready(services, options, planned, record)
             engines = Engines(

@@ -91,6 +91,10 @@ class Project:
     output: Path = field(
         default=Path("dist"), metadata=key(PATH, "the folder for everything that podbuild writes")
     )
+    require_tag: bool = field(
+        default=False,
+        metadata=key(FLAG, "true: a release needs its git tag, as with --require-tag"),
+    )
 
     @property
     def form(self) -> TagForm:

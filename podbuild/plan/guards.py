@@ -68,6 +68,7 @@ class RemoteTag:
     version: Version | None = None
     fingerprint: str = ""
     platforms: frozenset[Platform] = frozenset()
+    dirty: bool = False  # it carries the mark of a work tree with changes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,7 @@ class ReleaseIdentity:
             (not self.commit, "there is no commit here to compare it with"),
             (not self.clean, "the work tree has changes that no commit holds"),
             (not (remote.revision and remote.fingerprint), "it does not say what it was made from"),
+            (remote.dirty, "it was made from a work tree with changes that no commit holds"),
             (remote.revision != self.commit, f"it was made from commit {remote.revision[:12]}"),
             (remote.fingerprint != self.fingerprint, "it was made with another configuration"),
             (remote.platforms != self.platforms, f"it has other platforms ({there})"),

@@ -22,6 +22,8 @@ BASE_DIGEST = "org.opencontainers.image.base.digest"
 
 OWN = "io.github.podbuild."
 CONFIGURATION = f"{OWN}configuration"  # fingerprint of what an image is made with
+DIRTY = f"{OWN}dirty"  # TRUE: the work tree had changes that no commit holds
+TRUE = "true"
 _INPUTS = f"{OWN}inputs."
 
 

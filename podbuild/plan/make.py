@@ -365,7 +365,8 @@ def _release_texts(request: Request, source: Commit) -> dict[str, str]:
 def _identity(source: Commit, fingerprint: str) -> dict[str, str]:
     """Give what guards rely on, so that no annotation of the configuration replaces it."""
     commit = {keys.REVISION: source.commit} if source.commit else {}
-    return {**commit, keys.CONFIGURATION: fingerprint}
+    mark = {keys.DIRTY: keys.TRUE} if source.dirty else {}
+    return {**commit, **mark, keys.CONFIGURATION: fingerprint}
 
 
 def _registries(config: Config, image: Image, request: Request) -> Iterator[Registry]:

@@ -11,6 +11,7 @@ from podbuild.config.choices import IndexPolicy
 from podbuild.config.image import Image, Secret
 from podbuild.config.model import Registry
 from podbuild.oci.names import Digest, Platform
+from podbuild.plan import labels
 from podbuild.plan.guards import Decision, ReleaseIdentity, Verdict
 from podbuild.plan.tags import NamedTag, Reader, TagKind
 from podbuild.semver import Version
@@ -48,6 +49,7 @@ class Request:
     secrets: tuple[Secret, ...] = ()
     overwrite: bool = False  # --allow-overwrite
     backwards: bool = False  # --allow-backwards
+    dirty: bool = False  # --allow-dirty
     jobs: int | None = None  # builds at a time; None: one per CPU
     cache: bool = True
     reuse: bool = True
@@ -208,6 +210,15 @@ class Plan:
         return tuple(
             reader for image in self.images if image.name in beside for reader in image.readers
         )
+
+    def marked_dirty(self) -> Plan:
+        """Give the same plan for what was made from a work tree with changes."""
+        mark = {labels.DIRTY: labels.TRUE}
+        images = tuple(
+            replace(each, release_annotations={**each.release_annotations, **mark})
+            for each in self.images
+        )
+        return replace(self, source=replace(self.source, dirty=True), images=images)
 
     def without_tags(self) -> Plan:
         """Give the same plan with no tag at all."""

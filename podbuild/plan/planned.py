@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from podbuild.errors import (
-    PodbuildError,
-)
+from podbuild.errors import ConfigError, PodbuildError
 from podbuild.oci.names import Digest, Tag
 from podbuild.plan.destination import Destination
 from podbuild.plan.guards import Ancestry
@@ -32,3 +30,4 @@ class Planned:
     earlier: Mapping[str, tuple[Tag, ...]] = field(default_factory=dict)  # by Target.key
     ancestry: Callable[[str], Ancestry] = lambda _revision: Ancestry.UNKNOWN
     warnings: tuple[str, ...] = ()
+    refusal: ConfigError | None = None  # what a release ends with before it begins

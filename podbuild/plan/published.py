@@ -42,6 +42,7 @@ def read_remote(store: Store, tag: Tag, manifest: Manifest) -> RemoteTag:
         version=Version.read(said.get(labels.VERSION, "")),
         fingerprint=said.get(labels.CONFIGURATION, ""),
         platforms=_platforms(store, manifest),
+        dirty=said.get(labels.DIRTY) == labels.TRUE,
     )
 
 

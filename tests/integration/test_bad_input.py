@@ -34,7 +34,7 @@ class Place:
         """Give a copy of the project for one test."""
         root = folder / "shop"
         shutil.copytree(self.shop.root, root)
-        return replace(self.shop, root=root)
+        return replace(self.shop, root=root).having(PODBUILD_ALLOW_DIRTY="1")
 
     @property
     def repositories(self) -> list[str]:

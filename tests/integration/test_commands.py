@@ -269,6 +269,7 @@ def test_a_fork_without_logins_is_told_to_skip_the_push_and_can(
         table = oci_registry("main", server.host, "insecure = true")
         text = (shop.root / "podbuild.toml").read_text()
         shop.write("podbuild.toml", text.replace(HERE, table))
+        shop.commit("v1.2.3")
         refused = shop("release", "v1.2.3")
         built = done(shop("release", "v1.2.3", "--skip-push"))
     assert refused.code == 4

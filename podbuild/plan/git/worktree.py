@@ -139,7 +139,8 @@ def _modes(listed: str, folder: Path) -> Iterator[tuple[Path, int]]:
             yield folder / rest.partition("\t")[2], int(mode[-3:], 8)
 
 
-_STATUS = ("--porcelain=v2", "--branch", "-z", "--untracked-files=all")
+_ALL = ("--ignore-submodules=none",)  # whatever the user's git is told to pass over
+_STATUS = ("--porcelain=v2", "--branch", "-z", "--untracked-files=all", *_ALL)
 _UNSIGNED = "--no-show-signature"  # with log.showSignature, gpg's own words come first
 _TAG_FORMAT = "%(refname:strip=2) %(objectname) %(*objectname)"
 

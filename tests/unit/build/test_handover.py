@@ -13,7 +13,7 @@ from podbuild.build.inputs.hash import InputHash
 from podbuild.build.results import BuildRecord, Origin, recorded
 from podbuild.build.staging.area import Staging
 from podbuild.build.staging.pool import Pool
-from podbuild.commands.planning import with_dirt
+from podbuild.commands.planning import Asked, with_dirt
 from podbuild.config.load import parse_config
 from podbuild.errors import ConfigError
 from podbuild.oci.layout import LayoutStore
@@ -21,6 +21,7 @@ from podbuild.oci.manifest import Manifest
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Digest, Platform
 from podbuild.plan.journal import Binding, Journal, Section, open_journal
+from podbuild.plan.labels import DIRTY
 from podbuild.plan.make import make_plan
 from podbuild.plan.model import Commit, Job, Plan, Request
 from podbuild.plan.planned import Planned
@@ -166,11 +167,16 @@ def test_what_a_dirty_tree_built_makes_no_clean_release(tmp_path: Path) -> None:
         digest=Digest.of(b"x"), inputs=InputHash(text="sha256:1"), origin=Origin.BUILT, dirty=True
     )
     handed = Handed(job=AMD64, record=record, folder=tmp_path)
-    planned = with_dirt(Planned(plan=plan), [handed])
+    planned = with_dirt(Planned(plan=plan), [handed], Asked())
     assert not planned.plan.result("web").clean
+    assert planned.plan.image("web").release_annotations[DIRTY] == "true"
+    assert planned.refusal
+    assert "--allow-dirty" in planned.refusal.hint
+    allowed = Asked(request=Request(dirty=True))
+    assert with_dirt(Planned(plan=plan), [handed], allowed).refusal is None
     assert str(tmp_path) in planned.warnings[0]
     clean = replace(handed, record=replace(record, dirty=False))
-    assert with_dirt(Planned(plan=plan), [clean]) == Planned(plan=plan)
+    assert with_dirt(Planned(plan=plan), [clean], Asked()) == Planned(plan=plan)
 
 
 def test_a_folder_without_staging_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Which tags are written, which version a tag stands for, and whether a tag may move."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -444,6 +445,12 @@ def test_an_optional_registry_with_something_else_is_left_alone() -> None:
     _, verdicts = decide(None, None, remote(commit="d"))
     assert decisions(verdicts) == ["create", "create", "skip"]
     assert verdicts[2].warn
+
+
+def test_what_a_dirty_tree_has_published_is_never_adopted() -> None:
+    adopted, (verdict,) = decide(replace(remote(), dirty=True))
+    assert (adopted, verdict.decision) == (None, Decision.REFUSE)
+    assert "work tree with changes" in verdict.reason
 
 
 @pytest.mark.parametrize("clean", [True, False])
