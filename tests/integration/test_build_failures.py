@@ -76,7 +76,9 @@ def test_a_failing_run_gives_its_own_code_and_its_last_words(bench: Bench) -> No
     with opened(bench) as place:
         built = build_all(place.work(bench.plan(toml)))
     assert built.images.keys() == {Job("good", NATIVE)}
-    with pytest.raises(BuildError, match=rf"bad {NATIVE}: RUN .* ended with code 7") as raised:
+    with pytest.raises(
+        BuildError, match=rf"Containerfile:4: bad {NATIVE}: RUN .* ended with code 7"
+    ) as raised:
         built.check()
     assert raised.value.run_code == 7
     assert "my last words" in "\n".join(raised.value.details)

@@ -99,6 +99,7 @@ def refusals(
             yield from _form(instruction)
     for stage in parsed.needed(target, variables):
         yield from _stage(parsed, stage, variables, given)
+        yield from _hidden_arguments(parsed, stage, variables)
         for instruction, known in parsed.walk(stage, variables):
             yield from _values(instruction, known)
             if instruction.flag("network") == "none" and not own_network:
@@ -220,6 +221,36 @@ def _stage(
                 message=f"{reference.use.value} {value}: {value} {what}",
                 hint=f"the stage {near[0]}? An image of that name is docker.io/library/{value}",
             )
+
+
+def _hidden_arguments(
+    parsed: Containerfile, stage: Stage, variables: Mapping[str, str]
+) -> Iterator[Unbuildable]:
+    """Find ARG with a value after ENV of the same name: to BuildKit the last holds."""
+    outer = parsed.global_values(variables)
+    env: set[str] = set()
+    below = parsed.earlier(stage, next(parsed.uses(stage, variables)))
+    while below is not None:
+        env |= {name for each in below.instructions for name in _set_by(each, "ENV")}
+        below = parsed.earlier(below, next(parsed.uses(below, variables)))
+    for instruction, known in parsed.walk(stage, variables):
+        env |= _set_by(instruction, "ENV")
+        for word in instruction.words if instruction.word == "ARG" else ():
+            name, equals, default = word.partition("=")
+            value = variables.get(name, instruction.expand(default, known) if equals else None)
+            value = outer.get(name) if value is None else value
+            if name in env and value not in (None, known.get(name)):
+                yield Unbuildable(
+                    instruction=instruction,
+                    message=f"ARG {name} after ENV {name}: the engine would keep ENV's value",
+                    hint=f"another name for one of them, or ENV {name} after this ARG",
+                )
+
+
+def _set_by(instruction: Instruction, word: str) -> set[str]:
+    words = instruction.words if instruction.word == word else ()
+    named = words if words and "=" in words[0] else words[:1]
+    return {each.partition("=")[0] for each in named}
 
 
 def _values(instruction: Instruction, known: Mapping[str, str]) -> Iterator[Unbuildable]:

@@ -74,6 +74,7 @@ def context(tmp_path: Path) -> Path:
         ("COPY --from=last / /", "COPY --from last: last is no stage before this one"),
         ("RUN --mount=from=buidl,target=/x x", "RUN --mount=from buidl: buidl is no stage"),
         ("FROM alpine:$V", "FROM alpine:$V: 'alpine:' names no image"),
+        ("ENV X=1\nARG X=2", "ARG X after ENV X: the engine would keep ENV's value"),
         ("FROM $NONE", "FROM $NONE: '' names no image"),
         ("FROM builds", "FROM builds: builds is no stage"),
         ('FROM base AS "x"', 'no stage can be called "x"'),
@@ -83,7 +84,8 @@ def context(tmp_path: Path) -> Path:
 def test_what_ends_every_build_is_found_before(context: Path, line: str, message: str) -> None:
     text = f"FROM base AS build\nFROM base AS last\n{line}\nCOPY --from=build / /\n"
     (refusal, *_) = found(context, text)
-    assert str(refusal.error).startswith(f"Containerfile:{3 + line.startswith('ARG')}: {message}")
+    last = 3 + (line.startswith(("ARG", "ENV X")))  # the line before it sets something
+    assert str(refusal.error).startswith(f"Containerfile:{last}: {message}")
     assert refusal.hint
 
 
@@ -106,6 +108,8 @@ def test_what_ends_every_build_is_found_before(context: Path, line: str, message
         ),
         *(
             "MAINTAINER me",
+            "ENV X=1\nARG X",
+            "ENV X=1\nARG X=1",
             "STOPSIGNAL 9",
             "STOPSIGNAL SIGRTMIN+3",
             "STOPSIGNAL term",
