@@ -212,7 +212,7 @@ def opened(
             platforms=platforms or (NATIVE,),
             registries=registries or with_own(RegistriesConf(), mirrors={}, insecure=()),
             logins={},
-            staging=registry.login,
+            staging=registry.login.host,
         )
         with open_workplace(place) as workplace:
             yield Open(bench=bench, workplace=workplace, registry=registry)

@@ -63,10 +63,9 @@ def _assembled(workplace: Workplace, staging: StagingRegistry, members: Members)
     _need_all(members)
     store = staging.staging.repository(repository_name(name))
     try:
-        _make_list(workplace, staging, members)
+        index = _make_list(workplace, staging, members)
     except CommandError as error:
         raise explain(f"{name} (manifest list)", error, staging.staging.failure) from error
-    index = store.manifest(INDEX_TAG)
     if index is None:
         raise BuildError(f"{name}: the engine delivered no manifest list")
     check_index(store, index, members)
@@ -95,14 +94,19 @@ def _need_all(members: Members) -> None:
         )
 
 
-def _make_list(workplace: Workplace, staging: StagingRegistry, members: Members) -> None:
+def _make_list(workplace: Workplace, staging: StagingRegistry, members: Members) -> Manifest | None:
     """Two short processes: create with everything in one call, deliver the list alone."""
     repository = repository_name(members.image.name)
-    run, command = workplace.list_runner(), workplace.command
+    command = workplace.command
     name = f"localhost/{workplace.name}/{repository}"
     children = tuple(staging.reference(repository, child.digest) for _, child in members.sorted)
-    run(*command.create_list(name, children, members.texts))
-    run(*command.push_list(name, staging.reference(repository, INDEX_TAG)))
+    with (
+        staging.granted(repository, INDEX_TAG, reads=True) as grant,
+        workplace.logged_in(workplace.list_runner(), grant.login, for_lists=True) as run,
+    ):
+        run(*command.create_list(name, children, members.texts))
+        run(*command.push_list(name, staging.reference(repository, INDEX_TAG)))
+    return grant.delivered
 
 
 def check_index(store: Store, index: Manifest, members: Members) -> None:

@@ -211,7 +211,7 @@ class Engines:
             platforms=self._platforms,
             registries=conf,
             logins=services.opener.registries.keyring.entries(repositories, names),
-            staging=self._endpoint.login,
+            staging=self._endpoint.login.host,
             authorities=tuple(sorted({each.ca for each in serving if each.ca is not None})),
         )
         return self._stack.enter_context(open_workplace(setup))

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -171,13 +172,14 @@ class _CacheFailedError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Attempted:
-    """What a successful build left: the image's id if it is in the engine's storage.
+    """What a successful build left: an image in the engine's storage, or `delivered` to staging.
 
-    Without one it was delivered to staging.
+    `image_id` is what the engine says it made.
     """
 
     image_id: str
     metrics: Metrics
+    delivered: Manifest | None = None
 
 
 def build(site: Site, recipe: Recipe, bases: Mapping[str, str], *, stored: bool) -> Attempted:
@@ -230,28 +232,39 @@ def deliver(site: Site, recipe: Recipe, attempted: Attempted) -> tuple[Manifest,
     destination = site.staging.reference(repository_name(job.image), staged_tag(job))
     push = site.workplace.command.push(attempted.image_id, destination, recipe.compression)
 
-    def once() -> Metrics:
-        with site.workplace.temporary(job) as folder:
+    def once() -> Attempted:
+        own = site.workplace.runner(job.platform.slug, recipe.compression)
+        with (
+            site.workplace.temporary(job) as folder,
+            site.staging.granted(repository_name(job.image), staged_tag(job)) as grant,
+            site.workplace.logged_in(own, grant.login) as logged_in,
+        ):
             cost = folder / "cost"
-            runner = site.workplace.runner(job.platform.slug, recipe.compression)
-            runner = runner.extended({"TMPDIR": str(folder)})
+            runner = logged_in.extended({"TMPDIR": str(folder)})
             seconds = _engine(
                 site,
                 f"{job} (delivery)",
                 lambda: runner(*measured(cost, push), timeout=recipe.timeout).seconds,
             )
-            return attempted.metrics.with_delivery(seconds, read_cost(cost))
+            metrics = attempted.metrics.with_delivery(seconds, read_cost(cost))
+            return replace(attempted, metrics=metrics, delivered=grant.delivered)
 
-    metrics = site.retry(once)
-    return staged_image(site, job), metrics
+    delivered = site.retry(once)
+    return staged_image(site, job, delivered), delivered.metrics
 
 
-def staged_image(site: Site, job: Job) -> Manifest:
+def staged_image(site: Site, job: Job, attempted: Attempted) -> Manifest:
     """Give the image that an engine delivered, checked; raises BuildError."""
     store = site.staging.staging.repository(repository_name(job.image))
-    delivered = store.manifest(staged_tag(job))
+    delivered = attempted.delivered
     if delivered is None:
         raise BuildError(f"{job}: the engine delivered nothing", hint="its log has its output")
+    if delivered.config is None or delivered.config.digest.hex != attempted.image_id:
+        raise BuildError(
+            f"{job}: {delivered.digest} was delivered, which is not what the engine made "
+            f"({attempted.image_id[:12] or 'it says nothing'})",
+            hint="something else wrote to staging during the build: look at its RUN steps",
+        )
     manifest = without_cache_names(store, delivered)
     check_platform(store, manifest, job.platform, str(job))
     return manifest
@@ -278,13 +291,21 @@ def _try_once(
 ) -> Attempted:
     job, workplace = recipe.job, site.workplace
     output.begin()
-    with workplace.temporary(job) as folder:
+    own = workplace.runner(job.platform.slug, recipe.compression)
+    cache = site.caches.get(job)
+    with (
+        workplace.temporary(job) as folder,
+        site.staging.granted(
+            repository_name(job.image), staged_tag(job), cache=cache.repository if cache else ""
+        ) as grant,
+        workplace.logged_in(own, grant.login) as logged_in,
+        workplace.in_memory(job) if recipe.secrets else nullcontext(folder) as temporary,
+    ):
         ignore, iid, cost = folder / "ignore", folder / "iid", folder / "cost"
         shown, left_out = _shown(site, recipe)
         ignore.write_text(write_ignore(left_out), encoding="utf-8")
-        cache = site.caches.get(job)
-        named = workplace.short_names.of(folder) if recipe.ssh else folder
-        runner = workplace.runner(job.platform.slug, recipe.compression).extended(
+        named = workplace.short_names.of(temporary) if recipe.ssh else temporary
+        runner = logged_in.extended(
             {"TMPDIR": str(named), **site.secrets.environment(recipe.secrets)}
         )
         prepared = _prepared(site, recipe, bases, folder, runner)
@@ -301,7 +322,7 @@ def _try_once(
             destination=None
             if stored
             else site.staging.reference(repository_name(job.image), staged_tag(job)),
-            iidfile=iid if stored else None,
+            iidfile=iid,
             no_cache=site.no_cache,
             cache_from=cache.reference if cache and cache.reads else "",
             cache_to=cache.reference if cache and cache.writes else "",
@@ -319,12 +340,12 @@ def _try_once(
             log=site.shown_log(job),
             step=lambda: next((prepared.step(recipe, found) for found in output.steps), None),
         )
-        image_id = iid.read_text().strip().removeprefix("sha256:") if stored else ""
+        image_id = iid.read_text().strip().removeprefix("sha256:")
         metrics = _metrics(site, recipe, output, read_cost(cost), seconds)
         if cache:
             cached = cache.cached
             metrics = replace(metrics, pulled_steps=cached.pulled, pushed_steps=cached.pushed)
-        return Attempted(image_id=image_id, metrics=metrics)
+        return Attempted(image_id=image_id, metrics=metrics, delivered=grant.delivered)
 
 
 def _shown(site: Site, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:

@@ -219,7 +219,7 @@ class _Builder:
         if stored:  # and delivered by a task of its own: what waits for this one need not wait
             self._ids[job] = attempted.image_id
         else:
-            self._finish(job, staged_image(self._work.site, job), attempted.metrics)
+            self._finish(job, staged_image(self._work.site, job, attempted), attempted.metrics)
 
     def _deliver(self, job: Job) -> None:
         recipe, attempted = self._work.recipes[job], self._attempted[job]

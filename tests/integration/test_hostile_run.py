@@ -5,13 +5,17 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from podbuild.build.staging.server import Login
+from podbuild.build.job import Attempted, staged_image
+from podbuild.build.jobs import build_all
+from podbuild.build.staging.rights import Login
 from podbuild.build.toolchain.emulation import native_architecture
 from podbuild.build.toolchain.model import EngineKind
+from podbuild.errors import BuildError
 from podbuild.oci.names import Platform
 from podbuild.plan.model import Job
 from tests.builds import NATIVE, Bench, new_bench, opened, remove_bench
@@ -113,7 +117,7 @@ def test_what_a_run_step_leaves_in_memory_no_other_finds(bench: Bench) -> None:
 def test_the_run_s_folder_is_seen_by_its_own_namespace_alone(bench: Bench) -> None:
     with opened(bench) as site:
         files = site.workplace.files
-        assert site.registry.login.basic in files.here(files.auth).read_text()
+        assert files.here(files.auth).read_text()
         assert [path.name for path in files.folder.iterdir()] == ["lease"]
 
 
@@ -130,3 +134,37 @@ def test_folders_below_dev_shm_serve_engines_and_stay_hidden(
         assert "hostile-" in loot["words"]  # it knows where to look
         assert "reached" not in loot, loot["reached"]
         assert loot["memory"].split() == ["/dev/mqueue:", "/dev/shm:", folder.name]
+
+
+def test_copies_of_secrets_are_in_memory_alone(bench: Bench) -> None:
+    bench.write(
+        "spy/Containerfile",
+        "FROM base\nRUN --mount=type=secret,id=key,required=true --mount=type=cache,target=/c "
+        "mkdir /loot && cat /run/secrets/key | wc -c > /loot/size && "
+        "grep /run/secrets/ /proc/self/mountinfo > /loot/mounted\n",
+    )
+    toml = bench.write_base(NATIVE) + (
+        '[images.spy]\ncontext = "spy"\ncontexts = { base = "image:base" }\n'
+        'secrets = [{ id = "key", env = "SPY_KEY" }]\n'
+    )
+    with_secret = replace(bench, environment={"SPY_KEY": "s3cr3t value"})
+    with opened(with_secret) as site:
+        built = site.build(f'[defaults]\nplatforms = ["{NATIVE}"]\n{toml}')
+        files = site.files("spy", built.images[Job("spy", NATIVE)].manifest)
+    assert files["loot/size"].strip() == b"12"
+    assert b" - tmpfs podbuild " in files["loot/mounted"]
+
+
+def test_a_delivery_in_another_s_name_is_not_taken(bench: Bench) -> None:
+    """Even whoever had a login could only spoil its own image: another id than the engine's."""
+    bench.write("spy/Containerfile", "FROM base\nRUN echo right > /right\n")
+    toml = bench.write_base(NATIVE) + (
+        '[images.spy]\ncontext = "spy"\ncontexts = { base = "image:base" }\n'
+    )
+    with opened(bench) as site:
+        plan = site.bench.plan(f'[defaults]\nplatforms = ["{NATIVE}"]\n{toml}')
+        work = site.work(plan)
+        built = build_all(work).images[Job("spy", NATIVE)]
+        wrong = Attempted(image_id="0" * 64, metrics=built.metrics, delivered=built.manifest)
+        with pytest.raises(BuildError, match="not what the engine made"):
+            staged_image(work.site, built.job, wrong)

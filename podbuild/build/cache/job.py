@@ -21,3 +21,8 @@ class JobCache:
     reads: bool
     writes: bool
     mounts: Tag | None = None
+
+    @property
+    def repository(self) -> str:
+        """Give the repository of staging that stands for it."""
+        return self.reference.partition("/")[2]

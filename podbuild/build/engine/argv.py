@@ -46,7 +46,7 @@ class BuildOrder:
     `bases` name the images of this project that it builds on: context name -> image id in the
     engine's storage; `folders` are its extra contexts. `secrets` say where the engine finds a
     secret's value: `env=NAME` or `src=FILE`. With a `destination` the result is delivered there
-    at once, with an `iidfile` it stays in the storage and its id is written there. `cache_from`
+    at once, else it stays in the storage; its id is written to the `iidfile`. `cache_from`
     and `cache_to` are repositories without a tag; with `cache_to` the result must stay in the
     storage, as it is pushed from there. Without `proxies` RUN does not get those of the engine.
     `containerfile` and `target` stand for the recipe's where the file was rewritten.

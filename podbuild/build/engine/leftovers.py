@@ -9,13 +9,12 @@ from pathlib import Path
 from podbuild.build.engine.registries_conf import RegistriesConf
 from podbuild.build.engine.session import Setup, open_workplace
 from podbuild.build.engine.storage import container_ids
-from podbuild.build.staging.server import Login
 from podbuild.build.toolchain.model import Engine, Toolchain
 from podbuild.system.folders import Folders
 from podbuild.system.locks import LEASE, try_lock
 from podbuild.system.process import Runner
 
-_NOWHERE = Login(host="127.0.0.1:1", user="", password="")  # nothing is delivered
+_NOWHERE = "127.0.0.1:1"  # nothing is delivered
 
 
 def remove_leftovers(

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
+import secrets
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +29,7 @@ from podbuild.build.engine.files import (
     user_policy,
     write_certificates,
     write_files,
+    write_private,
     write_storage,
 )
 from podbuild.build.engine.namespace import open_namespace, outside_user
@@ -34,7 +37,7 @@ from podbuild.build.engine.registries_conf import RegistriesConf, with_own
 from podbuild.build.engine.sockets import ShortNames
 from podbuild.build.engine.storage import DriverName, Storage, StorageDriver, prove_storage_driver
 from podbuild.build.inputs.views import Views
-from podbuild.build.staging.server import Login
+from podbuild.build.staging.rights import Login
 from podbuild.build.toolchain.model import Toolchain
 from podbuild.config.choices import Compression
 from podbuild.oci.names import Platform
@@ -46,7 +49,7 @@ from podbuild.system.process import Runner
 from podbuild.system.records import JSONValue
 
 TIDY = 60.0  # seconds for one removal
-_PRIVATE = "mode=0700,nosuid,nodev"
+_PRIVATE = "mode=0700,nosuid,nodev,size=80%"  # of memory; layers pass there in jobs with secrets
 LISTS = "lists"  # the storage that manifest lists are made in
 
 
@@ -66,7 +69,7 @@ class Setup:
     platforms: tuple[Platform, ...]
     registries: RegistriesConf
     logins: Mapping[str, JSONValue] = field(repr=False)
-    staging: Login
+    staging: str  # its host with port
     authorities: tuple[Path, ...] = ()
 
 
@@ -113,6 +116,24 @@ class Workplace:
         self.storage(storage)
         return self._using(storage, compression)
 
+    @contextmanager
+    def logged_in(
+        self, runner: Runner, login: Login, *, for_lists: bool = False
+    ) -> Iterator[Runner]:
+        """Give a runner whose engine knows one login of staging, while the block runs.
+
+        `manifest create` looks for it in XDG_RUNTIME_DIR alone, so it gets one of its own.
+        """
+        runtime = self.files.folder / f"login-{secrets.token_hex(6)}"
+        path = runtime / "containers" / "auth.json"
+        self.files.here(path.parent).mkdir(mode=0o700, parents=True)
+        write_private(self.files.here(path), json.dumps(_with_login(self.setup.logins, login)))
+        own = {"XDG_RUNTIME_DIR": str(runtime)} if for_lists else {}
+        try:
+            yield runner.extended({"REGISTRY_AUTH_FILE": str(path), **own})
+        finally:
+            self._own.remove(self.files.here(runtime))
+
     def list_runner(self) -> Runner:
         """Give a runner for manifest lists; podman finds its policy only under HOME."""
         own = {"HOME": str(self.files.home), "TMPDIR": str(self._own.scratch)}
@@ -126,6 +147,21 @@ class Workplace:
         folder.mkdir(mode=0o700)
         # buildah-build(1), cache mounts: $TMPDIR/buildah-cache-<id of the user outside>
         (folder / f"buildah-cache-{outside_user()}").symlink_to(self.mounts(job))
+        try:
+            yield folder
+        finally:
+            self._own.remove(folder)
+
+    @contextmanager
+    def in_memory(self, job: Job) -> Iterator[Path]:
+        """Give a TMPDIR for a job with secrets: engines copy these there (getSecretMount).
+
+        It lies in the run's own tmpfs, so that no disk has them, whenever the run is killed.
+        """
+        folder = self.files.folder / hashlib.sha256(job.slug.encode()).hexdigest()[:8]
+        here = self.files.here(folder)
+        here.mkdir(mode=0o700)
+        (here / f"buildah-cache-{outside_user()}").symlink_to(self.mounts(job))
         try:
             yield folder
         finally:
@@ -252,12 +288,11 @@ def open_workplace(setup: Setup) -> Iterator[Workplace]:
 
 def _configure(setup: Setup, files: EngineFiles) -> Mapping[str, str]:
     """Write the engines' configuration and give the environment that names it."""
-    staging = setup.staging
     write_files(
         files,
-        registries=with_own(setup.registries, mirrors={}, insecure=[staging.host]),
+        registries=with_own(setup.registries, mirrors={}, insecure=[setup.staging]),
         policy=user_policy(setup.environment),
-        auth=_with_login(setup.logins, staging),
+        auth=setup.logins,
         toolchain=setup.toolchain,
         user=user_containers_conf(setup.environment),
     )

@@ -7,10 +7,10 @@ Requests to the staging registry, read: address, digest or tag, and body.
 
 from __future__ import annotations
 
-import hmac
 import json
 import re
 import secrets
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from email.message import Message
 from http import HTTPStatus
@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from podbuild.build.staging.area import Staging
 from podbuild.build.staging.pool import IncomingBlob
+from podbuild.build.staging.rights import Grant, Grants
 from podbuild.errors import PodbuildError, VerificationError, VersionError
 from podbuild.oci.manifest import MANIFEST_TYPES, STAGED_CAP, Manifest
 from podbuild.oci.names import Digest, Tag
@@ -108,8 +109,11 @@ class Server(Protocol):
     """What a handler finds in the server that it belongs to."""
 
     staged: Staging
-    authorization: bytes
+    grants: Grants
     uploads: dict[str, IncomingBlob]
+
+    def welcome(self, connection: socket.socket) -> None:
+        """Hear that a connection has shown a login."""
 
 
 class StagingHandler(BaseHTTPRequestHandler):
@@ -155,13 +159,15 @@ class StagingHandler(BaseHTTPRequestHandler):
 
     def _answer(self, act: Callable[[str, str, str], None]) -> None:
         try:
-            self._check_login()
+            self._grant = self._logged_in()
             url = urlsplit(self.path)
             self._query = {key: values[-1] for key, values in parse_qs(url.query).items()}
             if url.path == "/v2/":
                 self._send(HTTPStatus.OK, b"{}", {"Content-Type": "application/json"})
             else:
-                act(*address_of(url.path))
+                address = address_of(url.path)
+                self._may(allowed=self._grant.covers(address[0]))
+                act(*address)
         except Refusal as refusal:
             self._refuse(refusal)
         except VerificationError as error:
@@ -172,10 +178,16 @@ class StagingHandler(BaseHTTPRequestHandler):
             self.server.staged.failure = error
             self._refuse(Refusal(HTTPStatus.INSUFFICIENT_STORAGE, "UNKNOWN", str(error)))
 
-    def _check_login(self) -> None:
-        given = (self.headers.get("Authorization") or "").encode()
-        if not hmac.compare_digest(given, self.server.authorization):
+    def _logged_in(self) -> Grant:
+        grant = self.server.grants.of(self.headers.get("Authorization") or "")
+        if grant is None:
             raise Refusal(HTTPStatus.UNAUTHORIZED, "UNAUTHORIZED", "authentication required")
+        self.server.welcome(self.connection)
+        return grant
+
+    def _may(self, *, allowed: bool) -> None:
+        if not allowed:
+            raise Refusal(HTTPStatus.FORBIDDEN, "DENIED", "this login is good for its own alone")
 
     def _refuse(self, refusal: Refusal) -> None:
         self.close_connection = True  # a body may be left unread
@@ -217,6 +229,7 @@ class StagingHandler(BaseHTTPRequestHandler):
                 raise Refusal(HTTPStatus.NOT_FOUND, "UNSUPPORTED", "no such address")
 
     def _get_blob(self, name: str, digest: Digest) -> None:
+        self._may(allowed=self.command == "HEAD" or self._grant.may_fetch(name))
         staged = self.server.staged
         backing = staged.backing(name)
         if backing and self.command == "GET" and staged.pool.size(digest) is None:
@@ -314,6 +327,7 @@ class StagingHandler(BaseHTTPRequestHandler):
             raise Refusal(
                 HTTPStatus.NOT_FOUND, "MANIFEST_BLOB_UNKNOWN", f"{missing.digest} is not here"
             )
+        self._may(allowed=self._grant.take(name, target, manifest))
         backing = self.server.staged.backing(name)
         if backing and isinstance(target, Tag):
             backing.take(target, manifest)

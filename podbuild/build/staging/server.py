@@ -1,37 +1,28 @@
 """The staging registry: where engines deliver, and what every target is filled from.
 
-A small OCI registry on loopback, with credentials of its own for each run.
+A small OCI registry on loopback, with logins of its own: one for each delivery of a run.
 """
 
 from __future__ import annotations
 
-import base64
-import secrets
+import resource
 import socket
 import threading
-from contextlib import suppress
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from http.server import ThreadingHTTPServer
 from typing import Self
 
 from podbuild.build.staging.area import Staging
 from podbuild.build.staging.http import StagingHandler
 from podbuild.build.staging.pool import IncomingBlob
+from podbuild.build.staging.rights import Grant, Grants
 from podbuild.oci.names import Digest, Tag
 
-
-@dataclass(frozen=True, kw_only=True)
-class Login:
-    """How to reach a staging registry: its host with port, user and password."""
-
-    host: str
-    user: str
-    password: str = field(repr=False)
-
-    @property
-    def basic(self) -> str:
-        """Give user and password the way auth files and headers hold them."""
-        return base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+STRANGERS = 128  # connections that have not shown a login, at a time
+FILES = 1 << 16  # open at a time; more would slow programs that close all they might have
+HEAD_SECONDS = 10.0  # that they have for it
 
 
 class StagingRegistry:
@@ -39,17 +30,14 @@ class StagingRegistry:
 
     def __init__(self, staging: Staging) -> None:
         self.staging = staging
-        user, password = "podbuild", secrets.token_urlsafe(24)
         self._server = _Server(staging)
-        self.login = Login(
-            host=f"127.0.0.1:{self._server.server_port}", user=user, password=password
-        )
-        self._server.authorization = f"Basic {self.login.basic}".encode()
+        self.login = self._server.grants.add().login  # of this process, for everything
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
         )
 
     def __enter__(self) -> Self:
+        _allow_files()
         self._thread.start()
         return self
 
@@ -59,9 +47,32 @@ class StagingRegistry:
         self._server.server_close()
         self._thread.join()
 
+    @contextmanager
+    def granted(
+        self, name: str, tag: Tag, *, cache: str = "", reads: bool = False
+    ) -> Iterator[Grant]:
+        """Give a login for one delivery, which is good while the block runs.
+
+        It may write this tag, once, and read and fill `cache`, the name of another repository;
+        with `reads` it may fetch what the repository has.
+        """
+        grant = self._server.grants.add(name, tag, cache=cache, reads=reads)
+        try:
+            yield grant
+        finally:
+            self._server.grants.revoke(grant)
+
     def reference(self, name: str, target: Tag | Digest) -> str:
         """Give the transport and reference by which engines reach an image."""
         return f"docker://{self.login.host}/{self.staging.repository(name).reference(target)}"
+
+
+def _allow_files() -> None:
+    """Let this process open as many files as it may: connections, uploads and layers take some."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _Server(ThreadingHTTPServer):
@@ -71,8 +82,9 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, staged: Staging) -> None:
         super().__init__(("127.0.0.1", 0), StagingHandler)
         self.staged = staged
-        self.authorization = b""
+        self.grants = Grants(f"127.0.0.1:{self.server_port}")
         self.uploads: dict[str, IncomingBlob] = {}
+        self._strangers: dict[socket.socket, float] = {}  # since when, the oldest first
         self._connections: set[socket.socket] = set()
 
     def server_bind(self) -> None:
@@ -86,11 +98,31 @@ class _Server(ThreadingHTTPServer):
     ) -> None:
         if isinstance(request, socket.socket):
             self._connections.add(request)
+            self._strangers[request] = time.monotonic()
+            if len(self._strangers) > STRANGERS:
+                self._turn_away(next(iter(tuple(self._strangers)), request))
         super().process_request(request, client_address)
+
+    def welcome(self, connection: socket.socket) -> None:
+        """Hear that a connection has shown a login."""
+        self._strangers.pop(connection, None)
+
+    def service_actions(self) -> None:
+        """Turn away, several times a second, who takes too long to say who it is."""
+        late = time.monotonic() - HEAD_SECONDS
+        for connection, since in tuple(self._strangers.items()):
+            if since < late:
+                self._turn_away(connection)
+
+    def _turn_away(self, connection: socket.socket) -> None:
+        self._strangers.pop(connection, None)
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)  # its thread closes it
 
     def shutdown_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
         if isinstance(request, socket.socket):
             self._connections.discard(request)
+            self._strangers.pop(request, None)
         super().shutdown_request(request)
 
     def close_connections(self) -> None:
