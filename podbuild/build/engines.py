@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Self
 
 from podbuild.build.assemble import Members, assemble, plain_image
+from podbuild.build.bases import Bases
 from podbuild.build.cache.job import JobCache
 from podbuild.build.cache.open import by_host, open_caches
 from podbuild.build.engine.files import proxies_with_login
@@ -60,6 +61,15 @@ def open_pinner(services: Services, journal: Journal, anew: frozenset[str]) -> P
         open_store=lambda mirror: _open_base(services, mirror),
         journal=journal,
         anew=anew,
+    )
+
+
+def open_bases(services: Services) -> Bases:
+    """Give what reads what bases hand on."""
+    return Bases(
+        conf=registries_conf(services),
+        open_store=lambda mirror: _open_base(services, mirror),
+        records=Records.of_project(services.folders.cache, services.config.root),
     )
 
 

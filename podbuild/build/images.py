@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from podbuild.build.assemble import Members, check_index
-from podbuild.build.engines import Engines, open_pinner
+from podbuild.build.engines import Engines, open_bases, open_pinner
 from podbuild.build.inputs.hash import InputHash, input_hash
 from podbuild.build.inputs.recipe import Recipe, Surroundings, make_recipe, outside_images
 from podbuild.build.jobs import Built, BuiltImage
@@ -79,6 +79,7 @@ def resolve(planned: Planned, engines: Engines, *, anew: bool = False) -> Inputs
         build=native,
         output=engines.services.config.output,
         pins=_pinned(engines, native, anew=anew),
+        facts=open_bases(engines.services).facts,
     )
     engine = engines.toolchain().identity
     recipes: dict[Job, Recipe] = {}

@@ -32,7 +32,9 @@ from podbuild.build.engine.programs import measure
 from podbuild.build.engine.session import Workplace
 from podbuild.build.image import check_platform, without_cache_names
 from podbuild.build.inputs.contents import Contents
+from podbuild.build.inputs.excluded import engine_patterns
 from podbuild.build.inputs.ignore import write_ignore
+from podbuild.build.inputs.reach import Wanted
 from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.inputs.secrets import BuildSecrets
 from podbuild.build.inputs.views import Extra
@@ -356,6 +358,7 @@ def _shown(site: Site, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
     """
     sent = site.contents.sent(recipe.context, recipe.matcher, recipe.wanted)
     mounted = recipe.parsed.mounts_context(recipe.target, recipe.variables)
+    mounted = mounted or any(each.mounted for each in recipe.wanted)  # by a base's ONBUILD
     if sent.names is not None and not mounted:
         return recipe, sent.names
     extra = Extra(recipe.context, recipe.patterns, recipe.wanted)
@@ -375,7 +378,20 @@ def _prepared(
         fetch=lambda image: _engine(
             site, str(recipe.job), partial(runner, *workplace.command.pull(image))
         ),
+        excludes=_excludes(site, recipe),
     )
+
+
+def _excludes(site: Site, recipe: Recipe) -> Mapping[int, tuple[str, ...]]:
+    """Give the patterns that mean to the engine what those of --exclude mean to BuildKit."""
+
+    def names_of(name: str, wanted: Wanted) -> frozenset[str] | None:
+        extra = recipe.extras.get(name)
+        if extra is None:
+            return site.contents.excluded(recipe.context, recipe.matcher, wanted)
+        return site.contents.excluded(extra.folder, extra.matcher, wanted)
+
+    return engine_patterns(recipe.excluding, names_of)
 
 
 def _put_pins_first(site: Site, recipe: Recipe, runner: Runner) -> None:

@@ -57,8 +57,11 @@ def prepare(
     bases: Mapping[str, str],
     storage: Storage,
     fetch: Callable[[str], object],
+    excludes: Mapping[int, tuple[str, ...]] | None = None,
 ) -> Prepared:
     """Write what the engine is given into `folder`.
+
+    `excludes` are the patterns of --exclude that it is given, by the line of the instruction.
 
     `bases` are ids of images in the storage; `fetch` brings another base there, whose ENV the
     texts of heredocs may use. Raises ConfigError for what can't be made to mean the same.
@@ -72,6 +75,7 @@ def prepare(
         target=recipe.target,
         variables=recipe.variables,
         secrets=[secret.id for secret in recipe.secrets],
+        excludes=excludes,
     )
     if found.text == recipe.text:
         return Prepared(containerfile=recipe.containerfile, target=found.target)

@@ -160,6 +160,31 @@ def test_engines_see_what_docker_would_send(bench: Bench, text: str) -> None:
         assert found - {".dockerignore"} == IGNORED[text], folder
 
 
+EXCLUDED = {  # instruction -> what BuildKit copies of x/a.md, x/.env, x/s/c.md, x/s/.env
+    "COPY --exclude=*.md x /0/": {".env", "s/c.md", "s/.env"},
+    "COPY --exclude=.env x /1/": {"a.md", "s/c.md", "s/.env"},
+    "COPY --exclude=**/.env --from=src /x /2/": {"a.md", "s/c.md"},
+    "COPY --exclude=* --exclude=!a.md x /3/": {"a.md"},
+    "COPY --exclude=*.md x/* /4/": {".env", "a.md"},  # c.md counts from s
+    "COPY --exclude=s/.env --from=more . /5/": {"a.md", ".env", "s/c.md"},
+}
+
+
+def test_exclude_counts_from_the_folder_that_is_copied(bench: Bench) -> None:
+    for name in ("a.md", ".env", "s/c.md", "s/.env"):
+        bench.write(f"u/x/{name}", name)
+    lines = ["FROM scratch AS src", "COPY . /", "FROM scratch", *EXCLUDED]
+    bench.write("u.file", "\n".join(lines))
+    toml = f'[images.u]\ncontext = "u"\ncontainerfile = "u.file"\nplatforms = ["{NATIVE}"]\n'
+    toml += 'contexts = { more = "u/x" }\n'
+    with opened(bench) as place:
+        files = place.files("u", place.build(toml).images[Job("u", NATIVE)].manifest)
+    for number, (text, copied) in enumerate(EXCLUDED.items()):
+        start = f"{number}/"
+        found = {name.removeprefix(start) for name in files if name.startswith(start)}
+        assert found == copied, text
+
+
 def test_git_is_sent_where_the_ignore_file_wants_it(bench: Bench) -> None:
     bench.write("g/Containerfile", "FROM scratch\nCOPY . /\n")
     bench.write("g/.git/HEAD", "ref: refs/heads/main\n")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from podbuild.build.inputs.ignore import Matcher, can_write
-from podbuild.build.inputs.reach import EVERYTHING, Reach, Wanted, reach
+from podbuild.build.inputs.reach import EVERYTHING, Reach, Wanted, excluded_names, reach
 from podbuild.build.inputs.remembered import Remembered
 from podbuild.build.inputs.tree import Tree, Visible
 from podbuild.errors import ConfigError
@@ -79,6 +79,15 @@ class Contents:
             names = {name for root in found.roots for name in visible.left_out_of(root)}
             few = len(names) <= _MOST_NAMES and can_write(names) and not found.hidden
             return Sent(reach=found, names=tuple(sorted(names)) if few else None)
+
+        return self._reading(read)
+
+    def excluded(self, folder: Path, matcher: Matcher, wanted: Wanted) -> frozenset[str] | None:
+        """Give what --exclude leaves out, as `excluded_names` does; raises as `of` does."""
+
+        def read() -> frozenset[str] | None:
+            self._reach(folder, matcher, (wanted,))
+            return excluded_names(self._visible[folder, matcher.patterns], wanted)
 
         return self._reading(read)
 

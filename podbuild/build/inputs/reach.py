@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from podbuild.build.inputs.ignore import Matcher
 from podbuild.build.inputs.patterns import BadPatternError, check_syntax
@@ -63,6 +63,31 @@ def reach(visible: Visible, wanted: Iterable[Wanted]) -> Reach:
     return Reach(entries, frozenset(walk.roots), walk.has_git, walk.hidden)
 
 
+def excluded_names(visible: Visible, wanted: Wanted) -> frozenset[str] | None:
+    """Give the outermost names that one copy leaves out; None where sources contradict each other.
+
+    Raises OSError for what can't be read, ConfigError for patterns that mean nothing.
+    """
+    left_out: set[str] = set()
+    taken: set[str] = set()
+    for source in wanted.sources:
+        walk = _Walk(visible)
+        walk.take(replace(wanted, sources=(source,)), source)
+        whole = _Walk(visible)
+        whole.take(replace(wanted, sources=(source,), excludes=()), source)
+        taken |= walk.entries.keys()
+        left_out |= whole.entries.keys() - walk.entries.keys()
+    if left_out & taken:
+        return None
+    above = {name[:at] for name in taken for at, sign in enumerate(name) if sign == "/"}
+    names = left_out - above
+    return frozenset(
+        name
+        for name in names
+        if not any(name[:at] in names for at, sign in enumerate(name) if sign == "/")
+    )
+
+
 class _Walk:
     def __init__(self, visible: Visible) -> None:
         self.visible = visible
@@ -70,18 +95,19 @@ class _Walk:
         self.roots: set[str] = set()
         self.has_git = False
         self.hidden = False
+        self.way: list[Entry] = []  # folders above what is found, where they are kept
 
     def take(self, wanted: Wanted, source: str) -> None:
         base, parts = "", _parts(source)
         if wanted.parents and _PIVOT in f"{source}/":
             above, _, rest = f"{source}/".partition(_PIVOT)
-            base = next(self._find("", _parts(above), wanted, 0), None) or ""
+            base = next(self._find("", _parts(above), Wanted(()), 0), None) or ""
             parts = _parts(rest)
         matcher = Matcher(wanted.excludes)
         for name in self._find(base, parts, wanted, 0):
             self.roots.add(name)
             if wanted.parents:
-                self._take_parents(name, base)
+                self._take_parents(name, base, matcher)
             start = base if wanted.parents else name
             self._take(name, start, matcher, own=wanted.parents or wanted.mounted)
         if not wanted.known:
@@ -113,9 +139,11 @@ class _Walk:
         else:
             self.entries[name] = entry
 
-    def _take_parents(self, name: str, base: str) -> None:
-        while "/" in name and name.rpartition("/")[0] != base:
-            name = name.rpartition("/")[0]
+    def _take_parents(self, name: str, base: str, matcher: Matcher) -> None:
+        """Take the folders above: of a file as it is written, of a folder as links lead to it."""
+        for folder in self.way:
+            self._add(folder, matcher, base)
+        while (name := name.rpartition("/")[0]) not in ("", base):
             entry = self.visible.tree.entry(name)
             if entry is not None:
                 self._add(entry)
@@ -148,7 +176,9 @@ class _Walk:
             for found in self._follow(entry, links):
                 yield from self._find(found, rest, wanted, links + 1)
         elif entry.is_folder:
+            self.way += [entry] if wanted.parents else []
             yield from self._find(entry.name, rest, wanted, links)
+            self.way = self.way[:-1] if wanted.parents else []
         elif not rest:
             yield entry.name
 
@@ -159,7 +189,9 @@ class _Walk:
         children = self.visible.tree.children(at)
         if is_glob:
             fits = _glob(part)
-            yield from (entry for name, entry in children.items() if fits.fullmatch(name))
+            yield from (
+                entry for name, entry in children.items() if fits.fullmatch(name) or name == part
+            )
         elif part in children:
             yield children[part]
 

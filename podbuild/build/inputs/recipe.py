@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from podbuild.build.inputs.containerfile import (
@@ -12,11 +12,20 @@ from podbuild.build.inputs.containerfile import (
     platform_arguments,
     read_containerfile,
 )
+from podbuild.build.inputs.excluded import Excluding
 from podbuild.build.inputs.ignore import Matcher, kept_out, own_patterns
 from podbuild.build.inputs.ignored import ignored_of_context, ignored_of_folder
 from podbuild.build.inputs.reach import EVERYTHING, Wanted
 from podbuild.build.inputs.refusals import Shown, Unbuildable, refusals
 from podbuild.build.inputs.views import Extra
+from podbuild.build.inputs.wanted import (
+    MAIN,
+    BaseFacts,
+    FactsOf,
+    excluding_in,
+    handed_on,
+    wanted_by,
+)
 from podbuild.config.choices import (
     Compression,
     Format,
@@ -59,6 +68,7 @@ class Recipe:
     ssh: tuple[str, ...]
     extras: Mapping[str, Extra]
     wanted: tuple[Wanted, ...] = EVERYTHING  # what it takes from the context
+    excluding: tuple[Excluding, ...] = ()
     inner: Mapping[str, Job]
     pins: Mapping[str, str]
     unpinned: tuple[str, ...]
@@ -101,12 +111,13 @@ class Surroundings:
     """What recipes need besides the plan.
 
     `build` is this machine's platform, `output` the project's dist; `pins` give NAME@DIGEST for
-    references to outside images.
+    references to outside images, `facts` what such a base hands on.
     """
 
     build: Platform
     output: Path
     pins: Mapping[str, str] = field(default_factory=dict)
+    facts: Callable[[str, Platform], BaseFacts | None] = lambda _pin, _platform: None
 
 
 def outside_images(plan: Plan, planned: PlannedImage, build: Platform) -> tuple[str, ...]:
@@ -151,6 +162,9 @@ def make_recipe(
     parsed = read_containerfile(text, where=_where(plan, planned))
     variables = {**platform_arguments(platform, surroundings.build), **planned.build_args}
     names = _outside_names(image, parsed, variables)
+    extras = _extras(plan, image, surroundings)
+    facts_of = _facts_of(plan, planned, platform, names, surroundings)
+    wanted = wanted_by(parsed, image.target, variables, extras, facts_of)
     return Recipe(
         job=Job(planned.name, platform),
         build=surroundings.build,
@@ -166,7 +180,9 @@ def make_recipe(
         annotations=planned.annotations,
         secrets=image.secrets,
         ssh=image.ssh,
-        extras=_extras(plan, image, surroundings),
+        extras={name: replace(each, wanted=wanted[name]) for name, each in extras.items()},
+        wanted=wanted[MAIN],
+        excluding=excluding_in(parsed, image.target, variables, extras, facts_of),
         inner={name: Job(other, platform) for name, other in image.inner.items()},
         pins={name: pins[value] for name, value in names.items() if value in pins},
         unpinned=tuple(sorted({value for value in names.values() if value not in pins})),
@@ -179,6 +195,42 @@ def make_recipe(
         instant=_instant(plan, image.timestamp),
         timeout=image.timeout,
     )
+
+
+def _facts_of(
+    plan: Plan,
+    planned: PlannedImage,
+    platform: Platform,
+    names: Mapping[str, str],
+    surroundings: Surroundings,
+) -> FactsOf:
+    """Give what tells of a base, of this project or from outside, what it hands on."""
+    image = planned.image
+
+    def facts(text: str, value: str, given: str | None) -> BaseFacts | None:
+        if value == SCRATCH:
+            return BaseFacts()
+        wanted = Platform.parse(given) if given else platform
+        name = next((each for each in (text, value) if each in image.inner), None)
+        if name is not None:
+            return _handed_on(plan, plan.image(image.inner[name]), wanted, surroundings)
+        if {text, value} & image.contexts.keys() - names.keys():
+            return None  # a folder
+        pin = surroundings.pins.get(names.get(text) or names.get(value, ""))
+        return surroundings.facts(pin, wanted) if pin else None
+
+    return facts
+
+
+def _handed_on(
+    plan: Plan, planned: PlannedImage, platform: Platform, surroundings: Surroundings
+) -> BaseFacts | None:
+    image = planned.image
+    parsed = read_containerfile(read_source(image.containerfile), where=_where(plan, planned))
+    variables = {**platform_arguments(platform, surroundings.build), **planned.build_args}
+    names = _outside_names(image, parsed, variables)
+    facts_of = _facts_of(plan, planned, platform, names, surroundings)
+    return handed_on(parsed, image.target, variables, facts_of)
 
 
 def _outside_names(

@@ -68,12 +68,15 @@ def rewrite_containerfile(
     target: str | None,
     variables: Mapping[str, str],
     secrets: Collection[str] = (),
+    excludes: Mapping[int, tuple[str, ...]] | None = None,
 ) -> Rewritten:
     """Give the copy for a target; `secrets` are the ids that there are.
 
+    `excludes` are the patterns of --exclude that the engine is given, by line.
+
     Raises ConfigError with file and line for what can't be made to mean the same.
     """
-    writer = _Rewriter(parsed, variables, secrets)
+    writer = _Rewriter(parsed, variables, secrets, excludes or {})
     for stage in parsed.needed(target, variables):
         writer.stage(stage)
     lines = lines_of(text)
@@ -99,7 +102,11 @@ class _Rewriter:
     """Collects what replaces which lines."""
 
     def __init__(
-        self, parsed: Containerfile, variables: Mapping[str, str], secrets: Collection[str]
+        self,
+        parsed: Containerfile,
+        variables: Mapping[str, str],
+        secrets: Collection[str],
+        excludes: Mapping[int, tuple[str, ...]],
     ) -> None:
         self.replaced: dict[int, tuple[int, list[str]]] = {}
         self.contexts: dict[str, Mapping[str, str]] = {}
@@ -109,12 +116,13 @@ class _Rewriter:
         self._parsed = parsed
         self._values = variables
         self._secrets = secrets
+        self._excludes = excludes
 
     def stage(self, stage: Stage) -> None:
         """Write one stage."""
         self._from(stage)
         for instruction, known in self._parsed.walk(stage, self._values):
-            new = self._stage_names(stage, instruction, known)
+            new = self._excluding(self._stage_names(stage, instruction, known))
             if new.word in ("COPY", "ADD") and new.heredocs:
                 self._put(instruction, self._files(new, known))
             elif new.word == "RUN":
@@ -144,6 +152,13 @@ class _Rewriter:
         if (base, name) != (stage.base, stage.name):
             text = f"{base} AS {name}" if name else base
             self._put(stage.start, [_line(replace(stage.start, text=text))])
+
+    def _excluding(self, instruction: Instruction) -> Instruction:
+        if instruction.line not in self._excludes:
+            return instruction
+        kept = [flag for flag in instruction.flags if not flag.startswith("--exclude=")]
+        flags = [f"--exclude={pattern}" for pattern in self._excludes[instruction.line]]
+        return replace(instruction, flags=(*kept, *flags))
 
     def _stage_names(
         self, stage: Stage, instruction: Instruction, known: Mapping[str, str]

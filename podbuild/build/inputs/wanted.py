@@ -1,0 +1,291 @@
+"""Which files of its contexts a Containerfile takes, in the stages that a target needs.
+
+What can't be told here counts as everything: a variable that both ENV and ARG may set (engines and
+BuildKit differ in which one wins), a base whose ONBUILD triggers are not known, odd quoting.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+from podbuild.build.inputs.containerfile import Containerfile, Stage
+from podbuild.build.inputs.excluded import Excluding
+from podbuild.build.inputs.instructions import Instruction
+from podbuild.build.inputs.patterns import BadPatternError, check_syntax
+from podbuild.build.inputs.reach import EVERYTHING, Wanted
+
+MAIN = ""  # the name of the build context itself
+_FETCHED = re.compile(r"https?://|git@|git://|ssh://")
+_HEREDOC = re.compile(r"\d*<<")
+
+
+@dataclass(frozen=True)
+class BaseFacts:
+    """What an image hands on to those built on it, as far as it tells which files they take."""
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    triggers: tuple[str, ...] = ()  # ONBUILD
+    doubtful: frozenset[str] = frozenset()  # variables that it sets, to nobody knows what
+
+
+# Gives what is known of an image that FROM names: as written, its value, its platform as written.
+FactsOf = Callable[[str, str, str | None], BaseFacts | None]
+
+
+class _UnknownError(Exception):
+    """What an instruction takes can't be told."""
+
+
+def wanted_by(
+    parsed: Containerfile,
+    target: str | None,
+    variables: Mapping[str, str],
+    folders: Collection[str],
+    facts_of: FactsOf,
+) -> Mapping[str, tuple[Wanted, ...]]:
+    """Give what the target takes of the build context, MAIN, and of the folders by their names."""
+    walk = _StageWalk(parsed, variables, frozenset(folders), facts_of)
+    stages = parsed.needed(target, variables)
+    known = None not in [walk.stage(stage) for stage in stages]
+    return {
+        name: tuple(dict.fromkeys(walk.found[name])) if known else EVERYTHING
+        for name in (MAIN, *folders)
+    }
+
+
+def excluding_in(
+    parsed: Containerfile,
+    target: str | None,
+    variables: Mapping[str, str],
+    folders: Collection[str],
+    facts_of: FactsOf,
+) -> tuple[Excluding, ...]:
+    """Give the instructions with --exclude in the stages that the target needs."""
+    walk = _StageWalk(parsed, variables, frozenset(folders), facts_of)
+    for stage in parsed.needed(target, variables):
+        walk.stage(stage)
+    return tuple(walk.excluding)
+
+
+def handed_on(
+    parsed: Containerfile, target: str | None, variables: Mapping[str, str], facts_of: FactsOf
+) -> BaseFacts | None:
+    """Give what the target's image hands on; None where that is not known."""
+    walk = _StageWalk(parsed, variables, frozenset(), facts_of)
+    return walk.stage(parsed.needed(target, variables)[-1])
+
+
+class _All(set[str]):
+    """Holds every name."""
+
+    def __contains__(self, _name: object) -> bool:
+        return True
+
+
+class _Scope(dict[str, str]):
+    """The variables that an instruction sees; asking for a doubtful one raises _UnknownError."""
+
+    def __init__(self, base: BaseFacts, undeclared: Collection[str]) -> None:
+        super().__init__(base.environment)
+        self.environment = dict(base.environment)
+        self.unsure = {*base.doubtful}  # what ENV has set to nobody knows what
+        self.doubtful: set[str] = {*undeclared, *base.doubtful} - base.environment.keys()
+
+    def __contains__(self, name: object) -> bool:
+        self._be_sure(name)
+        return super().__contains__(name)
+
+    def get(self, name: str, default: str | None = None) -> str | None:  # type: ignore[override]
+        self._be_sure(name)
+        return super().get(name, default)
+
+    def _be_sure(self, name: object) -> None:
+        if name in self.doubtful:
+            raise _UnknownError
+
+    def declare(self, name: str, value: str | None) -> None:
+        """Take an ARG; None where its value can't be told."""
+        known = self.environment.get(name)
+        if value is None or name in self.unsure or (known is not None and known != value):
+            self.doubtful.add(name)
+        else:
+            self.doubtful.discard(name)
+            self[name] = value
+
+    def set(self, name: str, value: str | None) -> None:
+        """Take an ENV; None where its value can't be told."""
+        for names in (self.doubtful, self.unsure):
+            (names.add if value is None else names.discard)(name)
+        if value is None:
+            self.environment.pop(name, None)
+        else:
+            self[name] = self.environment[name] = value
+
+
+class _StageWalk:
+    def __init__(
+        self,
+        parsed: Containerfile,
+        variables: Mapping[str, str],
+        folders: frozenset[str],
+        facts_of: FactsOf,
+    ) -> None:
+        self.parsed = parsed
+        self.variables = variables
+        self.outer = parsed.global_values(variables)
+        self.folders = folders
+        self.facts_of = facts_of
+        self.found: dict[str, list[Wanted]] = {name: [] for name in (MAIN, *folders)}
+        self.excluding: list[Excluding] = []
+        self._stages: dict[int, BaseFacts | None] = {}
+
+    def stage(self, stage: Stage) -> BaseFacts | None:
+        """Take up a stage and those it starts from; give what it hands on."""
+        if stage.index not in self._stages:
+            self._stages[stage.index] = self._stage(stage)
+        return self._stages[stage.index]
+
+    def _stage(self, stage: Stage) -> BaseFacts | None:
+        value = stage.start.expand(stage.base, self.outer)
+        below = self.parsed.stage(value, before=stage.index)
+        facts = self.stage(below) if below else self._outside(stage, value)
+        if facts is None:
+            scope = _Scope(BaseFacts(), ())
+            scope.doubtful = _All()
+            for instruction in stage.instructions:
+                self._copy(instruction, scope)
+            return None
+        scope = _Scope(facts, self.outer)
+        for text in facts.triggers:
+            trigger = _trigger(stage.start, text)
+            if trigger is None:
+                return None
+            self._take(trigger, scope)
+        triggers = []
+        for instruction in stage.instructions:
+            if instruction.word == "ONBUILD":
+                triggers.append(instruction.text)
+                if instruction.heredocs:
+                    return None
+            self._take(instruction, scope)
+        return BaseFacts(scope.environment, tuple(triggers), frozenset(scope.unsure))
+
+    def _outside(self, stage: Stage, value: str) -> BaseFacts | None:
+        platform = stage.platform
+        written = None if platform is None else stage.start.expand(platform, self.outer)
+        return self.facts_of(stage.base, value, written)
+
+    def _take(self, instruction: Instruction, scope: _Scope) -> None:
+        match instruction.word:
+            case "ARG" | "ENV":
+                self._assign(instruction, scope)
+            case "COPY" | "ADD":
+                self._copy(instruction, scope)
+            case "RUN":
+                for mount in instruction.all_flags("mount"):
+                    self._mount(mount)
+            case _:
+                pass
+
+    def _assign(self, instruction: Instruction, scope: _Scope) -> None:
+        words = instruction.words
+        if instruction.word == "ENV" and words and "=" not in words[0]:
+            rest = instruction.text[len(words[0]) :].strip()
+            scope.set(words[0], _expanded(instruction, rest, scope))
+            return
+        for word in words:
+            name, equals, default = word.partition("=")
+            if instruction.word == "ENV":
+                scope.set(name, _expanded(instruction, default, scope))
+            elif name in self.variables:
+                scope.declare(name, self.variables[name])
+            elif equals:
+                scope.declare(name, _expanded(instruction, default, scope))
+            elif name in self.outer:
+                scope.declare(name, self.outer[name])
+
+    def _copy(self, instruction: Instruction, scope: _Scope) -> None:
+        if instruction.word not in ("COPY", "ADD"):
+            return
+        place = MAIN
+        written = instruction.flag("from")
+        if written is not None:
+            try:
+                place = instruction.expand(written, scope)
+            except _UnknownError:
+                self._everything(self.folders)
+                if instruction.all_flags("exclude"):
+                    self.excluding.append(Excluding(instruction, None, None))
+                return
+        context = place if place in self.folders or written is None else None
+        taken = self._sources(instruction, scope)
+        if instruction.all_flags("exclude"):
+            self.excluding.append(Excluding(instruction, context, taken))
+        if context is not None and taken is None:
+            self._everything((context,))
+        elif context is not None and taken is not None and taken.sources:
+            self.found[context].append(taken)
+
+    def _sources(self, instruction: Instruction, scope: _Scope) -> Wanted | None:
+        """Give what is taken; None where that can't be told."""
+        try:
+            return self._sure_sources(instruction, scope)
+        except _UnknownError:
+            return None
+
+    def _sure_sources(self, instruction: Instruction, scope: _Scope) -> Wanted:
+        words = instruction.words if instruction.array is None else instruction.array
+        found = []
+        for word in words[:-1]:
+            if _HEREDOC.match(word) and instruction.heredocs:
+                continue
+            source = instruction.expand(word, scope)
+            if instruction.word == "ADD" and _FETCHED.match(source):
+                continue
+            if not source or instruction.escape in word or "\\" in source or " " in source:
+                raise _UnknownError
+            try:
+                check_syntax(source)
+            except BadPatternError:
+                raise _UnknownError from None
+            found.append(source)
+        names = {flag.partition("=")[0]: flag.partition("=")[2] for flag in instruction.flags}
+        parents = names.get("--parents", "false").lower() not in ("false", "0")
+        patterns = [instruction.expand(each, scope) for each in instruction.all_flags("exclude")]
+        return Wanted(sources=tuple(found), excludes=tuple(patterns), parents=parents)
+
+    def _mount(self, mount: str) -> None:
+        options = dict(part.partition("=")[::2] for part in mount.split(","))
+        if "$" in mount or '"' in mount:
+            self._everything(self.found)
+        elif "from" in options:
+            if options["from"] in self.folders:
+                self._mounted(options["from"], options)
+        elif options.get("type", "bind") == "bind":
+            self._mounted(MAIN, options)
+
+    def _mounted(self, place: str, options: Mapping[str, str]) -> None:
+        source = options.get("source") or options.get("src") or "/"
+        self.found[place].append(Wanted(sources=(source,), mounted=True))
+
+    def _everything(self, places: Collection[str]) -> None:
+        for place in places:
+            self.found[place].extend(EVERYTHING)
+
+
+def _expanded(instruction: Instruction, text: str, scope: _Scope) -> str | None:
+    try:
+        return instruction.expand(text, scope)
+    except _UnknownError:
+        return None
+
+
+def _trigger(start: Instruction, text: str) -> Instruction | None:
+    """Read what ONBUILD keeps; None for a heredoc, whose text is elsewhere."""
+    if "<<" in text:
+        return None
+    return Instruction(
+        line=start.line, last=start.line, word="ONBUILD", text=text, where=start.where
+    ).trigger

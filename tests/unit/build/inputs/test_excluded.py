@@ -1,0 +1,111 @@
+"""`COPY --exclude` as BuildKit (Docker 28.5.2) reads it; what it copied stands beside each case."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from podbuild.build.inputs.containerfile import read_containerfile
+from podbuild.build.inputs.contents import Contents
+from podbuild.build.inputs.excluded import engine_patterns
+from podbuild.build.inputs.ignore import Matcher
+from podbuild.build.inputs.reach import Wanted
+from podbuild.build.inputs.rewrite import rewrite_containerfile
+from podbuild.build.inputs.wanted import BaseFacts, excluding_in
+from podbuild.errors import ConfigError
+
+FILES = ("d/a.md", "d/b.txt", "d/.env", "d/sub/c.md", "d/sub/.env", "r.md", "r.txt")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in FILES:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "ld").symlink_to("d")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("patterns", "sources", "copied"),
+    [
+        ("*.md", "d", ".env b.txt sub/.env sub/c.md"),
+        ("d/*.md", "d", ".env a.md b.txt sub/.env sub/c.md"),
+        ("**/*.md", "d", ".env b.txt sub/.env"),
+        (".env", "d", "a.md b.txt sub/.env sub/c.md"),
+        ("*.md", "r.*", "r.md r.txt"),
+        ("*.md", "d/ r.txt", ".env b.txt sub/.env sub/c.md r.txt"),
+        ("sub/*.md b.txt", "d/", ".env a.md sub/.env"),
+        ("* !a.md", "d", "a.md"),
+        ("a.md", "ld", ".env b.txt sub/.env sub/c.md"),
+        ("/a.md", "d", ".env a.md b.txt sub/.env sub/c.md"),
+        ("sub", "d", ".env a.md b.txt"),
+        ("sub/", "d", ".env a.md b.txt"),
+        ("*.md", "d/a.md d/b.txt", "a.md b.txt"),
+    ],
+)
+def test_patterns_count_from_the_folder_that_is_copied(
+    folder: Path, patterns: str, sources: str, copied: str
+) -> None:
+    wanted = Wanted(tuple(sources.split()), tuple(patterns.split()))
+    taken = Contents().sent(folder, Matcher(()), (wanted,)).reach.entries.values()
+    names = {each.name.removeprefix("d/") for each in taken if each.is_file}
+    if sources == "d/a.md d/b.txt":
+        names = {name.removeprefix("d/") for name in names}
+    assert names == set(copied.split())
+
+
+def handed(folder: Path, text: str) -> str:
+    parsed = read_containerfile(text, where="web/Containerfile")
+    found = excluding_in(parsed, None, {}, (), lambda *_: BaseFacts())
+    contents = Contents()
+    patterns = engine_patterns(
+        found, lambda _, wanted: contents.excluded(folder, Matcher(()), wanted)
+    )
+    return rewrite_containerfile(parsed, text, target=None, variables={}, excludes=patterns).text
+
+
+@pytest.mark.parametrize(
+    ("written", "engine"),
+    [
+        ("COPY --exclude=*.md d /d/", "COPY --exclude=d/a.md d /d/"),
+        ("COPY --exclude=*.go d /d/", "COPY d /d/"),
+        (
+            "COPY --exclude=**/.env \\\n  --link --exclude=a.md d /d/",
+            "COPY --link --exclude=d/.env --exclude=d/a.md --exclude=d/sub/.env d /d/\n",
+        ),
+        (
+            "COPY --exclude=* --exclude=!a.md d /d/",
+            "COPY --exclude=d/.env --exclude=d/b.txt --exclude=d/sub d /d/",
+        ),
+        ("ARG P=a\nCOPY --exclude=$P.md d /d/", "ARG P=a\nCOPY --exclude=d/a.md d /d/"),
+        ("ADD --exclude=sub ld /d/", "ADD --exclude=d/sub ld /d/"),
+        ("COPY --exclude=*.md --from=x /app /d/", "COPY --from=x --exclude=app/*.md /app /d/"),
+        ("COPY --exclude=**/.env --from=x / /d/", "COPY --from=x --exclude=**/.env / /d/"),
+        (
+            "COPY --exclude=.env --from=x /a /b /d/",
+            "COPY --from=x --exclude=a/.env --exclude=b/.env /a /b /d/",
+        ),
+    ],
+)
+def test_the_engine_is_given_what_means_the_same_to_it(
+    folder: Path, written: str, engine: str
+) -> None:
+    assert handed(folder, f"FROM scratch\n{written}\n").split("\n")[1:-1] == engine.split("\n")
+
+
+@pytest.mark.parametrize(
+    "instruction",
+    [
+        "COPY --exclude=a.md d d/sub d/a.md /d/",  # a file that is named is taken
+        "COPY --exclude=![a] --from=x /app /d/",
+        "COPY --exclude=a/**/b --from=x /app /d/",
+        "COPY --exclude=a --from=x /app/* /d/",
+        "COPY --exclude=a --from=x /app /app/b /d/",
+        "COPY --exclude=$A d /d/",
+    ],
+)
+def test_what_the_engine_cannot_be_told_is_refused(folder: Path, instruction: str) -> None:
+    with pytest.raises(ConfigError, match=r"web/Containerfile:4: .*--exclude"):
+        handed(folder, f"FROM scratch\nENV A=1\nARG A=2\n{instruction}")
