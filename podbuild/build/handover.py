@@ -26,6 +26,7 @@ from podbuild.oci.names import Digest, Platform, Tag
 from podbuild.oci.store import Store
 from podbuild.plan.journal import NAME, Binding, Journal, Section, read_journal
 from podbuild.plan.model import Job, Plan
+from podbuild.semver import Version
 from podbuild.system.files import unwritable, write_whole
 
 FOLDER = "staging"
@@ -229,7 +230,7 @@ def _read(folder: Path, plan: Plan, here: Binding) -> Iterator[Handed]:
     if differences:
         raise ConfigError(
             f"{folder} belongs to another release: {'; '.join(differences)}",
-            hint="build it from the same commit, version and configuration",
+            hint=_same(here, state.binding),
         )
     for job in plan.jobs:
         record = BuildRecord.from_json(state.sections[Section.BUILT].get(str(job)))
@@ -254,7 +255,13 @@ def _refuse_links(folder: Path) -> None:
 
 
 def _differences(here: Binding, there: Binding) -> tuple[str, ...]:
-    """Name what differs; the engine that built may be another one."""
+    """Name what differs; the engine that built may be another one.
+
+    Where no version was known there, as without the git tag, and the configuration with all that
+    it says of images is the same, no input uses the version.
+    """
+    if _is_unversioned(here, there) and there.configuration == here.configuration:
+        there = replace(there, release=here.release)
     pairs = {
         "version": (there.release, here.release),
         "commit": (there.commit, here.commit),
@@ -265,6 +272,16 @@ def _differences(here: Binding, there: Binding) -> tuple[str, ...]:
         for name, (theirs, ours) in pairs.items()
         if theirs != ours
     )
+
+
+def _is_unversioned(here: Binding, there: Binding) -> bool:
+    return Version.read(there.release) is None and Version.read(here.release) is not None
+
+
+def _same(here: Binding, there: Binding) -> str:
+    if _is_unversioned(here, there) and here.commit == there.commit:
+        return f"an input uses the version: podbuild build --version {here.release}, there"
+    return "build it from the same commit, version and configuration"
 
 
 def take_over(
@@ -300,6 +317,12 @@ def _stage(handed: Handed, staging: Staging, elsewhere: Store) -> None:
 
 
 def _incomplete(handed: Handed, digest: Digest) -> ConfigError:
+    if handed.record.origin is Origin.REUSED:
+        return ConfigError(
+            f"{handed.folder}: {handed.job} is re-used from a registry that has lost {digest}",
+            hint=f"build it again: podbuild build {handed.job.image} "
+            f"--platform {handed.job.platform} --no-reuse",
+        )
     return ConfigError(
         f"{handed.folder}: {handed.job} is incomplete, {digest} is missing",
         hint="hand over the whole dist folder",

@@ -150,6 +150,34 @@ def test_a_folder_of_another_release_is_refused_by_name(
     assert all(name in raised.value.message for name in named)
 
 
+def unversioned(text: str) -> Plan:
+    config = parse_config(text, Path("/project/podbuild.toml"), {})
+    return make_plan(config, Request(), Commit(commit=COMMIT, branch="main"))
+
+
+def test_what_was_built_without_the_version_is_joined_where_no_input_uses_it(
+    tmp_path: Path,
+) -> None:
+    other, here = Machine(tmp_path / "other", unversioned(TOML)), Machine(tmp_path / "here")
+    other.build(AMD64)
+    here.take(other.hand_over())
+    assert [job for job, _, _ in recorded(plan_of(), here.journal, here.staging)] == [AMD64]
+
+
+def test_what_was_built_without_a_version_that_an_input_uses_is_refused(tmp_path: Path) -> None:
+    text = f'{TOML}build-args = {{ VERSION = "{{version}}" }}\n'
+    other = Machine(tmp_path / "other", unversioned(text))
+    other.build(AMD64)
+    plan = make_plan(
+        parse_config(text, Path("/project/podbuild.toml"), {}),
+        Request(version=Version.parse("1.2.3")),
+        Commit(commit=COMMIT),
+    )
+    with pytest.raises(ConfigError, match="its version is main") as raised:
+        read_handed_over([other.hand_over()], plan, binding_of(plan))
+    assert "--version 1.2.3" in raised.value.hint
+
+
 def test_another_configuration_is_refused(tmp_path: Path) -> None:
     other = Machine(tmp_path / "other")
     other.build(AMD64)
@@ -224,6 +252,19 @@ def test_a_layer_that_neither_the_folder_nor_a_registry_has_is_refused(tmp_path:
     other.layout.blob_file(layer.digest).unlink()
     with pytest.raises(ConfigError, match=str(layer.digest)):
         Machine(tmp_path / "here").take(folder)
+
+
+def test_a_layer_that_a_registry_has_lost_is_built_again(tmp_path: Path) -> None:
+    other = Machine(tmp_path / "other")
+    (layer,) = other.build(AMD64).layers
+    built = BuildRecord.from_json(other.journal.get(Section.BUILT, str(AMD64)))
+    assert built is not None
+    reused = replace(built, origin=Origin.REUSED)
+    other.journal.record(Section.BUILT, str(AMD64), reused.to_json())
+    other.staging.pool.path(layer.digest).unlink()
+    with pytest.raises(ConfigError, match="registry that has lost") as raised:
+        Machine(tmp_path / "here").take(other.hand_over())
+    assert raised.value.hint.endswith("web --platform linux/amd64 --no-reuse")
 
 
 def test_a_layer_may_stay_in_a_registry(tmp_path: Path) -> None:
