@@ -237,4 +237,5 @@ def new_bench(folder: Path, kind: EngineKind) -> Bench:
 def remove_bench(bench: Bench) -> None:
     """Remove the storages, whose files belong to other ids and to folders without a w."""
     with open_namespace(plain_runner(), bench.folders, {}) as namespace:
-        namespace.inside(plain_runner())("rm", "-rf", "--", str(bench.folders.cache / "engines"))
+        folders = (str(bench.folders.cache / name) for name in ("engines", "mounts"))
+        namespace.inside(plain_runner())("rm", "-rf", "--", *folders)

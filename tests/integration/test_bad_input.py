@@ -258,11 +258,14 @@ def test_a_failing_run_is_in_the_report_with_its_code(place: Place, tmp_path: Pa
     # buildah may end before it has passed on what a RUN said in its very last moment.
     replaced("app/Containerfile", "set -eu", "echo my last 'words'; sleep 1; exit 37")(shop)
     done = shop("release", "v1.2.3")
-    assert done.err.count("my last words") == 1
+    assert done.err.count("my last words") == 2  # in its block, and where it is said why
     metadata = json.loads((shop.root / "dist/metadata.json").read_text())
     assert metadata["result"] == "failed"
     assert metadata["failure"]["exit_code"] == 5
     assert metadata["failure"]["run_code"] == 37
+    said = r"app/Containerfile:\d+: app linux/\w+: RUN .* ended with code 37: my last words"
+    assert re.fullmatch(said, metadata["failure"]["message"])
+    assert "my last words" in (shop.root / "dist/summary.md").read_text()
     assert place.repositories == []
 
 
