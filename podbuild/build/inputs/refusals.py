@@ -17,6 +17,7 @@ from pathlib import Path
 from podbuild.build.inputs.containerfile import Containerfile, Stage
 from podbuild.build.inputs.ignore import Matcher
 from podbuild.build.inputs.instructions import Instruction, parse_heredoc
+from podbuild.build.inputs.lexer import Lexer, LexError
 from podbuild.errors import ConfigError
 
 INSTRUCTIONS = (
@@ -176,6 +177,11 @@ def _mounts(instruction: Instruction) -> Iterator[tuple[str, str]]:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
                 yield f"a {kind} mount has no option {name[:40]!r}", hint
+        if kind == "secret" and options.get("env") and instruction.array is not None:
+            yield (
+                "only a shell can have a secret in a variable here",
+                "write the command without [ ], or read the secret's file",
+            )
         if kind == "cache" and options.get("sharing", "shared") not in _SHARING:
             yield f"sharing={options['sharing'][:40]} is not known", f"one of {', '.join(_SHARING)}"
 
@@ -214,7 +220,11 @@ def _stage(
                 hint=f"stages are counted from 0, this is number {stage.index}",
             )
         near = difflib.get_close_matches(value.lower(), names, n=1, cutoff=0.8)
-        if near and value not in bases - {value if is_from else ""} and _STAGE.fullmatch(value):
+        if (
+            near
+            and value not in bases - {value if is_from else ""}
+            and _STAGE.fullmatch(value.lower())
+        ):
             what = "is no stage before this one" if near[0] == value.lower() else "is no stage"
             yield Unbuildable(
                 instruction=instruction,
@@ -262,6 +272,16 @@ def _values(instruction: Instruction, known: Mapping[str, str]) -> Iterator[Unbu
                 instruction=instruction,
                 message=f"--chmod={mode[:40]}: the engine takes octal modes only",
                 hint="--chmod=755, or 644 for files that are not run",
+            )
+    for heredoc in instruction.heredocs if instruction.word in ("COPY", "ADD") else ():
+        try:
+            if not heredoc.literal:
+                Lexer(plain_quotes=True, lenient=True).word(heredoc.body, known)
+        except LexError as error:
+            yield Unbuildable(
+                instruction=instruction,
+                message=f"in the text {heredoc.name}: {error}",
+                hint=f'{instruction.word} <<"{heredoc.name}" takes it as it stands',
             )
     if instruction.word == "STOPSIGNAL" and "$" not in instruction.text:
         name = instruction.text.strip().upper()
