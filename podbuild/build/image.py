@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 
-from podbuild.build.cache.remote import CACHED
 from podbuild.config.choices import Format
 from podbuild.errors import BuildError, VerificationError
 from podbuild.oci.blobs import BytesBlob, read_blob
@@ -15,22 +13,22 @@ from podbuild.oci.names import Digest, Platform
 from podbuild.oci.store import Store
 from podbuild.system.records import JSONValue, string_map
 
-_CACHE_NAME = re.compile(
-    rb',"comment":"FROM 127\.0\.0\.1:\d+/%b/[^"\\]*"' % re.escape(CACHED.encode())
-)
-_CONFIG = re.compile(rb'"config":\{[^{}]*\}')
-
 
 def read_config(store: Store, manifest: Manifest) -> dict[str, JSONValue]:
     """Give an image's config; raises VerificationError when it is missing or is none."""
     if manifest.config is None:
         raise VerificationError(f"{manifest.digest} is not an image: it has no config")
+    return parse_config(read_blob(store, manifest.config), manifest.config.digest)
+
+
+def parse_config(data: bytes, digest: Digest) -> dict[str, JSONValue]:
+    """Read a config's bytes; raises VerificationError where they are none."""
     try:
-        value: JSONValue = json.loads(read_blob(store, manifest.config))
+        value: JSONValue = json.loads(data)
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise VerificationError(f"{manifest.config.digest} is not a config: not a JSON object")
+        raise VerificationError(f"{digest} is not a config: not a JSON object")
     return value
 
 
@@ -42,34 +40,6 @@ def check_platform(store: Store, manifest: Manifest, wanted: Platform, what: str
             f"{what}: the image is for {found or 'no platform'}",
             hint=f"is its base there for {wanted}?",
         )
-
-
-def without_cache_names(store: Store, manifest: Manifest) -> Manifest:
-    """Give the image as it is without a layer cache, stored beside the one that was found.
-
-    An engine writes into the history which image a step was built on where that has a name, and
-    only steps that came from a registry's cache have one (buildah's image.go, newer than 1.15). All
-    other bytes are the same, so that taking them out gives the digests of a build from scratch.
-    """
-    old = manifest.config
-    if old is None:
-        return manifest
-    data = read_blob(store, old)
-    clean = _CACHE_NAME.sub(b"", data)
-    if clean == data:
-        return manifest
-    new = Descriptor(media_type=old.media_type, digest=Digest.of(clean), size=len(clean))
-    store.put_blob(new, BytesBlob(clean))
-    named = _CONFIG.sub(lambda found: _renamed(found[0], old, new), manifest.data, count=1)
-    cleaned = Manifest(manifest.media_type, named)
-    store.put_manifest(cleaned)
-    return cleaned
-
-
-def _renamed(text: bytes, old: Descriptor, new: Descriptor) -> bytes:
-    """Name another blob in a descriptor, whatever the order of its keys."""
-    text = text.replace(str(old.digest).encode(), str(new.digest).encode())
-    return text.replace(f'"size":{old.size}'.encode(), f'"size":{new.size}'.encode())
 
 
 def layer_bytes(manifest: Manifest) -> int:
@@ -88,7 +58,7 @@ def stamp(store: Store, manifest: Manifest, texts: Mapping[str, str], form: Form
     inner = dict(inner) if isinstance(inner, dict) else {}
     labels: dict[str, JSONValue] = {**string_map(inner.get("Labels")), **texts}
     inner["Labels"] = dict(sorted(labels.items()))
-    data = _compact({**config, "config": inner})
+    data = compact({**config, "config": inner})
     old = manifest.config
     assert old is not None  # noqa: S101  # read_config has looked
     blob = Descriptor(media_type=old.media_type, digest=Digest.of(data), size=len(data))
@@ -97,10 +67,11 @@ def stamp(store: Store, manifest: Manifest, texts: Mapping[str, str], form: Form
     if form is Format.OCI:
         notes: dict[str, JSONValue] = {**manifest.annotations, **texts}
         content["annotations"] = dict(sorted(notes.items()))
-    stamped = Manifest(manifest.media_type, _compact(content))
+    stamped = Manifest(manifest.media_type, compact(content))
     store.put_manifest(stamped)
     return stamped
 
 
-def _compact(value: JSONValue) -> bytes:
+def compact(value: JSONValue) -> bytes:
+    """Give the bytes of a manifest or config: the same value, the same bytes."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()

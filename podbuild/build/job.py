@@ -30,7 +30,8 @@ from podbuild.build.engine.failure import (
 from podbuild.build.engine.files import proxies_with_login
 from podbuild.build.engine.programs import measure
 from podbuild.build.engine.session import Workplace
-from podbuild.build.image import check_platform, without_cache_names
+from podbuild.build.finish import finished, is_what_was_made
+from podbuild.build.image import check_platform
 from podbuild.build.inputs.contents import Contents
 from podbuild.build.inputs.excluded import engine_patterns
 from podbuild.build.inputs.ignore import write_ignore
@@ -41,6 +42,7 @@ from podbuild.build.inputs.views import Extra
 from podbuild.build.prepare import Prepared, prepare
 from podbuild.build.staging.area import repository_name
 from podbuild.build.staging.server import StagingRegistry
+from podbuild.config.choices import Compression
 from podbuild.errors import BuildError
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Tag
@@ -252,23 +254,34 @@ def deliver(site: Site, recipe: Recipe, attempted: Attempted) -> tuple[Manifest,
             return replace(attempted, metrics=metrics, delivered=grant.delivered)
 
     delivered = site.retry(once)
-    return staged_image(site, job, delivered), delivered.metrics
+    storage = site.workplace.storage(job.platform.slug)
+    lossy = recipe.compression is Compression.ZSTD  # pushed as OCI: a part of its config is lost
+    config = storage.config(attempted.image_id) if lossy else b""
+    image = staged_image(site, recipe, delivered, config)
+    if image.config:
+        storage.remember(image.config.digest, attempted.image_id)
+    return image, delivered.metrics
 
 
-def staged_image(site: Site, job: Job, attempted: Attempted) -> Manifest:
-    """Give the image that an engine delivered, checked; raises BuildError."""
+def staged_image(site: Site, recipe: Recipe, attempted: Attempted, config: bytes = b"") -> Manifest:
+    """Give the image that an engine delivered, checked and finished; raises BuildError.
+
+    `config` is the one in the engine's storage, where the delivered one has lost a part.
+    """
+    job = recipe.job
     store = site.staging.staging.repository(repository_name(job.image))
     delivered = attempted.delivered
     if delivered is None:
         raise BuildError(f"{job}: the engine delivered nothing", hint="its log has its output")
-    if delivered.config is None or delivered.config.digest.hex != attempted.image_id:
+    if not is_what_was_made(store, delivered, attempted.image_id, config):
         raise BuildError(
             f"{job}: {delivered.digest} was delivered, which is not what the engine made "
             f"({attempted.image_id[:12] or 'it says nothing'})",
             hint="something else wrote to staging during the build: look at its RUN steps",
         )
-    manifest = without_cache_names(store, delivered)
+    manifest = finished(store, delivered, recipe, config)
     check_platform(store, manifest, job.platform, str(job))
+    store.put_manifest(manifest, staged_tag(job))
     return manifest
 
 
@@ -293,7 +306,7 @@ def _try_once(
 ) -> Attempted:
     job, workplace = recipe.job, site.workplace
     output.begin()
-    own = workplace.runner(job.platform.slug, recipe.compression)
+    own = workplace.runner(job.platform.slug)
     cache = site.caches.get(job)
     with (
         workplace.temporary(job) as folder,
@@ -333,7 +346,6 @@ def _try_once(
             target=prepared.target,
         )
         runner = runner.extended(prepared.environment)
-        _put_pins_first(site, recipe, runner)
         argv = measured(cost, workplace.command.build(order))
         seconds = _engine(
             site,
@@ -392,14 +404,6 @@ def _excludes(site: Site, recipe: Recipe) -> Mapping[int, tuple[str, ...]]:
         return site.contents.excluded(extra.folder, extra.matcher, wanted)
 
     return engine_patterns(recipe.excluding, names_of)
-
-
-def _put_pins_first(site: Site, recipe: Recipe, runner: Runner) -> None:
-    """Pull pinned bases again that the storage knows by other names first."""
-    storage = site.workplace.storage(recipe.job.platform.slug)
-    for pin in sorted(set(recipe.pins.values())):
-        if storage.is_shadowed(pin):
-            _engine(site, str(recipe.job), partial(runner, *site.workplace.command.pull(pin)))
 
 
 def _engine(

@@ -143,12 +143,29 @@ def _bases(work: Work, known: Mapping[Job, Known]) -> frozenset[Job]:
 
 
 def _is_stored(work: Work, job: Job, found: Known) -> bool:
-    return work.site.workplace.storage(job.platform.slug).holds(_image_id(found.manifest))
+    return bool(_image_id(work, job, found))
 
 
-def _image_id(manifest: Manifest) -> str:
-    """Give the id that engines know an image by: its config's digest."""
-    return manifest.config.digest.hex if manifest.config else ""
+def _image_id(work: Work, job: Job, found: Known) -> str:
+    """Give the image in the engine's storage that became a known one; empty where none is."""
+    config = found.manifest.config
+    storage = work.site.workplace.storage(job.platform.slug)
+    return (storage.image(config.digest) if config else None) or ""
+
+
+def _with_labels(recipes: Mapping[Job, Recipe], job: Job) -> Recipe:
+    """Add the labels that the image's base of this project has by the configuration.
+
+    They are written when an image leaves the engine, which builds on it without them.
+    """
+    recipe = recipes[job]
+    base = recipe.final_base
+    if base is None or base not in recipes:
+        return recipe
+    written = recipe.parsed.label_keys(recipe.target, recipe.variables)
+    below = _with_labels(recipes, base).labels
+    kept = {key: value for key, value in below.items() if key not in written}
+    return replace(recipe, labels={**kept, **recipe.labels})
 
 
 def _ours(error: Exception) -> PodbuildError:
@@ -168,7 +185,8 @@ class _Builder:
         self.has_failed = False
         self._work = work
         self._bases = _bases(work, known)
-        self._ids = {job: _image_id(found.manifest) for job, found in known.items()}
+        self._recipes = {job: _with_labels(work.recipes, job) for job in work.recipes}
+        self._ids = {job: _image_id(work, job, known[job]) for job in self._bases if job in known}
         self._attempted: dict[Job, Attempted] = {}
         self.needs = {
             task: needs
@@ -208,10 +226,11 @@ class _Builder:
         --registries-conf (tagExistingImage in imagebuildah/stage_executor.go), so by https.
         """
         recipe = self._work.recipes[job]
-        return job in self._bases or recipe.layers or recipe.compression is Compression.ZSTD
+        whole = recipe.layers or recipe.parsed.adds_nothing(recipe.target)
+        return job in self._bases or whole or recipe.compression is Compression.ZSTD
 
     def _build(self, job: Job) -> None:
-        recipe = self._work.recipes[job]
+        recipe = self._recipes[job]
         bases = {name: self._ids[base] for name, base in recipe.inner.items()}
         stored = self._is_stored(job)
         attempted = build(self._work.site, recipe, bases, stored=stored)
@@ -219,10 +238,10 @@ class _Builder:
         if stored:  # and delivered by a task of its own: what waits for this one need not wait
             self._ids[job] = attempted.image_id
         else:
-            self._finish(job, staged_image(self._work.site, job, attempted), attempted.metrics)
+            self._finish(job, staged_image(self._work.site, recipe, attempted), attempted.metrics)
 
     def _deliver(self, job: Job) -> None:
-        recipe, attempted = self._work.recipes[job], self._attempted[job]
+        recipe, attempted = self._recipes[job], self._attempted[job]
         self._finish(job, *deliver(self._work.site, recipe, attempted))
 
     def _finish(self, job: Job, manifest: Manifest, metrics: Metrics) -> None:

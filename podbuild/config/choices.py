@@ -55,7 +55,7 @@ TAGS = list_of(parsed(tag_template, "tag template"))
 
 
 class Format(StrEnum):
-    """The manifest format of an image; docker keeps HEALTHCHECK."""
+    """The media types of an image; what its Containerfile says holds in both."""
 
     OCI = "oci"
     DOCKER = "docker"

@@ -27,8 +27,8 @@ from podbuild.config.keys import (
     DURATION,
     FLAG,
     PATH,
-    TEMPLATE,
     TEXT,
+    VALUE,
     Invalid,
     ValueKind,
     choice,
@@ -207,7 +207,7 @@ class Image:
         default_factory=dict,
         hash=False,
         metadata=key(
-            map_of(TEMPLATE, names=VARIABLE),
+            map_of(VALUE, names=VARIABLE),
             "values of ARG",
             example='{ FLAVOR = "slim" }',
             cascades=True,
@@ -233,7 +233,7 @@ class Image:
         default_factory=dict,
         hash=False,
         metadata=key(
-            map_of(TEMPLATE),
+            map_of(VALUE),
             "labels in the image's config",
             example='{ "com.example.team" = "shop" }',
             cascades=True,
@@ -243,7 +243,7 @@ class Image:
         default_factory=dict,
         hash=False,
         metadata=key(
-            map_of(TEMPLATE),
+            map_of(VALUE),
             "annotations on the index and, in oci format, on the images",
             example='{ "com.example.team" = "shop" }',
             cascades=True,
@@ -290,9 +290,7 @@ class Image:
     )
     format: Format = field(
         default=Format.OCI,
-        metadata=key(
-            choice(Format), "the manifest format; docker keeps HEALTHCHECK", cascades=True
-        ),
+        metadata=key(choice(Format), "the media types of manifests", cascades=True),
     )
     compression: Compression = field(
         default=Compression.GZIP,

@@ -183,6 +183,15 @@ def _text(value: object, _base: Path) -> str:
     return value
 
 
+def _value(value: object, _base: Path) -> Template:
+    """Read what is handed on as it stands: nothing, or several lines, are values too."""
+    if not isinstance(value, str):
+        raise Invalid(f"expected a string, not {toml_type(value)}")
+    if any((ord(char) < ord(" ") and char not in "\n\t") or char == "\x7f" for char in value):
+        raise Invalid("must not hold control characters")
+    return Template(value)
+
+
 def _flag(value: object, _base: Path) -> bool:
     if not isinstance(value, bool):
         found = f"expected true or false, not {toml_type(value)}"
@@ -232,6 +241,7 @@ TEMPLATE = ValueKind(
     "string with placeholders",
     {"type": "string", "minLength": 1},
 )
+VALUE = ValueKind(_value, "string with placeholders", {"type": "string"})
 
 
 def matching(pattern: str, says: str, hint: str) -> ValueKind[str]:

@@ -173,4 +173,4 @@ def test_a_base_that_comes_at_the_second_try_is_no_failure(
         with opened(bench, registries=RegistriesConf(entries=(entry,))) as place:
             image = build(place, pins)
     assert image.metrics.retries == 1
-    assert image.metrics.steps == len(("FROM", "FROM", "COPY", "COPY", "LABEL"))
+    assert image.metrics.steps == len(("FROM", "FROM", "COPY", "COPY"))

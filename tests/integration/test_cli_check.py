@@ -40,13 +40,13 @@ def test_error_is_exit_code_2_and_one_clear_line(
 
 
 def test_warnings_do_not_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = project(tmp_path, GOOD, "FROM scratch\nHEALTHCHECK CMD true\n")
+    folder = project(tmp_path, GOOD, "FROM scratch\nADD https://a.b/c /c\n")
     assert main(["check", "-C", str(folder), "--json"]) == 0
     out, err = capsys.readouterr()
     (finding,) = json.loads(out)["findings"]
     assert (finding["level"], finding["line"]) == ("warning", 2)
     assert err.startswith("warning: ")
-    assert "Containerfile:2: oci format has no HEALTHCHECK" in err
+    assert "Containerfile:2: this ADD may bring other bytes" in err
 
 
 def test_broken_configuration_names_its_line(

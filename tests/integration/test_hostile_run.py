@@ -167,4 +167,4 @@ def test_a_delivery_in_another_s_name_is_not_taken(bench: Bench) -> None:
         built = build_all(work).images[Job("spy", NATIVE)]
         wrong = Attempted(image_id="0" * 64, metrics=built.metrics, delivered=built.manifest)
         with pytest.raises(BuildError, match="not what the engine made"):
-            staged_image(work.site, built.job, wrong)
+            staged_image(work.site, work.recipes[built.job], wrong)

@@ -190,5 +190,5 @@ def _job_cache(staging: StagingRegistry, remote: CacheRemote, job: Job, prefix: 
 
 def _prefix(recipe: Recipe, engine: str) -> str:
     """Give what stands before an engine's keys: layers of other engines are others (design §6)."""
-    made = hashlib.sha256(f"{engine} {recipe.compression}".encode()).hexdigest()[:8]
+    made = hashlib.sha256(f"{engine} {recipe.compression} docker".encode()).hexdigest()[:8]
     return f"{recipe.job.platform.slug}-{made}-"

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.toolchain.model import Engine, EngineKind
-from podbuild.config.choices import Compression, Format, Pull
-from podbuild.plan.labels import BASE_DIGEST, BASE_NAME
+from podbuild.config.choices import Compression, Pull
 
 ZSTD_LEVEL = "3"
 
@@ -25,15 +24,23 @@ class Dialect:
     list_policy: bool  # `manifest push` takes --signature-policy
     list_retry: bool  # `manifest push` takes --retry
     drop_ins: bool  # --registries-conf-dir names the folder of drop-ins
+    list_csv: bool  # `manifest create` reads --annotation as a line of CSV
     remove_containers: tuple[str, ...]
 
 
-BUILDAH = Dialect(list_policy=True, list_retry=True, drop_ins=True, remove_containers=("rm",))
+BUILDAH = Dialect(
+    list_policy=True,
+    list_retry=True,
+    drop_ins=True,
+    list_csv=True,
+    remove_containers=("rm",),
+)
 # `rm --all` of podman passes over the containers of builds.
 PODMAN = Dialect(
     list_policy=False,
     list_retry=False,
     drop_ins=False,
+    list_csv=False,
     remove_containers=("rm", "--force", "--time=0"),
 )
 _DIALECTS = {EngineKind.BUILDAH: BUILDAH, EngineKind.PODMAN: PODMAN}
@@ -94,14 +101,17 @@ class CommandLine:
         """Give the argv that delivers an image of the storage."""
         options = ["--quiet", "--retry=0", f"--signature-policy={self.policy}"]
         if compression is Compression.ZSTD:
-            options += ["--compression-format=zstd", f"--compression-level={ZSTD_LEVEL}"]
+            # docker format knows no zstd; the config loses what OCI's has no name for
+            options += ["--format=oci", "--compression-format=zstd"]
+            options.append(f"--compression-level={ZSTD_LEVEL}")
         return (*self._start("push"), *options, image, destination)
 
     def create_list(
         self, name: str, members: tuple[str, ...], annotations: Mapping[str, str]
     ) -> tuple[str, ...]:
         """Give the argv that makes a list with members and annotations."""
-        options = (f"--annotation={key}={value}" for key, value in sorted(annotations.items()))
+        texts = (f"{key}={value}" for key, value in sorted(annotations.items()))
+        options = (f"--annotation={_whole(t) if self.dialect.list_csv else t}" for t in texts)
         return (*self._start("manifest", "create"), *options, name, *members)
 
     def push_list(self, name: str, destination: str) -> tuple[str, ...]:
@@ -143,7 +153,7 @@ def _build_options(order: BuildOrder) -> Iterator[str]:
     recipe = order.recipe
     yield f"--file={_whole(str(order.containerfile or recipe.containerfile))}"
     yield f"--platform={recipe.job.platform}"
-    yield f"--format={recipe.format}"
+    yield "--format=docker"  # the only one in which SHELL, ONBUILD and HEALTHCHECK count
     yield f"--layers={_truth(recipe.layers)}"
     yield f"--timestamp={recipe.instant}"
     yield "--identity-label=false"
@@ -156,13 +166,9 @@ def _build_options(order: BuildOrder) -> Iterator[str]:
         yield f"--target={target}"
     if not order.proxies:
         yield "--http-proxy=false"
-    if order.no_cache:
-        yield "--no-cache"
-    if order.cache_from:
-        yield f"--cache-from={order.cache_from}"
-    if order.cache_to:
-        yield f"--cache-to={order.cache_to}"
-    yield from _texts(recipe)
+    yield from _cache(order)
+    for key, value in sorted(recipe.build_args.items()):
+        yield f"--build-arg={key}={value}"
     yield from _contexts(order)
     for name, place in sorted(order.secrets.items()):
         yield f"--secret=id={name},{place}"
@@ -174,18 +180,13 @@ def _build_options(order: BuildOrder) -> Iterator[str]:
         yield f"--tag={order.destination}"
 
 
-def _texts(recipe: Recipe) -> Iterator[str]:
-    for key, value in sorted(recipe.build_args.items()):
-        yield f"--build-arg={key}={value}"
-    for key, value in sorted(recipe.labels.items()):
-        yield f"--label={key}={value}"
-    if recipe.format is Format.DOCKER:
-        return
-    if recipe.base_is_ours:
-        yield f"--unsetannotation={BASE_NAME}"
-        yield f"--unsetannotation={BASE_DIGEST}"
-    for key, value in sorted(recipe.annotations.items()):
-        yield f"--annotation={key}={value}"
+def _cache(order: BuildOrder) -> Iterator[str]:
+    if order.no_cache:
+        yield "--no-cache"
+    if order.cache_from:
+        yield f"--cache-from={order.cache_from}"
+    if order.cache_to:
+        yield f"--cache-to={order.cache_to}"
 
 
 def _contexts(order: BuildOrder) -> Iterator[str]:
@@ -205,7 +206,7 @@ def _contexts(order: BuildOrder) -> Iterator[str]:
 
 
 def _whole(value: str) -> str:
-    """Quote what engines would split at its commas: they read this flag as a line of CSV.
+    """Quote what engines would split at its commas: they read some flags as a line of CSV.
 
     >>> print(_whole("acme, inc/Containerfile"))
     "acme, inc/Containerfile"

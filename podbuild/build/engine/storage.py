@@ -14,6 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from podbuild.build.engine.namespace import Namespace
+from podbuild.oci.names import Digest
+from podbuild.system.files import write_atomically
 from podbuild.system.process import CommandError, Runner
 from podbuild.system.records import JSONValue, string_map
 
@@ -83,16 +85,26 @@ class Storage:
         """Tell whether an image id is here."""
         return (self._part("images") / image).is_dir()
 
-    def is_shadowed(self, name: str) -> bool:
-        """Tell whether an image has this name, but another one first.
+    def config(self, image: str) -> bytes:
+        """Give an image's config as it was built; raises OSError where it is not here.
 
-        Engines write an image's first name into what is built on it, whatever they were given.
+        containers/storage names such a file by its key, the config's digest (images.go and
+        utils.go, makeBigDataBaseName).
         """
-        for image in self._listed("images"):
-            match image:
-                case {"names": list(names)} if name in names[1:]:
-                    return True
-        return False
+        name = base64.b64encode(f"sha256:{image}".encode()).decode()
+        return (self._part("images") / image / f"={name}").read_bytes()
+
+    def remember(self, config: Digest, image: str) -> None:
+        """Note which image here has become the published one with this config."""
+        write_atomically(self._finished / config.hex, image.encode())
+
+    def image(self, config: Digest) -> str | None:
+        """Give the image here from which the published one with this config was made."""
+        try:
+            image = (self._finished / config.hex).read_text()
+        except FileNotFoundError:
+            return None
+        return image if self.holds(image) else None
 
     def environment(self, image: str) -> dict[str, str] | None:
         """Give the ENV of an image by id or name; None where it is not here."""
@@ -103,10 +115,8 @@ class Storage:
         return None
 
     def _environment(self, image: str) -> dict[str, str]:
-        # containers/storage keeps an image's config under its digest, in base64
-        name = base64.b64encode(f"sha256:{image}".encode()).decode()
         try:
-            config = json.loads((self._part("images") / image / f"={name}").read_bytes())
+            config = json.loads(self.config(image))
             entries: list[str] = config["config"].get("Env") or []
         except (OSError, ValueError, KeyError, AttributeError):
             return {}
@@ -119,6 +129,10 @@ class Storage:
 
     def _listed(self, what: str) -> list[JSONValue]:
         return _list_in(self._part(what) / f"{what}.json")
+
+    @property
+    def _finished(self) -> Path:
+        return self.graph.parent / "finished"
 
     def _part(self, what: str) -> Path:
         return self.graph / f"{self.driver.name}-{what}"

@@ -159,15 +159,30 @@ class Containerfile:
             if _may_change(instruction.trigger or instruction, known)
         )
 
-    def final_base(self, target: str | None, variables: Mapping[str, str]) -> str:
+    def final_base(self, target: str | None, variables: Mapping[str, str]) -> OutsideImage:
         """Give the image that the target's stage, or the stages below it, starts from."""
         stage = self.needed(target, variables)[-1]
         while True:
             reference = next(self.uses(stage, variables))
             below = self.earlier(stage, reference)
             if below is None:
-                return reference.value
+                return reference
             stage = below
+
+    def adds_nothing(self, target: str | None) -> bool:
+        """Tell whether the target's stage is its base and no more."""
+        return not self.needed(target, {})[-1].instructions
+
+    def final_instructions(
+        self, target: str | None, variables: Mapping[str, str]
+    ) -> tuple[Instruction, ...]:
+        """Give what the target's stage is made with, in order, stages below it first."""
+        found: tuple[Instruction, ...] = ()
+        stage: Stage | None = self.needed(target, variables)[-1]
+        while stage is not None:
+            found = (*stage.instructions, *found)
+            stage = self.earlier(stage, next(self.uses(stage, variables)))
+        return found
 
     def label_keys(self, target: str | None, variables: Mapping[str, str]) -> frozenset[str]:
         """Give the keys that LABEL sets in the target's stage and those that it starts from."""

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from podbuild.build.inputs.containerfile import Containerfile, OutsideImage, platform_arguments
 from podbuild.build.inputs.recipe import refusals_of
-from podbuild.config.choices import Format, Timestamp
+from podbuild.config.choices import Timestamp
 from podbuild.config.image import Image
 from podbuild.config.model import Config
 from podbuild.config.template import VERSION_NAMES, Placeholders
@@ -101,7 +101,6 @@ def check_containerfile(subject: Subject) -> Iterator[Finding]:
     yield from _refused(subject)
     yield from _contexts(subject, outside)
     yield from _etags(subject, outside)
-    yield from _healthchecks(subject)
     yield from _unpinned(subject)
     yield from _arguments(subject)
     yield from _secrets(subject)
@@ -148,18 +147,6 @@ def _etags(subject: Subject, outside: tuple[OutsideImage, ...]) -> Iterator[Find
                 message=f"{server} makes ETags of file times, which are the same in every release",
                 hint='timestamp = "commit" gives files the time of the commit',
             )
-
-
-def _healthchecks(subject: Subject) -> Iterator[Finding]:
-    if subject.image.format is Format.DOCKER:
-        return
-    target = subject.image.target
-    for stage in subject.containerfile.needed(target, subject.variables):
-        for instruction in stage.instructions:
-            if instruction.word == "HEALTHCHECK" and instruction.text.upper() != "NONE":
-                yield subject.warn(
-                    instruction.line, "oci format has no HEALTHCHECK", 'format = "docker" keeps it'
-                )
 
 
 def _unpinned(subject: Subject) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from podbuild.build.inputs.containerfile import (
     SCRATCH,
     Containerfile,
+    OutsideImage,
     platform_arguments,
     read_containerfile,
 )
@@ -97,13 +98,18 @@ class Recipe:
         return {**platform_arguments(self.job.platform, self.build), **self.build_args}
 
     @property
-    def base_is_ours(self) -> bool:
-        """Tell whether the final stage starts from nothing or from an image of this project.
+    def final_base(self) -> Job | None:
+        """Give the image of this project that the final stage starts from, if it is one."""
+        return self.inner.get(self._final.value) or self.inner.get(self._final.text)
 
-        The engine would then describe its base by a name that only this machine knows.
-        """
-        final = self.parsed.final_base(self.target, self.variables)
-        return final == SCRATCH or final in self.inner
+    @property
+    def final_pin(self) -> str | None:
+        """Give NAME@DIGEST of the outside image that the final stage starts from."""
+        return self.pins.get(self._final.text) or self.pins.get(self._final.value)
+
+    @property
+    def _final(self) -> OutsideImage:
+        return self.parsed.final_base(self.target, self.variables)
 
 
 @dataclass(frozen=True, kw_only=True)

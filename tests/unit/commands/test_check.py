@@ -62,7 +62,6 @@ CONTAINERFILES = [
     ("FROM a.b/c\nONBUILD CPOY x y\n", 2, Level.ERROR, "called CPOY", "COPY"),
     ("FROM a.b/c\nRUN a &&\n./b\n", 3, Level.ERROR, "called ./B", "goes on after a"),
     ('FROM a.b/c\nmaintainer ann\nshell ["/x"]\nRNU x\n', 4, Level.ERROR, "RNU", "RUN"),
-    ("FROM a.b/c\n\nHEALTHCHECK CMD true\n", 3, Level.WARNING, "no HEALTHCHECK", "docker"),
     ("FROM docker.io/library/nginx:1\n", 1, Level.NOTE, "nginx makes ETags", "commit"),
     ("FROM a.b/nginx-unprivileged@sha256:0\n", 1, Level.NOTE, "nginx makes ETags", "commit"),
     ("FROM a.b/c\nADD https://x.y/z /z\n", 2, Level.WARNING, "other bytes each time", "checksum"),
@@ -105,7 +104,7 @@ def test_a_containerfile_s_findings_name_their_line(
     ("config", "text"),
     [
         ('format = "docker"', "FROM a.b/c\nHEALTHCHECK CMD true\n"),
-        ("", "FROM a.b/c\nHEALTHCHECK NONE\n"),
+        ("", 'FROM a.b/c\nSHELL ["/bin/sh"]\nONBUILD RUN true\nHEALTHCHECK CMD true\n'),
         ('timestamp = "commit"', "FROM a.b/nginx\n"),
         ("", f"FROM a.b/c\nADD --checksum=sha256:{'0' * 64} https://x.y/z /z\n"),
         ('target = "a"', "FROM a.b/c AS a\nFROM a.b/nginx\nHEALTHCHECK CMD true\n"),

@@ -303,6 +303,14 @@ def test_a_syntax_error_says_what_to_write(text: str, line: int, message: str, h
     assert hint in error.hint
 
 
+def test_values_that_are_handed_on_may_be_empty_or_of_several_lines() -> None:
+    text = "build-args = { A = '' }\nlabels = { l = '' }\nannotations = { a = \"x\\n\\ty\" }\n"
+    (image,) = parse_config(MINIMAL + text, Path("/nowhere/podbuild.toml"), {}).images
+    assert image.build_args["A"].text == image.labels["l"].text == ""
+    assert image.annotations["a"].text == "x\n\ty"
+    assert "control characters" in refused(MINIMAL + 'labels = { l = "\\u0000" }\n').message
+
+
 MISTYPED = [
     ("", "write [project], and below it name"),
     ("project = 1\n[images.web]\n", "write [project], and below it name"),

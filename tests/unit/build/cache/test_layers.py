@@ -13,7 +13,6 @@ import pytest
 from podbuild.build.cache.open import cache_registry, open_cache_store
 from podbuild.build.cache.remote import CachedRepository, CacheRemote, Tellers
 from podbuild.build.cache.uses import all_uses, merged, read_uses, record_tag, write_uses
-from podbuild.build.image import without_cache_names
 from podbuild.commands.check import check_project
 from podbuild.config.load import load_config, parse_config
 from podbuild.config.model import Config
@@ -162,38 +161,6 @@ def test_a_page_instead_of_a_registry_is_a_cache_that_fails() -> None:
         client.close()
     assert (remote.reads, remote.writes) == (False, False)
     assert len(said.warnings) == 1
-
-
-CLEAN = (
-    b'{"history":[{"created_by":"a \\u0026 b","comment":"FROM docker.io/library/debian:13"},'
-    b'{"created_by":"RUN x"},{"created_by":"LABEL","empty_layer":true}]}'
-)
-TRACED = CLEAN.replace(
-    b'"RUN x"', b'"RUN x","comment":"FROM 127.0.0.1:4711/podbuild-cache/web/linux-amd64:0a"'
-).replace(b'"LABEL"', b'"LABEL","comment":"FROM 127.0.0.1:1/podbuild-cache/web/linux-amd64:0b"')
-
-
-def with_config(store: Store, data: bytes) -> Manifest:
-    """Put an image whose manifest is as engines write it: their order, their escapes."""
-    config = blob_of(data, MediaType.OCI_CONFIG)
-    store.put_blob(config, BytesBlob(data))
-    manifest = Manifest(
-        MediaType.OCI_MANIFEST,
-        b'{"schemaVersion":2,"config":{"mediaType":"%b","size":%d,"digest":"%b"},"layers":[],'
-        b'"annotations":{"a":"\\u003cb\\u003e"}}'
-        % (MediaType.OCI_CONFIG.encode(), len(data), str(config.digest).encode()),
-    )
-    store.put_manifest(manifest)
-    return manifest
-
-
-def test_an_image_made_of_pulled_steps_gets_the_bytes_of_a_cold_build() -> None:
-    store = MemoryStore()
-    cold = with_config(store, CLEAN)
-    assert without_cache_names(store, cold) is cold
-    cleaned = without_cache_names(store, with_config(store, TRACED))
-    assert cleaned == cold
-    assert store.manifest(cold.digest) == cold
 
 
 def test_a_record_is_written_anew_only_when_it_has_to_be() -> None:
