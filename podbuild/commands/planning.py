@@ -8,8 +8,12 @@ from pathlib import Path
 
 from podbuild.build.handover import Handed
 from podbuild.build.inputs.ignore import OUTPUT_NAMES
+from podbuild.build.inputs.output import foreign_names
 from podbuild.commands.check import require_inputs
+from podbuild.config.model import Config
 from podbuild.config.secrecy import refuse_secret_arguments
+from podbuild.config.template import Template
+from podbuild.config.toml import shown
 from podbuild.errors import (
     ConfigError,
     CredentialError,
@@ -22,7 +26,7 @@ from podbuild.plan.decide import Held, decide_tags
 from podbuild.plan.destination import open_destinations
 from podbuild.plan.git.ci import CiFacts, ci_facts
 from podbuild.plan.git.history import History, Resolved, previous_tag, resolve_version
-from podbuild.plan.git.worktree import Facts, NoFacts, read_facts
+from podbuild.plan.git.worktree import Facts, NoFacts, read_facts, tracked_files
 from podbuild.plan.guards import Ancestry, Decision, Verdict
 from podbuild.plan.journal import recorded_tags
 from podbuild.plan.make import make_plan
@@ -52,6 +56,7 @@ def plan_offline(services: Services, asked: Asked) -> Planned:
     Raises ConfigError and VersionError for what can't be released.
     """
     refuse_secret_arguments(services.config, services.environment, asked.request.build_args or {})
+    _refuse_foreign_output(services)
     own = _own_paths(services)
     facts = read_facts(services.runner, services.config.root, own)
     ci = ci_facts(services.environment)
@@ -307,6 +312,36 @@ def _own_paths(services: Services) -> tuple[Path, ...]:
         if fixed and not Path(fixed).is_absolute():
             named.extend(config.root.glob(f"{fixed}*"))
     return tuple(named)
+
+
+def _refuse_foreign_output(services: Services) -> None:
+    """Raise ConfigError where a release would write over what podbuild did not write."""
+    config = services.config
+    written = {name for name in OUTPUT_NAMES if (config.output / name).exists()}
+    if not any(_is_below(config, registry.path) for registry in config.registries):
+        written.discard("registry")
+    written.discard("relocation.json")
+    foreign = sorted(written & {*foreign_names(config.output)})
+    tracked = tracked_files(
+        services.runner, config.root, [config.output / name for name in sorted(written)]
+    )
+    if not foreign and not tracked:
+        return
+    what = (
+        f"{shown(config.output / foreign[0])} was not written by podbuild"
+        if foreign
+        else f"{shown(tracked[0])} is tracked by git"
+    )
+    raise ConfigError(
+        f"{what}, and would be written over",
+        hint=f'[project] output = "{config.output.name}/podbuild", or another folder of its own',
+    )
+
+
+def _is_below(config: Config, path: Template | None) -> bool:
+    """Tell whether a layout registry lies in the output folder's own `registry`."""
+    fixed = path.text.partition("{")[0] if path else ""
+    return bool(path) and (config.root / fixed).is_relative_to(config.output / "registry")
 
 
 def _some(paths: tuple[str, ...]) -> str:

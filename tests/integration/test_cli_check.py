@@ -107,3 +107,21 @@ def test_a_damaged_record_of_files_is_none(tmp_path: Path, text: str) -> None:
     file = tmp_path / "contents.json"
     file.write_text(text)
     assert Remembered(file).get("a", file.stat()) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"project_name": "x"}', "was not written by podbuild"),  # goreleaser's
+        ('{"schema": 1}', "is tracked by git"),
+    ],
+)
+def test_what_others_wrote_is_not_written_over(tmp_path: Path, text: str, says: str) -> None:
+    here = shop(tmp_path)
+    here.write("dist/metadata.json", text)
+    here.git("add", "--force", "dist/metadata.json")
+    done = here("plan", "v1.2.3", "--offline")
+    assert done.code == 2
+    assert f"dist/metadata.json {says}, and would be written over" in done.err
+    assert "[project] output" in done.err
+    assert (here.root / "dist/metadata.json").read_text() == text

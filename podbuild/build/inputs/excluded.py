@@ -67,6 +67,16 @@ def patterns_for_stage(excluding: Excluding) -> tuple[str, ...]:
     return tuple(found)
 
 
+def unfit_for_stage(excluding: Excluding) -> ConfigError | None:
+    """Give why a copy from a stage or an image can't be handed over; its place left out."""
+    try:
+        patterns_for_stage(excluding)
+    except ConfigError as error:
+        message = error.message.removeprefix(f"{excluding.instruction.place}: ")
+        return ConfigError(message, hint=error.hint)
+    return None
+
+
 def engine_patterns(
     excluding: tuple[Excluding, ...],
     names_of: Callable[[str, Wanted], frozenset[str] | None],

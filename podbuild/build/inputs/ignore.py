@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from podbuild.build.inputs.output import foreign_names
 from podbuild.build.inputs.patterns import BadPatternError, check_syntax, matcher_of
 from podbuild.errors import ConfigError
 
@@ -222,16 +223,18 @@ def own_patterns(
     ('.git', 'dist/.podbuild')
     """
     found = [".git"]
+    foreign = {*foreign_names(output)} - {"state.json", "podbuild.env"}
+    names = tuple(name for name in OUTPUT_NAMES if name not in foreign)
     if output.is_relative_to(context) and output != context:
         prefix = _literal(output.relative_to(context).as_posix())
-        found.extend(f"{prefix}/{name}" for name in OUTPUT_NAMES)
+        found.extend(f"{prefix}/{name}" for name in names)
         found.extend(
             _literal(path.relative_to(context).as_posix())
             for path in layouts
             if path.is_relative_to(output)
         )
     elif output == context:
-        found.extend(OUTPUT_NAMES)
+        found.extend(names)
     found.extend(
         _literal(path.relative_to(context).as_posix())
         for path in secrets

@@ -13,7 +13,7 @@ from podbuild.build.inputs.containerfile import (
     platform_arguments,
     read_containerfile,
 )
-from podbuild.build.inputs.excluded import Excluding
+from podbuild.build.inputs.excluded import Excluding, unfit_for_stage
 from podbuild.build.inputs.ignore import Matcher, kept_out, own_patterns
 from podbuild.build.inputs.ignored import ignored_of_context, ignored_of_folder
 from podbuild.build.inputs.reach import EVERYTHING, Wanted
@@ -146,7 +146,14 @@ def refusals_of(
     image: Image, parsed: Containerfile, variables: Mapping[str, str]
 ) -> Iterator[Unbuildable]:
     """Give what keeps an image from being built as its Containerfile is written."""
-    return refusals(
+    folders = {name for name, each in image.contexts.items() if isinstance(each, FolderContext)}
+    excluding = excluding_in(parsed, image.target, variables, folders, lambda *_: BaseFacts())
+    for each in excluding:
+        if each.place is None and (reason := unfit_for_stage(each)):
+            yield Unbuildable(
+                instruction=each.instruction, message=reason.message, hint=reason.hint
+            )
+    yield from refusals(
         parsed,
         target=image.target,
         variables=variables,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -54,6 +54,18 @@ class NoFacts:
     """Why git knows nothing: no repository, no commit, or no git."""
 
     reason: str
+
+
+def tracked_files(runner: Runner, folder: Path, paths: Sequence[Path]) -> tuple[Path, ...]:
+    """Give which of these files, or of those in these folders, git tracks; none without git."""
+    if not paths:
+        return ()
+    git = git_runner(runner, folder)
+    try:
+        found = git("git", "ls-files", "-z", "--", *map(str, paths)).out
+    except (CommandError, ToolError):
+        return ()
+    return tuple(folder / name for name in found.split("\0") if name)
 
 
 def read_facts(runner: Runner, folder: Path, own: Collection[Path] = ()) -> Facts | NoFacts:

@@ -1,0 +1,75 @@
+"""What of the output folder podbuild wrote, known by what its files hold and not by their names.
+
+Many projects build into `dist/` themselves, and other tools write files of the same names there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+_LOG = re.compile(r".+-[a-z0-9]+-[a-z0-9]+(-v\d)?\.log")
+_TEXTS = ("digests.txt", "podbuild.env", "summary.md")
+_RECORDS = ("artifacts.json", "metadata.json", "metrics.json", "plan.json", "state.json")
+
+
+def foreign_names(output: Path) -> Iterator[str]:
+    """Give what stands in the output folder under podbuild's names and was not written by it."""
+    for name in sorted({*_TEXTS, *_MARKS}):
+        if (output / name).exists() and not is_ours(output, name):
+            yield name
+
+
+def is_ours(output: Path, name: str) -> bool:
+    """Tell whether podbuild wrote what stands under one of its names.
+
+    Its records carry a schema number, its folders are OCI layouts and logs of jobs, and its texts
+    stand beside a record.
+    """
+    if name in _TEXTS:
+        beside = any((output / each).exists() and _has_schema(output / each) for each in _RECORDS)
+        return beside or not (output / name).stat().st_size
+    return _MARKS[name](output / name)
+
+
+def _has_schema(file: Path) -> bool:
+    """Tell whether a file is a record of podbuild's, or holds nothing of anybody's."""
+    try:
+        data = file.read_bytes().strip()
+        if data in (b"", b"{}"):
+            return True
+        value = json.loads(data)
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and isinstance(value.get("schema"), int)
+
+
+def _is_layout(folder: Path) -> bool:
+    """Tell whether a folder is a layout, or holds nothing but layouts."""
+    try:
+        entries = list(folder.iterdir())
+    except OSError:
+        return False
+    return not entries or any((place / "oci-layout").is_file() for place in _three_deep(folder))
+
+
+def _three_deep(folder: Path) -> Iterator[Path]:
+    yield folder
+    for depth in ("*", "*/*", "*/*/*"):
+        yield from folder.glob(depth)
+
+
+def _is_logs(folder: Path) -> bool:
+    try:
+        return all(_LOG.fullmatch(entry.name) for entry in folder.iterdir())
+    except OSError:
+        return False
+
+
+_MARKS: Mapping[str, Callable[[Path], bool]] = {
+    **dict.fromkeys((*_RECORDS, "relocation.json"), _has_schema),
+    **dict.fromkeys(("registry", "staging"), _is_layout),
+    "logs": _is_logs,
+}

@@ -1,0 +1,68 @@
+"""What podbuild wrote into the output folder, told from what others did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from podbuild.build.inputs.ignore import Matcher, own_patterns
+from podbuild.build.inputs.output import foreign_names
+
+OURS = '{"schema": 1, "images": []}'
+
+
+def write(output: Path, name: str, text: str = "") -> None:
+    path = output / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "foreign"),
+    [
+        ("metadata.json", '{"project_name": "x"}', ["metadata.json"]),  # goreleaser's
+        ("artifacts.json", "[]", ["artifacts.json"]),
+        ("plan.json", "not JSON", ["plan.json"]),
+        ("plan.json", OURS, []),
+        ("state.json", OURS, []),
+        ("summary.md", "# mine", ["summary.md"]),
+        ("logs/app.log", "", ["logs"]),
+        ("logs/web-linux-amd64.log", "", []),
+        ("logs/web-linux-arm-v7.log", "", []),
+        ("registry/users.js", "", ["registry"]),
+        ("registry/web/oci-layout", "", []),
+        ("registry/acme/web/oci-layout", "", []),
+        ("staging/index.html", "", ["staging"]),
+        ("staging/oci-layout", "", []),
+        ("app.js", "", []),
+    ],
+)
+def test_what_podbuild_wrote_is_known_by_what_it_holds(
+    tmp_path: Path, name: str, text: str, foreign: list[str]
+) -> None:
+    write(tmp_path, name, text)
+    assert list(foreign_names(tmp_path)) == foreign
+
+
+def test_texts_are_podbuilds_beside_a_record_of_its_own(tmp_path: Path) -> None:
+    write(tmp_path, "summary.md", "text")
+    write(tmp_path, "metadata.json", OURS)
+    assert list(foreign_names(tmp_path)) == []
+
+
+def test_contexts_lose_only_what_podbuild_wrote(tmp_path: Path) -> None:
+    output = tmp_path / "dist"
+    for name, text in (
+        ("registry/users.js", ""),
+        ("logs/app.js", ""),
+        ("metadata.json", '{"project_name": "x"}'),
+        ("plan.json", OURS),
+        ("staging/oci-layout", ""),
+    ):
+        write(output, name, text)
+    matcher = Matcher(own_patterns(tmp_path, output))
+    kept = ("dist/registry/users.js", "dist/logs/app.js", "dist/metadata.json")
+    assert not any(map(matcher.excludes, kept))
+    assert matcher.excludes("dist/plan.json")
+    assert matcher.excludes("dist/staging/oci-layout")
