@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-_LOG = re.compile(r".+-[a-z0-9]+-[a-z0-9]+(-v\d)?\.log")
+_LOG = re.compile(r".+-[a-z0-9]+-[a-z0-9]+(-v\d)?\.log|junit\.xml")
 _TEXTS = ("digests.txt", "podbuild.env", "summary.md")
 _RECORDS = ("artifacts.json", "metadata.json", "metrics.json", "plan.json", "state.json")
 

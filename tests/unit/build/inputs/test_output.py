@@ -30,6 +30,7 @@ def write(output: Path, name: str, text: str = "") -> None:
         ("logs/app.log", "", ["logs"]),
         ("logs/web-linux-amd64.log", "", []),
         ("logs/web-linux-arm-v7.log", "", []),
+        ("logs/junit.xml", "", []),
         ("registry/users.js", "", ["registry"]),
         ("registry/web/oci-layout", "", []),
         ("registry/acme/web/oci-layout", "", []),
