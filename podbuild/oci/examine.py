@@ -1,0 +1,119 @@
+"""Questions to layers: one pass over each answers all of them, and answers are kept by its digest.
+
+An analysis sees every entry of a layer once, with its content, and gives JSON. What depends on
+several layers (which file is visible) is made of these answers, by `oci/filesystem.py`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from podbuild.oci.layers import FileEntry, LayerEntry, read_entries
+from podbuild.oci.manifest import Descriptor
+from podbuild.oci.names import Digest
+from podbuild.oci.store import Store
+from podbuild.system.files import write_atomically
+from podbuild.system.records import JSONValue
+
+
+class Gatherer(Protocol):
+    """What one analysis makes of one layer."""
+
+    def see(self, found: LayerEntry) -> None:
+        """Take an entry, or not."""
+
+    def result(self) -> JSONValue:
+        """Give what was gathered, once the layer is over."""
+
+
+class LayerAnalysis(Protocol):
+    """A question to layers whose answer depends on one layer's bytes alone."""
+
+    @property
+    def key(self) -> str:
+        """Name the question and the form of its answer: answers are kept by it."""
+
+    def gather(self) -> Gatherer:
+        """Begin a layer."""
+
+
+@dataclass(frozen=True)
+class Examiner:
+    """Asks layers, each once: answers are kept in a folder by key and the layer's digest."""
+
+    folder: Path
+    _known: dict[tuple[str, Digest], JSONValue] = field(default_factory=dict, repr=False)
+
+    def ask(
+        self, store: Store, layers: Iterable[Descriptor], analyses: Iterable[LayerAnalysis]
+    ) -> tuple[Mapping[str, JSONValue], ...]:
+        """Give each layer's answers by the analyses' keys, in the order of the layers.
+
+        One pass over a layer answers all that is not known of it. Raises VerificationError for
+        what is no layer, and what the store raises.
+        """
+        asked = tuple(analyses)
+        return tuple(self._ask(store, layer, asked) for layer in layers)
+
+    def _ask(
+        self, store: Store, layer: Descriptor, analyses: tuple[LayerAnalysis, ...]
+    ) -> Mapping[str, JSONValue]:
+        answers = {each.key: self._kept(each.key, layer.digest) for each in analyses}
+        missing = {each.key: each.gather() for each in analyses if answers[each.key] is None}
+        if missing:
+            with store.blob(layer) as source:
+                for found in read_entries(source, f"{store.reference(layer.digest)}"):
+                    for gatherer in missing.values():
+                        gatherer.see(found)
+        for key, gatherer in missing.items():
+            answers[key] = self._known[key, layer.digest] = gatherer.result()
+            packed = gzip.compress(json.dumps(answers[key]).encode(), compresslevel=1, mtime=0)
+            write_atomically(self._file(key, layer.digest), packed)
+        return answers
+
+    def _kept(self, key: str, digest: Digest) -> JSONValue:
+        """Give a known answer; None where there is none that can be read."""
+        if (key, digest) not in self._known:
+            try:
+                data = gzip.decompress(self._file(key, digest).read_bytes())
+                self._known[key, digest] = json.loads(data)
+            except (OSError, EOFError, ValueError, zlib.error):
+                return None
+        return self._known[key, digest]
+
+    def _file(self, key: str, digest: Digest) -> Path:
+        return self.folder / key / digest.hex
+
+
+class Listing:
+    """The analysis that keeps every entry; `merged` makes a file system of its answers."""
+
+    key = "listing-1"
+
+    def gather(self) -> Gatherer:
+        """Begin a layer."""
+        return _Listed()
+
+
+class _Listed:
+    def __init__(self) -> None:
+        self._entries: list[JSONValue] = []
+
+    def see(self, found: LayerEntry) -> None:
+        self._entries.append(found.entry.to_json())
+
+    def result(self) -> JSONValue:
+        return self._entries
+
+
+def listed(answer: JSONValue) -> Iterator[FileEntry]:
+    """Give the entries that `Listing` kept of a layer; raises ValueError for another's answer."""
+    if not isinstance(answer, list):
+        raise ValueError("not a listing")  # noqa: TRY004  # it comes from a file
+    return map(FileEntry.from_json, answer)
