@@ -13,7 +13,8 @@ from pathlib import Path
 
 from podbuild.build.inputs.ignore import OUTPUT_NAMES
 from podbuild.config.choices import RegistryKind
-from podbuild.config.image import FolderContext, Image
+from podbuild.config.contexts import FolderContext
+from podbuild.config.image import Image
 from podbuild.config.model import Config
 from podbuild.config.template import Placeholders
 from podbuild.config.toml import dotted, line_of, read_config, shown

@@ -21,7 +21,9 @@ from podbuild.build.inputs.lint import (
 )
 from podbuild.build.toolchain.emulation import GUESTS, native_architecture
 from podbuild.config.choices import RegistryKind
-from podbuild.config.image import FolderContext, Image
+from podbuild.config.closing import unset_variables, without_unset
+from podbuild.config.contexts import FolderContext
+from podbuild.config.image import Image
 from podbuild.config.load import used_variables
 from podbuild.config.model import Config
 from podbuild.config.toml import dotted, line_of, read_config, read_source, shown
@@ -42,7 +44,12 @@ __all__ = [
 def check_project(config: Config) -> tuple[Finding, ...]:
     """Give all that is wrong or worth a word, errors first."""
     text = read_config(config.path)
-    found = [*_plans(config), *_remarks(config, text), *_cache_remarks(config, text)]
+    found = [finding_of(error, shown(config.path)) for error in unset_variables(config)]
+    found += [
+        *_plans(without_unset(config)),
+        *_remarks(config, text),
+        *_cache_remarks(config, text),
+    ]
     found += _rare_platforms(config, text)
     found += _odd_kinds(config, text)
     for image in config.images:

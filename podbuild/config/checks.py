@@ -27,8 +27,7 @@ def check(config: Config, document: Mapping[str, object]) -> None:
     for image in config.images:
         _check_names(config, image)
         _check_settings(image, document)
-    _check_cycles(config)
-    _check_platforms(config)
+    _check_graph(config)
     for registry in config.registries:
         _check_registry(registry)
     _check_cache(config)
@@ -39,6 +38,18 @@ def check(config: Config, document: Mapping[str, object]) -> None:
     for image in config.images:
         way: Way = ("images", image.name, "tags")
         _check_tags(way, config.tags_of(image))
+
+
+def check_contexts(config: Config) -> None:
+    """Raise Invalid for the first image that builds on what it can't, its contexts being known."""
+    for image in config.images:
+        _check_inner(config, image)
+    _check_graph(config)
+
+
+def _check_graph(config: Config) -> None:
+    _check_cycles(config)
+    _check_platforms(config)
 
 
 def _check_yanked(config: Config) -> None:
@@ -57,16 +68,20 @@ def _check_yanked(config: Config) -> None:
 
 def _check_names(config: Config, image: Image) -> None:
     """Images and registries that are named must exist."""
-    images = [each.name for each in config.images]
-    for context, name in image.inner.items():
-        if name not in images:
-            raise _no_such(name, images, "image", ("images", image.name, "contexts", context))
+    _check_inner(config, image)
     registries = [each.name for each in config.registries]
     for place, name in enumerate(image.registries or ()):
         if name not in registries:
             raise _no_such(
                 name, registries, "registry", ("images", image.name, "registries", place)
             )
+
+
+def _check_inner(config: Config, image: Image) -> None:
+    images = [each.name for each in config.images]
+    for context, name in image.inner.items():
+        if name not in images:
+            raise _no_such(name, images, "image", ("images", image.name, "contexts", context))
 
 
 def _no_such(name: str, known: list[str], what: str, way: Way) -> Invalid:

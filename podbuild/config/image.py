@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from podbuild.config.choices import (
-    NAME,
     SECRET_ID,
     TAGS,
     VARIABLE,
@@ -23,6 +22,7 @@ from podbuild.config.choices import (
     RunNetwork,
     Timestamp,
 )
+from podbuild.config.contexts import CONTEXT, Context, ImageContext, OpenContext
 from podbuild.config.keys import (
     DURATION,
     FLAG,
@@ -45,64 +45,6 @@ from podbuild.config.keys import (
 from podbuild.config.template import Template
 from podbuild.errors import ConfigError
 from podbuild.oci.names import Platform
-
-
-@dataclass(frozen=True)
-class ImageContext:
-    """An extra context that is another image of this configuration."""
-
-    image: str
-
-    def __str__(self) -> str:
-        return f"image:{self.image}"
-
-
-@dataclass(frozen=True)
-class FolderContext:
-    """An extra context that is a folder."""
-
-    path: Path
-
-    def __str__(self) -> str:
-        return str(self.path)
-
-
-@dataclass(frozen=True)
-class ReferenceContext:
-    """An extra context that is an image on a registry."""
-
-    reference: str
-
-    def __str__(self) -> str:
-        return f"docker-image://{self.reference}"
-
-
-Context = ImageContext | FolderContext | ReferenceContext
-
-
-def _context(value: object, base: Path) -> Context:
-    text = TEXT.parse(value, base)
-    scheme, mark, rest = text.partition(":")
-    if mark and scheme == "image":
-        return ImageContext(NAME.parse(rest, base))
-    if text.startswith("docker-image://"):
-        if "{" in text:
-            raise Invalid(
-                f"{text!r}: a reference holds no placeholder",
-                hint="ARG X in the Containerfile, FROM php:$X, and X in build-args",
-            )
-        return ReferenceContext(TEXT.parse(text.removeprefix("docker-image://"), base))
-    if mark and rest.startswith("//"):
-        raise Invalid(
-            f"{text!r} is no context",
-            hint="an image as image:NAME or docker-image://REFERENCE, or the path of a folder",
-        )
-    return FolderContext(PATH.parse(text, base))
-
-
-CONTEXT: ValueKind[Context] = ValueKind(
-    _context, "image:NAME, docker-image://REFERENCE or a folder", {"type": "string", "minLength": 1}
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +136,7 @@ class Image:
     target: str | None = field(
         default=None, metadata=key(TEXT, "the stage to build", example='"runtime"')
     )
-    contexts: Mapping[str, Context] = field(
+    contexts: Mapping[str, Context | OpenContext] = field(
         default_factory=dict,
         hash=False,
         metadata=key(

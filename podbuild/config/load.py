@@ -11,6 +11,8 @@ from typing import TypeVar
 
 from podbuild.config.checks import check
 from podbuild.config.choices import NAME, RegistryKind
+from podbuild.config.closing import close_known
+from podbuild.config.contexts import OpenContext
 from podbuild.config.image import Image
 from podbuild.config.keys import Invalid, as_table, read_keys, read_table, unknown
 from podbuild.config.model import CacheSettings, Config, Project, Registry, Retention, TagRules
@@ -55,12 +57,12 @@ def parse_config(
         config = _read(document, path.absolute())
         check(config, document)
         refuse_secrets(config, document, environment, logins)
+        return close_known(_with_variables(config, environment))
     except Invalid as wrong:
         key = f"{dotted(wrong.path)}: " if wrong.path else ""
         raise ConfigError(
             f"{shown(path)}:{line_of(text, wrong.path)}: {key}{wrong.message}", hint=wrong.hint
         ) from None
-    return _with_variables(config, environment)
 
 
 def _read(document: dict[str, object], path: Path) -> Config:
@@ -184,6 +186,9 @@ def used_variables(config: Config) -> frozenset[str]:
         templates += [*image.build_args.values(), *image.labels.values()]
         templates += [*image.annotations.values(), *(image.tags.release or ())]
         templates += _flat(image.tags.branches or {})
+        templates += [
+            each.template for each in image.contexts.values() if isinstance(each, OpenContext)
+        ]
     templates += [registry.template for registry in config.registries]
     templates += [config.cache.repository] if config.cache.repository else []
     return frozenset[str]().union(*(template.variables for template in templates))

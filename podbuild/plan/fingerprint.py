@@ -7,7 +7,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from podbuild.config.image import FolderContext, Image
+from podbuild.config.contexts import FolderContext
+from podbuild.config.image import Image
 from podbuild.config.model import Config
 from podbuild.oci.names import Digest
 from podbuild.system.records import JSONValue

@@ -13,6 +13,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 from podbuild.config.choices import Format, RegistryKind
+from podbuild.config.closing import close_contexts, without_texts
 from podbuild.config.image import Image
 from podbuild.config.model import Config, Registry
 from podbuild.config.template import Placeholders, Template
@@ -122,6 +123,7 @@ def make_plan(config: Config, request: Request, source: Commit) -> Plan:
         raise ConfigError(
             f"version {request.version} is yanked", hint="take it out of [tags] yanked first"
         )
+    config = close_contexts(config, lambda name: _values(config, name, request, source))
     chosen = _chosen(config, request)
     fingerprints: dict[str, str] = {}
     planned = []
@@ -163,8 +165,7 @@ def plan_places(config: Config, request: Request) -> Plan:
 
     Texts of images are left out, so that no commit and no branch is needed for them.
     """
-    bare = (replace(each, build_args={}, labels={}, annotations={}) for each in config.images)
-    return make_plan(replace(config, images=tuple(bare)), request, Commit())
+    return make_plan(without_texts(config), request, Commit())
 
 
 def with_jobs(plan: Plan) -> Plan:

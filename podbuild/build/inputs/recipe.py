@@ -36,7 +36,8 @@ from podbuild.config.choices import (
     RunNetwork,
     Timestamp,
 )
-from podbuild.config.image import FolderContext, Image, ReferenceContext, Secret
+from podbuild.config.contexts import FolderContext, ReferenceContext
+from podbuild.config.image import Image, Secret
 from podbuild.config.toml import read_source
 from podbuild.errors import ConfigError
 from podbuild.oci.names import Platform

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from podbuild.config.choices import Compression, Format, RegistryKind
-from podbuild.config.image import FolderContext, ImageContext, ReferenceContext
+from podbuild.config.contexts import FolderContext, ImageContext, ReferenceContext
 from podbuild.config.load import find_config, load_config, parse_config
 from podbuild.config.model import Config, Retention
 from podbuild.errors import ConfigError

@@ -19,8 +19,9 @@ from podbuild.config.choices import (
     RunNetwork,
     Timestamp,
 )
+from podbuild.config.contexts import Context, FolderContext, ReferenceContext
 from podbuild.config.document import as_toml
-from podbuild.config.image import Context, FolderContext, Image, ImageTags, ReferenceContext, Secret
+from podbuild.config.image import Image, ImageTags, Secret
 from podbuild.config.keys import declared
 from podbuild.config.load import parse_config
 from podbuild.config.model import CacheSettings, Project, PruneRule, Registry, Retention, TagRules
