@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from podbuild.build.engine.failure import explain
 from podbuild.build.engine.session import Workplace
-from podbuild.build.image import check_platform, stamp
+from podbuild.build.image import as_go, check_platform, stamp
 from podbuild.build.staging.area import Staging, repository_name
 from podbuild.build.staging.server import StagingRegistry
 from podbuild.errors import BuildError, VerificationError
@@ -21,8 +21,10 @@ from podbuild.oci.names import Digest, Platform, Tag
 from podbuild.oci.store import Store
 from podbuild.plan.model import PlannedImage
 from podbuild.system.process import CommandError
+from podbuild.system.records import JSONValue, string_map
 
 INDEX_TAG = Tag("index")
+_ZSTD_MARK = {"io.github.containers.compression.zstd": "true"}
 _AT_ONCE = 4  # images; an engine waits for its own start most of the time
 
 
@@ -69,7 +71,40 @@ def _assembled(workplace: Workplace, staging: StagingRegistry, members: Members)
     if index is None:
         raise BuildError(f"{name}: the engine delivered no manifest list")
     check_index(store, index, members)
-    return index
+    marked = mark_zstd(index, members.children.values())
+    if marked is not index:
+        store.put_manifest(marked, INDEX_TAG)
+    return marked
+
+
+def mark_zstd(index: Manifest, children: Iterable[Manifest]) -> Manifest:
+    """Give the index in which children with zstd layers say so, as the containers' tools do.
+
+    They would add the mark to a copy, which is another digest, and choose by it among an image's
+    children (containers/image, internal/manifest/oci_index.go). The same index where none has any.
+    """
+    packed = {
+        str(child.digest)
+        for child in children
+        if any(layer.media_type.endswith("zstd") for layer in child.layers)
+    }
+    listed = index.content["manifests"]
+    if not packed or not isinstance(listed, list):
+        return index
+    marked = [
+        _with_mark(each) if isinstance(each, dict) and each.get("digest") in packed else each
+        for each in listed
+    ]
+    return Manifest(index.media_type, as_go({**index.content, "manifests": marked}))
+
+
+def _with_mark(child: Mapping[str, JSONValue]) -> JSONValue:
+    """Go's order of keys: annotations stand before the platform (image-spec, Descriptor)."""
+    notes: dict[str, JSONValue] = {**string_map(child.get("annotations")), **_ZSTD_MARK}
+    last = ("data", "platform", "artifactType")
+    first = {key: value for key, value in child.items() if key not in (*last, "annotations")}
+    rest = {key: child[key] for key in last if key in child}
+    return {**first, "annotations": dict(sorted(notes.items())), **rest}
 
 
 def plain_image(staging: Staging, members: Members) -> Manifest:

@@ -75,3 +75,11 @@ def stamp(store: Store, manifest: Manifest, texts: Mapping[str, str], form: Form
 def compact(value: JSONValue) -> bytes:
     """Give the bytes of a manifest or config: the same value, the same bytes."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def as_go(value: JSONValue) -> bytes:
+    """Give the same as Go's encoding/json writes it, which also escapes what HTML would read."""
+    text = compact(value).decode()
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text.encode()
