@@ -22,7 +22,8 @@ from podbuild.build.inputs.contents import Contents
 from podbuild.build.inputs.recipe import Recipe, Surroundings, make_recipe
 from podbuild.build.inputs.secrets import find_secrets
 from podbuild.build.job import Site
-from podbuild.build.jobs import Built, Work, build_all
+from podbuild.build.jobs import Work, build_all
+from podbuild.build.model import Built
 from podbuild.build.staging.area import StagedRepository, Staging, repository_name
 from podbuild.build.staging.pool import Pool
 from podbuild.build.staging.server import StagingRegistry

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 
-from podbuild.build.engine.registries_conf import Mirror, RegistriesConf
+from podbuild.build.engine.registries_conf import Mirror, RegistriesConf, with_own
+from podbuild.build.engine.registries_files import user_registries_conf
 from podbuild.build.image import read_config
 from podbuild.build.inputs.wanted import BaseFacts
 from podbuild.errors import PodbuildError
@@ -14,9 +15,20 @@ from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Platform, Reference
 from podbuild.oci.store import Store
 from podbuild.system.records import JSONValue, Records, string_map
+from podbuild.workspace import Services
 
 _RECORD = "bases.json"
 _LOCK = Lock()
+
+
+def registries_conf(services: Services) -> RegistriesConf:
+    """Give the user's registries.conf with the configuration's mirrors and plain-HTTP hosts."""
+    plain = {each.host for each in services.config.registries if each.insecure}
+    return with_own(
+        user_registries_conf(services.environment),
+        mirrors=services.config.mirrors,
+        insecure=sorted(plain),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

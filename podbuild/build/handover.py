@@ -13,9 +13,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from podbuild.build.job import staged_tag
-from podbuild.build.results import BuildRecord, Origin
-from podbuild.build.staging.area import Staging, repository_name
+from podbuild.build.model import BuildRecord, Origin
+from podbuild.build.staging.area import Staging, repository_name, staged_tag
 from podbuild.build.staging.pool import Pool
 from podbuild.errors import ConfigError, PodbuildError, VerificationError
 from podbuild.oci.blobs import CheckedFileBlob

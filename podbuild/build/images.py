@@ -2,53 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from podbuild.build.assemble import Members, check_index
-from podbuild.build.engines import Engines, open_bases, open_pinner
-from podbuild.build.inputs.hash import InputHash, input_hash
-from podbuild.build.inputs.recipe import Recipe, Surroundings, make_recipe, outside_images
-from podbuild.build.jobs import Built, BuiltImage
-from podbuild.build.results import Origin, Results, jobs_to_do, recorded
+from podbuild.build.engines import Engines
+from podbuild.build.model import BuiltImage, Origin, Staged
+from podbuild.build.results import Results, jobs_to_do, recorded
 from podbuild.build.staging.area import Staging, repository_name
 from podbuild.build.staging.pool import Pool
-from podbuild.build.toolchain.emulation import native_architecture
-from podbuild.config.choices import Pull
-from podbuild.errors import ConfigError, PublishError, VerificationError
+from podbuild.errors import ConfigError, PublishError
 from podbuild.oci.copy import FallbackStore
 from podbuild.oci.manifest import Manifest
-from podbuild.oci.names import Platform
 from podbuild.oci.store import Store
-from podbuild.plan.journal import Journal, Section
-from podbuild.plan.labels import inputs_of
+from podbuild.plan.journal import Section
 from podbuild.plan.model import Job, Plan, PlannedImage
 from podbuild.plan.planned import Planned
 from podbuild.workspace import Services
 
+if TYPE_CHECKING:
+    from podbuild.build.resolve import Inputs
+
 Offer = Callable[[str, Manifest], None]  # hears of an image's child as soon as it is staged
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inputs:
-    """All that reaches each job's image, and the hash of it."""
-
-    recipes: Mapping[Job, Recipe]
-    hashes: Mapping[Job, InputHash]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Staged:
-    """What is staged of each job, and from what; `built` knows what failed."""
-
-    images: Mapping[Job, BuiltImage]
-    inputs: Mapping[Job, InputHash]
-    joined: frozenset[Job] = frozenset()  # built by other machines
-    built: Built = field(default_factory=lambda: Built(images={}))
-
-    def check(self) -> None:
-        """Raise the first failure of a job."""
-        self.built.check()
 
 
 def open_staging(services: Services) -> Staging:
@@ -65,50 +39,6 @@ def source_of(planned: Planned, staging: Staging) -> Callable[[str], Store]:
         return FallbackStore(staging.repository(repository_name(image)), tuple(holders))
 
     return source
-
-
-def resolve(planned: Planned, engines: Engines, *, anew: bool = False) -> Inputs:
-    """Resolve bases and read every input, once; raises what can't be read or found.
-
-    With `anew`, what bases name now counts (where `pull` is "always"), not what the journal says:
-    only a release that continues is bound by its pins.
-    """
-    plan = planned.plan
-    native = Platform("linux", native_architecture())
-    around = Surroundings(
-        build=native,
-        output=engines.services.config.output,
-        pins=_pinned(engines, native, anew=anew),
-        facts=open_bases(engines.services).facts,
-    )
-    engine = engines.toolchain().identity
-    recipes: dict[Job, Recipe] = {}
-    hashes: dict[Job, InputHash] = {}
-    for job in plan.jobs:  # what others build on comes first
-        recipes[job] = make_recipe(plan, plan.image(job.image), job.platform, around)
-        hashes[job] = input_hash(
-            recipes[job],
-            engine=engine,
-            contents=engines.contents,
-            git=planned.git,
-            inner=hashes,
-        )
-    engines.contents.save()
-    return Inputs(recipes=recipes, hashes=hashes)
-
-
-def _pinned(engines: Engines, native: Platform, *, anew: bool) -> Mapping[str, str]:
-    """Resolve what the images to make need from outside; raises as Pinner.pin does."""
-    plan = engines.plan
-    needed = {job.image for job in plan.jobs}
-    names: dict[str, bool] = {}  # whether an image wants to know what it is now
-    for image in plan.images:
-        if image.name in needed:
-            wants = anew and image.image.pull is Pull.ALWAYS
-            for name in outside_images(plan, image, native):
-                names[name] = names.get(name, False) or wants
-    asked_anew = frozenset(name for name, wants in names.items() if wants)
-    return open_pinner(engines.services, engines.journal, asked_anew).pin(names)
 
 
 def stage(
@@ -157,7 +87,7 @@ def stage(
     if not missing:
         return Staged(images=reused, inputs=inputs.hashes)
     recipes = {job: inputs.recipes[job] for job in todo}
-    built = engines.build(recipes, results.known, remember)
+    built = engines.session.build(recipes, results.known, remember)
     return Staged(images={**reused, **built.images}, inputs=inputs.hashes, built=built)
 
 
@@ -186,58 +116,6 @@ def _not_staged(missing: list[Job]) -> ConfigError:
         f"not staged: {', '.join(map(str, missing))}",
         hint="build it here first, or hand over the dist folder of who has built it with --from",
     )
-
-
-def assemble_images(staged: Staged, engines: Engines) -> Mapping[str, Manifest]:
-    """Give what is published of each image, staged; an index that was made before is kept."""
-    kept: dict[str, Manifest] = {}
-    left = []
-    for members in _members(engines.plan, staged):
-        before = _assembled_before(members, engines.journal, engines.staging)
-        if before is None:
-            left.append(members)
-        else:
-            kept[members.image.name] = before
-    images = {**kept, **engines.assemble(left)}
-    engines.journal.record_all(
-        Section.ASSEMBLED, {name: str(manifest.digest) for name, manifest in images.items()}
-    )
-    return images
-
-
-def _assembled_before(members: Members, journal: Journal, staging: Staging) -> Manifest | None:
-    """Give the index that this release has made before, if it is still right."""
-    name = members.image.name
-    digest = journal.digest(Section.ASSEMBLED, name)
-    if digest is None or not members.image.is_index:
-        return None
-    store = staging.repository(repository_name(name))
-    index = store.manifest(digest)
-    if index is None:
-        return None
-    try:
-        check_index(store, index, members)
-    except VerificationError:
-        return None
-    return index
-
-
-def _members(plan: Plan, staged: Staged) -> Iterator[Members]:
-    """Give what is assembled: published images that are there for all their platforms."""
-    for image in plan.images:
-        children = {
-            job.platform: each.manifest
-            for job, each in staged.images.items()
-            if job.image == image.name
-        }
-        if not image.published or not children.keys() >= {*image.image.platforms}:
-            continue
-        inputs = {
-            inputs_of(job.platform): staged.inputs[job].text
-            for job in staged.images
-            if job.image == image.name and staged.inputs[job].reusable
-        }
-        yield Members(image=image, children=children, texts={**image.release_annotations, **inputs})
 
 
 def adopted_images(

@@ -39,13 +39,13 @@ from podbuild.build.inputs.reach import Wanted
 from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.inputs.secrets import BuildSecrets
 from podbuild.build.inputs.views import Extra
+from podbuild.build.model import Cost, Metrics
 from podbuild.build.prepare import Prepared, prepare
-from podbuild.build.staging.area import repository_name
+from podbuild.build.staging.area import repository_name, staged_tag
 from podbuild.build.staging.server import StagingRegistry
 from podbuild.config.choices import Compression
 from podbuild.errors import BuildError
 from podbuild.oci.manifest import Manifest
-from podbuild.oci.names import Tag
 from podbuild.plan.model import Job
 from podbuild.system.cancel import Cancel
 from podbuild.system.console import Ui
@@ -55,39 +55,6 @@ from podbuild.system.process import CommandError, Runner
 from podbuild.system.retry import Retry, Transient
 
 _KIB = 1024  # bytes; the unit of getrusage(2)'s ru_maxrss
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What a command cost: CPU seconds of all its processes, peak memory (bytes) of the largest."""
-
-    cpu_seconds: float = 0.0
-    peak_memory: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Metrics:
-    """What one job cost. No CPU seconds and no memory: not known."""
-
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    peak_memory: int = 0  # bytes, of the largest process
-    context_bytes: int = 0
-    steps: int = 0
-    cached_steps: int = 0
-    pulled_steps: int = 0  # of the cached ones, from the registry's layer cache
-    pushed_steps: int = 0  # that the registry's layer cache did not have
-    layer_bytes: int = 0  # compressed, all layers of the image
-    retries: int = 0
-
-    def with_delivery(self, seconds: float, cost: Cost) -> Metrics:
-        """Add what it cost to bring the image from the engine's storage to staging."""
-        return replace(
-            self,
-            seconds=self.seconds + seconds,
-            cpu_seconds=self.cpu_seconds + cost.cpu_seconds,
-            peak_memory=max(self.peak_memory, cost.peak_memory),
-        )
 
 
 def measured(report: Path, argv: Sequence[str]) -> tuple[str, ...]:
@@ -283,11 +250,6 @@ def staged_image(site: Site, recipe: Recipe, attempted: Attempted, config: bytes
     check_platform(store, manifest, job.platform, str(job))
     store.put_manifest(manifest, staged_tag(job))
     return manifest
-
-
-def staged_tag(job: Job) -> Tag:
-    """Give the tag of one platform's image in staging."""
-    return Tag(job.platform.slug)
 
 
 def _attempt(

@@ -6,12 +6,13 @@ How long jobs took before, so that the longest way through the graph starts firs
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from podbuild.build.image import layer_bytes
 from podbuild.build.inputs.recipe import Recipe
-from podbuild.build.job import Attempted, Metrics, Site, build, deliver, staged_image
+from podbuild.build.job import Attempted, Site, build, deliver, staged_image
+from podbuild.build.model import Built, BuiltImage, Known, Metrics
 from podbuild.build.toolchain.emulation import native_architecture
 from podbuild.config.choices import Compression
 from podbuild.errors import PodbuildError
@@ -19,48 +20,6 @@ from podbuild.oci.manifest import Manifest
 from podbuild.plan.model import Job
 from podbuild.system.parallel import run_all
 from podbuild.system.records import JSONValue, Records
-
-
-@dataclass(frozen=True, kw_only=True)
-class Known:
-    """A result of an earlier run, and why it holds."""
-
-    manifest: Manifest
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuiltImage:
-    """One image for one platform, as it is staged; `reason` says why it was not built again."""
-
-    job: Job
-    manifest: Manifest
-    metrics: Metrics = field(default_factory=Metrics)
-    reason: str = ""
-
-    @property
-    def reused(self) -> bool:
-        """Tell whether an earlier result was taken."""
-        return bool(self.reason)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Built:
-    """What became of every job."""
-
-    images: Mapping[Job, BuiltImage]
-    failed: Mapping[Job, PodbuildError] = field(default_factory=dict)
-    skipped: frozenset[Job] = frozenset()
-
-    def check(self) -> None:
-        """Raise the first failure; its details name the others."""
-        if not self.failed:
-            return
-        first, *others = (self.failed[job] for job in sorted(self.failed))
-        more = [f"also: {error}" for error in others]
-        left = [f"not built because of it: {job}" for job in sorted(self.skipped)]
-        first.details = (*first.details, *more, *left)
-        raise first
 
 
 @dataclass(frozen=True, kw_only=True)

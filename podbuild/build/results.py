@@ -13,16 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 
-from podbuild.build.inputs.hash import InputHash
-from podbuild.build.job import staged_tag
-from podbuild.build.jobs import BuiltImage, Known
-from podbuild.build.staging.area import Staging, repository_name
+from podbuild.build.model import BuildRecord, BuiltImage, InputHash, Known, Origin
+from podbuild.build.staging.area import Staging, repository_name, staged_tag
 from podbuild.config.toml import shown
-from podbuild.errors import PodbuildError, VerificationError
+from podbuild.errors import PodbuildError
 from podbuild.oci.copy import copy_blob
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Platform, Tag
@@ -34,17 +31,6 @@ from podbuild.plan.model import Job, Plan
 from podbuild.plan.planned import Planned
 from podbuild.plan.published import said_of
 from podbuild.system.files import write_atomically
-from podbuild.system.records import JSONValue
-
-
-class Origin(StrEnum):
-    """Where a platform's image comes from."""
-
-    BUILT = "built"
-    REUSED = "reused"  # same inputs as an image that exists
-    ADOPTED = "adopted"  # the version's tag existed already
-    JOINED = "joined"  # handed over by another machine
-
 
 _TAGS_READ = 3  # per repository: what moving tags name, and the version before
 
@@ -115,49 +101,6 @@ def _inputs(
         digest = children.get(platform) if manifest.is_index else manifest.digest
         if inputs and digest:
             yield inputs, digest
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuildRecord:
-    """What a journal says of a job: its image, from what, and where it came from."""
-
-    digest: Digest
-    inputs: InputHash
-    origin: Origin = Origin.BUILT
-    folder: str = ""  # that handed it over
-    dirty: bool = False  # the work tree had changes that no commit holds
-
-    def to_json(self) -> dict[str, JSONValue]:
-        """Give the journal's entry."""
-        return {
-            "digest": str(self.digest),
-            "inputs": self.inputs.text,
-            "never-again": self.inputs.never_again,
-            "origin": self.origin.value,
-            "folder": self.folder,
-            "dirty": self.dirty,
-        }
-
-    @classmethod
-    def from_json(cls, value: JSONValue) -> BuildRecord | None:
-        """Read a journal's entry; None where there is none that this podbuild can read."""
-        match value:
-            case {"digest": str(text), "inputs": str(inputs), **rest}:
-                try:
-                    digest = Digest(text)
-                except VerificationError:
-                    return None
-                origin, folder = str(rest.get("origin", "")), str(rest.get("folder", ""))
-                known = origin in set(Origin)
-                return cls(
-                    digest=digest,
-                    inputs=InputHash(text=inputs, never_again=str(rest.get("never-again", ""))),
-                    origin=Origin(origin) if known else Origin.BUILT,
-                    folder=folder,
-                    dirty=rest.get("dirty") is True,
-                )
-            case _:
-                return None
 
 
 def recorded(

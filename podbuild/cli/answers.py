@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import shlex
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from podbuild.commands.planning import refuse_conflicts
-from podbuild.commands.relocate import Relocation, Relocations, carry_out
 from podbuild.errors import ConfigError
 from podbuild.plan.planned import Planned
 from podbuild.publish.move import Moved, Outcome
@@ -21,6 +21,9 @@ from podbuild.report.plan import plan_json, plan_text
 from podbuild.system.console import Ui
 from podbuild.system.records import JSONValue
 from podbuild.workspace import Services
+
+if TYPE_CHECKING:
+    from podbuild.commands.relocate import Relocation, Relocations
 
 
 def confirm(ui: Ui, question: str, *, yes: bool) -> None:
@@ -43,6 +46,8 @@ def show_plan(ui: Ui, planned: Planned) -> None:
 
 def relocate(services: Services, found: Relocations, *, yes: bool, idle: str) -> Moved | None:
     """Carry out the relocations that change something; None, and `idle` said, where none does."""
+    from podbuild.commands.relocate import carry_out  # noqa: PLC0415  # not for releases
+
     for destination, error in found.silent.items():
         services.ui.warn(f"{destination} could not be asked and is left out: {error.message}")
     wanted = found.changes.moves

@@ -83,7 +83,8 @@ def read_size(text: str) -> int:
 
 def _remove_leftovers(session: Session, folders: Folders) -> None:
     """Remove what killed builds left in storages that stay; only an engine can do that."""
-    from podbuild.build.engine.leftovers import has_leftovers, remove_leftovers  # noqa: PLC0415
+    from podbuild.build.engine.containers import has_leftovers  # noqa: PLC0415
+    from podbuild.build.engine.leftovers import remove_leftovers  # noqa: PLC0415
     from podbuild.cli.session import find_toolchain  # noqa: PLC0415  # --help comes often
     from podbuild.errors import ToolError  # noqa: PLC0415
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from podbuild.build.inputs.ignore import OUTPUT_NAMES
 from podbuild.config.choices import RegistryKind
 from podbuild.config.contexts import FolderContext
 from podbuild.config.image import Image
 from podbuild.config.model import Config
+from podbuild.config.output import OUTPUT_NAMES
 from podbuild.config.template import Placeholders
 from podbuild.config.toml import dotted, line_of, read_config, shown
 from podbuild.errors import ConfigError

@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 from podbuild.build.engines import Engines
 from podbuild.build.handover import Handed, handing_over, read_handed_over, restock, take_over
 from podbuild.build.images import (
-    assemble_images,
     assembled_images,
     open_staging,
     require_all,
-    resolve,
     source_of,
     stage,
     staged_before,
 )
+from podbuild.build.indexes import assemble_images
+from podbuild.build.resolve import resolve
 from podbuild.build.toolchain.find import ChosenToolchain
 from podbuild.commands.load import load_images
 from podbuild.commands.planning import Asked, plan_offline, plan_tolerantly, with_dirt

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from podbuild.config.choices import RegistryKind
 from podbuild.config.closing import unset_variables, without_unset
 from podbuild.config.contexts import FolderContext
 from podbuild.config.image import Image
+from podbuild.config.inputs import missing_inputs
 from podbuild.config.load import used_variables
 from podbuild.config.model import Config
 from podbuild.config.toml import dotted, line_of, read_config, read_source, shown
@@ -37,7 +38,6 @@ __all__ = [
     "Level",
     "check_modes",
     "check_project",
-    "require_inputs",
 ]
 
 
@@ -53,19 +53,12 @@ def check_project(config: Config) -> tuple[Finding, ...]:
     found += _rare_platforms(config, text)
     found += _odd_kinds(config, text)
     for image in config.images:
-        for way, error in _missing(image):
+        for way, error in missing_inputs(image):
             finding = finding_of(error, shown(config.path))
             found.append(replace(finding, line=line_of(text, ("images", image.name, *way))))
         found += _containerfile_findings(config, image)
         found += _ignore_findings(image)
     return tuple(sorted(dict.fromkeys(found), key=lambda each: [*Level].index(each.level)))
-
-
-def require_inputs(images: Iterable[Image]) -> None:
-    """Raise ConfigError for the first file or folder that an image needs and that is missing."""
-    for image in images:
-        for _, problem in _missing(image):
-            raise problem
 
 
 def check_modes(expected: Mapping[Path, int]) -> tuple[Finding, ...]:
@@ -221,34 +214,3 @@ def _ignore_findings(image: Image) -> Iterator[Finding]:
             read()
         except ConfigError as error:
             yield finding_of(error, shown(image.context))
-
-
-def _missing(image: Image) -> Iterator[tuple[tuple[str, ...], ConfigError]]:
-    """Give what is not there, each with the way from the image's table to the key that names it."""
-    name = f"image {image.name!r}"
-    if not image.context.is_dir():
-        yield (
-            ("context",),
-            ConfigError(
-                f"{name}: there is no folder {shown(image.context)}", hint="context names a folder"
-            ),
-        )
-    files = {"containerfile": image.containerfile, "ignorefile": image.ignorefile}
-    hints = {
-        "containerfile": "write it, or name another one with containerfile",
-        "ignorefile": "ignorefile names a file",
-    }
-    for key, path in files.items():
-        if path is not None and not path.is_file():
-            file = shown(path)
-            what = f"{file} is a folder, not a file" if path.is_dir() else f"there is no {file}"
-            yield (key,), ConfigError(f"{name}: {what}", hint=hints[key])
-    for wanted, context in image.contexts.items():
-        if isinstance(context, FolderContext) and not context.path.is_dir():
-            yield (
-                ("contexts", wanted),
-                ConfigError(
-                    f"{name}: there is no folder {shown(context.path)}, the context {wanted!r}",
-                    hint="contexts are folders, image:NAME or docker-image://REFERENCE",
-                ),
-            )

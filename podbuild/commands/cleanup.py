@@ -11,9 +11,7 @@ from podbuild.oci.delete import RemovalKind
 from podbuild.oci.names import Tag
 from podbuild.plan.destination import Destination
 from podbuild.plan.expected import MOST, expected_tags, fixed_tags, journalled_tags, read_refs
-from podbuild.plan.journal import Journal
 from podbuild.plan.model import Plan, Target
-from podbuild.publish.move import Moved
 from podbuild.publish.retention.chart import CleanupTarget
 from podbuild.publish.retention.cleanup import clean_superseded
 from podbuild.publish.retention.ledger import Ledger
@@ -21,17 +19,6 @@ from podbuild.publish.retention.removal import Cleaned
 from podbuild.publish.retention.removers import Removers
 from podbuild.report.model import RemovalReport
 from podbuild.workspace import Services
-
-
-def record_superseded(services: Services, journal: Journal, moved: Moved) -> None:
-    """Remember what this release's tags left, for this cleanup and for later ones.
-
-    What a tag names again is struck out: once left anew, its grace begins anew.
-    """
-    ledger = Ledger.of(services.folders, services.config.root)
-    for tagged in moved.tags:
-        ledger.forget(tagged.order.destination.key, frozenset({tagged.order.manifest.digest}))
-    ledger.add(journal, datetime.now(UTC))
 
 
 def expected_in(services: Services, targets: Sequence[Target]) -> tuple[Tag, ...]:

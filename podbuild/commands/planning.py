@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from podbuild.build.handover import Handed
-from podbuild.build.inputs.ignore import OUTPUT_NAMES
-from podbuild.build.inputs.output import foreign_names
-from podbuild.commands.check import require_inputs
+from podbuild.config.inputs import require_inputs
 from podbuild.config.model import Config
+from podbuild.config.output import OUTPUT_NAMES, foreign_names
 from podbuild.config.secrecy import refuse_secret_arguments
 from podbuild.config.template import Template
 from podbuild.config.toml import shown

@@ -9,8 +9,7 @@ from dataclasses import replace
 from threading import Lock
 
 from podbuild import __version__
-from podbuild.build.images import Staged
-from podbuild.build.job import Metrics
+from podbuild.build.model import Metrics, Staged
 from podbuild.errors import BuildError, CleanupError, PodbuildError, from_os_error
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.plan.destination import Destination

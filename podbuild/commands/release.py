@@ -16,17 +16,15 @@ from podbuild.build.handover import Handed, handing_over, read_handed_over, rest
 from podbuild.build.images import (
     Offer,
     adopted_images,
-    assemble_images,
     open_staging,
     require_all,
-    resolve,
     source_of,
     stage,
     staged_before,
 )
+from podbuild.build.model import Staged
 from podbuild.build.toolchain.find import ChosenToolchain
 from podbuild.build.toolchain.model import Toolchain
-from podbuild.commands.cleanup import record_superseded
 from podbuild.commands.planning import (
     Asked,
     plan_offline,
@@ -45,6 +43,7 @@ from podbuild.plan.planned import Planned
 from podbuild.publish.guards import BranchGuard, Overrides, Readers, ReleaseGuard
 from podbuild.publish.move import Guard, Moved, Order, Outcome
 from podbuild.publish.preflight import preflight
+from podbuild.publish.retention.ledger import record_superseded
 from podbuild.publish.tag import TagMover
 from podbuild.publish.upload import Published, Publisher
 from podbuild.publish.verify import Expectation, verify_release
@@ -160,7 +159,7 @@ def _deliver(engines: Engines, options: ReleaseOptions, planned: Planned, record
     with record.step("move tags"):
         moved = move_tags(services, options, planned, journal, published, record)
     record.moved(moved)
-    record_superseded(services, journal, moved)
+    record_superseded(services.folders, services.config.root, journal, moved)
     if Skip.VERIFY not in options.skip:
         with record.step("verify"):
             verify_release(expectations(planned, moved), published.present, record.warn)
@@ -188,19 +187,36 @@ def make_images(
     )
     with handing, engines:
         with record.step("build"):
-            if plan.request.handed_over:
-                staged = require_all(plan, staged_before(engines))
-            else:
-                inputs = resolve(planned, engines)
-                builds = Skip.BUILD not in options.skip
-                staged = stage(planned, inputs, engines, offer=offer, builds=builds)
+            staged = _staged(engines, options, planned, offer)
             record.staged(staged)
             staged.check()
         with record.step("assemble"):
-            indexes = assemble_images(staged, engines)
+            indexes = _assembled(staged, engines)
             adopted = adopted_images(plan.images, source)
             record.assembled(indexes, dict(adopted_parts(plan, adopted, source)))
     return {**indexes, **adopted}
+
+
+def _staged(
+    engines: Engines, options: ReleaseOptions, planned: Planned, offer: Offer | None
+) -> Staged:
+    """Give each job's image; without a job, no word of builds and engines is loaded."""
+    if planned.plan.request.handed_over:
+        return require_all(planned.plan, staged_before(engines))
+    if not planned.plan.jobs:
+        return Staged(images={}, inputs={})
+    from podbuild.build.resolve import resolve  # noqa: PLC0415  # where images are due
+
+    builds = Skip.BUILD not in options.skip
+    return stage(planned, resolve(planned, engines), engines, offer=offer, builds=builds)
+
+
+def _assembled(staged: Staged, engines: Engines) -> Mapping[str, Manifest]:
+    if not staged.images:
+        return {}
+    from podbuild.build.indexes import assemble_images  # noqa: PLC0415  # where images are due
+
+    return assemble_images(staged, engines)
 
 
 def _cleans_up(services: Services, options: ReleaseOptions) -> bool:

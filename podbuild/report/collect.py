@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from podbuild.build.images import Staged
-from podbuild.build.jobs import BuiltImage
-from podbuild.build.results import Origin
+from podbuild.build.model import BuiltImage, Origin, Staged
 from podbuild.errors import CleanupError, PartialReleaseError, PodbuildError
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Tag

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from podbuild.build.job import Metrics
+from podbuild.build.model import Metrics
 from podbuild.oci.names import Digest, Platform
 from podbuild.plan.model import Job
 from podbuild.report.model import SCHEMA, ImageReport, Report, TargetReport

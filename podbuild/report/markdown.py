@@ -6,8 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 
-from podbuild.build.job import Metrics
-from podbuild.build.results import Origin
+from podbuild.build.model import Metrics, Origin
 from podbuild.plan.model import Job
 from podbuild.report.model import ImageReport, ReleaseResult, Report, TagOutcome
 from podbuild.report.text import run_line

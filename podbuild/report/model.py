@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from podbuild.build.job import Metrics
-from podbuild.build.results import Origin
+from podbuild.build.model import Metrics, Origin
 from podbuild.config.choices import RegistryKind
 from podbuild.oci.delete import RemovalKind
 from podbuild.oci.names import Digest, Platform, Tag

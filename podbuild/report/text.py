@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from podbuild.build.results import Origin
+from podbuild.build.model import Origin
 from podbuild.config.choices import RegistryKind
 from podbuild.oci.names import Digest
 from podbuild.report.model import ImageReport, ReleaseResult, Report, TagOutcome, TargetReport

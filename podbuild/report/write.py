@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from podbuild.config.output import ReportFile
 from podbuild.errors import PodbuildError
 from podbuild.report.github import github_outputs, outputs
 from podbuild.report.gitlab import dotenv
@@ -38,13 +39,13 @@ def write_reports(
     whole, report = report, redactor.cut_value(report)
     environs = dotenv(report)
     texts = {
-        "artifacts.json": artifacts_json(report),
-        "metadata.json": metadata_json(report),
-        "metrics.json": metrics_json(report),
-        "digests.txt": digests_txt(report),
-        "summary.md": summary_markdown(report),
-        "podbuild.env": environs.text,
-        "logs/junit.xml": junit_xml(report),
+        ReportFile.ARTIFACTS: artifacts_json(report),
+        ReportFile.METADATA: metadata_json(report),
+        ReportFile.METRICS: metrics_json(report),
+        ReportFile.DIGESTS: digests_txt(report),
+        ReportFile.SUMMARY: summary_markdown(report),
+        ReportFile.VARIABLES: environs.text,
+        ReportFile.JUNIT: junit_xml(report),
     }
     jobs = [_replacing(folder / name, _clean(name, text, redactor)) for name, text in texts.items()]
     outcomes = [*map(_attempt, jobs), *_for_github(whole, environment, redactor)]
@@ -61,7 +62,7 @@ def write_plan(plan: JSONValue, folder: Path, redactor: Redactor) -> Path:
     nothing has happened: raises ConfigError, or BuildError where no space is left.
     """
     text = json.dumps(redactor.cut_json(plan), indent=2, ensure_ascii=False) + "\n"
-    path = folder / "plan.json"
+    path = folder / ReportFile.PLAN
     write_atomically(path, text.encode())
     return path
 

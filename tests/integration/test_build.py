@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from podbuild.build.jobs import Built, Known, build_all
+from podbuild.build.jobs import build_all
+from podbuild.build.model import Built, Known
 from podbuild.build.toolchain.emulation import native_architecture
 from podbuild.build.toolchain.model import EngineKind
 from podbuild.oci.manifest import Manifest, MediaType

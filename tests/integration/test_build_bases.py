@@ -14,7 +14,8 @@ import pytest
 
 from podbuild.build.engine.registries_conf import RegistriesConf, RegistryEntry, with_own
 from podbuild.build.inputs.recipe import outside_images
-from podbuild.build.jobs import BuiltImage, build_all
+from podbuild.build.jobs import build_all
+from podbuild.build.model import BuiltImage
 from podbuild.build.toolchain.model import EngineKind
 from podbuild.oci.blobs import BytesBlob
 from podbuild.oci.manifest import Manifest, MediaType

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from podbuild.build.jobs import Built
+from podbuild.build.model import Built
 from podbuild.build.toolchain.model import EngineKind
 from podbuild.plan.model import Job
 from podbuild.system.cancel import Cancel

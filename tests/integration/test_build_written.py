@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.build.jobs import Built, build_all
+from podbuild.build.jobs import build_all
+from podbuild.build.model import Built
 from podbuild.build.toolchain.model import EngineKind
 from podbuild.errors import BuildError
 from podbuild.oci.manifest import Manifest, MediaType

@@ -11,7 +11,7 @@ import pytest
 
 from podbuild.cli.options import Common
 from podbuild.cli.session import open_session
-from podbuild.commands.cleanup import record_superseded, remove_superseded
+from podbuild.commands.cleanup import remove_superseded
 from podbuild.commands.relocate import Selection, plan_of
 from podbuild.config.template import Template
 from podbuild.errors import CleanupError
@@ -24,7 +24,7 @@ from podbuild.plan.journal import Binding, Journal, Section
 from podbuild.plan.model import Plan
 from podbuild.plan.tags import NamedTag, TagKind
 from podbuild.publish.move import Moved, Order, Outcome, Tagged
-from podbuild.publish.retention.ledger import Ledger
+from podbuild.publish.retention.ledger import Ledger, record_superseded
 from podbuild.workspace import Services
 from tests.images import make_image, make_index
 
@@ -80,7 +80,7 @@ def clean(services: Services, *left: Manifest) -> int:
     journal = Journal(services.config.output / "state.json", binding, {})
     for index in left:
         journal.record(Section.SUPERSEDED, f"here/web@{index.digest}", "edge")
-    record_superseded(services, journal, Moved(tags=(), failed={}))
+    record_superseded(services.folders, services.config.root, journal, Moved(tags=(), failed={}))
     plan: Plan = plan_of(services, Selection())
     done = remove_superseded(services, plan, open_destinations(services.opener, plan))
     return sum(each.outcome is RemovalKind.REMOVED for each in done)
@@ -139,7 +139,7 @@ def test_what_a_tag_names_again_is_struck_out(services: Services) -> None:
     binding = Binding(release="1.0.0", commit="", configuration="", toolchain="")
     journal = Journal(services.config.output / "state.json", binding, {})
     journal.record(Section.SUPERSEDED, f"here/web@{first.digest}", "edge")
-    record_superseded(services, journal, Moved(tags=(), failed={}))
+    record_superseded(services.folders, services.config.root, journal, Moved(tags=(), failed={}))
     ledger = Ledger.of(services.folders, services.config.root)
     assert first.digest in ledger.read()["here/web"]
     (destination,) = open_destinations(services.opener, plan_of(services, Selection()))
@@ -147,5 +147,5 @@ def test_what_a_tag_names_again_is_struck_out(services: Services) -> None:
     order = Order(destination=destination, named=named, manifest=first)
     again = Moved(tags=(Tagged(order=order, outcome=Outcome.MOVED),), failed={})
     other = Journal(services.config.output / "other.json", binding, {})
-    record_superseded(services, other, again)
+    record_superseded(services.folders, services.config.root, other, again)
     assert ledger.read() == {}

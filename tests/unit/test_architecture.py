@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import podbuild
+from podbuild.config.output import OUTPUT_NAMES, ReportFile
 
 PACKAGE = Path(podbuild.__file__).parent
 
@@ -194,3 +197,32 @@ def test_a_public_function_s_name_exists_once_in_a_room() -> None:
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
                 found[f"{room(name)}: {node.name}"].append(name)
     assert not twice(found), "\n".join(twice(found))
+
+
+# What only building needs; a release that finds its result published must not load it.
+BUILDING = (
+    "build.cache",
+    "build.engine.session",
+    "build.inputs",
+    "build.job",
+    "build.jobs",
+    "build.session",
+    "build.staging.http",
+    "commands.cleanup",
+)
+
+
+def test_a_release_with_nothing_to_build_loads_little() -> None:
+    program = (
+        "import sys, podbuild.cli.release, podbuild.commands.release\n"
+        "print(*(name for name in sys.modules if name.partition('.')[0] == 'podbuild'))"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, text=True
+    ).stdout.split()
+    assert not [name for name in loaded if is_in(name.removeprefix("podbuild."), BUILDING)]
+    assert len(loaded) <= 122  # with the configuration's and the logins', 125
+
+
+def test_every_report_has_its_name_among_what_is_podbuild_s_own() -> None:
+    assert {name.partition("/")[0] for name in ReportFile} <= {*OUTPUT_NAMES}

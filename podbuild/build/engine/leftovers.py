@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from podbuild.build.engine.containers import container_ids
 from podbuild.build.engine.registries_conf import RegistriesConf
 from podbuild.build.engine.session import Setup, open_workplace
-from podbuild.build.engine.storage import container_ids
 from podbuild.build.toolchain.model import Engine, Toolchain
 from podbuild.system.folders import Folders
 from podbuild.system.locks import LEASE, try_lock
@@ -45,11 +45,6 @@ def remove_leftovers(
         with open_workplace(setup) as workplace:
             for storage in storages:
                 workplace.storage(storage.name)  # removes them before anything else
-
-
-def has_leftovers(folders: Folders) -> bool:
-    """Tell whether any storage has containers, of whatever engine; takes no process."""
-    return any(map(container_ids, (folders.cache / "engines").glob("*/*/graph")))
 
 
 def _abandoned(folders: Folders, engine: Engine) -> Iterator[Path]:

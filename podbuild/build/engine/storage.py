@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from podbuild.build.engine.containers import container_ids, list_in
 from podbuild.build.engine.namespace import Namespace
 from podbuild.oci.names import Digest
 from podbuild.system.files import write_atomically
 from podbuild.system.process import CommandError, Runner
-from podbuild.system.records import JSONValue, string_map
+from podbuild.system.records import JSONValue
 
 _SCRIPT = Path(__file__).parent / "programs" / "overlay.py"
 
@@ -70,7 +71,6 @@ def _works(inside: Runner, folder: Path, program: Path | None) -> bool:
 
 
 # containers/storage, containers.go: those of builds are volatile
-_CONTAINER_FILES = ("containers.json", "volatile-containers.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,7 @@ class Storage:
         return container_ids(self.graph)
 
     def _listed(self, what: str) -> list[JSONValue]:
-        return _list_in(self._part(what) / f"{what}.json")
+        return list_in(self._part(what) / f"{what}.json")
 
     @property
     def _finished(self) -> Path:
@@ -144,22 +144,3 @@ def _names(image: JSONValue) -> list[JSONValue]:
             return names
         case _:
             return []
-
-
-def container_ids(graph: Path) -> tuple[str, ...]:
-    """Give the ids of the containers in a storage's folder, whatever its driver."""
-    found = (
-        container
-        for name in _CONTAINER_FILES
-        for file in sorted(graph.glob(f"*-containers/{name}"))
-        for container in _list_in(file)
-    )
-    return tuple(name for each in found if (name := string_map(each).get("id")))
-
-
-def _list_in(file: Path) -> list[JSONValue]:
-    try:
-        value: JSONValue = json.loads(file.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return []
-    return value if isinstance(value, list) else []

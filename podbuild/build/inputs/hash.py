@@ -9,31 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from podbuild.build.inputs.contents import Content, Contents
 from podbuild.build.inputs.recipe import Recipe
+from podbuild.build.model import InputHash
 from podbuild.oci.names import Digest
 from podbuild.plan.model import Job
 from podbuild.system.records import JSONValue
 
 _SCHEMA = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class InputHash:
-    """The hash of a recipe's inputs; `never_again` says why its result must not be re-used."""
-
-    text: str
-    never_again: str = ""
-
-    @property
-    def reusable(self) -> bool:
-        """Tell whether an image with this hash is the image that a build would give."""
-        return not self.never_again
-
-    def __str__(self) -> str:
-        return self.text
 
 
 def input_hash(

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from podbuild.build.inputs.output import foreign_names
 from podbuild.build.inputs.patterns import BadPatternError, check_syntax, matcher_of
+from podbuild.config.output import OUTPUT_NAMES, foreign_names
 from podbuild.errors import ConfigError
 
 # What Go's strings.TrimSpace takes away; Python's strip takes the separators of ASCII, too.
@@ -190,25 +190,6 @@ _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\x85\ufeff\ufffd\ud800-\udfff]|^\s|\s$"
 
 def _literal(name: str) -> str:
     return _SPECIAL.sub(r"\\\g<0>", name)
-
-
-# Everything that a release writes into the output folder (design, "Files a release leaves").
-OUTPUT_NAMES = (
-    ".podbuild",
-    "artifacts.json",
-    "digests.txt",
-    "logs",
-    "metadata.json",
-    "metrics.json",
-    "plan.json",
-    "podbuild.env",
-    "registry",
-    "relocation.json",
-    "staging",
-    "state.json",
-    "state-*.json",
-    "summary.md",
-)
 
 
 def own_patterns(

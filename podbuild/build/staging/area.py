@@ -15,9 +15,15 @@ from podbuild.errors import PodbuildError, VerificationError
 from podbuild.oci.manifest import STAGED_CAP, Descriptor, Manifest, manifest_type
 from podbuild.oci.names import Digest, Tag, reference
 from podbuild.oci.store import BlobSource, PushRight
+from podbuild.plan.model import Job
 
 # Distribution spec, "Pulling manifests": one part of a <name>.
 _NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
+
+
+def staged_tag(job: Job) -> Tag:
+    """Give the tag of one platform's image in staging."""
+    return Tag(job.platform.slug)
 
 
 def repository_name(image: str) -> str:

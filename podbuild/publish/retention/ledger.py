@@ -17,6 +17,7 @@ from pathlib import Path
 from podbuild.errors import PodbuildError
 from podbuild.oci.names import Digest
 from podbuild.plan.journal import Journal, Section
+from podbuild.publish.move import Moved
 from podbuild.system.files import write_atomically
 from podbuild.system.folders import Folders
 from podbuild.system.records import JSONValue
@@ -84,3 +85,14 @@ def _digests(value: JSONValue) -> Mapping[Digest, datetime]:
         except (ValueError, PodbuildError):
             continue
     return found
+
+
+def record_superseded(folders: Folders, root: Path, journal: Journal, moved: Moved) -> None:
+    """Remember what this release's tags left, for this cleanup and for later ones.
+
+    What a tag names again is struck out: once left anew, its grace begins anew.
+    """
+    ledger = Ledger.of(folders, root)
+    for tagged in moved.tags:
+        ledger.forget(tagged.order.destination.key, frozenset({tagged.order.manifest.digest}))
+    ledger.add(journal, datetime.now(UTC))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from podbuild.build.handover import Handed, hand_over, read_handed_over, restock, take_over
-from podbuild.build.inputs.hash import InputHash
-from podbuild.build.results import BuildRecord, Origin, recorded
+from podbuild.build.model import BuildRecord, InputHash, Origin
+from podbuild.build.results import recorded
 from podbuild.build.staging.area import Staging
 from podbuild.build.staging.pool import Pool
 from podbuild.commands.planning import Asked, with_dirt

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from podbuild.build.inputs.lint import Finding, Level
-from podbuild.commands.check import check_modes, check_project, require_inputs
+from podbuild.commands.check import check_modes, check_project
+from podbuild.config.inputs import require_inputs
 from podbuild.config.load import load_config
 from podbuild.config.model import Config
 from podbuild.errors import ConfigError

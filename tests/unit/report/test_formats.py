@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podbuild.build.inputs.ignore import OUTPUT_NAMES
-from podbuild.build.job import Metrics
-from podbuild.build.results import Origin
+from podbuild.build.model import Metrics, Origin
 from podbuild.config.choices import RegistryKind
+from podbuild.config.output import OUTPUT_NAMES
 from podbuild.oci.delete import RemovalKind
 from podbuild.oci.names import Digest, Platform, Tag
 from podbuild.plan.model import Job

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from podbuild.build.inputs.contents import Contents
-from podbuild.build.inputs.hash import InputHash, input_hash
+from podbuild.build.inputs.hash import input_hash
 from podbuild.build.inputs.recipe import (
     FIXED_INSTANT,
     Recipe,
@@ -18,6 +18,7 @@ from podbuild.build.inputs.recipe import (
     make_recipe,
     outside_images,
 )
+from podbuild.build.model import InputHash
 from podbuild.config.load import parse_config
 from podbuild.errors import ConfigError
 from podbuild.oci.names import Platform

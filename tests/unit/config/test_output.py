@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from podbuild.build.inputs.ignore import Matcher, own_patterns
-from podbuild.build.inputs.output import foreign_names
+from podbuild.config.output import foreign_names
 
 OURS = '{"schema": 1, "images": []}'
 

@@ -1,4 +1,4 @@
-"""What of the output folder podbuild wrote, known by what its files hold and not by their names.
+"""What podbuild writes into the output folder, and what there is its own by what it holds.
 
 Many projects build into `dist/` themselves, and other tools write files of the same names there.
 """
@@ -8,7 +8,40 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
 from pathlib import Path
+
+
+class ReportFile(StrEnum):
+    """The files that reports are written to, below the output folder."""
+
+    ARTIFACTS = "artifacts.json"
+    DIGESTS = "digests.txt"
+    JUNIT = "logs/junit.xml"
+    METADATA = "metadata.json"
+    METRICS = "metrics.json"
+    PLAN = "plan.json"
+    SUMMARY = "summary.md"
+    VARIABLES = "podbuild.env"
+
+
+# Everything that a release writes there (design, "Files a release leaves"); a test compares.
+OUTPUT_NAMES = (
+    ".podbuild",
+    "artifacts.json",
+    "digests.txt",
+    "logs",
+    "metadata.json",
+    "metrics.json",
+    "plan.json",
+    "podbuild.env",
+    "registry",
+    "relocation.json",
+    "staging",
+    "state.json",
+    "state-*.json",
+    "summary.md",
+)
 
 _LOG = re.compile(r".+-[a-z0-9]+-[a-z0-9]+(-v\d)?\.log|junit\.xml")
 _TEXTS = ("digests.txt", "podbuild.env", "summary.md")

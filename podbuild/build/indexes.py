@@ -1,0 +1,67 @@
+"""What is published of each image: assembled from what is staged, kept where it is still right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from podbuild.build.assemble import Members, check_index
+from podbuild.build.engines import Engines
+from podbuild.build.model import Staged
+from podbuild.build.staging.area import Staging, repository_name
+from podbuild.errors import VerificationError
+from podbuild.oci.manifest import Manifest
+from podbuild.plan.journal import Journal, Section
+from podbuild.plan.labels import inputs_of
+from podbuild.plan.model import Plan
+
+
+def assemble_images(staged: Staged, engines: Engines) -> Mapping[str, Manifest]:
+    """Give what is published of each image, staged; an index that was made before is kept."""
+    kept: dict[str, Manifest] = {}
+    left = []
+    for members in _members(engines.plan, staged):
+        before = _assembled_before(members, engines.journal, engines.staging)
+        if before is None:
+            left.append(members)
+        else:
+            kept[members.image.name] = before
+    images = {**kept, **engines.session.assemble(left)}
+    engines.journal.record_all(
+        Section.ASSEMBLED, {name: str(manifest.digest) for name, manifest in images.items()}
+    )
+    return images
+
+
+def _assembled_before(members: Members, journal: Journal, staging: Staging) -> Manifest | None:
+    """Give the index that this release has made before, if it is still right."""
+    name = members.image.name
+    digest = journal.digest(Section.ASSEMBLED, name)
+    if digest is None or not members.image.is_index:
+        return None
+    store = staging.repository(repository_name(name))
+    index = store.manifest(digest)
+    if index is None:
+        return None
+    try:
+        check_index(store, index, members)
+    except VerificationError:
+        return None
+    return index
+
+
+def _members(plan: Plan, staged: Staged) -> Iterator[Members]:
+    """Give what is assembled: published images that are there for all their platforms."""
+    for image in plan.images:
+        children = {
+            job.platform: each.manifest
+            for job, each in staged.images.items()
+            if job.image == image.name
+        }
+        if not image.published or not children.keys() >= {*image.image.platforms}:
+            continue
+        inputs = {
+            inputs_of(job.platform): staged.inputs[job].text
+            for job in staged.images
+            if job.image == image.name and staged.inputs[job].reusable
+        }
+        yield Members(image=image, children=children, texts={**image.release_annotations, **inputs})

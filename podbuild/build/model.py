@@ -1,0 +1,173 @@
+"""What building gives, as values: each job's image, its cost, from what and from where it is.
+
+They import nothing that builds: a release that has nothing to build loads no more than these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from podbuild.errors import PodbuildError, VerificationError
+from podbuild.oci.manifest import Manifest
+from podbuild.oci.names import Digest
+from podbuild.plan.model import Job
+from podbuild.system.records import JSONValue
+
+
+class Origin(StrEnum):
+    """Where a platform's image comes from."""
+
+    BUILT = "built"
+    REUSED = "reused"  # same inputs as an image that exists
+    ADOPTED = "adopted"  # the version's tag existed already
+    JOINED = "joined"  # handed over by another machine
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputHash:
+    """The hash of a recipe's inputs; `never_again` says why its result must not be re-used."""
+
+    text: str
+    never_again: str = ""
+
+    @property
+    def reusable(self) -> bool:
+        """Tell whether an image with this hash is the image that a build would give."""
+        return not self.never_again
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a command cost: CPU seconds of all its processes, peak memory (bytes) of the largest."""
+
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """What one job cost. No CPU seconds and no memory: not known."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0  # bytes, of the largest process
+    context_bytes: int = 0
+    steps: int = 0
+    cached_steps: int = 0
+    pulled_steps: int = 0  # of the cached ones, from the registry's layer cache
+    pushed_steps: int = 0  # that the registry's layer cache did not have
+    layer_bytes: int = 0  # compressed, all layers of the image
+    retries: int = 0
+
+    def with_delivery(self, seconds: float, cost: Cost) -> Metrics:
+        """Add what it cost to bring the image from the engine's storage to staging."""
+        return replace(
+            self,
+            seconds=self.seconds + seconds,
+            cpu_seconds=self.cpu_seconds + cost.cpu_seconds,
+            peak_memory=max(self.peak_memory, cost.peak_memory),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """A result of an earlier run, and why it holds."""
+
+    manifest: Manifest
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltImage:
+    """One image for one platform, as it is staged; `reason` says why it was not built again."""
+
+    job: Job
+    manifest: Manifest
+    metrics: Metrics = field(default_factory=Metrics)
+    reason: str = ""
+
+    @property
+    def reused(self) -> bool:
+        """Tell whether an earlier result was taken."""
+        return bool(self.reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """What became of every job."""
+
+    images: Mapping[Job, BuiltImage]
+    failed: Mapping[Job, PodbuildError] = field(default_factory=dict)
+    skipped: frozenset[Job] = frozenset()
+
+    def check(self) -> None:
+        """Raise the first failure; its details name the others."""
+        if not self.failed:
+            return
+        first, *others = (self.failed[job] for job in sorted(self.failed))
+        more = [f"also: {error}" for error in others]
+        left = [f"not built because of it: {job}" for job in sorted(self.skipped)]
+        first.details = (*first.details, *more, *left)
+        raise first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Staged:
+    """What is staged of each job, and from what; `built` knows what failed."""
+
+    images: Mapping[Job, BuiltImage]
+    inputs: Mapping[Job, InputHash]
+    joined: frozenset[Job] = frozenset()  # built by other machines
+    built: Built = field(default_factory=lambda: Built(images={}))
+
+    def check(self) -> None:
+        """Raise the first failure of a job."""
+        self.built.check()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildRecord:
+    """What a journal says of a job: its image, from what, and where it came from."""
+
+    digest: Digest
+    inputs: InputHash
+    origin: Origin = Origin.BUILT
+    folder: str = ""  # that handed it over
+    dirty: bool = False  # the work tree had changes that no commit holds
+
+    def to_json(self) -> dict[str, JSONValue]:
+        """Give the journal's entry."""
+        return {
+            "digest": str(self.digest),
+            "inputs": self.inputs.text,
+            "never-again": self.inputs.never_again,
+            "origin": self.origin.value,
+            "folder": self.folder,
+            "dirty": self.dirty,
+        }
+
+    @classmethod
+    def from_json(cls, value: JSONValue) -> BuildRecord | None:
+        """Read a journal's entry; None where there is none that this podbuild can read."""
+        match value:
+            case {"digest": str(text), "inputs": str(inputs), **rest}:
+                try:
+                    digest = Digest(text)
+                except VerificationError:
+                    return None
+                origin, folder = str(rest.get("origin", "")), str(rest.get("folder", ""))
+                known = origin in set(Origin)
+                return cls(
+                    digest=digest,
+                    inputs=InputHash(text=inputs, never_again=str(rest.get("never-again", ""))),
+                    origin=Origin(origin) if known else Origin.BUILT,
+                    folder=folder,
+                    dirty=rest.get("dirty") is True,
+                )
+            case _:
+                return None
