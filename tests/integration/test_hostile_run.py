@@ -39,6 +39,10 @@ for place in /proc/[0-9]*; do
     for file in $place/fd/*; do readlink $file >> /loot/open; done
     (true >> $place/exe) && echo $place >> /loot/changed
 done
+for file in /dev/* /dev/net/* /proc/[!0-9]* /proc/*/drivers /sys /sys/*; do
+    [ -L $file ] || ! chmod $(stat -c %a $file) $file || echo $file >> /loot/modes
+done
+cat /proc/self/mountinfo > /loot/mounts
 ls -AR /dev > /loot/devices
 ls -A /dev/shm /dev/mqueue > /loot/memory
 cat /proc/sysvipc/shm > /loot/sysv
@@ -98,6 +102,13 @@ def test_a_run_step_finds_nothing_of_its_run_and_changes_nothing_outside(bench: 
         assert "changed" not in loot, loot["changed"]
         assert "hostile-" in loot["words"]  # it knows where to look
         assert "reached" not in loot, loot["reached"]
+        # root would change the machine's own devices, and /proc for everyone
+        folders = {"/dev/shm", "/dev/mqueue", "/dev/pts"}
+        assert set(loot.get("modes", "").split()) <= folders
+        mounts = [line.split() for line in loot["mounts"].splitlines()]
+        nodes = {each[4]: each[5].split(",") for each in mounts if each[4].startswith("/dev/")}
+        assert {"/dev/null", "/dev/zero", "/dev/urandom"} <= nodes.keys()
+        assert not [name for name in nodes.keys() - folders if "ro" not in nodes[name]]
 
 
 def test_what_a_run_step_leaves_in_memory_no_other_finds(bench: Bench) -> None:

@@ -5,14 +5,24 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from podbuild.build.engine.idmap import MIN_IDS
-from podbuild.build.engine.namespace import Emulation, Namespace, open_namespace
+from podbuild.build.engine.namespace import (
+    Emulation,
+    Namespace,
+    kernel_release,
+    open_namespace,
+)
 from podbuild.build.engine.storage import DriverName, prove_storage_driver
+from podbuild.build.staging.area import Staging
+from podbuild.build.staging.pool import Pool
+from podbuild.build.staging.server import StagingRegistry
 from podbuild.build.toolchain.emulation import (
     EXIT_PROOF,
     GUESTS,
@@ -33,6 +43,8 @@ pytestmark = pytest.mark.integration
 NATIVE = native_architecture()
 FOREIGN = next(name for name in ("arm64", "amd64") if name != NATIVE)
 FOREIGN_PLATFORM = Platform("linux", FOREIGN)
+
+SCOPES_KERNEL = (6, 12)  # landlock(7): scopes
 
 
 @pytest.fixture
@@ -87,6 +99,44 @@ def test_mounts_inside_are_not_seen_outside(run: Runner, folders: Folders) -> No
         inside("mount", "-t", "tmpfs", "none", str(place))
         assert str(place) in inside("cat", "/proc/self/mounts").out
         assert str(place) not in Path("/proc/self/mounts").read_text()
+
+
+def test_engines_reach_no_abstract_socket_of_the_machine(run: Runner, folders: Folders) -> None:
+    """Such sockets (D-Bus, X, containerd) belong to the network, which RUN steps share."""
+    call = "import socket; s = socket.socket(socket.AF_UNIX); s.connect(chr(0) + '{}'); print('in')"
+    with (
+        socket.socket(socket.AF_UNIX) as theirs,
+        open_namespace(run, folders, {}) as namespace,
+    ):
+        theirs.bind(f"\0podbuild-test-{os.getpid()}")
+        theirs.listen()
+        program = (sys.executable, "-c", call.format(f"podbuild-test-{os.getpid()}"))
+        assert namespace.inside(run)(*program).out == "in\n"
+        if kernel_release() >= SCOPES_KERNEL:
+            refused = namespace.confined(run)(*program, ok=(1,))
+            assert refused.tail[-1] == "PermissionError: [Errno 1] Operation not permitted"
+        own = "import socket as x; s = x.socket(x.AF_UNIX); s.bind(chr(0) + 'a'); s.listen(); "
+        own += "x.socket(x.AF_UNIX).connect(chr(0) + 'a'); print('in')"
+        assert namespace.confined(run)(sys.executable, "-c", own).out == "in\n"
+
+
+def test_staging_serves_no_other_user_whatever_login_it_has(run: Runner, folders: Folders) -> None:
+    pool = Pool(folders.cache / "blobs")
+    with (
+        StagingRegistry(Staging(pool)) as registry,
+        open_namespace(run, folders, {}) as namespace,
+    ):
+        host, _, port = registry.login.host.partition(":")
+        call = (
+            f"import socket; s = socket.create_connection(({host!r}, {port}), 10); "
+            f"s.sendall(b'GET /v2/ HTTP/1.0\\r\\nAuthorization: Basic {registry.login.basic}\\r\\n"
+            f"\\r\\n'); print(s.recv(12))"
+        )
+        inside = namespace.inside(run)
+        assert inside(sys.executable, "-c", call).out == "b'HTTP/1.1 200'\n"
+        other = ("setpriv", "--reuid=1", "--clear-groups", "/usr/bin/python3", "-c", call)
+        assert "200" not in inside(*other, ok=(0, 1)).out
+    pool.close()
 
 
 def test_every_known_architecture_runs_and_the_host_stays_as_it_was(

@@ -1,10 +1,12 @@
 """The staging registry: where engines deliver, and what every target is filled from.
 
-A small OCI registry on loopback, with logins of its own: one for each delivery of a run.
+A small OCI registry on loopback, for this user's processes alone, with logins of its own: one for
+each delivery of a run.
 """
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
 import threading
@@ -16,6 +18,7 @@ from typing import Self
 
 from podbuild.build.staging.area import Staging
 from podbuild.build.staging.http import StagingHandler
+from podbuild.build.staging.peers import peer_user
 from podbuild.build.staging.pool import IncomingBlob
 from podbuild.build.staging.rights import Grant, Grants
 from podbuild.oci.names import Digest, Tag
@@ -77,7 +80,7 @@ def _allow_files() -> None:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 128
+    request_queue_size = 1024  # the machine may allow fewer (net.core.somaxconn)
 
     def __init__(self, staged: Staging) -> None:
         super().__init__(("127.0.0.1", 0), StagingHandler)
@@ -92,6 +95,16 @@ class _Server(ThreadingHTTPServer):
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
+
+    def verify_request(
+        self,
+        request: socket.socket | tuple[bytes, socket.socket],
+        client_address: object,  # noqa: ARG002  # the base's
+    ) -> bool:
+        """Let in this user's processes, as engines are; others never get to show a login."""
+        if not isinstance(request, socket.socket):
+            return False
+        return peer_user(request) in (None, os.geteuid())
 
     def process_request(
         self, request: socket.socket | tuple[bytes, socket.socket], client_address: object

@@ -22,9 +22,13 @@ MS_NOSUID = 2
 MS_NODEV = 4
 MS_NOEXEC = 8
 MS_REMOUNT = 32
+MS_BIND = 4096
 PR_SET_PDEATHSIG = 1
 TIOCNOTTY = 0x5422
 KEYCTL_JOIN_SESSION_KEYRING = 1
+LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF = 444, 446  # on every architecture
+LANDLOCK_SCOPES = 3  # of abstract unix sockets and of signals (landlock(7), Linux 6.12)
+LANDLOCK_ABI = 6
 KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280}
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SHM = "/dev/shm"  # noqa: S108  # it is this command's own
@@ -71,6 +75,7 @@ def cover(*, processes: bool) -> None:
     """Put this command's own over what its RUN steps would see of others."""
     if processes:
         mount("proc", "/proc", CLOSED)
+    keep_modes()
     moved = {name: os.readlink(f"{SHM}/{name}") for name in os.listdir(SHM)}  # noqa: PTH115, PTH208
     for kind, name, flags, options in (
         ("tmpfs", "shm", CLOSED, "mode=1777"),
@@ -83,6 +88,33 @@ def cover(*, processes: bool) -> None:
             os.symlink(target, f"{SHM}/{name}")  # noqa: PTH211
         none = b"none"
         check("close", libc.mount(none, SHM.encode(), none, MS_REMOUNT | MS_RDONLY | CLOSED, None))
+
+
+def keep_modes() -> None:
+    """Let nobody change modes and owners in /proc, which are the machine's: root could."""
+    if os.stat("/proc/version").st_uid != os.getuid():  # noqa: PTH116
+        return
+    with os.scandir("/proc") as entries:
+        shared = [e.path for e in entries if not e.name.isdigit() and not e.is_symlink()]
+    none = b"none"
+    for path in map(os.fsencode, shared):
+        check("bind", libc.mount(path, path, none, MS_BIND, None))
+        flags = MS_REMOUNT | MS_BIND | MS_RDONLY | CLOSED
+        check("close", libc.mount(none, path, none, flags, None))
+
+
+def stay_apart() -> None:
+    """Reach no abstract socket and no process of others, where the kernel can see to that.
+
+    Such sockets belong to the network, which RUN steps may share with the machine.
+    """
+    if libc.syscall(LANDLOCK_CREATE_RULESET, None, 0, 1) < LANDLOCK_ABI:
+        return
+    rules = (ctypes.c_uint64 * 3)(0, 0, LANDLOCK_SCOPES)
+    ruleset = libc.syscall(LANDLOCK_CREATE_RULESET, rules, ctypes.sizeof(rules), 0)
+    check("landlock", min(ruleset, 0))
+    check("landlock", libc.syscall(LANDLOCK_RESTRICT_SELF, ruleset, 0))
+    os.close(ruleset)
 
 
 def let_go() -> None:
@@ -122,6 +154,7 @@ def main() -> None:
     check("unshare", libc.unshare(CLONE_NEWNS | CLONE_NEWIPC | (CLONE_NEWPID * processes)))
     split()
     cover(processes=processes)
+    stay_apart()
     run(command)
 
 

@@ -111,15 +111,22 @@ def seal(folder: str) -> None:
     if not os.path.isdir(folder):  # noqa: PTH112
         return
     mount("seal", folder, folder, "none", MS_BIND | MS_REC)
-    flags = os.statvfs(folder).f_flag
+    close("seal", folder)
+
+
+def close(stage: str, place: str) -> None:
+    """Make a bind mount read-only."""
+    flags = os.statvfs(place).f_flag
     kept = sum(flag for mark, flag in STAT_FLAGS if flags & mark)
-    mount("seal", "none", folder, "none", MS_REMOUNT | MS_BIND | MS_RDONLY | kept)
+    mount(stage, "none", place, "none", MS_REMOUNT | MS_BIND | MS_RDONLY | kept)
 
 
 def make_devices(folder: str, needed: list[str]) -> None:
     """Put a /dev over the machine's: what images need, and nothing of the user or of other runs.
 
     RUN steps get all that lies under /dev. What engines `needed` there moves out of their sight.
+    The devices are the machine's own: read-only, nobody changes their modes and owners (as root
+    a RUN step could), and what is written still goes to them.
     """
     room = next((room for room in ROOMS if os.path.isdir(room) and free(room, needed)), "")  # noqa: PTH112
     names = []
@@ -138,6 +145,7 @@ def make_devices(folder: str, needed: list[str]) -> None:
         if os.path.exists(f"/dev/{name}"):  # noqa: PTH110
             os.close(os.open(f"{folder}/{name}", os.O_CREAT))
             mount("dev", f"/dev/{name}", f"{folder}/{name}", "none", MS_BIND)
+            close("dev", f"{folder}/{name}")
     for name, target in LINKS.items():
         os.symlink(f"/proc/self/{target}", f"{folder}/{name}")  # noqa: PTH211
     os.symlink("pts/ptmx", f"{folder}/ptmx")  # noqa: PTH211
