@@ -40,7 +40,7 @@ from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.inputs.secrets import BuildSecrets
 from podbuild.build.inputs.views import Extra
 from podbuild.build.model import Cost, Metrics
-from podbuild.build.prepare import Prepared, prepare
+from podbuild.build.prepare import Memory, Prepared, prepare
 from podbuild.build.staging.area import repository_name, staged_tag
 from podbuild.build.staging.server import StagingRegistry
 from podbuild.config.choices import Compression
@@ -285,7 +285,10 @@ def _try_once(
         runner = logged_in.extended(
             {"TMPDIR": str(named), **site.secrets.environment(recipe.secrets)}
         )
-        prepared = _prepared(site, recipe, bases, folder, runner)
+        memory = Memory(
+            folder=temporary, here=workplace.files.here(temporary), inside=workplace.inside
+        )
+        prepared = _prepared(site, recipe, bases, folder, runner, memory)
         order = BuildOrder(
             recipe=shown,
             ignorefile=ignore,
@@ -340,13 +343,19 @@ def _shown(site: Site, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
 
 
 def _prepared(
-    site: Site, recipe: Recipe, bases: Mapping[str, str], folder: Path, runner: Runner
+    site: Site,
+    recipe: Recipe,
+    bases: Mapping[str, str],
+    folder: Path,
+    runner: Runner,
+    memory: Memory,
 ) -> Prepared:
     workplace = site.workplace
     return prepare(
         recipe,
         site.secrets,
         folder,
+        memory=memory,
         bases=bases,
         storage=workplace.storage(recipe.job.platform.slug),
         fetch=lambda image: _engine(

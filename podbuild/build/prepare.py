@@ -10,10 +10,12 @@ from pathlib import Path
 from podbuild.build.engine.failure import FailedStep
 from podbuild.build.engine.storage import Storage
 from podbuild.build.inputs.containerfile import SCRATCH, Containerfile
+from podbuild.build.inputs.mounted import SecretFile
 from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.inputs.rewrite import Rewritten, rewrite_containerfile, uses_values
 from podbuild.build.inputs.secrets import BuildSecrets
 from podbuild.errors import BuildError
+from podbuild.system.process import Runner
 
 # BuildKit's (util/system, DefaultPathEnvUnix): that of FROM scratch
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -49,17 +51,40 @@ class Prepared:
         return None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """A folder that no disk has: where engines find it, where this process does, who chowns."""
+
+    folder: Path
+    here: Path
+    inside: Runner
+
+    def put(self, file: SecretFile, data: bytes) -> Path:
+        """Write a secret into a context of its own and give the context."""
+        place = self.here / file.context
+        place.mkdir(mode=0o700)
+        value = place / "value"
+        value.touch(mode=0o600)
+        value.write_bytes(data)
+        context = self.folder / file.context
+        if (file.uid, file.gid) != (0, 0):
+            self.inside("chown", f"{file.uid}:{file.gid}", str(context / "value"))
+        self.inside("chmod", f"{file.mode:o}", str(context / "value"))
+        return context
+
+
 def prepare(
     recipe: Recipe,
     secrets: BuildSecrets,
     folder: Path,
     *,
+    memory: Memory,
     bases: Mapping[str, str],
     storage: Storage,
     fetch: Callable[[str], object],
     excludes: Mapping[int, tuple[str, ...]] | None = None,
 ) -> Prepared:
-    """Write what the engine is given into `folder`.
+    """Write what the engine is given into `folder`, and secrets into `memory` alone.
 
     `excludes` are the patterns of --exclude that it is given, by the line of the instruction.
 
@@ -76,6 +101,7 @@ def prepare(
         variables=recipe.variables,
         secrets=[secret.id for secret in recipe.secrets],
         excludes=excludes,
+        large=secrets.large(recipe.secrets),
     )
     if found.text == recipe.text:
         return Prepared(containerfile=recipe.containerfile, target=found.target)
@@ -93,7 +119,13 @@ def prepare(
         containerfile=path,
         target=found.target,
         twice=found.twice,
-        folders=_written(found, folder / "heredocs"),
+        folders={
+            **_written(found, folder / "heredocs"),
+            **{
+                each.context: memory.put(each, secrets.content(each.secret, recipe.secrets))
+                for each in found.files
+            },
+        },
         secrets={each.id: f"env=PODBUILD_SCRIPT_{at}" for at, (each, _) in enumerate(given)},
         environment={
             f"PODBUILD_SCRIPT_{at}": each.script(value or "")

@@ -118,10 +118,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return PodbuildError.exit_code
-    except Exception as error:  # also a fault of ours: users get one line
+    except Exception as error:  # noqa: BLE001  # also a fault of ours: users get one line
         shown = _for_people(error)
         if type(shown) is PodbuildError and os.environ.get(DEBUG):
-            raise
+            _trace(error)
         _fail(shown)
         return shown.exit_code
     return result if isinstance(result, int) else 0
@@ -175,6 +175,16 @@ def _say(text: str) -> None:
     from podbuild.cli.session import current_ui  # noqa: PLC0415  # only where nothing was asked
 
     current_ui().answer(text)
+
+
+def _trace(error: Exception) -> None:
+    """Say where something unexpected happened, without the secrets in its texts."""
+    import traceback  # noqa: PLC0415  # costs time, and is rarely needed
+
+    from podbuild.cli.session import current_ui  # noqa: PLC0415  # only when something failed
+
+    text = "".join(traceback.format_exception(error))
+    sys.stderr.write(current_ui().redactor.cut(text))
 
 
 def _fail(error: PodbuildError) -> None:

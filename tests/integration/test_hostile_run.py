@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -148,22 +150,36 @@ def test_folders_below_dev_shm_serve_engines_and_stay_hidden(
 
 
 def test_copies_of_secrets_are_in_memory_alone(bench: Bench) -> None:
+    """Those too that no variable can hold; and no digest of them gets into the image."""
     bench.write(
         "spy/Containerfile",
         "FROM base\nRUN --mount=type=secret,id=key,required=true --mount=type=cache,target=/c "
-        "mkdir /loot && cat /run/secrets/key | wc -c > /loot/size && "
-        "grep /run/secrets/ /proc/self/mountinfo > /loot/mounted\n",
+        "--mount=type=secret,id=store,target=/etc/deep/store,mode=0440,uid=7,gid=8,required=true "
+        "mkdir /loot && cat /run/secrets/key /etc/deep/store | wc -c > /loot/size && "
+        "stat -c %a:%u:%g /run/secrets/key /etc/deep/store > /loot/modes && "
+        "grep -E ' /run/secrets/| /etc/deep' /proc/self/mountinfo > /loot/mounted\n",
     )
+    content = b"\0" + b"store" * 30_000
+    (bench.project / "store").write_bytes(content)
     toml = bench.write_base(NATIVE) + (
         '[images.spy]\ncontext = "spy"\ncontexts = { base = "image:base" }\n'
-        'secrets = [{ id = "key", env = "SPY_KEY" }]\n'
+        'secrets = [{ id = "key", env = "SPY_KEY" }, { id = "store", file = "store" }]\n'
     )
     with_secret = replace(bench, environment={"SPY_KEY": "s3cr3t value"})
     with opened(with_secret) as site:
         built = site.build(f'[defaults]\nplatforms = ["{NATIVE}"]\n{toml}')
-        files = site.files("spy", built.images[Job("spy", NATIVE)].manifest)
-    assert files["loot/size"].strip() == b"12"
-    assert b" - tmpfs podbuild " in files["loot/mounted"]
+        manifest = built.images[Job("spy", NATIVE)].manifest
+        files = site.files("spy", manifest)
+        assert manifest.config
+        config = site.registry.staging.pool.path(manifest.config.digest).read_text()
+    assert int(files["loot/size"]) == 12 + len(content)
+    assert files["loot/modes"].split() == [b"400:0:0", b"440:7:8"]
+    mounted = files["loot/mounted"].splitlines()
+    assert len(mounted) == 2
+    assert all(b" - tmpfs podbuild " in line for line in mounted)
+    assert hashlib.sha256(content).hexdigest() not in config
+    (made,) = (x["created_by"] for x in json.loads(config)["history"] if "/loot" in str(x))
+    assert "sha256:" not in made
 
 
 def test_a_delivery_in_another_s_name_is_not_taken(bench: Bench) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from podbuild.build.inputs.containerfile import Containerfile, Stage
 from podbuild.build.inputs.instructions import Instruction, lines_of, parse_heredoc
 from podbuild.build.inputs.lexer import Lexer, LexError
+from podbuild.build.inputs.mounted import SecretFile, bound_secrets
 from podbuild.errors import ConfigError
 
 _BLANKS = re.compile(r"[\t\v\f\r ]+")
@@ -59,6 +60,7 @@ class Rewritten:
     programs: frozenset[str] = frozenset()
     variables: tuple[SecretVariable, ...] = ()
     twice: frozenset[int] = frozenset()
+    files: tuple[SecretFile, ...] = ()
 
 
 def rewrite_containerfile(
@@ -69,14 +71,16 @@ def rewrite_containerfile(
     variables: Mapping[str, str],
     secrets: Collection[str] = (),
     excludes: Mapping[int, tuple[str, ...]] | None = None,
+    large: Collection[str] = (),
 ) -> Rewritten:
-    """Give the copy for a target; `secrets` are the ids that there are.
+    """Give the copy for a target; `secrets` are the ids that there are, `large` those in files.
 
     `excludes` are the patterns of --exclude that the engine is given, by line.
 
     Raises ConfigError with file and line for what can't be made to mean the same.
     """
     writer = _Rewriter(parsed, variables, secrets, excludes or {})
+    writer.large = large
     for stage in parsed.needed(target, variables):
         writer.stage(stage)
     lines = lines_of(text)
@@ -95,6 +99,7 @@ def rewrite_containerfile(
         programs=frozenset(writer.programs),
         variables=tuple(dict.fromkeys(writer.variables)),
         twice=frozenset(writer.twice),
+        files=tuple(writer.files),
     )
 
 
@@ -113,6 +118,8 @@ class _Rewriter:
         self.programs: list[str] = []
         self.twice: list[int] = []
         self.variables: list[SecretVariable] = []
+        self.files: list[SecretFile] = []
+        self.large: Collection[str] = ()
         self._parsed = parsed
         self._values = variables
         self._secrets = secrets
@@ -221,6 +228,8 @@ class _Rewriter:
 
     def _run(self, instruction: Instruction, new: Instruction) -> None:
         new, setting = self._secret_variables(new)
+        new, files = bound_secrets(new, self.large)
+        self.files += files
         new = _with_mounts_known(new)
         bodies = [instruction.heredocs[0].body] if instruction.heredocs else []
         alone = len(instruction.heredocs) == 1 and parse_heredoc(new.text.strip()) is not None

@@ -41,6 +41,23 @@ class BuildSecrets:
         found = ((_variable(at), self.known[secret].value) for at, secret in enumerate(secrets))
         return {name: value for name, value in found if value is not None}
 
+    def large(self, secrets: Iterable[Secret]) -> frozenset[str]:
+        """Give the ids of those that no variable can hold."""
+        return frozenset(secret.id for secret in secrets if self.known[secret].file)
+
+    def content(self, id_: str, secrets: Iterable[Secret]) -> bytes:
+        """Give a large one's bytes; raises CredentialError where its file is gone by now."""
+        file = next(
+            found for each in secrets if each.id == id_ and (found := self.known[each].file)
+        )
+        try:
+            return file.read_bytes()
+        except OSError as error:
+            raise CredentialError(
+                f"build secret {id_!r}: can't read {file}: {error.strerror}",
+                hint="leave it there while podbuild runs",
+            ) from None
+
 
 def find_secrets(
     images: Iterable[PlannedImage],

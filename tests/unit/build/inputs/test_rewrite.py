@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from podbuild.build.inputs.containerfile import read_containerfile
+from podbuild.build.inputs.mounted import SecretFile
 from podbuild.build.inputs.rewrite import Rewritten, rewrite_containerfile
 from podbuild.errors import ConfigError
 
@@ -71,3 +72,31 @@ def test_a_secret_in_a_variable_stands_in_no_text() -> None:
 def test_what_can_t_be_made_to_mean_the_same_is_refused(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=f"Containerfile:2: {message}"):
         rewritten(f"FROM base\n{text}\n")
+
+
+def test_a_secret_in_a_file_is_mounted_from_a_context_that_leaves_no_digest() -> None:
+    text = (
+        "FROM base\nRUN --mount=type=secret,id=npm --mount=type=secret,target=/etc/jks,mode=444,"
+        "uid=5,gid=6 --mount=type=secret,id=jks,required c\n"
+    )
+    found = rewrite_containerfile(
+        read_containerfile(text), text, target=None, variables={}, large={"jks"}
+    )
+    assert found.text == (
+        "FROM base\nRUN --mount=type=secret,id=npm --mount=type=cache,from=podbuild.secret.2.0,"
+        "source=value,target=/etc/jks,ro --mount=type=cache,from=podbuild.secret.2.1,source=value,"
+        "target=/run/secrets/jks,ro c\n"
+    )
+    assert found.files == (
+        SecretFile(context="podbuild.secret.2.0", secret="jks", mode=0o444, uid=5, gid=6),
+        SecretFile(context="podbuild.secret.2.1", secret="jks"),
+    )
+
+
+@pytest.mark.parametrize("option", ["mode=rw", "uid=joe", "size=1"])
+def test_a_mount_of_a_secret_that_is_not_understood_is_refused(option: str) -> None:
+    text = f"FROM base\nRUN --mount=type=secret,id=jks,{option} c\n"
+    with pytest.raises(ConfigError, match=r":2: .*secret"):
+        rewrite_containerfile(
+            read_containerfile(text), text, target=None, variables={}, large={"jks"}
+        )
