@@ -11,7 +11,7 @@ from podbuild.build.staging.area import Staging, repository_name
 from podbuild.errors import VerificationError
 from podbuild.oci.manifest import Manifest
 from podbuild.plan.journal import Journal, Section
-from podbuild.plan.labels import inputs_of
+from podbuild.plan.labels import inputs_of, sources_of
 from podbuild.plan.model import Plan
 
 
@@ -64,4 +64,10 @@ def _members(plan: Plan, staged: Staged) -> Iterator[Members]:
             for job in staged.images
             if job.image == image.name and staged.inputs[job].reusable
         }
-        yield Members(image=image, children=children, texts={**image.release_annotations, **inputs})
+        sources = {
+            sources_of(job.platform): staged.inputs[job].source
+            for job in staged.images
+            if job.image == image.name and staged.inputs[job].source
+        }
+        texts = {**image.release_annotations, **inputs, **sources}
+        yield Members(image=image, children=children, texts=texts)

@@ -27,10 +27,14 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class InputHash:
-    """The hash of a recipe's inputs; `never_again` says why its result must not be re-used."""
+    """The hash of a recipe's inputs; `never_again` says why its result must not be re-used.
+
+    `source` is the hash of what of them commit and configuration decide.
+    """
 
     text: str
     never_again: str = ""
+    source: str = ""
 
     @property
     def reusable(self) -> bool:
@@ -146,6 +150,7 @@ class BuildRecord:
             "digest": str(self.digest),
             "inputs": self.inputs.text,
             "never-again": self.inputs.never_again,
+            "source": self.inputs.source,
             "origin": self.origin.value,
             "folder": self.folder,
             "dirty": self.dirty,
@@ -164,7 +169,11 @@ class BuildRecord:
                 known = origin in set(Origin)
                 return cls(
                     digest=digest,
-                    inputs=InputHash(text=inputs, never_again=str(rest.get("never-again", ""))),
+                    inputs=InputHash(
+                        text=inputs,
+                        never_again=str(rest.get("never-again", "")),
+                        source=str(rest.get("source", "")),
+                    ),
                     origin=Origin(origin) if known else Origin.BUILT,
                     folder=folder,
                     dirty=rest.get("dirty") is True,

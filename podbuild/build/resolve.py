@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from podbuild.build.bases import Bases, registries_conf
 from podbuild.build.cache.open import by_host
@@ -13,6 +13,7 @@ from podbuild.build.engine.registries_conf import (
 from podbuild.build.engines import Engines
 from podbuild.build.inputs.hash import input_hash
 from podbuild.build.inputs.recipe import Recipe, Surroundings, make_recipe, outside_images
+from podbuild.build.inputs.source import Sources
 from podbuild.build.model import InputHash
 from podbuild.build.pins import Pinner, repository_of
 from podbuild.build.toolchain.emulation import native_architecture
@@ -50,17 +51,19 @@ def resolve(planned: Planned, engines: Engines, *, anew: bool = False) -> Inputs
         facts=open_bases(engines.services).facts,
     )
     engine = engines.toolchain().identity
+    sources = Sources(plan=plan, output=around.output, contents=engines.contents)
     recipes: dict[Job, Recipe] = {}
     hashes: dict[Job, InputHash] = {}
     for job in plan.jobs:  # what others build on comes first
         recipes[job] = make_recipe(plan, plan.image(job.image), job.platform, around)
-        hashes[job] = input_hash(
+        inputs = input_hash(
             recipes[job],
             engine=engine,
             contents=engines.contents,
             git=planned.git,
             inner=hashes,
         )
+        hashes[job] = replace(inputs, source=sources.made_by(recipes[job]))
     engines.contents.save()
     return Inputs(recipes=recipes, hashes=hashes)
 

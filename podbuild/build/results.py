@@ -12,7 +12,7 @@ image (design, invariant 3).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -153,7 +153,7 @@ class Results:
         self.journal.record_all(
             Section.BUILT,
             {
-                str(each.job): self._recording(each, Origin.REUSED).to_json()
+                str(each.job): self._recording(each, self._origin(each)).to_json()
                 for each in images
                 if each.reused and not self._is_recorded(each)
             },
@@ -167,10 +167,16 @@ class Results:
             dirty=self.planned.plan.source.dirty,
         )
 
+    def _origin(self, image: BuiltImage) -> Origin:
+        """Tell whether this release has made it itself, maybe from a tree with other changes."""
+        record = BuildRecord.from_json(self.journal.get(Section.BUILT, str(image.job)))
+        mine = record is not None and record.digest == image.manifest.digest
+        return record.origin if record and mine else Origin.REUSED
+
     def _is_recorded(self, image: BuiltImage) -> bool:
         record = BuildRecord.from_json(self.journal.get(Section.BUILT, str(image.job)))
-        now = (image.manifest.digest, self.hashes[image.job].text)
-        return record is not None and (record.digest, record.inputs.text) == now
+        now = self._recording(image, record.origin if record else Origin.REUSED)
+        return record is not None and replace(record, folder="") == now
 
     def _find(self, job: Job) -> Known | None:
         record = BuildRecord.from_json(self.journal.get(Section.BUILT, str(job)))

@@ -20,8 +20,13 @@ from podbuild.build.images import (
 from podbuild.build.indexes import assemble_images
 from podbuild.build.resolve import resolve
 from podbuild.build.toolchain.find import ChosenToolchain
+from podbuild.commands.dirt import with_built_dirt, with_dirt
 from podbuild.commands.load import load_images
-from podbuild.commands.planning import Asked, plan_offline, plan_tolerantly, with_dirt
+from podbuild.commands.planning import (
+    Asked,
+    plan_offline,
+    plan_tolerantly,
+)
 from podbuild.commands.record import Recorder
 from podbuild.commands.release import (
     binding_of,
@@ -162,10 +167,13 @@ def _opened(
             known = (
                 toolchain().identity if builds else recorded_toolchain(output, planned.plan.name)
             )
+            journal = continued(services, planned.plan, binding_of(planned.plan, known))
+            if not builds:
+                planned = record.marked(with_built_dirt(planned, journal, handed, asked))
             engines = Engines(
                 services=services,
                 plan=planned.plan,
-                journal=continued(services, planned.plan, binding_of(planned.plan, known)),
+                journal=journal,
                 staging=open_staging(services),
                 toolchain=toolchain,
             )

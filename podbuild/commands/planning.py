@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from podbuild.build.handover import Handed
 from podbuild.config.inputs import require_inputs
 from podbuild.config.model import Config
 from podbuild.config.output import OUTPUT_NAMES, foreign_names
 from podbuild.config.secrecy import refuse_secret_arguments
 from podbuild.config.template import Template
-from podbuild.config.toml import shown
+from podbuild.config.toml import shown, some
 from podbuild.errors import (
     ConfigError,
     CredentialError,
@@ -83,9 +82,9 @@ def plan_offline(services: Services, asked: Asked) -> Planned:
         )
     refusal = None
     if isinstance(facts, Facts) and facts.dirty:
-        changes = f"the work tree has changes that no commit holds ({_some(facts.dirty)})"
-        refusal = _refusal(asked, changes)
-        warnings.append(f"{changes}: {_what_dirt_means(refusal)}")
+        changes = f"the work tree has changes that no commit holds ({some(facts.dirty)})"
+        refusal = dirt_refusal(asked, changes)
+        warnings.append(f"{changes}: {what_dirt_means(refusal)}")
     plan = make_plan(services.config, request, source)
     plan = plan.without_tags() if asked.loose else plan
     if asked.snapshot:
@@ -134,7 +133,7 @@ def _requires_tag(services: Services, asked: Asked) -> bool:
     return asked.require_tag or (services.config.project.require_tag and not asked.loose)
 
 
-def _refusal(asked: Asked, changes: str) -> ConfigError | None:
+def dirt_refusal(asked: Asked, changes: str) -> ConfigError | None:
     """Give why a version is not released from such a tree; branches get a mark and a warning."""
     if asked.snapshot or asked.loose or asked.request.dirty:
         return None
@@ -144,7 +143,8 @@ def _refusal(asked: Asked, changes: str) -> ConfigError | None:
     )
 
 
-def _what_dirt_means(refusal: ConfigError | None) -> str:
+def what_dirt_means(refusal: ConfigError | None) -> str:
+    """Say what becomes of what such a tree gives."""
     if refusal:
         return "`podbuild release` refuses it without --allow-dirty"
     return "what is made is marked, and can't be made again from the commit"
@@ -203,7 +203,7 @@ def plan_online(services: Services, offline: Planned) -> Planned:
     }
     asked = () if offline.plan.version else revisions  # versions need no history
     known = {revision: offline.ancestry(revision) for revision in asked}
-    plan = _own_results_stand(services, decide_tags(offline.plan, facts, known), found.facts)
+    plan = _decided(services, offline.plan, facts, known)
     destinations = tuple(
         each for each in open_destinations(services.opener, plan) if each not in found.silent
     )
@@ -238,13 +238,28 @@ def plan_online(services: Services, offline: Planned) -> Planned:
     )
 
 
+def _decided(
+    services: Services,
+    plan: Plan,
+    facts: Mapping[str, Held],
+    ancestry: Mapping[str, Ancestry],
+) -> Plan:
+    """Decide every tag; files are compared only where all else says that a result is adopted."""
+    decided = decide_tags(plan, facts, ancestry)
+    if any(image.adopted for image in decided.images):
+        from podbuild.commands.sources import with_sources  # noqa: PLC0415  # seldom needed
+
+        decided = decide_tags(with_sources(services, plan, decided, facts), facts, ancestry)
+    return _own_results_stand(services, decided, facts)
+
+
 def _own_results_stand(services: Services, plan: Plan, facts: Mapping[str, Held]) -> Plan:
     """Let a release be run again whose own journal says that it put a version tag there.
 
     Without a clean commit nothing else tells. The image is made again, and its tag must come out
     the same: the guard refuses any other.
     """
-    if not plan.refused:
+    if not plan.refused or (plan.source.commit and not plan.source.dirty):
         return plan
     recorded = recorded_tags(services.config.output, plan.name)
     mine = Verdict(Decision.ADOPT, "this release has put it there")
@@ -341,24 +356,3 @@ def _is_below(config: Config, path: Template | None) -> bool:
     """Tell whether a layout registry lies in the output folder's own `registry`."""
     fixed = path.text.partition("{")[0] if path else ""
     return bool(path) and (config.root / fixed).is_relative_to(config.output / "registry")
-
-
-def _some(paths: tuple[str, ...]) -> str:
-    shown = ", ".join(paths[:3])
-    more = len(paths) - 3
-    return f"{shown} and {more} more" if more > 0 else shown
-
-
-def with_dirt(planned: Planned, handed: Iterable[Handed], asked: Asked) -> Planned:
-    """Give the plan as one of a tree with changes, where such a tree was built elsewhere."""
-    folders = {str(each.folder) for each in handed if each.record.dirty}
-    if not folders or planned.plan.source.dirty:
-        return planned
-    changes = f"what {', '.join(sorted(folders))} holds was built from a work tree with changes"
-    refusal = _refusal(asked, changes)
-    return replace(
-        planned,
-        plan=planned.plan.marked_dirty(),
-        warnings=(*planned.warnings, f"{changes}: {_what_dirt_means(refusal)}"),
-        refusal=refusal,
-    )

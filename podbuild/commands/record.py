@@ -105,6 +105,15 @@ class Recorder:
             self.services.ui.warn(warning)
         self._write_plan()
 
+    def marked(self, planned: Planned) -> Planned:
+        """Go on with a plan that may carry the mark of changes by now; raises what refuses it."""
+        for warning in planned.warnings[len(self.planned.warnings) :]:
+            self.services.ui.warn(warning)
+        self.planned = planned
+        if planned.refusal:
+            raise planned.refusal
+        return planned
+
     def staged(self, staged: Staged) -> None:
         """Keep what became of each job, and say why images were not built."""
         self._parts = dict(part_reports(staged))

@@ -25,13 +25,13 @@ from podbuild.build.images import (
 from podbuild.build.model import Staged
 from podbuild.build.toolchain.find import ChosenToolchain
 from podbuild.build.toolchain.model import Toolchain
+from podbuild.commands.dirt import with_built_dirt, with_dirt
 from podbuild.commands.planning import (
     Asked,
     plan_offline,
     plan_online,
     plan_tolerantly,
     refuse_conflicts,
-    with_dirt,
 )
 from podbuild.commands.record import Recorder
 from podbuild.config.toml import shown
@@ -100,10 +100,13 @@ def release(services: Services, options: ReleaseOptions) -> Ended:
                 raise begun.refusal
             planned = _decided(services, options, record)
             ready = _ready(services, options, planned, record)
+            journal = _journal(services, options, ready.plan, toolchain)
+            if handed:
+                ready = record.marked(with_built_dirt(ready, journal, handed, options.asked))
             engines = Engines(
                 services=services,
                 plan=ready.plan,
-                journal=_journal(services, options, ready.plan, toolchain),
+                journal=journal,
                 staging=open_staging(services),
                 toolchain=toolchain,
             )
@@ -305,11 +308,10 @@ def _guard(services: Services, planned: Planned) -> Guard:
         return BranchGuard(
             commit=plan.source.commit, ancestry=planned.ancestry, overrides=overrides
         )
-    names = [image.name for image in plan.images]
     return ReleaseGuard(
         version=plan.version,
         commit=plan.source.commit,
-        results={name: plan.result(name) for name in names},
+        results={image.name: plan.result(image.name) for image in plan.images},
         destinations=planned.destinations,
         readers={
             image.name: Readers(image.readers, plan.readers_beside(image.name))

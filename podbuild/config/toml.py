@@ -56,6 +56,9 @@ _OPEN = "is a bracket or a quote not closed?"
 _TWICE = re.compile(r"\((?:'|\").*\)(?= twice$|$)")  # the table in tomllib's words: a Python tuple
 
 
+_SHOWN = 3  # names in a message
+
+
 _LONG = re.compile(r"[0-9_]{4301,}")  # int() takes 4300 digits
 
 
@@ -63,6 +66,14 @@ def shown(path: Path) -> str:
     """Give a path as people in the present folder would write it."""
     near = os.path.relpath(path)
     return str(path) if near.startswith("..") else near
+
+
+def some(names: Iterable[str]) -> str:
+    """Give the first few names, and how many more there are."""
+    every = tuple(names)
+    more = len(every) - _SHOWN
+    shown = ", ".join(every[:_SHOWN])
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def read_config(path: Path) -> str:

@@ -69,6 +69,7 @@ class RemoteTag:
     fingerprint: str = ""
     platforms: frozenset[Platform] = frozenset()
     dirty: bool = False  # it carries the mark of a work tree with changes
+    sources: Mapping[Platform, str] = field(default_factory=dict, hash=False)  # source hashes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +80,21 @@ class ReleaseIdentity:
     fingerprint: str  # of the configuration
     platforms: frozenset[Platform]
     clean: bool
+    sources: Mapping[Platform, frozenset[str]] = field(  # that count as the same, where compared
+        default_factory=dict, hash=False
+    )
+    doubts: str = ""  # what of its files no commit holds, for people
 
     def difference(self, remote: RemoteTag) -> str:
         """Say why what is there is not this result; empty where it is."""
         there = ", ".join(sorted(map(str, remote.platforms)))
+        odd = ", ".join(
+            sorted(
+                str(each)
+                for each, hashes in self.sources.items()
+                if remote.sources.get(each, "") not in hashes
+            )
+        )
         differences = (
             (not self.commit, "there is no commit here to compare it with"),
             (not self.clean, "the work tree has changes that no commit holds"),
@@ -91,6 +103,7 @@ class ReleaseIdentity:
             (remote.revision != self.commit, f"it was made from commit {remote.revision[:12]}"),
             (remote.fingerprint != self.fingerprint, "it was made with another configuration"),
             (remote.platforms != self.platforms, f"it has other platforms ({there})"),
+            (bool(odd), f"its files for {odd} are not those of this tree{self.doubts}"),
         )
         return next((reason for differs, reason in differences if differs), "")
 

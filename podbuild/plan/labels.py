@@ -25,6 +25,7 @@ CONFIGURATION = f"{OWN}configuration"  # fingerprint of what an image is made wi
 DIRTY = f"{OWN}dirty"  # TRUE: the work tree had changes that no commit holds
 TRUE = "true"
 _INPUTS = f"{OWN}inputs."
+_SOURCE = f"{OWN}source."
 
 
 def inputs_of(platform: Platform) -> str:
@@ -34,3 +35,12 @@ def inputs_of(platform: Platform) -> str:
     'io.github.podbuild.inputs.linux-arm-v7'
     """
     return f"{_INPUTS}{platform.slug}"
+
+
+def sources_of(platform: Platform) -> str:
+    """Give the key of the source hash of one platform's image.
+
+    >>> sources_of(Platform("linux", "arm64"))
+    'io.github.podbuild.source.linux-arm64'
+    """
+    return f"{_SOURCE}{platform.slug}"

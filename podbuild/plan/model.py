@@ -136,6 +136,10 @@ class PlannedImage:
     published: bool
     readers: tuple[Reader, ...]  # how its version tags are read back
     adopted: Digest | None = None  # its version tag holds this release's result already
+    sources: Mapping[Platform, frozenset[str]] = field(  # that count as the same, where compared
+        default_factory=dict, hash=False
+    )
+    doubts: str = ""  # what of its files no commit holds, for people
 
     @property
     def name(self) -> str:
@@ -201,6 +205,8 @@ class Plan:
             fingerprint=image.fingerprint,
             platforms=frozenset(image.platforms),
             clean=not self.source.dirty,
+            sources=image.sources,
+            doubts=image.doubts,
         )
 
     def readers_beside(self, name: str) -> tuple[Reader, ...]:

@@ -35,14 +35,17 @@ def remote_tag(store: Store, tag: Tag) -> RemoteTag | None:
 def read_remote(store: Store, tag: Tag, manifest: Manifest) -> RemoteTag:
     """Give what a manifest says of itself: on the index, else in a child's config."""
     said = said_of(store, manifest)
+    platforms = _platforms(store, manifest)
+    sources = {each: said.get(labels.sources_of(each), "") for each in platforms}
     return RemoteTag(
         tag=tag,
         digest=manifest.digest,
         revision=said.get(labels.REVISION, ""),
         version=Version.read(said.get(labels.VERSION, "")),
         fingerprint=said.get(labels.CONFIGURATION, ""),
-        platforms=_platforms(store, manifest),
+        platforms=platforms,
         dirty=said.get(labels.DIRTY) == labels.TRUE,
+        sources=sources,
     )
 
 

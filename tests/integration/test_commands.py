@@ -116,6 +116,7 @@ def test_a_join_without_one_platform_builds_nothing_and_ends(
 def test_a_join_looks_for_folders_where_it_is_told_to_work(fan_out: FanOut, tmp_path: Path) -> None:
     shop = new_shop(tmp_path, HERE)
     shutil.copytree(fan_out.dists[BOTH[0]], shop.root / "dist-one")
+    (shop.root / ".git/info/exclude").write_text("/dist-one/\n")  # or the tree has changes
     outside = replace(shop, root=tmp_path)
     answer = outside("-C", "shop", "release", "v1.2.3", "--from", "dist-one")
     assert "not staged: app linux/arm64" in answer.err  # so it has read what there is

@@ -22,9 +22,10 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         '[project]\nname = "shop"\nrequire-tag = true\n'
         f'[images.web]\nplatforms = ["{NATIVE}"]\nindex = "always"\n',
     )
-    shop.write("Containerfile", "FROM scratch\nCOPY file /\n")
-    shop.write(".gitignore", "/dist/\n")
+    shop.write("Containerfile", "FROM scratch\nCOPY file gen /\n")
+    shop.write(".gitignore", "/dist/\n/gen/\n")
     shop.write("file", "as committed")
+    shop.write("gen/version", "generated")
     shop.git("init", "-q", "-b", "main")
     shop.commit("v1.0.0")
     yield shop
@@ -57,3 +58,48 @@ def test_a_tree_with_changes_is_refused_or_marked_and_never_adopted(shop: Shop) 
     assert shop("release").code == 0  # adopted
     untagged = shop("release", "1.1.0")
     assert (untagged.code, "require-tag" in untagged.err) == (3, True), untagged.text
+
+
+def test_files_that_no_commit_holds_keep_a_tag_from_being_adopted(shop: Shop) -> None:
+    assert shop("release", "--allow-overwrite").code == 0
+    (shop.root / "file").chmod(0o600)  # git does not look at it, nor does a version
+    assert shop("release").code == 0
+    (shop.root / "file").chmod(0o644)
+    shop.write("gen/version", "generated anew")
+    plan, refused = shop("plan"), shop("release")
+    assert (plan.code, refused.code) == (6, 6), refused.text
+    assert "(no commit holds gen/version)" in refused.err
+    assert "--allow-overwrite" in refused.err
+    shop.write("gen/version", "generated")
+    shop.git("update-index", "--skip-worktree", "file")
+    shop.write("file", "not as committed")
+    hidden = shop("release")
+    assert (hidden.code, "no commit holds file, gen/version" in hidden.err) == (6, True), (
+        hidden.text
+    )
+    shop.git("update-index", "--no-skip-worktree", "file")
+    shop.git("checkout", "-q", "file")
+    assert shop("release").code == 0
+    assert shop("release", "--allow-overwrite").code == 0
+
+
+def test_lists_of_what_was_built_from_changes_are_marked_though_the_tree_is_clean(
+    shop: Shop,
+) -> None:
+    shop.write("file", "changed")
+    assert shop("build").code == 0
+    shop.git("checkout", "-q", "file")
+    listed = shop("manifest")
+    assert (listed.code, "built from a work tree with changes" in listed.err) == (0, True)
+    assert json.loads((shop.root / "dist/metadata.json").read_text())["dirty"] is True
+    assert any(
+        b'"io.github.podbuild.dirty":"true"' in blob.read_bytes()
+        for blob in (shop.root / "dist/staging/blobs/sha256").iterdir()
+    )
+    shop.write("untracked", "")  # reaches no image
+    assert shop("build").code == 0
+    (shop.root / "untracked").unlink()
+    assert shop("build").code == 0  # nothing to do, and from a clean tree now
+    clean = shop("manifest")
+    assert (clean.code, "with changes" in clean.err) == (0, False), clean.text
+    assert json.loads((shop.root / "dist/metadata.json").read_text())["dirty"] is False

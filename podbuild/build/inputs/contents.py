@@ -21,9 +21,13 @@ _MOST_NAMES = 200  # an engine tries each of them for each file
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """What is sent: its digest (hex), how many files, how many bytes."""
+    """What is sent: its digest (hex), how many files, how many bytes.
+
+    `source` is a digest without modes and attributes, which no commit decides.
+    """
 
     digest: str
+    source: str
     files: int
     size: int  # bytes
     has_git: bool = False  # .git is sent; it is not in the digest
@@ -121,13 +125,16 @@ class Contents:
         return self._reached[key]
 
     def _content(self, folder: Path, found: Reach) -> Content:
-        total = hashlib.sha256()
+        total, source = hashlib.sha256(), hashlib.sha256()
         entries = found.entries.values()
         for line in self._trees[folder].lines(entries):
             total.update(f"{len(line)}:{line}".encode("utf-8", "surrogateescape"))
+            name, kind, _mode, _attributes, what = line.split("\0")
+            source.update(f"{name}\0{kind}\0{what}\0\0".encode("utf-8", "surrogateescape"))
         files = [entry for entry in entries if entry.is_file]
         return Content(
             digest=total.hexdigest(),
+            source=source.hexdigest(),
             files=len(files),
             size=sum(entry.facts.st_size for entry in files),
             has_git=found.has_git,

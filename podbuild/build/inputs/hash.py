@@ -58,10 +58,11 @@ def input_hash(
         "layers": recipe.layers,
         "instant": recipe.instant,
     }
-    return InputHash(text=_hashed(everything), never_again=_never_again(recipe, extras, inner))
+    return InputHash(text=hashed(everything), never_again=_never_again(recipe, extras, inner))
 
 
-def _hashed(value: JSONValue) -> str:
+def hashed(value: JSONValue) -> str:
+    """Give the digest of a value, whatever the order of its keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return str(Digest.of(text.encode()))
 

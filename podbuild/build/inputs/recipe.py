@@ -118,13 +118,15 @@ class Surroundings:
     """What recipes need besides the plan.
 
     `build` is this machine's platform, `output` the project's dist; `pins` give NAME@DIGEST for
-    references to outside images, `facts` what such a base hands on.
+    references to outside images, `facts` what such a base hands on, and `blank` what one hands on
+    that has no pin.
     """
 
     build: Platform
     output: Path
     pins: Mapping[str, str] = field(default_factory=dict)
     facts: Callable[[str, Platform], BaseFacts | None] = lambda _pin, _platform: None
+    blank: BaseFacts | None = None
 
 
 def outside_images(plan: Plan, planned: PlannedImage, build: Platform) -> tuple[str, ...]:
@@ -231,7 +233,7 @@ def _facts_of(
         if {text, value} & image.contexts.keys() - names.keys():
             return None  # a folder
         pin = surroundings.pins.get(names.get(text) or names.get(value, ""))
-        return surroundings.facts(pin, wanted) if pin else None
+        return surroundings.facts(pin, wanted) if pin else surroundings.blank
 
     return facts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -66,6 +67,21 @@ def tracked_files(runner: Runner, folder: Path, paths: Sequence[Path]) -> tuple[
     except (CommandError, ToolError):
         return ()
     return tuple(folder / name for name in found.split("\0") if name)
+
+
+def committed_files(runner: Runner, folder: Path) -> frozenset[Path]:
+    """Give the files of the whole work tree that git tracks and looks at; none without git.
+
+    Those that it is told not to look at (`skip-worktree`, `assume-unchanged`) may hold anything.
+    Submodules count as files.
+    """
+    git = git_runner(runner, folder)
+    try:
+        found = git("git", "ls-files", "-v", "-z", "--", ":/", timeout=TIMEOUT).out
+    except (CommandError, ToolError):
+        return frozenset()
+    names = (entry[2:] for entry in found.split("\0") if entry.startswith("H "))
+    return frozenset(Path(os.path.normpath(folder / name)) for name in names)
 
 
 def read_facts(runner: Runner, folder: Path, own: Collection[Path] = ()) -> Facts | NoFacts:

@@ -13,7 +13,8 @@ from podbuild.build.model import BuildRecord, InputHash, Origin
 from podbuild.build.results import recorded
 from podbuild.build.staging.area import Staging
 from podbuild.build.staging.pool import Pool
-from podbuild.commands.planning import Asked, with_dirt
+from podbuild.commands.dirt import with_dirt
+from podbuild.commands.planning import Asked
 from podbuild.config.load import parse_config
 from podbuild.errors import ConfigError
 from podbuild.oci.layout import LayoutStore

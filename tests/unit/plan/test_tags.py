@@ -453,6 +453,24 @@ def test_what_a_dirty_tree_has_published_is_never_adopted() -> None:
     assert "work tree with changes" in verdict.reason
 
 
+@pytest.mark.parametrize(
+    ("said", "adopted"), [("one", "a"), ("two", "a"), ("three", None), ("", None)]
+)
+def test_files_that_are_compared_must_be_the_same(said: str, adopted: str | None) -> None:
+    result = replace(
+        RESULT,
+        sources={AMD64: frozenset({"one", "two"}), ARM64: frozenset({"arm"})},
+        doubts=" (no commit holds gen)",
+    )
+    found, (verdict,) = decide(
+        replace(remote(), sources={AMD64: said, ARM64: "arm"}), result=result
+    )
+    assert found == adopted
+    if adopted is None:
+        assert verdict.decision is Decision.REFUSE
+        assert "files for linux/amd64 are not those of this tree (no commit holds" in verdict.reason
+
+
 @pytest.mark.parametrize("clean", [True, False])
 def test_a_dirty_tree_adopts_nothing(clean: bool) -> None:
     result = ReleaseIdentity(
