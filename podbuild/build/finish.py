@@ -136,12 +136,22 @@ def _inner_config(said: Mapping[str, JSONValue], recipe: Recipe) -> dict[str, JS
     if isinstance(ports, dict):
         single = (port for name in ports for port in _single_ports(name))
         found["ExposedPorts"] = {port: {} for port in sorted(single)}
+    if isinstance(variables := found.get("Env"), list):
+        found["Env"] = _in_order(variables, recipe)
     written = tuple(recipe.parsed.final_instructions(recipe.target, recipe.variables))
     for key in ("Cmd", "Entrypoint"):
         found |= _with_shell(key, found, written)
     if any(each.word in ("CMD", "ENTRYPOINT") for each in written):
         found["ArgsEscaped"] = True
     return {key: found[key] for key in _CONFIG_KEYS if key in found}
+
+
+def _in_order(variables: list[JSONValue], recipe: Recipe) -> list[JSONValue]:
+    """Keep each variable where it was set first; engines move what is set again to the end."""
+    stage = recipe.parsed.needed(recipe.target, recipe.variables)[-1]
+    kept = recipe.parsed.at_the_end(stage, recipe.variables).environment
+    places = {name: place for place, name in enumerate(kept)}
+    return sorted(variables, key=lambda each: places.get(str(each).partition("=")[0], -1))
 
 
 def _single_ports(name: str) -> Iterator[str]:

@@ -33,7 +33,7 @@ from podbuild.build.engine.session import Workplace
 from podbuild.build.finish import finished, is_what_was_made
 from podbuild.build.image import check_platform
 from podbuild.build.inputs.contents import Contents
-from podbuild.build.inputs.excluded import engine_patterns
+from podbuild.build.inputs.excluded import Patterns, engine_patterns
 from podbuild.build.inputs.ignore import write_ignore
 from podbuild.build.inputs.reach import Wanted
 from podbuild.build.inputs.recipe import Recipe
@@ -365,7 +365,7 @@ def _prepared(
     )
 
 
-def _excludes(site: Site, recipe: Recipe) -> Mapping[int, tuple[str, ...]]:
+def _excludes(site: Site, recipe: Recipe) -> Mapping[int, Patterns]:
     """Give the patterns that mean to the engine what those of --exclude mean to BuildKit."""
 
     def names_of(name: str, wanted: Wanted) -> frozenset[str] | None:

@@ -9,11 +9,14 @@ from pathlib import Path
 
 from podbuild.build.engine.failure import FailedStep
 from podbuild.build.engine.storage import Storage
-from podbuild.build.inputs.containerfile import SCRATCH, Containerfile
+from podbuild.build.inputs.containerfile import SCRATCH, Containerfile, Stage
+from podbuild.build.inputs.excluded import Patterns
+from podbuild.build.inputs.instructions import Instruction
 from podbuild.build.inputs.mounted import SecretFile
 from podbuild.build.inputs.recipe import Recipe
-from podbuild.build.inputs.rewrite import Rewritten, rewrite_containerfile, uses_values
+from podbuild.build.inputs.rewrite import Rewritten, rewrite_containerfile
 from podbuild.build.inputs.secrets import BuildSecrets
+from podbuild.build.inputs.values import uses_values
 from podbuild.errors import BuildError
 from podbuild.system.process import Runner
 
@@ -25,13 +28,15 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 class Prepared:
     """The Containerfile for the engine, its target, and the contexts and secrets for it alone.
 
-    `twice` are lines of instructions that became two. `secrets` say where the engine finds a
+    `twice` are lines of instructions that became two, `added` stages before which there is one
+    more. `secrets` say where the engine finds a
     value, `environment` holds these values.
     """
 
     containerfile: Path
     target: str | None
     twice: frozenset[int] = frozenset()
+    added: tuple[int, ...] = ()
     folders: Mapping[str, Path] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -41,9 +46,14 @@ class Prepared:
 
         An ONBUILD of the base, which stands in no file, would shift them.
         """
-        stage = recipe.parsed.stages[int(found["stage"] or 1) - 1]
-        steps = [stage.start]
-        for each in stage.instructions:
+        stages: list[Stage | None] = []
+        for place in recipe.parsed.stages:
+            stages += [*[None] * self.added.count(place.index), place]
+        stage = stages[int(found["stage"] or 1) - 1]
+        if stage is None:
+            return None
+        steps: list[Instruction] = []
+        for each in (stage.start, *stage.instructions):
             steps += [each, each] if each.line in self.twice else [each]
         at = int(found["step"]) - 1
         if at < len(steps) and steps[at].word == found["word"].upper():
@@ -82,7 +92,7 @@ def prepare(
     bases: Mapping[str, str],
     storage: Storage,
     fetch: Callable[[str], object],
-    excludes: Mapping[int, tuple[str, ...]] | None = None,
+    excludes: Mapping[int, Patterns] | None = None,
 ) -> Prepared:
     """Write what the engine is given into `folder`, and secrets into `memory` alone.
 
@@ -126,6 +136,7 @@ def prepare(
                 for each in found.files
             },
         },
+        added=found.added,
         secrets={each.id: f"env=PODBUILD_SCRIPT_{at}" for at, (each, _) in enumerate(given)},
         environment={
             f"PODBUILD_SCRIPT_{at}": each.script(value or "")
@@ -149,7 +160,9 @@ def _written(found: Rewritten, place: Path) -> Mapping[str, Path]:
 def _needs_environments(recipe: Recipe) -> bool:
     """Tell whether a text of the Containerfile may use what a base's ENV holds."""
     stages = recipe.parsed.needed(recipe.target, recipe.variables)
-    return any(uses_values(each) for stage in stages for each in stage.instructions)
+    return any(
+        each.word == "ARG" or uses_values(each) for stage in stages for each in stage.instructions
+    )
 
 
 def _with_environments(
@@ -158,13 +171,14 @@ def _with_environments(
     storage: Storage,
     fetch: Callable[[str], object],
 ) -> Containerfile:
-    found = {}
+    found = dict(recipe.parsed.environments)
     for stage in recipe.parsed.needed(recipe.target, recipe.variables):
         base = next(recipe.parsed.uses(stage, recipe.variables))
         if recipe.parsed.earlier(stage, base) is not None:
             continue
         if base.value == SCRATCH:
             found[stage.index] = {"PATH": _PATH}
+        if stage.index in found:
             continue
         names = (base.text, base.value)
         pins = (places[name] for places in (bases, recipe.pins) for name in names if name in places)

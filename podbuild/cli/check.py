@@ -29,7 +29,11 @@ def command(common: Common) -> int:
     """
     with open_session(common) as session:
         from podbuild.build.inputs.lint import Level  # noqa: PLC0415
-        from podbuild.commands.check import check_modes, check_project  # noqa: PLC0415
+        from podbuild.commands.check import (  # noqa: PLC0415
+            check_modes,
+            check_output,
+            check_project,
+        )
         from podbuild.errors import ConfigError  # noqa: PLC0415
         from podbuild.plan.git.worktree import (  # noqa: PLC0415  # --help is asked often
             tracked_modes,
@@ -37,7 +41,7 @@ def command(common: Common) -> int:
 
         config = session.config()
         modes = check_modes(tracked_modes(session.runner, config.root))
-        findings = (*check_project(config), *modes)
+        findings = (*check_output(config, session.runner), *check_project(config), *modes)
         for finding in findings:
             _say(session.ui, finding)
         errors = sum(finding.level is Level.ERROR for finding in findings)

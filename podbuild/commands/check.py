@@ -20,6 +20,7 @@ from podbuild.build.inputs.lint import (
     finding_of,
 )
 from podbuild.build.toolchain.emulation import GUESTS, native_architecture
+from podbuild.commands.foreign import output_refusal
 from podbuild.config.choices import RegistryKind
 from podbuild.config.closing import unset_variables, without_unset
 from podbuild.config.contexts import FolderContext
@@ -32,11 +33,13 @@ from podbuild.errors import ConfigError, PodbuildError
 from podbuild.oci.names import DOCKER_HUB, GHCR
 from podbuild.plan.make import make_plan
 from podbuild.plan.model import Commit, Request
+from podbuild.system.process import Runner
 
 __all__ = [
     "Finding",
     "Level",
     "check_modes",
+    "check_output",
     "check_project",
 ]
 
@@ -79,6 +82,12 @@ def check_modes(expected: Mapping[Path, int]) -> tuple[Finding, ...]:
             hint="umask 022, then check the files out again",
         ),
     )
+
+
+def check_output(config: Config, runner: Runner) -> tuple[Finding, ...]:
+    """Give why a release may not write into the output folder, if it may not."""
+    refusal = output_refusal(config, runner)
+    return (finding_of(refusal, shown(config.path)),) if refusal else ()
 
 
 def _mode(path: Path) -> int | None:

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from podbuild.commands.foreign import output_refusal
 from podbuild.config.inputs import require_inputs
-from podbuild.config.model import Config
-from podbuild.config.output import OUTPUT_NAMES, foreign_names
+from podbuild.config.output import OUTPUT_NAMES
 from podbuild.config.secrecy import refuse_secret_arguments
-from podbuild.config.template import Template
-from podbuild.config.toml import shown, some
+from podbuild.config.toml import some
 from podbuild.errors import (
     ConfigError,
     CredentialError,
@@ -24,7 +23,7 @@ from podbuild.plan.decide import Held, decide_tags
 from podbuild.plan.destination import open_destinations
 from podbuild.plan.git.ci import CiFacts, ci_facts
 from podbuild.plan.git.history import History, Resolved, previous_tag, resolve_version
-from podbuild.plan.git.worktree import Facts, NoFacts, read_facts, tracked_files
+from podbuild.plan.git.worktree import Facts, NoFacts, read_facts
 from podbuild.plan.guards import Ancestry, Decision, Verdict
 from podbuild.plan.journal import recorded_tags
 from podbuild.plan.make import make_plan
@@ -54,7 +53,8 @@ def plan_offline(services: Services, asked: Asked) -> Planned:
     Raises ConfigError and VersionError for what can't be released.
     """
     refuse_secret_arguments(services.config, services.environment, asked.request.build_args or {})
-    _refuse_foreign_output(services)
+    if refusal := output_refusal(services.config, services.runner):
+        raise refusal
     own = _own_paths(services)
     facts = read_facts(services.runner, services.config.root, own)
     ci = ci_facts(services.environment)
@@ -326,33 +326,3 @@ def _own_paths(services: Services) -> tuple[Path, ...]:
         if fixed and not Path(fixed).is_absolute():
             named.extend(config.root.glob(f"{fixed}*"))
     return tuple(named)
-
-
-def _refuse_foreign_output(services: Services) -> None:
-    """Raise ConfigError where a release would write over what podbuild did not write."""
-    config = services.config
-    written = {name for name in OUTPUT_NAMES if (config.output / name).exists()}
-    if not any(_is_below(config, registry.path) for registry in config.registries):
-        written.discard("registry")
-    written.discard("relocation.json")
-    foreign = sorted(written & {*foreign_names(config.output)})
-    tracked = tracked_files(
-        services.runner, config.root, [config.output / name for name in sorted(written)]
-    )
-    if not foreign and not tracked:
-        return
-    what = (
-        f"{shown(config.output / foreign[0])} was not written by podbuild"
-        if foreign
-        else f"{shown(tracked[0])} is tracked by git"
-    )
-    raise ConfigError(
-        f"{what}, and would be written over",
-        hint=f'[project] output = "{config.output.name}/podbuild", or another folder of its own',
-    )
-
-
-def _is_below(config: Config, path: Template | None) -> bool:
-    """Tell whether a layout registry lies in the output folder's own `registry`."""
-    fixed = path.text.partition("{")[0] if path else ""
-    return bool(path) and (config.root / fixed).is_relative_to(config.output / "registry")

@@ -55,6 +55,13 @@ def foreign_names(output: Path) -> Iterator[str]:
             yield name
 
 
+def own_logs(output: Path) -> Iterator[str]:
+    """Give the names of the logs that podbuild wrote; files of others may lie beside them."""
+    logs = output / "logs"
+    names = sorted(entry.name for entry in logs.iterdir()) if logs.is_dir() else []
+    yield from (f"logs/{name}" for name in names if _LOG.fullmatch(name))
+
+
 def is_ours(output: Path, name: str) -> bool:
     """Tell whether podbuild wrote what stands under one of its names.
 

@@ -125,3 +125,17 @@ def test_what_others_wrote_is_not_written_over(tmp_path: Path, text: str, says: 
     assert f"dist/metadata.json {says}, and would be written over" in done.err
     assert "[project] output" in done.err
     assert (here.root / "dist/metadata.json").read_text() == text
+    checked = here("check")
+    assert checked.code == 2
+    assert f"dist/metadata.json {says}, and would be written over" in checked.err
+
+
+def test_a_file_of_others_beside_the_logs_stops_nothing(tmp_path: Path) -> None:
+    here = shop(tmp_path)
+    here.write("dist/logs/mine.txt", "mine")
+    here.write("dist/logs/web-linux-amd64.log", "")
+    here.git("add", "--force", "dist/logs/mine.txt")
+    assert here("check").code == 0
+    here.git("commit", "--quiet", "--message=mine")
+    here.git("tag", "--force", "v1.2.3")
+    assert here("plan", "v1.2.3", "--offline").code == 0

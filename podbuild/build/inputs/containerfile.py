@@ -15,17 +15,9 @@ from podbuild.errors import ConfigError
 from podbuild.oci.names import Platform
 
 SCRATCH = "scratch"
-
-
 _GIT = re.compile(r"git@|git://|ssh://|https?://.*\.git(?:[#?]|$)")
-
-
 _URL = re.compile(r"https?://")
-
-
 _FIRST_VARIABLE = re.compile(r"[\"']*\$\{?(\w+)")
-
-
 _COMMIT = re.compile(r".*[#&?](?:checksum=|commit=)?[0-9a-f]{40}(?::.*)?")
 
 
@@ -67,6 +59,14 @@ class Stage:
     def line(self) -> int:
         """Give the line of FROM."""
         return self.start.line
+
+
+@dataclass(frozen=True)
+class Variables:
+    """The variables at one place, and those of them that stay in the image: its ENV."""
+
+    values: Mapping[str, str]
+    environment: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,34 +217,41 @@ class Containerfile:
     def walk(
         self, stage: Stage, variables: Mapping[str, str]
     ) -> Iterator[tuple[Instruction, Mapping[str, str]]]:
-        """Give a stage's instructions with the variables that each of them sees.
+        """Give a stage's instructions with the variables that each of them sees."""
+        return ((found, before.values) for found, before, _ in self.steps(stage, variables))
 
-        What stands last holds, be it ARG or ENV, also what the stages below have left.
-        """
-        return ((found, before) for found, before, _ in self._steps(stage, variables))
-
-    def _steps(
+    def steps(
         self, stage: Stage, variables: Mapping[str, str]
-    ) -> Iterator[tuple[Instruction, Mapping[str, str], Mapping[str, str]]]:
-        outer = self.global_values(variables)
-        known = self._inherited(stage, variables)
-        for instruction in stage.instructions:
-            before = dict(known)
-            if instruction.word == "ARG":
-                known |= _assigned(instruction, known, variables, outer)
-            elif instruction.word == "ENV":
-                known |= _assigned(instruction, known, {})
-            yield instruction, before, dict(known)
+    ) -> Iterator[tuple[Instruction, Variables, Variables]]:
+        """Give a stage's instructions with what is seen before and after each of them.
 
-    def _inherited(self, stage: Stage, variables: Mapping[str, str]) -> dict[str, str]:
-        """Give what the stages that this one starts from have left, or its base's ENV."""
+        What stands last holds, be it ARG or ENV.
+        """
+        outer = self.global_values(variables)
+        seen = self.inherited(stage, variables)
+        for instruction in stage.instructions:
+            before = seen
+            if instruction.word == "ARG":
+                found = _assigned(instruction, seen.values, variables, outer)
+                seen = Variables({**seen.values, **found}, seen.environment)
+            elif instruction.word == "ENV":
+                found = _assigned(instruction, seen.values, {})
+                seen = Variables({**seen.values, **found}, {**seen.environment, **found})
+            yield instruction, before, seen
+
+    def inherited(self, stage: Stage, variables: Mapping[str, str]) -> Variables:
+        """Give what a stage begins with: ENV of what it starts from, and arguments of stages."""
         below = self.earlier(stage, next(self.uses(stage, variables)))
         if below is None:
-            return dict(self.environments.get(stage.index, {}))
-        found = self._inherited(below, variables)
-        for _, _, after in self._steps(below, variables):
-            found = dict(after)
-        return found
+            known = dict(self.environments.get(stage.index, {}))
+            return Variables(known, known)
+        seen = self.at_the_end(below, variables)
+        return Variables({**seen.values, **seen.environment}, seen.environment)
+
+    def at_the_end(self, stage: Stage, variables: Mapping[str, str]) -> Variables:
+        """Give what a stage leaves."""
+        steps = tuple(self.steps(stage, variables))
+        return steps[-1][2] if steps else self.inherited(stage, variables)
 
     def earlier(self, stage: Stage, reference: OutsideImage) -> Stage | None:
         """Give the stage that a reference means; only those before can be meant."""

@@ -2,7 +2,8 @@
 
 Engines count them from the root of where they copy from, and read them with a matcher of their
 own. The copy of the Containerfile that they are given names what is left out of a context file by
-file, and has the folder before each pattern where it copies from a stage or an image.
+file. What comes from a stage or an image is copied to a stage of its own first, where no link is
+on the way to it, with the folder before each pattern.
 """
 
 from __future__ import annotations
@@ -35,36 +36,43 @@ class Excluding:
     wanted: Wanted | None
 
 
-def patterns_for_stage(excluding: Excluding) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Patterns:
+    """The patterns that the engine is given.
+
+    `places` are sources, and where each is copied to first, in a stage of its own.
+    """
+
+    patterns: tuple[str, ...]
+    places: tuple[tuple[str, str], ...] = ()
+
+
+def patterns_for_stage(excluding: Excluding) -> Patterns:
     """Give the patterns that an engine must be given for a copy from a stage or an image.
 
     Raises ConfigError, with file and line, where they can't mean the same to it.
     """
     wanted, place = excluding.wanted, excluding.instruction.place
-    if wanted is None or wanted.parents:
+    if wanted is None or wanted.parents or "$" in (excluding.instruction.flag("from") or ""):
         raise ConfigError(f"{place}: --exclude can't be told from what is copied", hint=_HINT)
-    found = []
-    sources = [posixpath.normpath(f"/{source}")[1:] for source in wanted.sources]
-    nested = any(
-        other != source and f"{other}/".startswith(f"{source}/" if source else "")
-        for source in sources
-        for other in sources
-    )
-    for source in wanted.sources:
-        if not _PLAIN_SOURCE.fullmatch(source) or (nested and len(sources) > 1):
+    found, places = [], []
+    for at, written in enumerate(wanted.sources):
+        if not _PLAIN_SOURCE.fullmatch(written):
             raise ConfigError(
-                f"{place}: --exclude with the source {source} means another thing to the engine",
-                hint="name one folder of the stage, without wildcards, in each COPY",
+                f"{place}: --exclude with the source {written} means another thing to the engine",
+                hint="name a folder of the stage, without wildcards",
             )
-    for pattern in wanted.excludes:
-        if pattern.startswith("/"):
+        source = posixpath.normpath(f"/{written}").lstrip("/")
+        places.append((source, f"/{at}/{posixpath.basename(source)}".rstrip("/")))
+    for pattern in map(posixpath.normpath, wanted.excludes):
+        if pattern.startswith(("/", "..")) or pattern == ".":
             continue  # it matches nothing
         if not _ALIKE.fullmatch(pattern):
             raise ConfigError(
                 f"{place}: the engine reads --exclude={pattern} in another way", hint=_HINT
             )
-        found += [posixpath.normpath(f"{source}/{pattern}").lstrip("/") for source in sources]
-    return tuple(found)
+        found += [f"{copied[1:]}/{pattern}" for _, copied in places]
+    return Patterns(tuple(found), tuple(places))
 
 
 def unfit_for_stage(excluding: Excluding) -> ConfigError | None:
@@ -80,7 +88,7 @@ def unfit_for_stage(excluding: Excluding) -> ConfigError | None:
 def engine_patterns(
     excluding: tuple[Excluding, ...],
     names_of: Callable[[str, Wanted], frozenset[str] | None],
-) -> Mapping[int, tuple[str, ...]]:
+) -> Mapping[int, Patterns]:
     """Give the patterns that the engine is given, by the line of the instruction.
 
     `names_of` gives what one copy leaves out of a context, None where sources contradict each
@@ -89,7 +97,7 @@ def engine_patterns(
     return {
         each.instruction.line: patterns_for_stage(each)
         if each.place is None
-        else _names(each, names_of)
+        else Patterns(_names(each, names_of))
         for each in excluding
     }
 

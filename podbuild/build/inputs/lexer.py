@@ -224,6 +224,18 @@ class _Reading:
         return name
 
 
+def quoted_word(value: str) -> str:
+    r"""Give a value as one word that means it, whatever is in it.
+
+    >>> quoted_word("1.2"), quoted_word("$5 off")
+    ('1.2', '"\\$5 off"')
+    """
+    if re.fullmatch(r"[\w./:@,+=-]*", value):
+        return value
+    inner = "".join(f"\\{sign}" if sign in '"$\\' else sign for sign in value)
+    return f'"{inner}"'
+
+
 def _cut(value: str, operator: str, pattern: str, *, greedy: bool) -> str:
     """Cut what a pattern matches: `#` at the start, `%` at the end; as much as it can if greedy.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 from podbuild.build.inputs.containerfile import (
@@ -25,6 +26,7 @@ from podbuild.build.inputs.wanted import (
     FactsOf,
     excluding_in,
     handed_on,
+    known_environments,
     wanted_by,
 )
 from podbuild.config.choices import (
@@ -179,7 +181,10 @@ def make_recipe(
     variables = {**platform_arguments(platform, surroundings.build), **planned.build_args}
     names = _outside_names(image, parsed, variables)
     extras = _extras(plan, image, surroundings)
-    facts_of = _facts_of(plan, planned, platform, names, surroundings)
+    facts_of = cache(_facts_of(plan, planned, platform, names, surroundings))
+    parsed = replace(
+        parsed, environments=known_environments(parsed, image.target, variables, facts_of)
+    )
     wanted = wanted_by(parsed, image.target, variables, extras, facts_of)
     return Recipe(
         job=Job(planned.name, platform),

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from podbuild.build.inputs.arguments import refused_arguments
 from podbuild.build.inputs.containerfile import Containerfile, Stage
 from podbuild.build.inputs.ignore import Matcher
 from podbuild.build.inputs.instructions import Instruction, parse_heredoc
@@ -100,7 +101,12 @@ def refusals(
             yield from _form(instruction)
     for stage in parsed.needed(target, variables):
         yield from _stage(parsed, stage, variables, given)
-        yield from _hidden_arguments(parsed, stage, variables)
+        for instruction in refused_arguments(parsed, stage, variables):
+            yield Unbuildable(
+                instruction=instruction,
+                message="a value of several lines after ENV of the same name is not handed over",
+                hint="another name for one of them",
+            )
         for instruction, known in parsed.walk(stage, variables):
             yield from _values(instruction, known)
             if instruction.flag("network") == "none" and not own_network:
@@ -135,13 +141,21 @@ def _form(instruction: Instruction) -> Iterator[Unbuildable]:
             yield refuse(f"{each.word} needs a source and a destination", f"{each.word} SOURCE /x")
         if each.word == "SHELL" and each.array is None:
             yield refuse("SHELL takes a list", 'SHELL ["/bin/sh", "-c"]')
+    yield from (refuse(*found) for found in _trigger(instruction))
+
+
+def _trigger(instruction: Instruction) -> Iterator[tuple[str, str]]:
+    """Find what ONBUILD can't keep."""
     trigger = instruction.trigger
     if trigger and trigger.word in ("FROM", "MAINTAINER", "ONBUILD"):
-        yield refuse(
-            f"ONBUILD can't keep {trigger.word}", "write it in the images that build on it"
+        yield (f"ONBUILD can't keep {trigger.word}", "write it in the images that build on it")
+    if trigger and trigger.all_flags("exclude"):
+        yield (
+            "the engine would count --exclude in another way when the trigger is run",
+            "write that COPY in the images that build on it",
         )
     if trigger and instruction.heredocs:
-        yield refuse("the engine's ONBUILD keeps no heredoc", "copy a script, and ONBUILD RUN it")
+        yield ("the engine's ONBUILD keeps no heredoc", "copy a script, and ONBUILD RUN it")
 
 
 def _flags(instruction: Instruction) -> Iterator[tuple[str, str]]:
@@ -231,36 +245,6 @@ def _stage(
                 message=f"{reference.use.value} {value}: {value} {what}",
                 hint=f"the stage {near[0]}? An image of that name is docker.io/library/{value}",
             )
-
-
-def _hidden_arguments(
-    parsed: Containerfile, stage: Stage, variables: Mapping[str, str]
-) -> Iterator[Unbuildable]:
-    """Find ARG with a value after ENV of the same name: to BuildKit the last holds."""
-    outer = parsed.global_values(variables)
-    env: set[str] = set()
-    below = parsed.earlier(stage, next(parsed.uses(stage, variables)))
-    while below is not None:
-        env |= {name for each in below.instructions for name in _set_by(each, "ENV")}
-        below = parsed.earlier(below, next(parsed.uses(below, variables)))
-    for instruction, known in parsed.walk(stage, variables):
-        env |= _set_by(instruction, "ENV")
-        for word in instruction.words if instruction.word == "ARG" else ():
-            name, equals, default = word.partition("=")
-            value = variables.get(name, instruction.expand(default, known) if equals else None)
-            value = outer.get(name) if value is None else value
-            if name in env and value not in (None, known.get(name)):
-                yield Unbuildable(
-                    instruction=instruction,
-                    message=f"ARG {name} after ENV {name}: the engine would keep ENV's value",
-                    hint=f"another name for one of them, or ENV {name} after this ARG",
-                )
-
-
-def _set_by(instruction: Instruction, word: str) -> set[str]:
-    words = instruction.words if instruction.word == word else ()
-    named = words if words and "=" in words[0] else words[:1]
-    return {each.partition("=")[0] for each in named}
 
 
 def _values(instruction: Instruction, known: Mapping[str, str]) -> Iterator[Unbuildable]:

@@ -6,23 +6,25 @@ can't: texts of heredocs lie in build contexts of their own, with their variable
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from podbuild.build.inputs.arguments import arguments_with_values, lines_of_arguments
 from podbuild.build.inputs.containerfile import Containerfile, Stage
+from podbuild.build.inputs.excluded import Patterns
 from podbuild.build.inputs.instructions import Instruction, lines_of, parse_heredoc
 from podbuild.build.inputs.lexer import Lexer, LexError
 from podbuild.build.inputs.mounted import SecretFile, bound_secrets
+from podbuild.build.inputs.values import OPERATED, with_values
 from podbuild.errors import ConfigError
 
 _BLANKS = re.compile(r"[\t\v\f\r ]+")
 _NAME = re.compile(r"[\w.-]+")
 _MOUNTED = "/run/podbuild-heredoc"
 _SCRIPT = "/run/secrets/podbuild-env"
-# What imagebuilder's own reader of variables (1.2) has not.
-_OPERATED = re.compile(r"\$\{\w+(?:[-+?]|:[^-+?]|/|[#%])|\$[@*#?$!0-9-]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +53,8 @@ class Rewritten:
     """The copy, the files of contexts that it needs (context -> name -> text), and more.
 
     `programs` are the contexts whose files can be run. `target` is what the target is called,
-    `twice` are the lines of instructions that became two.
+    `twice` are the lines of instructions that became two, `added` the stages before which the
+    engine has one more.
     """
 
     text: str
@@ -61,6 +64,7 @@ class Rewritten:
     variables: tuple[SecretVariable, ...] = ()
     twice: frozenset[int] = frozenset()
     files: tuple[SecretFile, ...] = ()
+    added: tuple[int, ...] = ()
 
 
 def rewrite_containerfile(
@@ -70,7 +74,7 @@ def rewrite_containerfile(
     target: str | None,
     variables: Mapping[str, str],
     secrets: Collection[str] = (),
-    excludes: Mapping[int, tuple[str, ...]] | None = None,
+    excludes: Mapping[int, Patterns] | None = None,
     large: Collection[str] = (),
 ) -> Rewritten:
     """Give the copy for a target; `secrets` are the ids that there are, `large` those in files.
@@ -91,6 +95,8 @@ def rewrite_containerfile(
         at = next(at for at, line in enumerate(lines) if "escape" in line.lower())
         lines[at] = "#"
         lines[0] = f"# escape={escape}"
+    for at in sorted(writer.inserted, reverse=True):
+        lines[at - 1 : at - 1] = writer.inserted[at]
     wanted = None if target is None else parsed.stage(target)
     return Rewritten(
         text="".join(f"{line}\n" for line in lines),
@@ -100,6 +106,7 @@ def rewrite_containerfile(
         variables=tuple(dict.fromkeys(writer.variables)),
         twice=frozenset(writer.twice),
         files=tuple(writer.files),
+        added=tuple(writer.added),
     )
 
 
@@ -111,12 +118,14 @@ class _Rewriter:
         parsed: Containerfile,
         variables: Mapping[str, str],
         secrets: Collection[str],
-        excludes: Mapping[int, tuple[str, ...]],
+        excludes: Mapping[int, Patterns],
     ) -> None:
         self.replaced: dict[int, tuple[int, list[str]]] = {}
         self.contexts: dict[str, Mapping[str, str]] = {}
         self.programs: list[str] = []
         self.twice: list[int] = []
+        self.added: list[int] = []
+        self.inserted: dict[int, list[str]] = {}  # by the line that they stand before
         self.variables: list[SecretVariable] = []
         self.files: list[SecretFile] = []
         self.large: Collection[str] = ()
@@ -129,19 +138,27 @@ class _Rewriter:
         """Write one stage."""
         self._from(stage)
         for instruction, known in self._parsed.walk(stage, self._values):
-            new = self._excluding(self._stage_names(stage, instruction, known))
+            new = self._stage_names(stage, instruction, known)
+            if instruction.line in self._excludes:
+                new = self._excluding(stage, new, self._excludes[instruction.line])
             if new.word in ("COPY", "ADD") and new.heredocs:
                 self._put(instruction, self._files(new, known))
             elif new.word == "RUN":
                 self._run(instruction, new)
             elif new.word != "ONBUILD":
-                new = replace(new, text=self._text(new, known))
+                new = replace(new, text=with_values(new, known))
                 if new != instruction:
                     self._put(instruction, [_line(new)])
+        for each in arguments_with_values(self._parsed, stage, self._values):
+            self._put(each, [_line(each)])
+        for each, line in lines_of_arguments(self._parsed, stage, self._values):
+            self._insert(each.last + 1, line)
+            self.twice.append(each.line)
 
     def name_of(self, stage: Stage) -> str:
         """Give what the engine, which compares letter by letter, calls a stage."""
-        name = (stage.name or str(stage.index)).lower()
+        number = stage.index + sum(each <= stage.index for each in self.added)
+        name = (stage.name or str(number)).lower()
         later = self._parsed.stages[stage.index + 1 :]
         again = any((each.name or "").lower() == name for each in later)
         return f"{name}.podbuild{stage.index}" if again else name
@@ -150,22 +167,43 @@ class _Rewriter:
         self.replaced[instruction.line] = (instruction.last, new)
 
     def _from(self, stage: Stage) -> None:
+        if stage.line in self._excludes:
+            raise ConfigError(
+                f"{stage.start.place}: an ONBUILD of {stage.base} has --exclude, which means "
+                "another thing to the engine",
+                hint="write its COPY here, on an image without it",
+            )
         reference = next(self._parsed.uses(stage, self._values))
         below = self._parsed.earlier(stage, reference)
         base = stage.base if below is None else self.name_of(below)
-        if below is None and _OPERATED.search(base):
+        if below is None and OPERATED.search(base):
             base = reference.value
         name = stage.name and self.name_of(stage)
         if (base, name) != (stage.base, stage.name):
             text = f"{base} AS {name}" if name else base
             self._put(stage.start, [_line(replace(stage.start, text=text))])
 
-    def _excluding(self, instruction: Instruction) -> Instruction:
-        if instruction.line not in self._excludes:
-            return instruction
+    def _insert(self, at: int, *new: str) -> None:
+        self.inserted.setdefault(at, []).extend(new)
+
+    def _excluding(self, stage: Stage, instruction: Instruction, found: Patterns) -> Instruction:
+        """Let it leave out what is meant; from a stage, what links led to is copied first."""
         kept = [flag for flag in instruction.flags if not flag.startswith("--exclude=")]
-        flags = [f"--exclude={pattern}" for pattern in self._excludes[instruction.line]]
-        return replace(instruction, flags=(*kept, *flags))
+        flags = [f"--exclude={pattern}" for pattern in found.patterns]
+        if not found.places:
+            return replace(instruction, flags=(*kept, *flags))
+        name = f"podbuild.copy.{instruction.line}"
+        origin = next(flag for flag in kept if flag.startswith("--from="))
+        copies = (f"COPY {origin} /{source} {place}" for source, place in found.places)
+        self._insert(stage.line, f"FROM scratch AS {name}", *copies)
+        self.added.append(stage.index)
+        kept = [f"--from={name}" if flag == origin else flag for flag in kept]
+        words = [place for _, place in found.places]
+        if instruction.array is None:
+            text = " ".join((*words, instruction.words[-1]))
+        else:
+            text = json.dumps([*words, instruction.array[-1]])
+        return replace(instruction, flags=(*kept, *flags), text=text)
 
     def _stage_names(
         self, stage: Stage, instruction: Instruction, known: Mapping[str, str]
@@ -295,29 +333,6 @@ class _Rewriter:
                 flags.append(f"--mount=type=secret,id={secret},target={target}")
         return replace(instruction, flags=tuple(flags)), setting
 
-    def _text(self, instruction: Instruction, known: Mapping[str, str]) -> str:
-        """Put values in where the engine's own reader of variables would fail or differ."""
-        if instruction.word == "EXPOSE":
-            return " ".join(_ports(instruction, known))
-        if instruction.word in ("CMD", "ENTRYPOINT", "SHELL", "HEALTHCHECK", "MAINTAINER"):
-            return instruction.text
-        return _put_in(instruction, known) if _differs(instruction) else instruction.text
-
-
-def uses_values(instruction: Instruction) -> bool:
-    """Tell whether the copy holds values of variables, so that all must be known."""
-    if instruction.word in ("COPY", "ADD") and any(
-        "$" in each.body and not each.literal for each in instruction.heredocs
-    ):
-        return True
-    return instruction.word != "RUN" and _differs(instruction)
-
-
-def _differs(instruction: Instruction) -> bool:
-    """Tell whether the engine's own reader of words, which knows one escape, would differ."""
-    signs = instruction.text if instruction.escape != "\\" else ""
-    return bool(_OPERATED.search(instruction.text)) or "\\" in signs or "`" in signs
-
 
 def _with_mounts_known(instruction: Instruction) -> Instruction:
     """Leave out what the engine does not know and what changes no file of the image."""
@@ -356,42 +371,3 @@ def _expanded(instruction: Instruction, body: str, known: Mapping[str, str]) -> 
             f"{instruction.place}: in the text: {error}",
             hint=f'{instruction.word} <<"{instruction.heredocs[0].name}" takes it as it stands',
         ) from None
-
-
-def _ports(instruction: Instruction, known: Mapping[str, str]) -> Iterator[str]:
-    """Give EXPOSE's ports one by one: the engine knows no ranges."""
-    for word in instruction.words:
-        port = instruction.expand(word, known)
-        found = re.fullmatch(r"(\d+)-(\d+)(/\w+)?", port)
-        if not found:
-            yield port if _OPERATED.search(word) else word
-            continue
-        yield from (f"{each}{found[3] or ''}" for each in range(int(found[1]), int(found[2]) + 1))
-
-
-def _put_in(instruction: Instruction, known: Mapping[str, str]) -> str:
-    """Give the words with values in the place of variables, quoted for the engine."""
-    words = instruction.words
-    if instruction.array is not None:
-        return instruction.text
-    if instruction.word in ("ENV", "LABEL") and words and "=" not in words[0]:
-        value = instruction.expand(instruction.text[len(words[0]) :].strip(), known)
-        return f"{words[0]}={_quoted(value)}"
-    if instruction.word in ("WORKDIR", "USER", "STOPSIGNAL"):
-        return _quoted(instruction.expand(instruction.text, known))
-    found = []
-    for word in words:
-        name, equals, value = word.partition("=")
-        if instruction.word not in ("ENV", "LABEL", "ARG"):
-            name, equals, value = "", "", word
-        if _OPERATED.search(value) or instruction.escape != "\\":
-            value = _quoted(instruction.expand(value, known))
-        found.append(f"{name}{equals}{value}")
-    return " ".join(found)
-
-
-def _quoted(value: str) -> str:
-    if re.fullmatch(r"[\w./:@,+=-]*", value):
-        return value
-    inner = "".join(f"\\{sign}" if sign in '"$\\' else sign for sign in value)
-    return f'"{inner}"'

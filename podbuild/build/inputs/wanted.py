@@ -1,14 +1,14 @@
 """Which files of its contexts a Containerfile takes, in the stages that a target needs.
 
-What can't be told here counts as everything: a variable that both ENV and ARG may set (engines and
-BuildKit differ in which one wins), a base whose ONBUILD triggers are not known, odd quoting.
+What can't be told here counts as everything: a base whose ONBUILD triggers are not known, odd
+quoting, a variable of an ONBUILD that both ENV and ARG set (engines and BuildKit differ there).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from podbuild.build.inputs.containerfile import Containerfile, Stage
 from podbuild.build.inputs.excluded import Excluding
@@ -28,6 +28,7 @@ class BaseFacts:
     environment: Mapping[str, str] = field(default_factory=dict)
     triggers: tuple[str, ...] = ()  # ONBUILD
     doubtful: frozenset[str] = frozenset()  # variables that it sets, to nobody knows what
+    arguments: Mapping[str, str] = field(default_factory=dict)  # what later stages see of ARG
 
 
 # Gives what is known of an image that FROM names: as written, its value, its platform as written.
@@ -74,7 +75,21 @@ def handed_on(
 ) -> BaseFacts | None:
     """Give what the target's image hands on; None where that is not known."""
     walk = _StageWalk(parsed, variables, frozenset(), facts_of)
-    return walk.stage(parsed.needed(target, variables)[-1])
+    found = walk.stage(parsed.needed(target, variables)[-1])
+    return found and replace(found, arguments={})
+
+
+def known_environments(
+    parsed: Containerfile, target: str | None, variables: Mapping[str, str], facts_of: FactsOf
+) -> Mapping[int, Mapping[str, str]]:
+    """Give the ENV of bases from outside by the index of the stage, where it is known."""
+    walk = _StageWalk(parsed, variables, frozenset(), facts_of)
+    found = {}
+    for stage in parsed.needed(target, variables):
+        facts = None if walk.below(stage) else walk.base(stage)
+        if facts is not None and not facts.doubtful:
+            found[stage.index] = facts.environment
+    return found
 
 
 class _All(set[str]):
@@ -88,10 +103,11 @@ class _Scope(dict[str, str]):
     """The variables that an instruction sees; asking for a doubtful one raises _UnknownError."""
 
     def __init__(self, base: BaseFacts, undeclared: Collection[str]) -> None:
-        super().__init__(base.environment)
+        super().__init__({**base.arguments, **base.environment})
         self.environment = dict(base.environment)
         self.unsure = {*base.doubtful}  # what ENV has set to nobody knows what
-        self.doubtful: set[str] = {*undeclared, *base.doubtful} - base.environment.keys()
+        self.undeclared = {*undeclared} - base.arguments.keys()
+        self.doubtful: set[str] = {*self.undeclared, *base.doubtful} - base.environment.keys()
 
     def __contains__(self, name: object) -> bool:
         self._be_sure(name)
@@ -107,8 +123,7 @@ class _Scope(dict[str, str]):
 
     def declare(self, name: str, value: str | None) -> None:
         """Take an ARG; None where its value can't be told."""
-        known = self.environment.get(name)
-        if value is None or name in self.unsure or (known is not None and known != value):
+        if value is None:
             self.doubtful.add(name)
         else:
             self.doubtful.discard(name)
@@ -122,6 +137,13 @@ class _Scope(dict[str, str]):
             self.environment.pop(name, None)
         else:
             self[name] = self.environment[name] = value
+
+    def handed_on(self, triggers: Collection[str]) -> BaseFacts:
+        """Give what those that build on it get."""
+        doubtful = self.unsure | (self.doubtful - self.undeclared)
+        sure = {name: value for name, value in self.items() if name not in doubtful}
+        arguments = {name: sure[name] for name in sure.keys() - self.environment.keys()}
+        return BaseFacts(self.environment, tuple(triggers), frozenset(doubtful), arguments)
 
 
 class _StageWalk:
@@ -148,9 +170,8 @@ class _StageWalk:
         return self._stages[stage.index]
 
     def _stage(self, stage: Stage) -> BaseFacts | None:
-        value = stage.start.expand(stage.base, self.outer)
-        below = self.parsed.stage(value, before=stage.index)
-        facts = self.stage(below) if below else self._outside(stage, value)
+        below = self.below(stage)
+        facts = self.stage(below) if below else self.base(stage)
         if facts is None:
             scope = _Scope(BaseFacts(), ())
             scope.doubtful = _All()
@@ -163,6 +184,9 @@ class _StageWalk:
             if trigger is None:
                 return None
             self._take(trigger, scope)
+            if trigger.word == "ARG":
+                declared = {word.partition("=")[0] for word in trigger.words}
+                scope.doubtful |= declared & scope.environment.keys()
         triggers = []
         for instruction in stage.instructions:
             if instruction.word == "ONBUILD":
@@ -170,9 +194,16 @@ class _StageWalk:
                 if instruction.heredocs:
                     return None
             self._take(instruction, scope)
-        return BaseFacts(scope.environment, tuple(triggers), frozenset(scope.unsure))
+        return scope.handed_on(triggers)
 
-    def _outside(self, stage: Stage, value: str) -> BaseFacts | None:
+    def below(self, stage: Stage) -> Stage | None:
+        """Give the stage that a stage starts from; None where it starts from an image."""
+        value = stage.start.expand(stage.base, self.outer)
+        return self.parsed.stage(value, before=stage.index)
+
+    def base(self, stage: Stage) -> BaseFacts | None:
+        """Give what the image that a stage starts from hands on; None where it is not known."""
+        value = stage.start.expand(stage.base, self.outer)
         platform = stage.platform
         written = None if platform is None else stage.start.expand(platform, self.outer)
         return self.facts_of(stage.base, value, written)

@@ -67,3 +67,12 @@ def test_contexts_lose_only_what_podbuild_wrote(tmp_path: Path) -> None:
     assert not any(map(matcher.excludes, kept))
     assert matcher.excludes("dist/plan.json")
     assert matcher.excludes("dist/staging/oci-layout")
+
+
+def test_files_beside_the_logs_are_sent_and_the_logs_are_not(tmp_path: Path) -> None:
+    output = tmp_path / "dist"
+    write(output, "logs/mine.txt")
+    write(output, "logs/web-linux-amd64.log")
+    matcher = Matcher(own_patterns(tmp_path, output))
+    assert not matcher.excludes("dist/logs/mine.txt")
+    assert matcher.excludes("dist/logs/web-linux-amd64.log")

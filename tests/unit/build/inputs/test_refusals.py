@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,17 @@ from podbuild.build.inputs.refusals import Shown, Unbuildable, refusals
 from podbuild.oci.names import Platform
 
 LINUX = Platform("linux", "amd64")
+NONE: Mapping[str, str] = {}
 
 
-def found(folder: Path, text: str, ignored: tuple[str, ...] = ()) -> list[Unbuildable]:
+def found(
+    folder: Path, text: str, ignored: tuple[str, ...] = (), arguments: Mapping[str, str] = NONE
+) -> list[Unbuildable]:
     return list(
         refusals(
             read_containerfile(text),
             target=None,
-            variables=platform_arguments(LINUX, LINUX),
+            variables={**platform_arguments(LINUX, LINUX), **arguments},
             given={"base": None},
             shown=Shown(folder=folder, matcher=Matcher(ignored)),
         )
@@ -74,7 +78,7 @@ def context(tmp_path: Path) -> Path:
         ("COPY --from=last / /", "COPY --from last: last is no stage before this one"),
         ("RUN --mount=from=buidl,target=/x x", "RUN --mount=from buidl: buidl is no stage"),
         ("FROM alpine:$V", "FROM alpine:$V: 'alpine:' names no image"),
-        ("ENV X=1\nARG X=2", "ARG X after ENV X: the engine would keep ENV's value"),
+        ("ONBUILD COPY --exclude=.env d /d", "the engine would count --exclude in another way"),
         ("COPY --from=Biuld / /", "COPY --from Biuld: Biuld is no stage"),
         ('RUN --mount=type=secret,id=k,env=K ["x"]', "only a shell can have a secret"),
         ("COPY <<E /x\n${X^}\nE", "in the text E: no operator ^"),
@@ -112,7 +116,7 @@ def test_what_ends_every_build_is_found_before(context: Path, line: str, message
         *(
             "MAINTAINER me",
             "ENV X=1\nARG X",
-            "ENV X=1\nARG X=1",
+            "ENV X=1\nARG X=2",
             "STOPSIGNAL 9",
             "STOPSIGNAL SIGRTMIN+3",
             "STOPSIGNAL term",
@@ -152,3 +156,10 @@ def test_a_source_that_the_ignore_file_hides(
 
 def test_a_stage_that_is_not_needed_may_miss_files(context: Path) -> None:
     assert found(context, "FROM base\nCOPY missing /\nFROM base\n") == []
+
+
+def test_a_value_of_several_lines_after_env(context: Path) -> None:
+    text = "FROM base\nENV X=1\nARG X\nARG Y\n"
+    given = {"X": "a\nb", "Y": "a\nb"}
+    (refusal,) = found(context, text, arguments=given)
+    assert str(refusal.error).startswith("Containerfile:3: a value of several lines after ENV")

@@ -86,6 +86,7 @@ SEEN = EVERY - {"kept", "kept/secret"}
         ("RUN --mount=type=secret,id=x true", set()),
         ("ARG N=a\nCOPY $N.txt /", {"a.txt"}),
         ("ARG N=b\nENV N=a\nCOPY ${N}.txt /", {"a.txt"}),
+        ("ENV N=b\nARG N=a\nCOPY ${N}.txt /", {"a.txt"}),
         ("ARG TARGETARCH\nCOPY app-$TARGETARCH /", {"app-arm64"}),
         ("ARG GIVEN=b.md\nCOPY $GIVEN /", {"a.txt"}),
         ("COPY ${NO:-a.txt} /", {"a.txt"}),
@@ -100,7 +101,6 @@ def test_what_is_taken_are_the_sources(folder: Path, instruction: str, names: se
 @pytest.mark.parametrize(
     "instruction",
     [
-        "ENV N=b.md\nARG N=a.txt\nCOPY $N /",  # ENV wins for engines, the last one for BuildKit
         "COPY app-$TARGETARCH /",  # not declared
         'COPY "a b" /',
         "COPY a\\[ /",
@@ -138,9 +138,10 @@ def test_an_extra_context_is_taken_as_far_as_it_is_named(folder: Path) -> None:
         (BaseFacts(triggers=("COPY b.md /x", "RUN true")), {"a.txt", "b.md"}),
         (BaseFacts(triggers=("COPY . /x",)), SEEN),
         (BaseFacts(triggers=("COPY <<X /x",)), SEEN),
-        (BaseFacts({"N": "b.md"}), SEEN),  # whether it or the argument counts is the engine's
+        (BaseFacts({"N": "b.md"}), {"a.txt"}),
+        (BaseFacts({"N": "b.md"}, ("ARG N=b.md",)), {"a.txt"}),
         (BaseFacts({"N": "a.txt"}), {"a.txt"}),
-        (BaseFacts(doubtful=frozenset({"N"})), SEEN),
+        (BaseFacts(doubtful=frozenset({"N"})), {"a.txt"}),
     ],
 )
 def test_what_a_base_hands_on_counts(folder: Path, base: BaseFacts | None, names: set[str]) -> None:
@@ -155,8 +156,15 @@ def test_stages_hand_on_their_variables_and_triggers(folder: Path) -> None:
     assert facts == BaseFacts({"N": "a.txt", "M": "a.txt"}, ("COPY src /",))
 
 
+def test_arguments_are_seen_in_later_stages_and_env_holds_there_again(folder: Path) -> None:
+    text = "FROM scratch AS one\nARG N=a.txt\nENV M=src\nARG M=b.md\nFROM one\nCOPY $N $M /\n"
+    assert taken(folder, text) == {"a.txt", *SRC}
+    known = handed_on(read_containerfile(text), None, {}, lambda *_: BaseFacts())
+    assert known == BaseFacts({"M": "src"})
+
+
 def test_a_variable_of_doubt_stays_so_in_what_builds_on_it() -> None:
-    text = "FROM scratch\nENV A=1\nARG A=2\nENV B=$A\n"
-    facts = handed_on(read_containerfile(text), None, {}, lambda *_: BaseFacts())
+    doubt = BaseFacts(doubtful=frozenset({"A"}))
+    facts = handed_on(read_containerfile("FROM b\nENV B=$A\n"), None, {}, lambda *_: doubt)
     assert facts is not None
-    assert facts.doubtful == {"B"}
+    assert facts.doubtful == {"A", "B"}
