@@ -21,7 +21,7 @@ from podbuild.system.records import JSONValue
 from tests.builds import NATIVE
 from tests.registries import Server, free_port, make_authority, registry_server
 from tests.shops import BOTH, MACHINES, Done, Shop, new_shop, oci_registry
-from tests.toolchains import own_folders, skopeo
+from tests.toolchains import skopeo
 
 pytestmark = pytest.mark.integration
 
@@ -46,12 +46,13 @@ class Watch:
                 self.argvs.add(process.read_bytes())
             except OSError:  # it has ended
                 continue
-        for file in own_folders().runtime.glob("runs/*/xdg/containers/auth.json"):
+        for process in Path("/proc").glob("[0-9]*/environ"):
             try:
-                logins = json.loads(file.read_bytes())["auths"].values()
-            except (OSError, ValueError):  # just made, just removed
+                known = login_files(process)
+                logins = [each for file in known for each in logins_in(file)]
+            except (OSError, ValueError):  # another's, ended, just made, just removed
                 continue
-            self.passwords |= {text for login in logins for text in login_texts(login["auth"])}
+            self.passwords |= {text for login in logins for text in login_texts(login)}
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -69,6 +70,18 @@ class Watch:
         finally:
             over.set()
             watcher.join()
+
+
+def login_files(environment: Path) -> list[Path]:
+    """Give the file of logins that a process is told of, in the file system that it sees."""
+    mark = b"REGISTRY_AUTH_FILE=/"
+    told = [each for each in environment.read_bytes().split(b"\0") if each.startswith(mark)]
+    return [environment.with_name("root") / each[len(mark) :].decode() for each in told]
+
+
+def logins_in(file: Path) -> list[str]:
+    """Give the logins in a file, as it has them."""
+    return [each["auth"] for each in json.loads(file.read_bytes())["auths"].values()]
 
 
 def login_texts(basic: str) -> tuple[str, str]:
