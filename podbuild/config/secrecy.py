@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -64,6 +65,7 @@ class Secrecy:
             or value.strip() in self.values
             or self.holds(value)
             or _has_login(value)
+            or bool(_ISSUED.search(value))
         )
 
     def holds(self, text: str) -> bool:
@@ -75,6 +77,11 @@ class Secrecy:
         return self._redactor.cut(text) != _NOTHING.cut(text)
 
 
+# How tokens begin by which their issuers let scanners find them, JSON Web Tokens and keys.
+_ISSUED = re.compile(
+    r"\b(?:gh[opsur]_|github_pat_|glpat-|dckr_[op]at_|npm_|pypi-|xox[abprs]-|hvs\.)[\w-]{16}"
+    r"|\beyJ[\w-]+\.eyJ[\w-]+\.|-----BEGIN [A-Z ]*PRIVATE KEY"
+)
 _NOTHING = Redactor()  # cuts what is a secret by where it stands
 
 

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPResponse
 
@@ -73,10 +73,28 @@ def watching(
 ) -> type[urllib3.connection.HTTPConnection]:
     """Give connections whose heads of answers must be whole so long after their first byte.
 
-    What is read later can be watched by the answer's `watched_socket`.
+    As long may a handshake take, a proxy's answer included. What is read later can be watched by
+    the answer's `watched_socket`.
     """
 
     class Watching(kind):  # type: ignore[misc,valid-type]
+        _opening: Watched | None = None
+
+        def connect(self) -> None:
+            with ExitStack() as self._handshake:
+                try:
+                    super().connect()
+                except Exception as error:
+                    if self._opening and self._opening.expired:
+                        raise SlowAnswerError from error
+                    raise
+
+        def _new_conn(self) -> socket.socket:
+            made: socket.socket = super()._new_conn()
+            same = self._handshake.enter_context(made.dup())  # TLS takes the other one away
+            self._opening = self._handshake.enter_context(watch.over(same, seconds))
+            return made
+
         def getresponse(self) -> HTTPResponse:
             sock = self.sock
             if sock is None:

@@ -19,7 +19,7 @@ MASK = "***"
 # The names of environment variables that hold secrets.
 _SECRET_NAME = re.compile(
     r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|AUTH|API_?KEY|PRIVATE_?KEY"
-    r"|(?:^|_)(?:PASS|PAT|KEY|PWD)$",
+    r"|COOKIE|(?:^|_)JWT|(?:^|_)(?:PASS|PAT|KEY|PWD|PRIVATE|PEM)$",
     re.IGNORECASE,
 )
 _OWN_FOLDER = frozenset({"PWD"})  # the present folder, to every shell
@@ -61,8 +61,8 @@ _LONG_USER = 16  # characters; a user of a URL without a password may be a token
 def is_secret_name(variable: str) -> bool:
     """Tell whether an environment variable's name says that its value is a secret.
 
-    >>> is_secret_name("NPM_TOKEN"), is_secret_name("NODE_ENV")
-    (True, False)
+    >>> is_secret_name("NPM_TOKEN"), is_secret_name("CI_JOB_JWT_V2"), is_secret_name("NODE_ENV")
+    (True, True, False)
     """
     return bool(_SECRET_NAME.search(variable)) and variable not in _OWN_FOLDER
 

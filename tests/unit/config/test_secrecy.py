@@ -48,6 +48,7 @@ SECRET_NAMES = (
         "passwd",
     ),
     *("FTP_PASS", "GH_PAT", "gh_pat", "BASIC_AUTH", "DOCKER_AUTH_CONFIG", "SIGN_KEY", "API_KEY"),
+    *("CI_JOB_JWT", "CI_JOB_JWT_V2", "SESSION_COOKIE", "SSH_PRIVATE", "TLS_PEM"),
     *("passwd", "APIKEY", "AWS_CREDENTIALS", "MYSQL_PWD", "PASS", "KEY", "Github_Token"),
 )
 ORDINARY_NAMES = ("PATH", "PATTERN", "KEYBOARD", "COMPASS", "PASSAGE", "OWNER", "PWD", "MONKEY")
@@ -89,6 +90,22 @@ def test_variable_whose_value_is_secret_is_refused(place: str, value: str) -> No
     environment = {"PLAIN": value, "CI_JOB_TOKEN": VALUE, "DB_PASSWORD": "hunter\n"}
     with pytest.raises(ConfigError, match="PLAIN is a secret"):
         read(PLACES[place].replace("VARIABLE", "PLAIN"), environment)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"ghp_{'aB3d' * 9}",
+        f"github_pat_{'aB3d' * 9}",
+        f"glpat-{'aB3d' * 5}",
+        f"dckr_pat_{'aB3d' * 7}",
+        "eyJhbGciOiJI.eyJzdWIiOiIx.c2ln",
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nx",
+    ],
+)
+def test_variable_with_the_form_of_a_token_is_refused_whatever_its_name(value: str) -> None:
+    with pytest.raises(ConfigError, match="SIGNING is a secret"):
+        read(PLACES["labels"].replace("VARIABLE", "SIGNING"), {"SIGNING": value})
 
 
 @pytest.mark.parametrize("place", PLACES)

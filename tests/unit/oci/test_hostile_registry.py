@@ -279,3 +279,35 @@ def test_a_token_s_life_is_bounded(life: str) -> None:
     seen: list[str] = []
     with serving(say) as host:
         assert store(host).tags() == (Tag("a"),)
+
+
+@pytest.mark.parametrize("proxied", [False, True], ids=["TLS", "CONNECT"])
+def test_a_handshake_that_drips_ends(proxied: bool) -> None:
+    """One record of 16 kB, or a proxy's answer, a byte at a time."""
+    server = socket.create_server(("127.0.0.1", 0))
+    host = f"127.0.0.1:{server.getsockname()[1]}"
+
+    def drip() -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = server.accept()
+                threading.Thread(target=spell, args=(client,), daemon=True).start()
+
+    def spell(client: socket.socket) -> None:
+        with client, suppress(OSError):
+            client.sendall(b"HTTP/1.1 200 OK\r\nX: " if proxied else b"\x16\x03\x03\x40\x00\x02")
+            while True:
+                client.sendall(b"x")
+                time.sleep(0.02)
+
+    threading.Thread(target=drip, daemon=True).start()
+    way = WayOut(timeouts=TIMEOUTS, proxies={"https": f"http://{host}"} if proxied else {})
+    target = "registry.example" if proxied else host
+    client = RestClient(f"https://{target}", conduct=Conduct(retry=RETRY), network=way)
+    try:
+        error = _failure(lambda: client.request("GET", "/"))
+    finally:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+    assert error is not None
+    assert "too slowly" in error.message
