@@ -27,6 +27,7 @@ from podbuild.plan.journal import NAME, Binding, Journal, Section, read_journal
 from podbuild.plan.model import Job, Plan
 from podbuild.semver import Version
 from podbuild.system.files import unwritable, write_whole
+from podbuild.system.records import JSONValue
 
 FOLDER = "staging"
 
@@ -190,6 +191,7 @@ class Handed:
     job: Job
     record: BuildRecord
     folder: Path
+    provenance: JSONValue = None  # how it says that the image was made
 
 
 def read_handed_over(folders: Iterable[Path], plan: Plan, here: Binding) -> tuple[Handed, ...]:
@@ -234,7 +236,8 @@ def _read(folder: Path, plan: Plan, here: Binding) -> Iterator[Handed]:
     for job in plan.jobs:
         record = BuildRecord.from_json(state.sections[Section.BUILT].get(str(job)))
         if record is not None and plan.image(job.image).published:
-            yield Handed(job=job, record=record, folder=folder)
+            provenance = state.sections[Section.PROVENANCE].get(str(job))
+            yield Handed(job=job, record=record, folder=folder, provenance=provenance)
 
 
 def _refuse_links(folder: Path) -> None:
@@ -293,12 +296,16 @@ def take_over(
 
     Raises ConfigError for what is incomplete, VerificationError for what is damaged.
     """
-    records = {}
+    records: dict[str, JSONValue] = {}
+    provenance: dict[str, JSONValue] = {}
     for each in handed:
         _stage(each, staging, elsewhere(each.job.image))
         record = replace(each.record, origin=Origin.JOINED, folder=str(each.folder))
         records[str(each.job)] = record.to_json()
+        if each.provenance is not None:
+            provenance[str(each.job)] = each.provenance
     journal.record_all(Section.BUILT, records)
+    journal.record_all(Section.PROVENANCE, provenance)
 
 
 def _stage(handed: Handed, staging: Staging, elsewhere: Store) -> None:

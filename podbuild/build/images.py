@@ -74,7 +74,9 @@ def stage(
 
     todo = jobs_to_do(plan, results.known)
     reused = {
-        job: BuiltImage(job=job, manifest=found.manifest, reason=found.reason)
+        job: BuiltImage(
+            job=job, manifest=found.manifest, reason=found.reason, made_here=found.made_here
+        )
         for job in todo
         if (found := results.known.get(job))
     }

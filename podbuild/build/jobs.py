@@ -138,7 +138,9 @@ class _Builder:
 
     def __init__(self, work: Work, known: Mapping[Job, Known]) -> None:
         self.images = {
-            job: BuiltImage(job=job, manifest=found.manifest, reason=found.reason)
+            job: BuiltImage(
+                job=job, manifest=found.manifest, reason=found.reason, made_here=found.made_here
+            )
             for job, found in known.items()
         }
         self.has_failed = False

@@ -84,6 +84,7 @@ class Known:
 
     manifest: Manifest
     reason: str
+    made_here: bool = True  # False: a registry holds it, and nobody here knows how it was made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +95,7 @@ class BuiltImage:
     manifest: Manifest
     metrics: Metrics = field(default_factory=Metrics)
     reason: str = ""
+    made_here: bool = True  # as in `Known`
 
     @property
     def reused(self) -> bool:

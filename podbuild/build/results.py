@@ -210,7 +210,8 @@ class Results:
             sink.put_manifest(found.manifest, staged_tag(job))
         except PodbuildError:
             return None
-        return Known(manifest=found.manifest, reason=f"unchanged since {found.reference}")
+        reason = f"unchanged since {found.reference}"
+        return Known(manifest=found.manifest, reason=reason, made_here=False)
 
     def _earlier_of(self, image: str) -> Earlier:
         if image not in self._earlier:

@@ -35,6 +35,8 @@ COMMANDS = {
     "release": "Take a version to every registry, all or nothing.",
     "snapshot": "Release a branch push, tagged by [tags] branches.",
     "verify": "Read a release back from every registry and compare.",
+    "attest": "Complete and sign what is published.",
+    "sbom": "Print the SBOM of an image.",
     "prune": "Delete what retention lets go; shows the plan first.",
     "promote": "Point a tag at the image of another one, everywhere.",
     "rollback": "Put the moving tags back to the previous stable release.",

@@ -10,6 +10,8 @@ from podbuild.cli.options import Common, common_options, only_image, only_regist
 from podbuild.cli.session import open_session
 
 if TYPE_CHECKING:
+    from podbuild.commands.verify import VerifiedTag
+    from podbuild.publish.attested import Statements
     from podbuild.publish.verify import Checked
     from podbuild.system.records import JSONValue
 
@@ -35,28 +37,56 @@ def command(common: Common, tag: str, images: tuple[str, ...], registries: tuple
 
         services = session.services()
         scope = Selection(images=images, registries=registries)
-        checked, problems = check_tag(services, scope, tag)
-        lines = [_line(each) for each in checked]
-        services.ui.give("\n".join(lines), _json(checked, problems))
-        if problems:
+        found = check_tag(services, scope, tag)
+        lines = [_line(each, found) for each in found.checked]
+        services.ui.give("\n".join(lines), _json(found))
+        if found.problems:
             raise VerificationError(
-                f"{tag} is not the same everywhere",
-                details=problems,
+                f"{tag} is not as it should be everywhere",
+                details=found.problems,
                 hint="`podbuild release` of that version puts right what differs",
             )
 
 
-def _line(checked: Checked) -> str:
-    platforms = ", ".join(sorted(map(str, checked.platforms)))
-    state = "; ".join(checked.problems) or f"{checked.digest} ({platforms})"
-    return f"{checked.expectation}: {state}"
+def _line(each: Checked, found: VerifiedTag) -> str:
+    platforms = ", ".join(sorted(map(str, each.platforms)))
+    state = "; ".join(each.problems) or f"{each.digest} ({platforms})"
+    said = _said(each, found)
+    kinds = f"; attached: {', '.join(said.kinds) or 'nothing'}" if said else ""
+    others = f" and {said.foreign} of others" if said and said.foreign else ""
+    return f"{each.expectation}: {state}{kinds}{others}"
 
 
-def _json(checked: tuple[Checked, ...], problems: tuple[str, ...]) -> JSONValue:
+def _said(each: Checked, found: VerifiedTag) -> Statements | None:
+    expected = each.expectation
+    return next(
+        (
+            said
+            for said in found.statements
+            if (said.destination, said.tag) == (expected.destination, expected.tag)
+        ),
+        None,
+    )
+
+
+def _statements(each: Checked, found: VerifiedTag) -> JSONValue:
+    said = _said(each, found)
+    if said is None:
+        return None
+    return {
+        "says": [*said.kinds],
+        "foreign": said.foreign,
+        "referrers": {
+            str(subject): [*sorted(map(str, held))] for subject, held in said.valid.items()
+        },
+    }
+
+
+def _json(found: VerifiedTag) -> JSONValue:
     return {
         "schema": 1,
-        "ok": not problems,
-        "problems": [*problems],
+        "ok": not found.problems,
+        "problems": [*found.problems],
         "tags": [
             {
                 "reference": str(each.expectation),
@@ -65,7 +95,8 @@ def _json(checked: tuple[Checked, ...], problems: tuple[str, ...]) -> JSONValue:
                 "digest": str(each.digest) if each.digest else None,
                 "platforms": [*sorted(map(str, each.platforms))],
                 "problems": [*each.problems],
+                "statements": _statements(each, found),
             }
-            for each in checked
+            for each in found.checked
         ],
     }

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 
+from podbuild.build.attest.subjects import remember_making
 from podbuild.build.engines import Engines
 from podbuild.build.handover import Handed, handing_over, read_handed_over, restock, take_over
 from podbuild.build.images import (
@@ -68,7 +69,9 @@ def build(services: Services, request: Request, *, loads: bool = False) -> Repor
         for job in () if request.reuses else planned.plan.jobs:
             engines.journal.forget(Section.BUILT, str(job))  # or what was ever built would be kept
         with _handing_over(engines), engines, record.step("build"):
-            staged = stage(planned, resolve(planned, engines, anew=True), engines)
+            inputs = resolve(planned, engines, anew=True)
+            staged = stage(planned, inputs, engines)
+            remember_making(planned, staged, inputs, engines)
             record.staged(staged)
             staged.check()
         if loads:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from podbuild import __version__
 from podbuild.build.model import Metrics, Staged
 from podbuild.errors import BuildError, CleanupError, PodbuildError, from_os_error
 from podbuild.oci.manifest import Descriptor, Manifest
+from podbuild.oci.names import Digest
 from podbuild.plan.destination import Destination
 from podbuild.plan.model import Job
 from podbuild.plan.planned import Planned
@@ -22,6 +24,7 @@ from podbuild.report.collect import (
     image_reports,
     part_reports,
     result_of,
+    statement_reports,
     target_reports,
 )
 from podbuild.report.model import Failure, Phase, PlatformReport, RemovalReport, Report
@@ -29,6 +32,9 @@ from podbuild.report.plan import plan_json
 from podbuild.report.write import write_plan, write_reports
 from podbuild.system.console.screen import Activity
 from podbuild.workspace import Services
+
+if TYPE_CHECKING:
+    from podbuild.publish.attach import Attached  # costs time
 
 
 class Recorder:
@@ -50,6 +56,7 @@ class Recorder:
         self._removals: tuple[RemovalReport, ...] = ()
         self.incomplete: CleanupError | None = None  # the release stands, its cleanup does not
         self._delivered = Delivered()
+        self._statements: Mapping[str, Mapping[Digest, tuple[str, ...]]] = {}
         self._phases: list[Phase] = []
         self._warnings: list[str] = []
         self._failure: PodbuildError | None = None
@@ -149,6 +156,17 @@ class Recorder:
             self._delivered, destinations=published.at, failed=published.failed
         )
 
+    def attested(self, attached: Attached, published: Published) -> None:
+        """Remember what is said of the images, and who lacks it."""
+        for note in attached.notes:
+            self.warn(note)
+        for destination, error in attached.failed.items():
+            self.warn(f"{destination} lacks statements, so it gets no tags: {error.message}")
+        self._statements = attached.referrers
+        self._delivered = replace(
+            self._delivered, destinations=published.at, failed=published.failed
+        )
+
     def moved(self, moved: Moved) -> None:
         """Remember what became of the tags, and say which ones a guard held back."""
         for destination, error in moved.failed.items():
@@ -185,6 +203,7 @@ class Recorder:
             engine=self._engine(),
             images=image_reports(plan, self._images, self._parts),
             targets=targets,
+            statements=statement_reports(self._statements),
             metrics=self._metrics,
             phases=tuple(self._phases),
             removed=self._removals,

@@ -34,19 +34,17 @@ from podbuild.commands.planning import (
     refuse_conflicts,
 )
 from podbuild.commands.record import Recorder
+from podbuild.commands.tagging import expectations, move_tags
 from podbuild.config.toml import shown
 from podbuild.errors import CleanupError, CredentialError
 from podbuild.oci.manifest import Manifest
 from podbuild.plan.journal import Binding, Journal, open_journal, recorded_toolchain, restart
 from podbuild.plan.model import Plan
 from podbuild.plan.planned import Planned
-from podbuild.publish.guards import BranchGuard, Overrides, Readers, ReleaseGuard
-from podbuild.publish.move import Guard, Moved, Order, Outcome
 from podbuild.publish.preflight import preflight
 from podbuild.publish.retention.ledger import record_superseded
-from podbuild.publish.tag import TagMover
-from podbuild.publish.upload import Published, Publisher
-from podbuild.publish.verify import Expectation, verify_release
+from podbuild.publish.upload import Publisher
+from podbuild.publish.verify import verify_release
 from podbuild.report.collect import adopted_parts
 from podbuild.report.model import Report
 from podbuild.system.locks import Holder, Purpose, project_lock, supersede
@@ -137,6 +135,10 @@ def _ready(
             from podbuild.commands.cleanup import check_removal_rights  # noqa: PLC0415  # costs time
 
             check_removal_rights(services, ready.plan, ready.destinations)
+    if services.config.attest:
+        from podbuild.commands.attest import signing_key  # noqa: PLC0415  # costs time
+
+        signing_key(services)
     return ready
 
 
@@ -159,13 +161,21 @@ def _deliver(engines: Engines, options: ReleaseOptions, planned: Planned, record
         with record.step("publish by digest"):
             published = publisher.finish(images.items())
             record.published(published)
+    if services.config.attest:
+        from podbuild.commands.attest import attest  # noqa: PLC0415  # costs time
+
+        published = attest(engines, planned, published, record)
     with record.step("move tags"):
-        moved = move_tags(services, options, planned, journal, published, record)
+        moved = move_tags(services, options.command, planned, journal, published, record)
     record.moved(moved)
     record_superseded(services.folders, services.config.root, journal, moved)
     if Skip.VERIFY not in options.skip:
         with record.step("verify"):
             verify_release(expectations(planned, moved), published.present, record.warn)
+            if services.config.attest:
+                from podbuild.commands.attest import verify_moved  # noqa: PLC0415  # costs time
+
+                verify_moved(services, moved, record.warn)
     journal.finish()
     if _cleans_up(services, options):
         clean_up(services, planned, record)
@@ -210,8 +220,13 @@ def _staged(
         return Staged(images={}, inputs={})
     from podbuild.build.resolve import resolve  # noqa: PLC0415  # where images are due
 
-    builds = Skip.BUILD not in options.skip
-    return stage(planned, resolve(planned, engines), engines, offer=offer, builds=builds)
+    builds, inputs = Skip.BUILD not in options.skip, resolve(planned, engines)
+    staged = stage(planned, inputs, engines, offer=offer, builds=builds)
+    if engines.services.config.attest:
+        from podbuild.build.attest.subjects import remember_making  # noqa: PLC0415  # costs time
+
+        remember_making(planned, staged, inputs, engines)
+    return staged
 
 
 def _assembled(staged: Staged, engines: Engines) -> Mapping[str, Manifest]:
@@ -251,76 +266,6 @@ def check_logins(services: Services, planned: Planned, record: Recorder) -> Plan
         planned,
         destinations=ready.destinations,
         silent={**planned.silent, **dict(ready.unavailable)},
-    )
-
-
-def move_tags(
-    services: Services,
-    options: ReleaseOptions,
-    planned: Planned,
-    journal: Journal,
-    published: Published,
-    record: Recorder,
-) -> Moved:
-    """Move version tags, then moving tags, everywhere; raises as TagMover.move does."""
-    mover = TagMover(
-        guard=_guard(services, planned),
-        journal=journal,
-        retry=services.retry,
-        cancel=services.cancel,
-        command=options.command,
-        note=services.ui.note,
-        left=record.tags_left,
-    )
-    return mover.move(_orders(planned, published))
-
-
-def expectations(planned: Planned, moved: Moved) -> Iterator[Expectation]:
-    """Give what every tag that this release moved must name now."""
-    for tagged in moved.tags:
-        if tagged.outcome in (Outcome.MOVED, Outcome.ALREADY):
-            image = planned.plan.image(tagged.order.destination.image)
-            yield Expectation(
-                destination=tagged.order.destination,
-                tag=tagged.order.tag,
-                digest=tagged.order.manifest.digest,
-                platforms=frozenset(image.platforms),
-            )
-
-
-def _orders(planned: Planned, published: Published) -> Iterator[Order]:
-    """Give an order for each tag that the plan lets move, where its image is."""
-    held = {destination.key: destination for destination in published.at}
-    for target in planned.plan.targets:
-        destination = held.get(target.key)
-        manifest = published.images.get(target.image)
-        if destination is None or manifest is None:
-            continue
-        for move in target.tags:
-            if move.decision.is_wanted:
-                yield Order(destination=destination, named=move.named, manifest=manifest)
-
-
-def _guard(services: Services, planned: Planned) -> Guard:
-    plan = planned.plan
-    overrides = Overrides(overwrite=plan.request.overwrite, backwards=plan.request.backwards)
-    if plan.version is None:
-        return BranchGuard(
-            commit=plan.source.commit, ancestry=planned.ancestry, overrides=overrides
-        )
-    return ReleaseGuard(
-        version=plan.version,
-        commit=plan.source.commit,
-        results={image.name: plan.result(image.name) for image in plan.images},
-        destinations=planned.destinations,
-        readers={
-            image.name: Readers(image.readers, plan.readers_beside(image.name))
-            for image in plan.images
-        },
-        yanked=frozenset(services.config.tags.yanked),
-        overrides=overrides,
-        replaced=planned.replaced,
-        cancel=services.cancel,
     )
 
 

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
+from podbuild.commands.attest import check_statements, statement_checker
 from podbuild.commands.relocate import Selection, plan_of
 from podbuild.errors import PodbuildError
 from podbuild.oci.names import Tag
 from podbuild.plan.destination import open_destinations
 from podbuild.plan.journal import recorded_tags
 from podbuild.plan.model import PlannedImage
+from podbuild.publish.attested import Statements
 from podbuild.publish.verify import Checked, Expectation, agree, check, verify
-from podbuild.semver import Version
 from podbuild.workspace import Services
 
 
-def check_tag(
-    services: Services, scope: Selection, text: str
-) -> tuple[tuple[Checked, ...], tuple[str, ...]]:
+@dataclass(frozen=True, kw_only=True)
+class VerifiedTag:
+    """What a tag names everywhere, what is said of that, and all that is wrong."""
+
+    checked: tuple[Checked, ...]
+    statements: tuple[Statements, ...]
+    problems: tuple[str, ...]
+
+
+def check_tag(services: Services, scope: Selection, text: str) -> VerifiedTag:
     """Give what was checked and all that differs. `text` is a tag, or a version with its v.
+
+    Where the configuration has [attest], what is attached is checked too.
 
     A version's tags are compared with the journal of its release too, where this machine has it;
     moving tags only with each other, as a later release may have moved them.
@@ -31,7 +42,7 @@ def check_tag(
     expectations = []
     for destination in open_destinations(services.opener, plan):
         image = plan.image(destination.image)
-        tag = _tag(text, version, image)
+        tag = tag_of_version(services, text, image)
         expectations.append(
             Expectation(
                 destination=destination,
@@ -45,7 +56,23 @@ def check_tag(
         *_optional(services, [each for each in expectations if not each.destination.required]),
     )
     own = tuple(f"{each.expectation}: {problem}" for each in checked for problem in each.problems)
-    return checked, own + agree(checked, lambda each: each.expectation.destination.image)
+    own += agree(checked, lambda each: each.expectation.destination.image)
+    statements, unsaid = _statements(services, checked)
+    return VerifiedTag(checked=checked, statements=statements, problems=(*own, *unsaid))
+
+
+def _statements(
+    services: Services, checked: Iterable[Checked]
+) -> tuple[tuple[Statements, ...], tuple[str, ...]]:
+    if services.config.attest is None:
+        return (), ()
+    named = []
+    for each in checked:
+        destination = each.expectation.destination
+        manifest = destination.store.manifest(each.digest) if each.digest else None
+        if manifest is not None:
+            named.append((destination, each.expectation.tag, manifest))
+    return check_statements(statement_checker(services), named)
 
 
 def _optional(services: Services, expectations: Iterable[Expectation]) -> Iterator[Checked]:
@@ -57,8 +84,9 @@ def _optional(services: Services, expectations: Iterable[Expectation]) -> Iterat
             services.ui.warn(f"{each.destination} can't be asked: {error.message}")
 
 
-def _tag(text: str, version: Version | None, image: PlannedImage) -> Tag:
+def tag_of_version(services: Services, text: str, image: PlannedImage) -> Tag:
     """Give the tag that is meant: the version's own, where no template writes the text itself."""
+    version = services.config.project.form.find(text)
     if version is None or str(version) == text:
         return Tag(text)
     if "/" not in text and any(each.version(Tag(text)) for each in image.readers):

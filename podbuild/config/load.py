@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from podbuild.config.attest import Attest
 from podbuild.config.checks import check
 from podbuild.config.choices import NAME, RegistryKind
 from podbuild.config.closing import close_known
@@ -84,6 +85,7 @@ def _read(document: dict[str, object], path: Path) -> Config:
         tags=_table(document, "tags", TagRules, root),
         retention=_table(document, "retention", Retention, root),
         cache=_table(document, "cache", CacheSettings, root),
+        attest=_table(document, "attest", Attest, root) if "attest" in document else None,
     )
 
 

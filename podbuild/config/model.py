@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from podbuild.config.attest import Attest
 from podbuild.config.choices import NAME, TAG_FORM, TAGS, URL, RegistryKind
 from podbuild.config.image import Image
 from podbuild.config.keys import (
@@ -286,6 +287,7 @@ class Config:
     tags: TagRules = TagRules()
     retention: Retention = Retention()
     cache: CacheSettings = CacheSettings()
+    attest: Attest | None = None  # None: nothing is said of images
     env: Mapping[str, str] = field(default_factory=dict, hash=False)  # what {env.NAME} may give
 
     @property

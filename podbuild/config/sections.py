@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from podbuild.config.attest import Attest
 from podbuild.config.choices import PREFIX
 from podbuild.config.image import Image
 from podbuild.config.keys import Declared, Schema, declared, list_of, map_of, table_schema
@@ -88,6 +89,13 @@ SECTIONS = (
         sample='[cache], and below it repository = "ghcr.io/acme/cache/{image}"',
         help="layers kept between runners",
         keys=declared(CacheSettings),
+    ),
+    Table(
+        name="attest",
+        sample='[attest], and below it sign = { key = "env:COSIGN_PRIVATE_KEY" }',
+        help="what is said of every published image, so that it can be verified; nothing unless "
+        "written (docs/supply-chain.md)",
+        keys=declared(Attest),
     ),
 )
 

@@ -72,12 +72,13 @@ def placed(
         if any(entry.digest == manifest.digest and tag_of(entry) for entry in entries):
             return entries
         others = [entry for entry in entries if entry.digest != manifest.digest]
-        return [*others, replace(manifest, annotations=stamp)]
+        return [*others, replace(manifest, annotations={**manifest.annotations, **stamp})]
     if any(entry.digest == manifest.digest and tag_of(entry) == tag for entry in entries):
         return entries
     rest = released(entries, tag)
     others = [e for e in rest if not (e.digest == manifest.digest and tag_of(e) is None)]
-    return [*others, replace(manifest, annotations={REF_NAME: str(tag), **stamp})]
+    named = {**manifest.annotations, REF_NAME: str(tag), **stamp}
+    return [*others, replace(manifest, annotations=named)]
 
 
 def _stamp(pushed: datetime, now: datetime) -> dict[str, str]:
@@ -170,7 +171,8 @@ class LayoutStore:
         with self._guarding():
             write_whole(self.blob_file(manifest.digest), [manifest.data])
             with self.editing() as entries:
-                entries[:] = placed(entries, manifest.descriptor, tag, self.clock())
+                named = manifest.listing if manifest.subject else manifest.descriptor
+                entries[:] = placed(entries, named, tag, self.clock())
 
     def has_blob(self, blob: Descriptor) -> bool:
         """Tell whether the blob is here, in its full size."""

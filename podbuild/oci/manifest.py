@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 
@@ -46,6 +46,7 @@ class Descriptor:
     size: int  # bytes
     platform: Platform | None = None
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+    artifact_type: str = ""  # of an artifact's manifest, where an index lists it
 
     @property
     def is_runnable(self) -> bool:
@@ -59,9 +60,11 @@ class Descriptor:
     def from_json(cls, value: JSONValue) -> Descriptor:
         """Read a descriptor object; raises VerificationError when it is none."""
         found = value if isinstance(value, dict) else {}
+        artifact = found.get("artifactType")
         match (found.get("mediaType"), found.get("digest"), found.get("size")):
             case (str(kind), str(digest), int(size)) if _is_size(size):
                 return cls(
+                    artifact_type=artifact if isinstance(artifact, str) else "",
                     media_type=kind,
                     digest=Digest(digest),
                     size=size,
@@ -80,6 +83,8 @@ class Descriptor:
         }
         if self.platform:
             found["platform"] = self.platform.to_json()
+        if self.artifact_type:
+            found["artifactType"] = self.artifact_type
         if self.annotations:
             found["annotations"] = dict(self.annotations)
         return found
@@ -153,6 +158,18 @@ class Manifest:
     def descriptor(self) -> Descriptor:
         """Give the descriptor by which others name this manifest."""
         return Descriptor(media_type=self.media_type, digest=self.digest, size=len(self.data))
+
+    @property
+    def listing(self) -> Descriptor:
+        """Give the entry by which a list of referrers names this artifact (distribution spec)."""
+        kind = self.content.get("artifactType")
+        if not kind and self.config:
+            kind = self.config.media_type
+        return replace(
+            self.descriptor,
+            artifact_type=kind if isinstance(kind, str) else "",
+            annotations=self.annotations,
+        )
 
     def _descriptors(self, key: str) -> tuple[Descriptor, ...]:
         value = self.content.get(key)

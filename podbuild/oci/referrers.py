@@ -26,6 +26,11 @@ class Referrers:
         self._offered: bool | None = None
         self._lock = threading.Lock()
 
+    @property
+    def offered(self) -> bool:
+        """Tell whether the registry has answered with such a list."""
+        return self._offered is True
+
     def __call__(self, digest: Digest) -> tuple[Digest, ...]:
         """Give what the API lists; nothing where there is no such API.
 

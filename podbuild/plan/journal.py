@@ -32,7 +32,9 @@ class Section(StrEnum):
     PINS = "pins"
     BUILT = "built"
     ASSEMBLED = "assembled"
+    PROVENANCE = "provenance"  # of each job that was built, as its build knew it
     PUBLISHED = "published"
+    ATTESTED = "attested"
     BEFORE = "before"
     MOVED = "moved"
     SUPERSEDED = "superseded"

@@ -253,7 +253,10 @@ def _narrowed(
 
 def _secret_files(config: Config, request: Request) -> tuple[Path, ...]:
     secrets = (*request.secrets, *(secret for image in config.images for secret in image.secrets))
-    return tuple(sorted({secret.file for secret in secrets if secret.file is not None}))
+    files = {secret.file for secret in secrets if secret.file is not None}
+    signing = config.attest.sign if config.attest else None
+    key = signing.file(config.root) if signing else None
+    return tuple(sorted(files | ({key} if key else set())))
 
 
 def _leaves_out(image: PlannedImage, request: Request) -> bool:

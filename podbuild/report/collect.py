@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from podbuild.build.model import BuiltImage, Origin, Staged
 from podbuild.errors import CleanupError, PartialReleaseError, PodbuildError
 from podbuild.oci.manifest import Manifest
-from podbuild.oci.names import Tag
+from podbuild.oci.names import Digest, Tag
 from podbuild.oci.store import Store
 from podbuild.plan.destination import Destination
 from podbuild.plan.guards import Decision
@@ -19,6 +19,7 @@ from podbuild.report.model import (
     ImageReport,
     PlatformReport,
     ReleaseResult,
+    StatementReport,
     TagOutcome,
     TagReport,
     TargetReport,
@@ -58,6 +59,21 @@ def image_reports(
             )
         )
     return tuple(reports)
+
+
+def statement_reports(
+    said: Mapping[str, Mapping[Digest, tuple[str, ...]]],
+) -> tuple[StatementReport, ...]:
+    """Give what is attached to each subject, children before their index."""
+    if not said:
+        return ()
+    from podbuild.oci.statements import SAYS  # noqa: PLC0415  # costs time
+
+    return tuple(
+        StatementReport(subject=name, referrer=digest, kinds=tuple(SAYS.get(k, k) for k in kinds))
+        for name, held in said.items()
+        for digest, kinds in sorted(held.items())
+    )
 
 
 def part_reports(staged: Staged) -> Mapping[Job, PlatformReport]:

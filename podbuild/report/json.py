@@ -46,6 +46,10 @@ def metadata(report: Report) -> dict[str, JSONValue]:
         "result": report.result.value,
         "podbuild": report.podbuild,
         "engine": report.engine,
+        "statements": [
+            {"subject": each.subject, "referrer": str(each.referrer), "says": [*each.kinds]}
+            for each in report.statements
+        ],
         "warnings": list(report.warnings),
         "failure": failure,
     }

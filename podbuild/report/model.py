@@ -101,6 +101,15 @@ class TargetReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StatementReport:
+    """One referrer of an image or index: what it says (SBOM, provenance, signature)."""
+
+    subject: str  # such as "web linux/amd64", or "web" for an index
+    referrer: Digest
+    kinds: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Phase:
     """How long a step of the release took."""
 
@@ -145,6 +154,7 @@ class Report:
     engine: str = ""
     images: tuple[ImageReport, ...] = ()
     targets: tuple[TargetReport, ...] = ()
+    statements: tuple[StatementReport, ...] = ()
     metrics: Mapping[Job, Metrics] = field(default_factory=dict, hash=False)  # of what was built
     phases: tuple[Phase, ...] = ()
     removed: tuple[RemovalReport, ...] = ()

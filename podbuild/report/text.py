@@ -76,6 +76,7 @@ def _trouble(target: TargetReport) -> str:
 
 def _remarks(report: Report) -> Iterator[str]:
     yield from _layer_cache(report)
+    yield from statement_lines(report)
     for _, tag in report.left_out:
         reason = f": {one_line(tag.reason)}" if tag.reason else ""
         yield f"{tag.reference} {tag.outcome}{reason}"
@@ -83,6 +84,15 @@ def _remarks(report: Report) -> Iterator[str]:
         reason = f": {one_line(gone.reason)}" if gone.reason else ""
         yield f"{gone.repository} {gone.what} {gone.outcome.value}{reason}"
     yield from (f"warning: {one_line(warning)}" for warning in report.warnings)
+
+
+def statement_lines(report: Report) -> Iterator[str]:
+    """Say what is attached to the images, each kind once."""
+    said: dict[str, dict[str, None]] = {}
+    for each in report.statements:
+        said.setdefault(each.subject, {}).update(dict.fromkeys(each.kinds))
+    for subject, kinds in said.items():
+        yield f"attached to {subject}: {', '.join(sorted(kinds))}"
 
 
 def _layer_cache(report: Report) -> Iterator[str]:

@@ -1,0 +1,42 @@
+"""`podbuild sbom IMAGE[:TAG]`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from podbuild.cli.options import Common, common_options, option
+from podbuild.cli.session import open_session
+
+
+@click.command(
+    epilog="\b\nExamples:\n  podbuild sbom web:1.2.3 --platform linux/arm64\n"
+    "  podbuild sbom web > web.spdx.json"
+)
+@click.argument("image", metavar="IMAGE[:TAG]")
+@option(
+    "--platform",
+    "platforms",
+    multiple=True,
+    metavar="OS/ARCH",
+    help="Which platform's image, where it has several.",
+)
+@common_options
+def command(common: Common, image: str, platforms: tuple[str, ...]) -> None:
+    """Print the SBOM of an image, SPDX 2.3.
+
+    With a TAG that of the published image, else of what is staged here. It names the packages
+    of dpkg, apk, rpm, Python and Node that the image's own databases name.
+    """
+    with open_session(common) as session:
+        from podbuild.commands.complete import print_sbom  # noqa: PLC0415  # --help is fast
+        from podbuild.errors import ConfigError  # noqa: PLC0415
+        from podbuild.oci.names import Platform  # noqa: PLC0415
+
+        name, _, tag = image.partition(":")
+        if len(platforms) > 1:
+            raise ConfigError("one SBOM is of one platform", hint="pass --platform once")
+        wanted = Platform.parse(platforms[0]) if platforms else None
+        found = print_sbom(session.services(), name, tag, wanted)
+        session.ui.give(json.dumps(found, indent=2, ensure_ascii=False), found)

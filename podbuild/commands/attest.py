@@ -1,0 +1,185 @@
+"""The step of a release that signs, and what it is checked by: what is said of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from podbuild.build.attest.provenance import Builder
+from podbuild.build.attest.signer import Keys
+from podbuild.build.attest.subjects import Describer
+from podbuild.build.engines import Engines
+from podbuild.build.images import source_of
+from podbuild.commands.record import Recorder
+from podbuild.config.attest import Attest, SbomSource
+from podbuild.errors import (
+    CredentialError,
+    PartialReleaseError,
+    PodbuildError,
+    PublishError,
+    VerificationError,
+)
+from podbuild.oci.examine import Examiner
+from podbuild.oci.keys import PrivateKey
+from podbuild.oci.manifest import Manifest
+from podbuild.oci.names import Tag
+from podbuild.oci.store import Store
+from podbuild.plan.destination import Destination
+from podbuild.plan.journal import Journal
+from podbuild.plan.planned import Planned
+from podbuild.publish.attach import Attached, Attacher
+from podbuild.publish.attested import Demand, StatementChecker, Statements, same_everywhere
+from podbuild.publish.move import Moved, Outcome
+from podbuild.publish.upload import Published
+from podbuild.workspace import Services
+
+
+def signing_key(services: Services) -> PrivateKey | None:
+    """Give the key that signs, tried once; None where nothing is to be signed.
+
+    Raises CredentialError and ToolError, before anything is built.
+    """
+    keys = _keys(services)
+    return keys.private() if keys else None
+
+
+def _keys(services: Services) -> Keys | None:
+    config = services.config
+    if config.attest is None or config.attest.sign is None:
+        return None
+    return Keys(signing=config.attest.sign, root=config.root, environment=services.environment)
+
+
+def examiner_of(services: Services) -> Examiner:
+    """Give what reads layers and remembers what it read."""
+    return Examiner(services.folders.cache / "layers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attesting:
+    """What attaching needs besides the images: the plan, where bytes are, what was done before."""
+
+    services: Services
+    planned: Planned
+    source: Callable[[str], Store]
+    journal: Journal
+    key: PrivateKey | None
+
+    def attach(
+        self, images: Mapping[str, Manifest], destinations: tuple[Destination, ...]
+    ) -> Attached:
+        """Say of these images what is to be said, wherever they are; raises as Attacher does."""
+        services = self.services
+        describer = Describer(
+            settings=services.config.attest or Attest(),
+            source=self.source,
+            examiner=examiner_of(services),
+            planned=self.planned,
+            project=services.config.project.source,
+            builder=Builder.of(services.environment),
+            journal=self.journal,
+        )
+        attacher = Attacher(
+            destinations=destinations,
+            key=self.key,
+            journal=self.journal,
+            cancel=services.cancel,
+        )
+        return attacher.attach(describer.subjects(images))
+
+
+def attest(engines: Engines, planned: Planned, published: Published, record: Recorder) -> Published:
+    """Attach what is said of the images before any tag names them.
+
+    Raises PublishError where a required registry lacks a statement; optional ones get no tags.
+    """
+    services = engines.services
+    with record.step("attest"):
+        attesting = Attesting(
+            services=services,
+            planned=planned,
+            source=source_of(planned, engines.staging),
+            journal=engines.journal,
+            key=signing_key(services),
+        )
+        attached = attesting.attach(published.images, published.at)
+        failed = {**published.failed, **attached.failed}
+        left = tuple(each for each in published.at if each not in attached.failed)
+        done = replace(published, at=left, failed=failed)
+        record.attested(attached, done)
+    return done
+
+
+def verify_moved(services: Services, moved: Moved, warn: Callable[[str], None]) -> None:
+    """Check what is said of the images that tags name now; raises as `require_statements` does."""
+    orders = [each.order for each in moved.tags if each.outcome in (Outcome.MOVED, Outcome.ALREADY)]
+    named = ((order.destination, order.tag, order.manifest) for order in orders)
+    require_statements(statement_checker(services), named, warn)
+
+
+def statement_checker(services: Services) -> StatementChecker:
+    """Give what checks statements by the configuration.
+
+    Raises CredentialError where the accepted key can't be read.
+    """
+    attest = services.config.attest or Attest()
+    keys = _keys(services)
+    demand = Demand(
+        key=keys.public() if keys else None,
+        sbom=attest.sbom is not SbomSource.OFF,
+        provenance=attest.provenance,
+    )
+    return StatementChecker(demand, services.cancel)
+
+
+def check_statements(
+    checker: StatementChecker, named: Iterable[tuple[Destination, Tag, Manifest]]
+) -> tuple[tuple[Statements, ...], tuple[str, ...]]:
+    """Give what is attached to these images, and all that is wrong with it.
+
+    Raises what required registries raise when they can't be asked; optional ones are problems.
+    """
+    found = []
+    problems = []
+    for destination, tag, manifest in named:
+        try:
+            each = checker.check(destination, tag, manifest)
+        except PodbuildError as error:
+            if destination.required or error.is_stop:
+                raise
+            problems.append(f"{destination.store.reference(tag)}: {error.message}")
+            continue
+        found.append(each)
+        where = destination.store.reference(tag)
+        problems += [f"{where}: {problem}" for problem in each.problems]
+    return tuple(found), (*problems, *same_everywhere(found))
+
+
+def require_statements(
+    checker: StatementChecker,
+    named: Iterable[tuple[Destination, Tag, Manifest]],
+    warn: Callable[[str], None],
+) -> None:
+    """Check what a release has attached; raises VerificationError for required registries.
+
+    Of optional ones `warn` hears every difference.
+    """
+    every = tuple({(each[0].key, each[2].digest): each for each in named}.values())
+    try:
+        _, problems = check_statements(checker, (each for each in every if each[0].required))
+    except (PublishError, CredentialError) as error:
+        raise PartialReleaseError(
+            f"all tags have moved, but what is said of them can't be read: {error.message}",
+            hint="run the same command again: it verifies what is there",
+            details=error.details,
+        ) from error
+    if problems:
+        raise VerificationError(
+            f"what is said of the images is not what was attached: {len(problems)} "
+            f"difference{'s' if len(problems) > 1 else ''}",
+            hint="run the same command again: it attaches what is missing",
+            details=problems,
+        )
+    _, others = check_statements(checker, (each for each in every if not each[0].required))
+    for problem in others:
+        warn(problem)

@@ -1,0 +1,214 @@
+"""Statements about images, and the forms in which they are attached: pure bytes.
+
+in-toto statement v1; DSSE (secure-systems-lab/dsse, protocol.md); sigstore bundle v0.3 (cosign
+specs/BUNDLE_SPEC.md); the referrer that carries a bundle, and BuildKit's attestation manifest for
+statements that nobody signs. Nothing of a registry, a clock or a random number is in any of them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from podbuild.errors import VerificationError
+from podbuild.oci.artifact import EMPTY
+from podbuild.oci.keys import PrivateKey, PublicKey
+from podbuild.oci.manifest import Descriptor, Manifest, MediaType
+from podbuild.oci.names import Digest
+from podbuild.system.records import JSONValue
+
+STATEMENT = "https://in-toto.io/Statement/v1"
+SIGNATURE = "https://sigstore.dev/cosign/sign/v1"
+PROVENANCE = "https://slsa.dev/provenance/v1"
+SPDX = "https://spdx.dev/Document"
+VEX = "https://openvex.dev/ns"
+SAYS = {SIGNATURE: "signature", PROVENANCE: "provenance", SPDX: "SBOM", VEX: "VEX"}
+
+ORIGIN_BUILT = "built"  # of a child, in an index's provenance: it has one of its own
+
+IN_TOTO = "application/vnd.in-toto+json"
+BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+UNSIGNED = "application/vnd.docker.attestation.manifest.v1+json"
+_PREDICATE_TYPE = "in-toto.io/predicate-type"
+_CONTENT = "dev.sigstore.bundle.content"
+_BUNDLED_TYPE = "dev.sigstore.bundle.predicateType"
+
+
+@dataclass(frozen=True)
+class Statement:
+    """The exact bytes of one statement about one subject."""
+
+    predicate_type: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """A published manifest, and the statements that belong to it: each is made when asked for."""
+
+    image: str
+    name: str  # as statements name it
+    manifest: Manifest
+    statements: Mapping[str, Callable[[], Statement]] = field(repr=False)  # by predicate type
+
+
+@dataclass(frozen=True)
+class Referrer:
+    """A manifest that refers to its subject, and the blob that it carries."""
+
+    manifest: Manifest
+    blobs: tuple[bytes, ...] = field(repr=False)
+    predicate_types: tuple[str, ...]
+
+
+def canonical(value: JSONValue) -> bytes:
+    """Give JSON with sorted keys and no spaces: the same value is the same bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def statement(name: str, subject: Digest, kind: str, predicate: JSONValue) -> Statement:
+    """Give the statement of one predicate about one subject; `name` names no registry."""
+    content: JSONValue = {
+        "_type": STATEMENT,
+        "subject": [{"name": name, "digest": {subject.algorithm: subject.hex}}],
+        "predicateType": kind,
+        "predicate": predicate,
+    }
+    return Statement(kind, canonical(content))
+
+
+def preauthenticated(kind: str, payload: bytes) -> bytes:
+    """Give the bytes that DSSE signs (PAE)."""
+    name = kind.encode()
+    return b"DSSEv1 %d %b %d %b" % (len(name), name, len(payload), payload)
+
+
+def signed_bundle(found: Statement, key: PrivateKey) -> bytes:
+    """Give the bundle that signs a statement with a key."""
+    signature = key.sign(preauthenticated(IN_TOTO, found.data))
+    return canonical(
+        {
+            "mediaType": BUNDLE,
+            "verificationMaterial": {"publicKey": {"hint": key.public.hint}},
+            "dsseEnvelope": {
+                "payload": base64.b64encode(found.data).decode(),
+                "payloadType": IN_TOTO,
+                "signatures": [{"sig": base64.b64encode(signature).decode()}],
+            },
+        }
+    )
+
+
+def signed_referrer(subject: Manifest, found: Statement, key: PrivateKey) -> Referrer:
+    """Give the referrer that carries a signed statement, as cosign 3 looks for it."""
+    bundle = signed_bundle(found, key)
+    annotations: dict[str, JSONValue] = {
+        _CONTENT: "dsse-envelope",
+        _BUNDLED_TYPE: found.predicate_type,
+    }
+    layers: list[JSONValue] = [_layer(BUNDLE, bundle)]
+    manifest = _artifact(BUNDLE, subject, layers, annotations)
+    return Referrer(manifest, (bundle,), (found.predicate_type,))
+
+
+def unsigned_referrer(subject: Manifest, statements: Iterable[Statement]) -> Referrer:
+    """Give BuildKit's attestation manifest with statements that nobody signs."""
+    every = sorted(statements, key=lambda each: each.predicate_type)
+    layers: list[JSONValue] = [
+        _layer(IN_TOTO, each.data) | {"annotations": {_PREDICATE_TYPE: each.predicate_type}}
+        for each in every
+    ]
+    return Referrer(
+        _artifact(UNSIGNED, subject, layers),
+        tuple(each.data for each in every),
+        tuple(each.predicate_type for each in every),
+    )
+
+
+def _layer(kind: str, data: bytes) -> dict[str, JSONValue]:
+    return Descriptor(media_type=kind, digest=Digest.of(data), size=len(data)).to_json()
+
+
+def _artifact(
+    kind: str,
+    subject: Manifest,
+    layers: list[JSONValue],
+    annotations: dict[str, JSONValue] | None = None,
+) -> Manifest:
+    content: dict[str, JSONValue] = {
+        "schemaVersion": 2,
+        "mediaType": MediaType.OCI_MANIFEST,
+        "artifactType": kind,
+        "config": {**EMPTY.to_json(), "data": "e30="},
+        "layers": layers,
+        "subject": subject.descriptor.to_json(),
+        **({"annotations": annotations} if annotations else {}),
+    }
+    return Manifest(MediaType.OCI_MANIFEST, canonical(content))
+
+
+def is_statement(manifest: Manifest) -> bool:
+    """Tell whether a referrer is of a form that carries statements."""
+    return manifest.content.get("artifactType") in (BUNDLE, UNSIGNED)
+
+
+def read_bundle(data: bytes, key: PublicKey, subject: Digest) -> Statement:
+    """Give the statement that a bundle signs.
+
+    Raises VerificationError for what is no bundle, another key's, altered, or about another
+    subject.
+    """
+    payload, kind, signature = _envelope(data)
+    if not key.verifies(signature, preauthenticated(kind, payload)):
+        raise VerificationError("its signature is not the configured key's")
+    return read_statement(payload, subject)
+
+
+def _envelope(data: bytes) -> tuple[bytes, str, bytes]:
+    try:
+        match json.loads(data):
+            case {
+                "dsseEnvelope": {
+                    "payload": str(payload),
+                    "payloadType": "application/vnd.in-toto+json",
+                    "signatures": [{"sig": str(signature)}],
+                }
+            }:
+                return (
+                    base64.b64decode(payload, validate=True),
+                    IN_TOTO,
+                    base64.b64decode(signature, validate=True),
+                )
+            case _:
+                pass
+    except (ValueError, RecursionError, binascii.Error):
+        pass
+    raise VerificationError("not a bundle with a signed statement")
+
+
+def read_statement(payload: bytes, subject: Digest) -> Statement:
+    """Give a statement about a subject; raises VerificationError for anything else."""
+    try:
+        content = json.loads(payload)
+    except (ValueError, RecursionError):
+        content = None
+    match content:
+        case {"_type": str(form), "subject": list(subjects), "predicateType": str(kind)} if (
+            form == STATEMENT
+        ):
+            named = [each.get("digest") for each in subjects if isinstance(each, dict)]
+            wanted = {subject.algorithm: subject.hex}
+            if not any(isinstance(each, dict) and wanted.items() <= each.items() for each in named):
+                raise VerificationError("it is about another image")
+            return Statement(kind, payload)
+        case _:
+            raise VerificationError("not an in-toto statement v1")
+
+
+def predicate_of(found: Statement) -> dict[str, JSONValue]:
+    """Give a statement's predicate; empty where it is no object."""
+    predicate = json.loads(found.data).get("predicate")
+    return predicate if isinstance(predicate, dict) else {}

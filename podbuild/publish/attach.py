@@ -1,0 +1,226 @@
+"""Attach statements to what was published, everywhere, before any tag names it.
+
+What an accepted key has said before is looked for first: it is copied byte for byte to who lacks
+it, and only what nobody has said is made. Foreign and broken referrers are nobody's business.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TypeVar
+
+from podbuild.errors import CredentialError, PodbuildError, PublishError, VerificationError
+from podbuild.oci.attach import Attachments, read_referrer
+from podbuild.oci.keys import PrivateKey, PublicKey
+from podbuild.oci.names import Digest
+from podbuild.oci.statements import (
+    BUNDLE,
+    UNSIGNED,
+    Described,
+    Referrer,
+    read_bundle,
+    read_statement,
+    signed_referrer,
+    unsigned_referrer,
+)
+from podbuild.oci.transport.problem import RegistryError
+from podbuild.plan.destination import Destination
+from podbuild.plan.journal import Journal, Section
+from podbuild.system.cancel import Cancel
+from podbuild.system.records import JSONValue
+
+T = TypeVar("T")
+_AT_ONCE = 6  # subjects
+STATEMENT_CAP = 64 * 1024 * 1024  # bytes of one referrer's blobs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attached:
+    """What is attached to each subject, by its name, and who lacks it (optional ones only)."""
+
+    referrers: Mapping[str, Mapping[Digest, tuple[str, ...]]]  # predicate types of each referrer
+    failed: Mapping[Destination, PodbuildError]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attacher:
+    """Signs and attaches. Without a key, statements are attached unsigned."""
+
+    destinations: tuple[Destination, ...]
+    key: PrivateKey | None
+    journal: Journal
+    cancel: Cancel
+    _places: dict[str, Attachments] = field(default_factory=dict)
+    _failed: dict[Destination, PodbuildError] = field(default_factory=dict)
+    _notes: dict[str, None] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def attach(self, subjects: Iterable[Described]) -> Attached:
+        """Attach all statements of all subjects where they are published, and read them back.
+
+        Raises PublishError for a required destination; optional ones are in `Attached.failed`.
+        """
+        every = tuple(subjects)
+        groups: dict[Digest, list[Described]] = {}
+        for each in every:  # one writer of each subject, whatever images share it
+            groups.setdefault(each.manifest.digest, []).append(each)
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="attest") as pool:
+            found = tuple(pool.map(self._all, groups.values()))
+        attached = {name: held for group in found for name, held in group.items()}
+        return Attached(referrers=attached, failed=self._failed, notes=tuple(self._notes))
+
+    def _all(self, group: list[Described]) -> dict[str, Mapping[Digest, tuple[str, ...]]]:
+        return {each.name: self._attach(each) for each in group}
+
+    def _attach(self, subject: Described) -> Mapping[Digest, tuple[str, ...]]:
+        self.cancel.check()
+        here = [each for each in self.destinations if each.image == subject.image]
+        here = [each for each in here if each not in self._failed]
+        if not subject.statements:
+            return {}
+        digest = subject.manifest.digest
+        lacking = [each for each in here if not self._is_done(each, subject)]
+        if not lacking:
+            return _types(self.journal.get(Section.ATTESTED, _key(here[0], digest)) if here else {})
+        said = self._said(here, subject)
+        said |= {each.manifest.digest: each for each in self._made(subject, said.values())}
+        for each in here:
+            self._asking(each, partial(self._put, each, digest, said))
+        return {each: said[each].predicate_types for each in said}
+
+    def _is_done(self, destination: Destination, subject: Described) -> bool:
+        """Tell whether this run, or the one that it continues, has attached all of it."""
+        digest = subject.manifest.digest
+        known = _types(self.journal.get(Section.ATTESTED, _key(destination, digest)))
+        covered = {kind for kinds in known.values() for kind in kinds}
+        if not known or not subject.statements.keys() <= covered:
+            return False
+        there = self._asking(destination, partial(self._place(destination).of, digest))
+        return there is not None and known.keys() <= set(there)
+
+    def _said(self, here: list[Destination], subject: Described) -> dict[Digest, Referrer]:
+        """Give what was said before, wherever it was said.
+
+        What nobody signs is not carried from one registry to another, as anybody may have put it:
+        it counts only where it says everything, everywhere.
+        """
+        key = self.key.public if self.key else None
+        digest = subject.manifest.digest
+        found = [
+            answer[0]
+            for each in here
+            if (
+                answer := self._asking(
+                    each, partial(valid_referrers, self._place(each), digest, key)
+                )
+            )
+        ]
+        said = {each: referrer for held in found for each, referrer in held.items()}
+        if key is not None:
+            return said
+        return {
+            each: referrer
+            for each, referrer in said.items()
+            if subject.statements.keys() <= set(referrer.predicate_types)
+            and all(each in held for held in found)
+        }
+
+    def _made(self, subject: Described, said: Iterable[Referrer]) -> tuple[Referrer, ...]:
+        covered = {kind for each in said for kind in each.predicate_types}
+        missing = [kind for kind in subject.statements if kind not in covered]
+        if not missing:
+            return ()
+        if self.key is None:
+            made = [make() for make in subject.statements.values()]
+            return (unsigned_referrer(subject.manifest, made),)
+        return tuple(
+            signed_referrer(subject.manifest, subject.statements[kind](), self.key)
+            for kind in sorted(missing)
+        )
+
+    def _put(
+        self, destination: Destination, subject: Digest, said: Mapping[Digest, Referrer]
+    ) -> None:
+        notes = self._place(destination).put(subject, said.values())
+        with self._lock:
+            self._notes.update(dict.fromkeys(notes))
+        types: dict[str, JSONValue] = {str(each): [*said[each].predicate_types] for each in said}
+        self.journal.record(Section.ATTESTED, _key(destination, subject), types)
+
+    def _asking(self, destination: Destination, ask: Callable[[], T]) -> T | None:
+        """Ask a destination; an optional one that fails is left out from then on (None)."""
+        if destination in self._failed:
+            return None
+        try:
+            return ask()
+        except (PublishError, CredentialError, VerificationError) as error:
+            self.cancel.check()
+            if destination.required:
+                raise PublishError(
+                    f"{destination}: statements can't be attached: {error.message}",
+                    hint=error.hint or "no tag has moved; run the same command again",
+                    details=error.details,
+                ) from error
+            with self._lock:
+                self._failed[destination] = error
+            return None
+
+    def _place(self, destination: Destination) -> Attachments:
+        with self._lock:
+            name = destination.key
+            if name not in self._places:
+                self._places[name] = Attachments(destination.store, self.cancel.sleep)
+            return self._places[name]
+
+
+def valid_referrers(
+    place: Attachments, subject: Digest, key: PublicKey | None
+) -> tuple[Mapping[Digest, Referrer], int]:
+    """Give the referrers of a subject that carry statements of this key, and how many others.
+
+    Without a key, those that carry statements at all. Raises as the store does.
+    """
+    found: dict[Digest, Referrer] = {}
+    others = 0
+    for digest in place.of(subject):
+        try:
+            referrer = read_referrer(place.store, digest, STATEMENT_CAP)
+            types = _statements(referrer, subject, key) if referrer else ()
+        except (VerificationError, RegistryError):  # damaged, or without its blob
+            referrer, types = None, ()
+        if referrer is None or not types:
+            others += 1
+        else:
+            found[digest] = replace(referrer, predicate_types=types)
+    return found, others
+
+
+def _statements(referrer: Referrer, subject: Digest, key: PublicKey | None) -> tuple[str, ...]:
+    manifest = referrer.manifest
+    if manifest.subject is None or manifest.subject.digest != subject:
+        return ()
+    kind = manifest.content.get("artifactType")
+    if kind == BUNDLE and key is not None:
+        return tuple(read_bundle(blob, key, subject).predicate_type for blob in referrer.blobs)
+    if kind == UNSIGNED and key is None:
+        return tuple(read_statement(blob, subject).predicate_type for blob in referrer.blobs)
+    return ()
+
+
+def _key(destination: Destination, subject: Digest) -> str:
+    return f"{destination.key}@{subject}"
+
+
+def _types(value: object) -> Mapping[Digest, tuple[str, ...]]:
+    """Read what the journal keeps of a subject: predicate types by referrer."""
+    if not isinstance(value, dict):
+        return {}
+    try:
+        return {Digest(text): tuple(map(str, kinds)) for text, kinds in value.items()}
+    except (VerificationError, TypeError):
+        return {}

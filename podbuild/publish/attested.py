@@ -1,0 +1,159 @@
+"""Check what is attached to a release as a client would: there, valid, of the accepted key."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from podbuild.errors import VerificationError
+from podbuild.oci.attach import Attachments
+from podbuild.oci.keys import PublicKey
+from podbuild.oci.manifest import Descriptor, Manifest
+from podbuild.oci.names import Digest, Tag
+from podbuild.oci.statements import (
+    BUNDLE,
+    ORIGIN_BUILT,
+    PROVENANCE,
+    SAYS,
+    SIGNATURE,
+    SPDX,
+    Referrer,
+    predicate_of,
+    read_bundle,
+    read_statement,
+)
+from podbuild.plan.destination import Destination
+from podbuild.publish.attach import valid_referrers
+from podbuild.system.cancel import Cancel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demand:
+    """What must be said of an image. `key` is whose signature counts; None: nothing is signed."""
+
+    key: PublicKey | None
+    sbom: bool
+    provenance: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statements:
+    """What one tag's image has attached at one destination, and what is wrong with that."""
+
+    destination: Destination
+    tag: Tag
+    valid: Mapping[Digest, Mapping[Digest, tuple[str, ...]]]  # subject -> referrer -> types
+    foreign: int = 0  # referrers that are not ours: anybody may add some
+    problems: tuple[str, ...] = ()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Give the kinds of what is said, for people."""
+        types = {kind for held in self.valid.values() for each in held.values() for kind in each}
+        return tuple(sorted(SAYS.get(kind, kind) for kind in types))
+
+
+@dataclass(frozen=True)
+class StatementChecker:
+    """Reads what is attached; `demand` says what must be there."""
+
+    demand: Demand
+    cancel: Cancel
+    _valid: dict[tuple[str, Digest], Mapping[Digest, Referrer]] = field(default_factory=dict)
+
+    def check(self, destination: Destination, tag: Tag, top: Manifest) -> Statements:
+        """Check an image or index with its children; differences are values, not errors.
+
+        Raises what the registry raises when it can't be asked.
+        """
+        place = Attachments(destination.store, self.cancel.sleep)
+        children = tuple(child for child in top.children if child.is_runnable)
+        valid: dict[Digest, Mapping[Digest, Referrer]] = {}
+        foreign = 0
+        for subject in (top.digest, *(child.digest for child in children)):
+            valid[subject], others = valid_referrers(place, subject, self.demand.key)
+            foreign += others
+        problems = tuple(self._problems(top, children, valid))
+        return Statements(
+            destination=destination,
+            tag=tag,
+            valid={
+                subject: {each: referrer.predicate_types for each, referrer in held.items()}
+                for subject, held in valid.items()
+            },
+            foreign=foreign,
+            problems=problems,
+        )
+
+    def _problems(
+        self,
+        top: Manifest,
+        children: Iterable[Descriptor],
+        valid: Mapping[Digest, Mapping[Digest, Referrer]],
+    ) -> Iterator[str]:
+        built = self._built(top.digest, valid[top.digest])
+        yield from self._lacks("", valid[top.digest], SPDX if not top.is_index else "")
+        for child in children:
+            named = f"{child.platform} " if child.platform else ""
+            provenance = PROVENANCE if child.digest in built else ""
+            yield from self._lacks(f"{named}{child.digest.short}: ", valid[child.digest], SPDX,
+                                   provenance)  # fmt: skip
+
+    def _lacks(self, what: str, held: Mapping[Digest, Referrer], *wanted: str) -> Iterator[str]:
+        there = {kind for each in held.values() for kind in each.predicate_types}
+        demanded = {SIGNATURE: self.demand.key is not None, SPDX: self.demand.sbom}
+        for kind in (SIGNATURE, *filter(None, wanted)):
+            if demanded.get(kind, self.demand.provenance) and kind not in there:
+                by = " of the accepted key" if self.demand.key else ""
+                yield f"{what}no {SAYS[kind]}{by}"
+
+    def _built(self, top: Digest, held: Mapping[Digest, Referrer]) -> Collection[Digest]:
+        """Give the children that an index's provenance says were built: they have their own."""
+        found: set[Digest] = set()
+        for referrer in held.values():
+            if PROVENANCE in referrer.predicate_types:
+                found.update(*map(_built, self._predicates(top, referrer)))
+        return found
+
+    def _predicates(self, top: Digest, referrer: Referrer) -> Iterator[Mapping[str, object]]:
+        signed = referrer.manifest.content.get("artifactType") == BUNDLE
+        for blob in referrer.blobs:
+            if signed and self.demand.key is not None:
+                said = read_bundle(blob, self.demand.key, top)
+            else:
+                said = read_statement(blob, top)
+            if said.predicate_type == PROVENANCE:
+                yield predicate_of(said)
+
+
+def _built(predicate: Mapping[str, object]) -> Iterator[Digest]:
+    match predicate:
+        case {"buildDefinition": {"resolvedDependencies": list(depends)}}:
+            for each in depends:
+                match each:
+                    case {"digest": {"sha256": str(digest)}, "annotations": {"origin": origin}} if (
+                        origin == ORIGIN_BUILT
+                    ):
+                        try:
+                            yield Digest(f"sha256:{digest}")
+                        except VerificationError:
+                            continue
+                    case _:
+                        pass
+        case _:
+            pass
+
+
+def same_everywhere(checked: Iterable[Statements]) -> Iterator[str]:
+    """Name the subjects whose valid statements are not the same set at every destination."""
+    groups: dict[tuple[str, Digest], dict[frozenset[Digest], list[str]]] = {}
+    for each in checked:
+        for subject, held in each.valid.items():
+            sets = groups.setdefault((each.destination.image, subject), {})
+            sets.setdefault(frozenset(held), []).append(each.destination.registry)
+    for (image, subject), sets in groups.items():
+        if len(sets) > 1:
+            said = "; ".join(
+                f"{', '.join(dict.fromkeys(where))} {len(held)}" for held, where in sets.items()
+            )
+            yield f"{image} {subject.short}: statements are not the same everywhere: {said}"

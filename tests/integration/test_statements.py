@@ -1,0 +1,376 @@
+"""A release with SBOM, provenance and signatures, judged by cosign and oras."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from podbuild.oci.attach import Attachments, fallback_tag, read_referrer
+from podbuild.oci.keys import read_public_key
+from podbuild.oci.layout import LayoutStore
+from podbuild.oci.manifest import Descriptor, Manifest, MediaType
+from podbuild.oci.names import Digest, Tag
+from podbuild.oci.registry import RegistryStore
+from podbuild.oci.statements import (
+    BUNDLE,
+    PROVENANCE,
+    SPDX,
+    Referrer,
+    predicate_of,
+    read_bundle,
+)
+from podbuild.system.cancel import Cancel
+from podbuild.system.records import JSONValue
+from tests.registries import Server, registry_server
+from tests.shops import Shop, environment, oci_registry
+from tests.signing import new_key, private_pem, public_pem, run_reader
+
+pytestmark = pytest.mark.integration
+
+CONFIG = """\
+[project]
+name = "shop"
+source = "https://example.com/acme/shop"
+
+[attest]
+sign = { key = "env:SIGNING_KEY", public-key = "cosign.pub" }
+
+[images.web]
+context = "web"
+platforms = ["linux/amd64", "linux/arm64"]
+build-args = { FLAVOR = "{env.FLAVOR}" }
+
+[images.tool]
+context = "web"
+containerfile = "web/Containerfile"
+platforms = ["linux/amd64"]
+"""
+CONTAINERFILE = """\
+FROM scratch
+ARG FLAVOR=none
+COPY root /
+"""
+STATUS = """\
+Package: bash
+Status: install ok installed
+Architecture: amd64
+Version: 5.2.15-2+b8
+
+Package: gone
+Status: deinstall ok config-files
+Architecture: amd64
+Version: 1
+"""
+KEY = new_key()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signed:
+    """What one release left on two registries and in a layout."""
+
+    shop: Shop
+    servers: tuple[Server, Server]
+    home: Path
+    out: str
+
+    def store(self, which: int = 0, image: str = "web") -> RegistryStore:
+        return self.servers[which].store(f"acme/{image}")
+
+    def reference(self, which: int = 0, image: str = "web") -> str:
+        return f"{self.servers[which].host}/acme/{image}:1.2.3"
+
+    def cosign(self, *argv: str) -> str:
+        found = run_reader(self.home, "cosign", *argv)
+        assert found.returncode == 0, found.stderr
+        return found.stdout
+
+    @property
+    def public(self) -> tuple[str, ...]:
+        path = str(self.shop.root / "cosign.pub")
+        return ("--key", path, "--insecure-ignore-tlog=true")
+
+
+def attached(store: RegistryStore | LayoutStore, subject: Digest) -> tuple[Digest, ...]:
+    return Attachments(store, Cancel().sleep).of(subject)
+
+
+def top(store: RegistryStore | LayoutStore, tag: str = "1.2.3") -> Manifest:
+    found = store.manifest(Tag(tag))
+    assert found is not None
+    return found
+
+
+def write_shop(folder: Path, *registries: str) -> Shop:
+    shop = Shop(root=folder / "shop", environment=environment(folder))
+    shop.root.mkdir(parents=True)
+    shop.write("podbuild.toml", CONFIG + "".join(registries))
+    shop.write(".gitignore", "/dist/\n")
+    shop.write("cosign.pub", public_pem(KEY))
+    shop.write("web/Containerfile", CONTAINERFILE)
+    root = "web/root"
+    shop.write(f"{root}/var/lib/dpkg/status", STATUS)
+    shop.write(f"{root}/etc/os-release", 'ID=debian\nVERSION_ID="12"\n')
+    site = f"{root}/usr/lib/python3/dist-packages/six-1.16.0.dist-info"
+    shop.write(f"{site}/METADATA", "Metadata-Version: 2.1\nName: six\nVersion: 1.16.0\n\nText\n")
+    node = f"{root}/app/node_modules/@acme/left-pad"
+    shop.write(f"{node}/package.json", '{"name": "@acme/left-pad", "version": "1.3.0"}')
+    shop.git("init", "-q", "-b", "main")
+    shop.commit("v1.2.3")
+    return shop.having(SIGNING_KEY=private_pem(KEY), FLAVOR="slim")
+
+
+@pytest.fixture(scope="module")
+def signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signed]:
+    folder = tmp_path_factory.mktemp("signed")
+    with ExitStack() as stack:
+        servers = tuple(stack.enter_context(registry_server()) for _ in range(2))
+        tables = [
+            oci_registry(name, server.host, "insecure = true")
+            for name, server in zip(("one", "two"), servers, strict=True)
+        ]
+        layout = '\n[registries.here]\nkind = "layout"\npath = "dist/registry/{image}"\n'
+        shop = write_shop(folder, *tables, layout)
+        done = shop("release", "v1.2.3")
+        assert done.code == 0, done.text
+        yield Signed(
+            shop=shop, servers=(servers[0], servers[1]), home=folder / "home", out=done.text
+        )
+
+
+def subjects(signed: Signed, image: str = "web") -> tuple[Digest, ...]:
+    index = top(signed.store(image=image))
+    return (index.digest, *(child.digest for child in index.children))
+
+
+@pytest.mark.parametrize("image", ["web", "tool"])
+def test_the_same_referrers_are_everywhere(signed: Signed, image: str) -> None:
+    for subject in subjects(signed, image):
+        one = attached(signed.store(0, image), subject)
+        assert one
+        assert one == attached(signed.store(1, image), subject)
+        layout = LayoutStore(signed.shop.root / "dist" / "registry" / image)
+        assert one == attached(layout, subject)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("image", ["web", "tool"])
+def test_cosign_verifies_index_and_children(signed: Signed, which: int, image: str) -> None:
+    signed.cosign("verify", *signed.public, signed.reference(which, image))
+    store = signed.store(which, image)
+    kinds = ["slsaprovenance1"] + (["spdxjson"] if image == "tool" else [])
+    for kind in kinds:
+        verify = ("verify-attestation", "--type", kind, *signed.public)
+        signed.cosign(*verify, signed.reference(which, image))
+    for child in top(store).children:
+        by_digest = store.reference(child.digest)
+        signed.cosign("verify", *signed.public, by_digest)
+        for kind in ("slsaprovenance1", "spdxjson"):
+            signed.cosign("verify-attestation", "--type", kind, *signed.public, by_digest)
+
+
+def test_another_key_verifies_nothing(signed: Signed, tmp_path: Path) -> None:
+    other = tmp_path / "other.pub"
+    other.write_text(public_pem(new_key()))
+    call = ("cosign", "verify", "--key", str(other), "--insecure-ignore-tlog=true")
+    assert run_reader(signed.home, *call, signed.reference()).returncode != 0
+
+
+def test_oras_finds_types_and_annotations_in_the_fallback_entries(signed: Signed) -> None:
+    call = ("oras", "discover", "--plain-http", "--format", "json", signed.reference())
+    found = run_reader(signed.home, *call)
+    assert found.returncode == 0, found.stderr
+    entries = json.loads(found.stdout)["referrers"]
+    types = {each["annotations"]["dev.sigstore.bundle.predicateType"] for each in entries}
+    assert PROVENANCE in types
+    assert all("sigstore.bundle" in each["artifactType"] for each in entries)
+
+
+def predicate(signed: Signed, subject: Digest, kind: str) -> dict[str, JSONValue]:
+    store = signed.store()
+    key = read_public_key(public_pem(KEY).encode(), "the test's")
+    for digest in attached(store, subject):
+        referrer = read_referrer(store, digest, 1 << 20)
+        assert referrer is not None
+        said = read_bundle(referrer.blobs[0], key, subject)
+        if said.predicate_type == kind:
+            return predicate_of(said)
+    raise AssertionError(kind)
+
+
+def test_the_sbom_names_what_is_installed(signed: Signed) -> None:
+    document = predicate(signed, subjects(signed)[1], SPDX)
+    packages = document["packages"]
+    assert isinstance(packages, list)
+    purls = {
+        each["externalRefs"][0]["referenceLocator"]  # type: ignore[index,call-overload]
+        for each in packages[1:]
+        if isinstance(each, dict)
+    }
+    assert purls == {
+        "pkg:deb/debian/bash@5.2.15-2%2Bb8?arch=amd64&distro=debian-12",
+        "pkg:pypi/six@1.16.0",
+        "pkg:npm/%40acme/left-pad@1.3.0",
+    }
+
+
+def test_provenance_names_the_commit_and_no_value_of_the_environment(signed: Signed) -> None:
+    said = json.dumps(predicate(signed, subjects(signed)[1], PROVENANCE))
+    commit = signed.shop.git("rev-parse", "HEAD").strip()
+    assert commit in said
+    assert "refs/tags/v1.2.3" in said
+    assert '"FLAVOR": "{env.FLAVOR}"' in said
+    assert str(signed.shop.root) not in said
+
+
+def test_verify_says_what_is_attached(signed: Signed) -> None:
+    done = signed.shop("verify", "1.2.3")
+    assert done.code == 0, done.text
+    assert "SBOM" in done.out
+
+
+def test_a_second_run_attaches_nothing_new(signed: Signed) -> None:
+    before = {each: attached(signed.store(), each) for each in subjects(signed)}
+    for shop in (signed.shop, clone(signed)):
+        done = shop("release", "v1.2.3")
+        assert done.code == 0, done.text
+    assert before == {each: attached(signed.store(), each) for each in subjects(signed)}
+
+
+def clone(signed: Signed) -> Shop:
+    """Give the same commit in another folder, whose layout is still empty."""
+    root = signed.home.parent / "clone"
+    signed.shop.git("clone", "-q", str(signed.shop.root), str(root))
+    return Shop(root=root, environment=signed.shop.environment)
+
+
+@pytest.fixture
+def copied(signed: Signed, tmp_path: Path) -> Iterator[Signed]:
+    """Give the same release on registries that a test may damage."""
+    with ExitStack() as stack:
+        servers = tuple(stack.enter_context(registry_server()) for _ in range(2))
+        root = tmp_path / "shop"
+        signed.shop.git("clone", "-q", str(signed.shop.root), str(root))
+        shop = Shop(root=root, environment=signed.shop.environment)
+        tables = [
+            oci_registry(name, server.host, "insecure = true")
+            for name, server in zip(("one", "two"), servers, strict=True)
+        ]
+        shop.write("podbuild.toml", CONFIG + "".join(tables))
+        shop.commit("v1.2.3")
+        done = shop("release", "v1.2.3")
+        assert done.code == 0, done.text
+        yield Signed(shop=shop, servers=(servers[0], servers[1]), home=signed.home, out=done.text)
+
+
+def junk(store: RegistryStore, subject: Manifest) -> Manifest:
+    """Attach something of others under the type of a bundle."""
+    data = b"no bundle at all"
+    blob = Descriptor(media_type=BUNDLE, digest=Digest.of(data), size=len(data))
+    empty = Descriptor(media_type=MediaType.OCI_EMPTY, digest=Digest.of(b"{}"), size=2)
+    content = {
+        "schemaVersion": 2,
+        "mediaType": MediaType.OCI_MANIFEST,
+        "artifactType": BUNDLE,
+        "config": empty.to_json(),
+        "layers": [blob.to_json()],
+        "subject": subject.descriptor.to_json(),
+    }
+    manifest = Manifest(MediaType.OCI_MANIFEST, json.dumps(content).encode())
+    Attachments(store, Cancel().sleep).put(subject.digest, [Referrer(manifest, (data,), ())])
+    return manifest
+
+
+def flip(server: Server, digest: Digest) -> None:
+    """Change one byte of a blob where the registry keeps it."""
+    blobs = server.storage / "docker/registry/v2/blobs/sha256"
+    file = blobs / digest.hex[:2] / digest.hex / "data"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def test_damage_is_found_and_junk_beside_is_not(copied: Signed) -> None:
+    shop, store = copied.shop, copied.store()
+    index = top(store)
+    junk(store, index)
+    done = shop("verify", "1.2.3")
+    assert done.code == 0, done.text
+    assert "1 of others" in done.out
+
+    (shop.root / "cosign.pub").write_text(public_pem(new_key()))
+    foreign = shop("verify", "1.2.3")
+    assert foreign.code == 9, foreign.text
+    assert "of the accepted key" in foreign.err
+    (shop.root / "cosign.pub").write_text(public_pem(KEY))
+
+    child = index.children[0]
+    for digest in attached(store, child.digest):
+        manifest = store.manifest(digest)
+        assert manifest is not None
+        flip(copied.servers[0], manifest.layers[0].digest)
+    flipped = shop("verify", "1.2.3")
+    assert flipped.code == 9, flipped.text
+    assert "no SBOM of the accepted key" in flipped.err
+
+
+def test_an_image_that_nobody_signed_is_found_and_can_be_completed(copied: Signed) -> None:
+    shop = copied.shop
+    for which in (0, 1):
+        store = copied.store(which)
+        content = {**top(store).content, "annotations": {"made": "by others"}}
+        store.put_manifest(
+            Manifest(MediaType.OCI_INDEX, json.dumps(content).encode()), Tag("1.2.3")
+        )
+    done = shop("verify", "1.2.3")
+    assert done.code == 9, done.text
+    assert "no signature of the accepted key" in done.err
+    completed = shop("attest", "1.2.3")
+    assert completed.code == 0, completed.text
+    copied.cosign("verify", *copied.public, copied.reference(1))
+
+
+def test_a_key_that_can_not_sign_ends_it_before_anything_is_built(copied: Signed) -> None:
+    tags = copied.store().tags()
+    shop = copied.shop
+    shop.write("web/root/new", "changed")
+    shop.commit("v1.2.4")
+    for key, said in (
+        (None, "$SIGNING_KEY is not set"),
+        ("no key", "no private key that can be read"),
+        (private_pem(new_key()), "is not the private key of"),
+    ):
+        done = shop.having(SIGNING_KEY=key)("release", "v1.2.4")
+        assert done.code == 4, done.text
+        assert said in done.err
+        assert "build: done" not in done.err
+    assert copied.store().tags() == tags
+
+
+def test_the_sbom_is_printed_of_what_is_published_and_staged(signed: Signed) -> None:
+    published = signed.shop("sbom", "web:v1.2.3", "--platform", "linux/arm64")
+    staged = signed.shop("sbom", "web", "--platform", "linux/arm64")
+    assert published.code == staged.code == 0, published.text + staged.text
+    assert json.loads(published.out) == json.loads(staged.out)
+    assert signed.shop("sbom", "web:1.2.3").code == 2
+    assert signed.shop("sbom", "web:9.9.9", "--platform", "linux/arm64").code == 3
+
+
+def test_what_is_attached_goes_with_its_image_and_not_before(copied: Signed) -> None:
+    shop, store = copied.shop, copied.store()
+    old = top(store, "latest").digest
+    config = (shop.root / "podbuild.toml").read_text()
+    shop.write("podbuild.toml", config + '\n[tags]\nrelease = ["latest"]\n')
+    shop.write("web/root/new", "changed")
+    shop.commit("v1.2.5")
+    assert shop("release", "v1.2.5").code == 0
+    done = shop("prune", "--apply")
+    assert done.code == 0, done.text
+    assert attached(store, old)
+    assert fallback_tag(old) in store.tags()
+    done = shop("verify", "1.2.3")
+    assert done.code == 0, done.text
