@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from podbuild.system.retry import Retry, Transient
 _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 30.0
 _BLOCK = 1 << 16  # bytes; what a break can cost
+_PATIENCE = 60.0  # seconds, before a download must have brought its bytes
+_SLOWEST = 4096.0  # bytes a second, from then on
 _LONGEST = 1 << 30  # bytes of an archive
 _RESUME_OK = 206
 _RANGE_REFUSED = 416
@@ -114,11 +117,19 @@ def _stream(url: str, part: Path, check: Callable[[], None]) -> None:
             try:
                 with part.open(mode) as file:
                     # As sent: a Content-Encoding would only make more of it.
-                    for block in answer.raw.stream(_BLOCK, decode_content=False):
+                    late = time.monotonic() + _PATIENCE
+                    while block := answer.raw.read1(_BLOCK, decode_content=False):
                         check()
                         file.write(block)
+                        late += len(block) / _SLOWEST
+                        if time.monotonic() > late:
+                            raise Transient(UnreachableError(f"{shown}: comes too slowly"))
                         if file.tell() > _LONGEST:
                             raise ToolError(f"{shown}: longer than {_LONGEST} bytes")
+                if answer.raw.length_remaining:
+                    raise Transient(
+                        UnreachableError(f"{shown}: broke off: the connection was closed early")
+                    )
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 raise Transient(UnreachableError(f"{shown}: broke off: {_cause(error)}")) from None
 
