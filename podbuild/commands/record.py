@@ -139,6 +139,12 @@ class Recorder:
         self._images = images
         self._parts |= adopted or {}
 
+    def judged(self, faults: Mapping[Job, str], unread: tuple[Job, ...]) -> None:
+        """Keep which images can't be published and why, and say which were not read again."""
+        self._faults = {**self._faults, **faults}
+        for job in unread:
+            self.services.ui.detail(f"{job}: published before, its layers are not read again")
+
     def cleaned(self, removals: tuple[RemovalReport, ...]) -> None:
         """Keep what cleanup has removed."""
         self._removals = removals

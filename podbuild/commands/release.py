@@ -207,6 +207,10 @@ def make_images(
             indexes = _assembled(staged, engines)
             adopted = adopted_images(plan.images, source)
             record.assembled(indexes, dict(adopted_parts(plan, adopted, source)))
+        if staged.images:
+            from podbuild.commands.judge import judge_images  # noqa: PLC0415  # where images are due
+
+            judge_images(engines, staged, record)
     return {**indexes, **adopted}
 
 

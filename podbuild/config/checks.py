@@ -35,6 +35,7 @@ def check(config: Config, document: Mapping[str, object]) -> None:
     _check_output(config)
     _check_tags(("tags",), config.tags)
     _check_yanked(config)
+    _check_ignored(config)
     for image in config.images:
         way: Way = ("images", image.name, "tags")
         _check_tags(way, config.tags_of(image))
@@ -64,6 +65,14 @@ def _check_yanked(config: Config) -> None:
                 raise Invalid(
                     wrong.message, hint=wrong.hint, path=(*way, "yanked", place)
                 ) from None
+
+
+def _check_ignored(config: Config) -> None:
+    images = [each.name for each in config.images]
+    for place, text in enumerate(config.audit.ignore):
+        image = text.rpartition(":")[0]
+        if image and image not in images:
+            raise _no_such(image, images, "image", ("audit", "ignore", place))
 
 
 def _check_names(config: Config, image: Image) -> None:

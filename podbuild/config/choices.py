@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from podbuild.config.keys import TEXT, Invalid, ValueKind, list_of, matching, parsed
+from podbuild.config.keys import TEXT, Invalid, ValueKind, choice, list_of, matching, parsed
 from podbuild.config.template import tag_template
 from podbuild.semver import TagForm
 from podbuild.system.redact import is_secret_name
@@ -113,3 +113,28 @@ class RegistryKind(StrEnum):
     DOCKERHUB = "dockerhub"
     OCI = "oci"
     LAYOUT = "layout"
+
+
+class Rule(StrEnum):
+    """What may be wrong in an image, by names that stay the same."""
+
+    FOREIGN = "foreign-binary"
+    NO_ENTRYPOINT = "no-entrypoint"
+    NOT_EXECUTABLE = "not-executable"
+    EMPTY = "empty-entrypoint"
+    NO_INTERPRETER = "no-interpreter"
+    UNKNOWN_USER = "unknown-user"
+
+
+def _ignored(value: object, base: Path) -> str:
+    text = TEXT.parse(value, base)
+    image, mark, rule = text.rpartition(":")
+    if mark:
+        NAME.parse(image, base)
+    choice(Rule).parse(rule, base)
+    return text
+
+
+IGNORED: ValueKind[str] = ValueKind(
+    _ignored, "RULE or IMAGE:RULE", {"type": "string", "minLength": 1}
+)

@@ -16,7 +16,15 @@ from podbuild.config.closing import close_known
 from podbuild.config.contexts import OpenContext
 from podbuild.config.image import Image
 from podbuild.config.keys import Invalid, as_table, read_keys, read_table, unknown
-from podbuild.config.model import CacheSettings, Config, Project, Registry, Retention, TagRules
+from podbuild.config.model import (
+    AuditSettings,
+    CacheSettings,
+    Config,
+    Project,
+    Registry,
+    Retention,
+    TagRules,
+)
 from podbuild.config.secrecy import Logins, refuse_secrets
 from podbuild.config.sections import IMAGE_KEYS, MIRRORS, SECTIONS, section
 from podbuild.config.template import Template
@@ -86,6 +94,7 @@ def _read(document: dict[str, object], path: Path) -> Config:
         retention=_table(document, "retention", Retention, root),
         cache=_table(document, "cache", CacheSettings, root),
         attest=_table(document, "attest", Attest, root) if "attest" in document else None,
+        audit=_table(document, "audit", AuditSettings, root),
     )
 
 

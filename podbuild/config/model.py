@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from podbuild.config.attest import Attest
-from podbuild.config.choices import NAME, TAG_FORM, TAGS, URL, RegistryKind
+from podbuild.config.choices import IGNORED, NAME, TAG_FORM, TAGS, URL, RegistryKind
 from podbuild.config.image import Image
 from podbuild.config.keys import (
     COUNT,
@@ -275,6 +275,20 @@ class CacheSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AuditSettings:
+    """What is not said of images."""
+
+    ignore: tuple[str, ...] = field(
+        default=(),
+        metadata=key(
+            list_of(IGNORED),
+            "rules that are silent: RULE for all images, IMAGE:RULE for one (docs/checks.md)",
+            example='["web:foreign-binary"]',
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """A whole podbuild.toml. Paths are absolute."""
 
@@ -288,6 +302,7 @@ class Config:
     retention: Retention = Retention()
     cache: CacheSettings = CacheSettings()
     attest: Attest | None = None  # None: nothing is said of images
+    audit: AuditSettings = AuditSettings()
     env: Mapping[str, str] = field(default_factory=dict, hash=False)  # what {env.NAME} may give
 
     @property

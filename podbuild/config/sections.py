@@ -8,7 +8,14 @@ from podbuild.config.attest import Attest
 from podbuild.config.choices import PREFIX
 from podbuild.config.image import Image
 from podbuild.config.keys import Declared, Schema, declared, list_of, map_of, table_schema
-from podbuild.config.model import CacheSettings, Project, Registry, Retention, TagRules
+from podbuild.config.model import (
+    AuditSettings,
+    CacheSettings,
+    Project,
+    Registry,
+    Retention,
+    TagRules,
+)
 
 MIRRORS = map_of(list_of(PREFIX, least=1), names=PREFIX)
 
@@ -96,6 +103,12 @@ SECTIONS = (
         help="what is said of every published image, so that it can be verified; nothing unless "
         "written (docs/supply-chain.md)",
         keys=declared(Attest),
+    ),
+    Table(
+        name="audit",
+        sample='[audit], and below it ignore = ["web:foreign-binary"]',
+        help="what is said of the images that were built",
+        keys=declared(AuditSettings),
     ),
 )
 

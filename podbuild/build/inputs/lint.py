@@ -17,6 +17,7 @@ from podbuild.config.image import Image
 from podbuild.config.model import Config
 from podbuild.config.template import VERSION_NAMES, Placeholders
 from podbuild.errors import PodbuildError
+from podbuild.oci.names import Platform
 
 _PLACE = re.compile(r"(?P<file>[^\s:][^:]*):(?P<line>\d+): (?P<rest>.*)", re.DOTALL)
 
@@ -31,17 +32,25 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that a check found; `line` counts from 1, None: the file as a whole."""
+    """One thing that a check found; `line` counts from 1, None: the file as a whole.
+
+    What was found in an image has the name of its `rule`, its image and platforms.
+    """
 
     level: Level
     file: str
     line: int | None = None
     message: str
     hint: str = ""
+    rule: str = ""
+    image: str = ""
+    platforms: tuple[Platform, ...] = ()
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
-        return f"{place}: {self.message}"
+        where = f"{self.image} {', '.join(map(str, self.platforms))}: " if self.image else ""
+        rule = f" [{self.rule}]" if self.rule else ""
+        return f"{place}: {where}{self.message}{rule}"
 
 
 def finding_of(error: PodbuildError, file: str) -> Finding:

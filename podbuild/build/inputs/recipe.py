@@ -137,7 +137,7 @@ def outside_images(plan: Plan, planned: PlannedImage, build: Platform) -> tuple[
     Raises ConfigError for a Containerfile that can't be read, or not be built as it is written.
     """
     image = planned.image
-    parsed = read_containerfile(read_source(image.containerfile), where=_where(plan, planned))
+    parsed = read_containerfile(read_source(image.containerfile), where=file_of(plan, planned))
     found: dict[str, None] = {}
     for platform in planned.platforms:
         variables = {**platform_arguments(platform, build), **planned.build_args}
@@ -177,7 +177,7 @@ def make_recipe(
     """
     image, pins = planned.image, surroundings.pins
     text = read_source(image.containerfile)
-    parsed = read_containerfile(text, where=_where(plan, planned))
+    parsed = read_containerfile(text, where=file_of(plan, planned))
     variables = {**platform_arguments(platform, surroundings.build), **planned.build_args}
     names = _outside_names(image, parsed, variables)
     extras = _extras(plan, image, surroundings)
@@ -247,7 +247,7 @@ def _handed_on(
     plan: Plan, planned: PlannedImage, platform: Platform, surroundings: Surroundings
 ) -> BaseFacts | None:
     image = planned.image
-    parsed = read_containerfile(read_source(image.containerfile), where=_where(plan, planned))
+    parsed = read_containerfile(read_source(image.containerfile), where=file_of(plan, planned))
     variables = {**platform_arguments(platform, surroundings.build), **planned.build_args}
     names = _outside_names(image, parsed, variables)
     facts_of = _facts_of(plan, planned, platform, names, surroundings)
@@ -319,6 +319,7 @@ def _instant(plan: Plan, timestamp: Timestamp) -> int:
     return int(plan.source.created.timestamp())
 
 
-def _where(plan: Plan, planned: PlannedImage) -> str:
+def file_of(plan: Plan, planned: PlannedImage) -> str:
+    """Give how messages name an image's Containerfile: from the project's folder on."""
     path = planned.image.containerfile
     return str(path.relative_to(plan.root) if path.is_relative_to(plan.root) else path)

@@ -1,0 +1,164 @@
+"""Judge the image of every platform before anything names it: whether it can start there.
+
+What an image's layers say is read once and kept by its digest, so that what is re-used costs a
+look into a small file, wherever its layers are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from podbuild.build.examine.blame import Cause, Steps, steps_of
+from podbuild.build.examine.programs import ANALYSES, files_of
+from podbuild.build.examine.soundness import FORM, Fault, faults_of
+from podbuild.build.image import read_config
+from podbuild.build.inputs.lint import Finding, Level
+from podbuild.build.staging.area import StagedRepository, Staging, repository_name
+from podbuild.errors import PolicyError, VerificationError
+from podbuild.oci.examine import Examiner
+from podbuild.oci.manifest import Manifest
+from podbuild.oci.names import Platform
+from podbuild.plan.model import Job, Plan
+from podbuild.system.files import write_atomically
+from podbuild.system.records import JSONValue
+
+FOLDER = "examined"  # in the cache folder
+_AT_ONCE = 2  # images; inflating leaves the interpreter to others
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ignored:
+    """Rules that the configuration silences: everywhere, or (IMAGE:RULE) for one image."""
+
+    rules: frozenset[str] = frozenset()
+
+    def __call__(self, image: str, rule: str) -> bool:
+        """Tell whether a rule is silent for an image."""
+        return bool(self.rules & {rule, f"{image}:{rule}"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What was found, and which images were not read because their layers are not here."""
+
+    findings: tuple[Finding, ...]
+    unread: tuple[Job, ...] = ()
+
+    @property
+    def faults(self) -> Mapping[Job, str]:
+        """Give the first error of each image that has one."""
+        found: dict[Job, str] = {}
+        for each in self.findings:
+            for platform in each.platforms if each.level is Level.ERROR else ():
+                found.setdefault(Job(each.image, platform), str(each))
+        return found
+
+    def check(self) -> None:
+        """Raise PolicyError for the errors among the findings; its details name the others."""
+        errors = [each for each in self.findings if each.level is Level.ERROR]
+        if not errors:
+            return
+        first, *others = errors
+        raise PolicyError(
+            str(first),
+            hint=first.hint,
+            details=[*(f"also: {each}" for each in others), "no tag was moved"],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examination:
+    """Examines the published images of a plan. `cache` is podbuild's cache folder."""
+
+    plan: Plan
+    staging: Staging
+    cache: Path
+    build: Platform  # of this machine
+    ignored: Ignored
+
+    def judge(self, images: Mapping[Job, Manifest]) -> Judged:
+        """Give what keeps images from starting, all of them judged.
+
+        Raises VerificationError for a layer that can't be read.
+        """
+        published = {
+            job: manifest
+            for job, manifest in sorted(images.items(), key=lambda each: each[0])
+            if self.plan.image(job.image).published
+        }
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="examine") as pool:
+            waiting = {job: pool.submit(self._faults, job, each) for job, each in published.items()}
+            faults = {job: each.result() for job, each in waiting.items()}
+        found = (
+            finding
+            for job, each in faults.items()
+            for finding in self._findings(job, published[job], each or ())
+        )
+        unread = tuple(job for job, each in faults.items() if each is None)
+        return Judged(findings=tuple(merged_findings(found)), unread=unread)
+
+    def _faults(self, job: Job, manifest: Manifest) -> tuple[Fault, ...] | None:
+        """Give an image's faults; None where its layers are not here and nothing is known."""
+        record = self.cache / FOLDER / f"sound-{FORM}" / manifest.digest.hex
+        with suppress(OSError, ValueError):
+            known: JSONValue = json.loads(record.read_bytes())
+            if isinstance(known, list):
+                return tuple(map(Fault.from_json, known))
+        store = self._store(job)
+        if not all(map(store.has_blob, manifest.layers)):
+            return None
+        answers = Examiner(self.cache / FOLDER).ask(store, manifest.layers, ANALYSES)
+        faults = faults_of(files_of(answers), _inner(store, manifest), job.platform)
+        write_atomically(record, json.dumps([each.to_json() for each in faults]).encode())
+        return faults
+
+    def _findings(self, job: Job, manifest: Manifest, faults: Iterable[Fault]) -> Iterator[Finding]:
+        wanted = [each for each in faults if not self.ignored(job.image, each.rule)]
+        if not wanted:
+            return
+        planned = self.plan.image(job.image)
+        steps = steps_of(self.plan, planned, job.platform, self.build)
+        config = read_config(self._store(job), manifest)
+        for fault in wanted:
+            cause = _cause(steps, config, fault)
+            yield Finding(
+                level=Level.ERROR,
+                file=cause.file,
+                line=cause.line,
+                message=fault.message,
+                hint=fault.hint,
+                rule=fault.rule,
+                image=job.image,
+                platforms=(job.platform,),
+            )
+
+    def _store(self, job: Job) -> StagedRepository:
+        return self.staging.repository(repository_name(job.image))
+
+
+def merged_findings(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Give findings that several platforms share once, with all of these platforms."""
+    found: dict[Finding, tuple[Platform, ...]] = {}
+    for each in findings:
+        key = replace(each, platforms=())
+        found[key] = (*found.get(key, ()), *each.platforms)
+    for key, platforms in found.items():
+        yield replace(key, platforms=tuple(dict.fromkeys(platforms)))
+
+
+def _inner(store: StagedRepository, manifest: Manifest) -> Mapping[str, JSONValue]:
+    inner = read_config(store, manifest).get("config")
+    return inner if isinstance(inner, dict) else {}
+
+
+def _cause(steps: Steps, config: Mapping[str, JSONValue], fault: Fault) -> Cause:
+    if fault.layer is not None:
+        return steps.of_layer(config, fault.layer)
+    if not fault.words:
+        raise VerificationError(f"a fault without a place: {fault.message}")
+    return steps.last(fault.words)
