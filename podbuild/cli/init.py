@@ -6,37 +6,58 @@ from typing import TYPE_CHECKING
 
 import click
 
-from podbuild.cli.options import Common, common_options
+from podbuild.cli.options import Common, common_options, option
 from podbuild.cli.session import Session, open_session
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from podbuild.commands.carry import LeftOut
     from podbuild.system.records import JSONValue
 
 
 @click.command(
-    epilog="\b\nExamples:\n  podbuild init && podbuild check\n  podbuild init -C ../other-project"
+    epilog="\b\nExamples:\n  podbuild init && podbuild check\n  podbuild init -C ../other-project\n"
+    "  podbuild init --from docker-bake.hcl"
+)
+@option(
+    "--from",
+    "origins",
+    multiple=True,  # as every --from
+    metavar="FILE",
+    help="Carry over what a bake file (.hcl, .json) or a compose file says.",
 )
 @common_options
-def command(common: Common) -> None:
+def command(common: Common, origins: tuple[str, ...]) -> None:
     """Write a first podbuild.toml and Containerfile.
 
     What is there is guessed from (Containerfiles, the git remote) and never overwritten; the
-    output folder is added to .gitignore.
+    output folder is added to .gitignore. With --from, what could not be carried over is listed
+    with its lines, and stands in podbuild.toml as comments.
     """
     with open_session(common) as session:
-        from podbuild.commands.init import first_tag, initial_files, look, write_files  # noqa: PLC0415
+        from podbuild.commands.carry_files import carry_over  # noqa: PLC0415
+        from podbuild.commands.init import (  # noqa: PLC0415
+            carried_files,
+            first_tag,
+            initial_files,
+            look,
+            write_files,
+        )
         from podbuild.errors import ConfigError  # noqa: PLC0415  # --help is asked often
 
         if session.file is not None:
             raise ConfigError(
                 "init writes podbuild.toml and takes no --file", hint="-C names the folder"
             )
+        if len(origins) > 1:
+            raise ConfigError("init carries over one file", hint="--from once")
+        origin = next(iter(origins), "")
         remote = _git(session, "config", "--get", "remote.origin.url").strip()
         tags = tuple(_git(session, "tag", "--list").split())
         seen = look(session.directory, remote=remote, tags=tags)
-        files = initial_files(seen)
+        carried = carry_over(session.directory, origin) if origin else None
+        files = carried_files(seen, carried, origin) if carried else initial_files(seen)
         try:
             written = write_files(session.directory, files)
         except OSError as error:
@@ -44,7 +65,12 @@ def command(common: Common) -> None:
                 f"can't write {error.filename}: {error.strerror}",
                 hint="-C names a folder that you may write to",
             ) from None
-        session.ui.give("\n".join(map(str, written)), _json(written))
+        left_out = carried.left_out if carried else ()
+        for each in left_out:
+            session.ui.warn(
+                f"not carried over: {each.what} (hint: {each.hint})", file=origin, line=each.line
+            )
+        session.ui.give("\n".join(map(str, written)), _json(written, left_out))
         session.ui.info(f"next: `podbuild check`, then `podbuild plan {first_tag(seen)}`")
 
 
@@ -61,5 +87,11 @@ def _git(session: Session, *words: str) -> str:
         return ""
 
 
-def _json(written: tuple[Path, ...]) -> JSONValue:
-    return {"schema": 1, "written": [str(path) for path in written]}
+def _json(written: tuple[Path, ...], left_out: tuple[LeftOut, ...]) -> JSONValue:
+    return {
+        "schema": 1,
+        "written": [str(path) for path in written],
+        "left-out": [
+            {"line": each.line, "what": each.what, "hint": each.hint} for each in left_out
+        ],
+    }

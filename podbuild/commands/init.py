@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from podbuild.commands.carry import Carried, config_text
 from podbuild.config.choices import RegistryKind
 from podbuild.config.document import as_toml, commented
 from podbuild.config.load import FILE_NAME
@@ -82,6 +83,17 @@ def initial_files(seen: Seen) -> tuple[NewFile, ...]:
     files = [config]
     if not seen.containerfiles:
         files.append(NewFile(PurePosixPath("Containerfile"), _CONTAINERFILE))
+    if not _ignores_output(seen.gitignore or ""):
+        files.append(NewFile(PurePosixPath(".gitignore"), "/dist/\n", extends=True))
+    return tuple(files)
+
+
+def carried_files(seen: Seen, carried: Carried, file: str) -> tuple[NewFile, ...]:
+    """Give the files that make a project of what another tool's file says."""
+    host, path = _host_and_path(seen.remote)
+    source = f"https://{host}/{path}" if path else ""
+    text = config_text(carried, file=file, project=_name(seen.folder), source=source)
+    files = [NewFile(PurePosixPath(FILE_NAME), text)]
     if not _ignores_output(seen.gitignore or ""):
         files.append(NewFile(PurePosixPath(".gitignore"), "/dist/\n", extends=True))
     return tuple(files)

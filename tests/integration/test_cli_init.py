@@ -32,3 +32,24 @@ def test_init_never_overwrites(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_init_takes_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init", "-C", str(tmp_path), "-f", "other.toml"]) == 2
     assert "hint: -C names the folder" in capsys.readouterr().err
+
+
+def test_init_carries_over_a_bake_file_and_lists_what_it_could_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    (tmp_path / "docker-bake.hcl").write_text(
+        'target "web" {\n  tags = ["ghcr.io/acme/web"]\n  ulimits = ["nofile=1"]\n}\n'
+    )
+    assert main(["init", "-C", str(tmp_path), "--from", "docker-bake.hcl", "--json"]) == 0
+    said = capsys.readouterr()
+    assert [each["line"] for each in json.loads(said.out)["left-out"]] == [3]
+    assert "docker-bake.hcl:3: not carried over: target web: ulimits" in said.err
+    assert main(["check", "-C", str(tmp_path)]) == 0
+
+
+def test_init_says_what_from_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.toml").touch()
+    assert main(["init", "-C", str(tmp_path), "--from", "x.toml"]) == 2
+    assert "neither a bake file nor a compose file" in capsys.readouterr().err
+    assert not (tmp_path / "podbuild.toml").exists()

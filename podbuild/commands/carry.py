@@ -1,0 +1,189 @@
+"""What other tools' files say of images, carried over into a podbuild.toml, and what could not be.
+
+The readers are carry_bake, carry_compose and carry_workflow.
+"""
+
+from __future__ import annotations
+
+import itertools
+import posixpath
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from podbuild.config.document import as_toml
+from podbuild.config.toml import toml_key
+from podbuild.oci.names import DOCKER_HUB, GHCR
+
+_HOST = re.compile(r"[^/]*[.:{}][^/]*|localhost")
+_NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
+_PLAIN_PATH = re.compile(r"(?![a-z+]+://|git@).+")
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Something that podbuild.toml does not say: where it stands, what it is, and what to do."""
+
+    line: int
+    what: str
+    hint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarriedImage:
+    """One image: its keys in podbuild.toml, and the references that it was published under."""
+
+    name: str
+    keys: Mapping[str, object]
+    references: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Carried:
+    """All that could be carried over from one file; tags are templates of podbuild's."""
+
+    images: tuple[CarriedImage, ...]
+    left_out: tuple[LeftOut, ...] = ()
+    release: tuple[str, ...] = ()
+    branches: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def named(text: str) -> str:
+    """Give the nearest name that podbuild.toml takes.
+
+    >>> named("My_App")
+    'my-app'
+    """
+    return _NOT_IN_NAMES.sub("-", text.lower()).strip("-") or "image"
+
+
+def literal(text: str) -> str:
+    """Give a text whose braces are no placeholders."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def repository_of(reference: str) -> str:
+    """Give a reference without its tag or digest, with the host that it means.
+
+    >>> repository_of("acme/web:1.2"), repository_of("localhost:5000/web")
+    ('docker.io/acme/web', 'localhost:5000/web')
+    """
+    name = reference.partition("@")[0]
+    head, slash, last = name.rpartition("/")
+    name = f"{head}{slash}{last.partition(':')[0]}"
+    host, slash, _ = name.partition("/")
+    if not slash:
+        return f"{DOCKER_HUB}/library/{name}"
+    return name if _HOST.fullmatch(host) else f"{DOCKER_HUB}/{name}"
+
+
+def image_name(references: Iterable[str], otherwise: str) -> str:
+    """Name an image after the repository that it goes to, so that one template fits them all."""
+    for reference in references:
+        last = repository_of(reference).rpartition("/")[2]
+        if named(last) == last:
+            return last
+    return named(otherwise)
+
+
+def distinct_names(wanted: Mapping[str, str]) -> dict[str, str]:
+    """Give each its name; where several want one, the nearest to what they were called."""
+    taken = [*wanted.values()]
+    return {key: name if taken.count(name) == 1 else named(key) for key, name in wanted.items()}
+
+
+def is_path(text: str) -> bool:
+    """Tell a folder from a URL or a git repository."""
+    return bool(_PLAIN_PATH.fullmatch(text))
+
+
+def below(folder: str, path: str) -> str:
+    """Give a path as it is from the project's folder on."""
+    return posixpath.normpath(posixpath.join(folder, path))
+
+
+def containerfile_of(context: str, written: str) -> str:
+    """Give the path of a Containerfile that is named from its context on."""
+    return below(context, written or "Dockerfile")
+
+
+def secret_of(text: str) -> dict[str, str] | None:
+    """Give `id=x,src=y` or `id=x,env=Y` as a secret of podbuild.toml; None for what is none."""
+    parts = dict(part.partition("=")[::2] for part in text.split(","))
+    name = parts.get("id", "")
+    file = parts.get("src") or parts.get("source")
+    if not name:
+        return None
+    return {"id": name, "file": file} if file else {"id": name, "env": parts.get("env") or name}
+
+
+def config_text(carried: Carried, *, file: str, project: str, source: str = "") -> str:
+    """Give the podbuild.toml; its comments name what was not carried over, with lines."""
+    return "\n".join(_lines(carried, file, project, source)) + "\n"
+
+
+def _lines(carried: Carried, file: str, project: str, source: str) -> Iterator[str]:
+    yield f"# Carried over from {file} by `podbuild init`. `podbuild check` validates this file."
+    yield from _table("project", {"name": project} | ({"source": source} if source else {}))
+    shared = {image.keys.get("platforms") for image in carried.images}
+    if shared == {None}:
+        yield from ("", "# No platforms were named there. Without this line: linux/arm64, too.")
+        yield from tuple(_table("defaults", {"platforms": ("linux/amd64",)}))[1:]
+    elif len(shared) == 1:
+        yield from _table("defaults", {"platforms": min(shared, key=str)})
+    places = _registries(carried)
+    for image in carried.images:
+        keys = _keys(image, places)
+        if len(shared) == 1:
+            keys.pop("platforms", None)
+        yield from _table(f"images.{toml_key(image.name)}", keys)
+    for place, name in places.items():
+        yield from _table(f"registries.{name}", {"kind": _kind(place), "repository": place})
+    rules: dict[str, object] = {"release": carried.release} if carried.release else {}
+    rules |= {"branches": dict(carried.branches)} if carried.branches else {}
+    if rules:
+        yield from _table("tags", rules)
+    if carried.left_out:
+        yield from ("", "# Not carried over:")
+    for each in carried.left_out:
+        yield f"# {file}:{each.line}: {each.what} ({each.hint})"
+
+
+def _keys(image: CarriedImage, places: Mapping[str, str]) -> dict[str, object]:
+    keys = {name: value for name, value in image.keys.items() if value}
+    own = tuple(places[place] for place in _places(image))
+    if image.keys.get("publish") is False or (places and not own):
+        keys["publish"] = False  # nothing there has a name to go by
+    elif len(own) < len(places):
+        keys["registries"] = own
+    return keys
+
+
+def _table(name: str, keys: Mapping[str, object]) -> Iterator[str]:
+    yield ""
+    yield f"[{name}]"
+    yield from (f"{key} = {as_toml(value)}" for key, value in keys.items())
+
+
+def _places(image: CarriedImage) -> tuple[str, ...]:
+    """Give the templates of the repositories that an image goes to, each once."""
+    found = (repository_of(each).rpartition("/") for each in image.references)
+    places = (f"{head}/{'{image}' if last == image.name else last}" for head, _, last in found)
+    return tuple(dict.fromkeys(places))
+
+
+def _registries(carried: Carried) -> Mapping[str, str]:
+    """Give a name for each place that images go to."""
+    found: dict[str, str] = {}
+    for place in (each for image in carried.images for each in _places(image)):
+        host = place.partition("/")[0].strip("{}").removeprefix("env.")
+        name = named(host) if _kind(place) == "oci" else _kind(place)
+        taken = [*found.values()]
+        names = (name if number == 1 else f"{name}-{number}" for number in itertools.count(1))
+        if place not in found:
+            found[place] = next(each for each in names if each not in taken)
+    return found
+
+
+def _kind(place: str) -> str:
+    return {DOCKER_HUB: "dockerhub", GHCR: "ghcr"}.get(place.partition("/")[0], "oci")

@@ -1,0 +1,233 @@
+"""A compose file as podbuild.toml: its services with `build`, by the compose specification."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from podbuild.commands.carry import (
+    Carried,
+    CarriedImage,
+    LeftOut,
+    below,
+    containerfile_of,
+    distinct_names,
+    image_name,
+    is_path,
+    literal,
+    named,
+)
+from podbuild.errors import ConfigError, ToolError
+
+_VARIABLE = re.compile(
+    r"\$\$|\$(?P<bare>[A-Za-z_]\w*)|\$\{(?P<name>[A-Za-z_]\w*)(?::?(?P<sign>[-?+])(?P<word>[^}]*))?\}"
+)
+_NETWORKS = ("host", "none")
+_HINTS = {
+    "cache_from": "[cache] repository keeps layers between runners",
+    "cache_to": "[cache] repository keeps layers between runners",
+    "dockerfile_inline": "write it to a file, and name that with containerfile",
+    "no_cache": "podbuild build --no-cache",
+    "pull": 'pull = "always" is how it is without the key',
+    "tags": "[tags] says which tags are written",
+}
+
+
+@dataclass(frozen=True)
+class _Said:
+    """A value of the file and its line: a text, a list or a table of nodes."""
+
+    line: int
+    value: str | list[_Said] | dict[str, _Said]
+    is_null: bool = False
+
+    @property
+    def text(self) -> str:
+        return self.value if isinstance(self.value, str) else ""
+
+    @property
+    def items(self) -> list[_Said]:
+        return self.value if isinstance(self.value, list) else []
+
+    @property
+    def table(self) -> Mapping[str, _Said]:
+        return self.value if isinstance(self.value, dict) else {}
+
+
+def read_compose(path: Path, file: str, folder: str) -> Carried:
+    """Give what a compose file says; `folder` is its own, from the project's on.
+
+    Raises ConfigError for what is no compose file, ToolError where YAML can't be read here.
+    """
+    try:
+        yaml = importlib.import_module("yaml")
+    except ImportError:
+        raise ToolError(
+            "compose files are read with PyYAML, which is not installed",
+            hint="pip install 'podbuild[init]'",
+        ) from None
+    try:
+        root = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file}: {str(error).partition(chr(10))[0]}", hint="mend it") from None
+    document = _node(root) if root else _Said(1, "")
+    services = document.table.get("services", _Said(1, "")).table
+    building = {name: each for name, each in services.items() if "build" in each.table}
+    if not building:
+        raise ConfigError(f"{file}: no service has a build", hint="a compose file names some")
+    return _Compose(document, building, folder).carried()
+
+
+def _node(raw: object) -> _Said:
+    """Give a node of the parser with its line; merge keys are resolved."""
+    line = raw.start_mark.line + 1  # type: ignore[attr-defined]
+    value = raw.value  # type: ignore[attr-defined]
+    if isinstance(value, str):
+        return _Said(line, value, is_null=str(raw.tag).endswith(":null"))  # type: ignore[attr-defined]
+    if not value or not isinstance(value[0], tuple):
+        return _Said(line, [_node(each) for each in value])
+    own = {key.value: _node(each) for key, each in value if key.value != "<<"}
+    merged: dict[str, _Said] = {}
+    for key, each in value:
+        if key.value == "<<":
+            found = _node(each)
+            for table in (found, *reversed(found.items)):
+                merged |= table.table
+    return _Said(line, merged | own)
+
+
+@dataclass
+class _Compose:
+    document: _Said
+    services: Mapping[str, _Said]
+    folder: str
+    left_out: list[LeftOut] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+
+    def carried(self) -> Carried:
+        """Give everything."""
+        references = {
+            name: (self._text(each.table["image"], f"service {name}: image"),)
+            for name, each in self.services.items()
+            if "image" in each.table
+        }
+        self.names = distinct_names(
+            {name: image_name(references.get(name, ()), name) for name in self.services}
+        )
+        images = []
+        for name, service in self.services.items():
+            keys = dict(self._keys(name, service.table["build"]))
+            if platform := service.table.get("platform"):
+                keys.setdefault("platforms", (platform.text,))
+            images.append(
+                CarriedImage(name=self.names[name], keys=keys, references=references.get(name, ()))
+            )
+        return Carried(images=tuple(images), left_out=tuple(self.left_out))
+
+    def _keys(self, name: str, build: _Said) -> Iterator[tuple[str, object]]:
+        where = f"service {name}: build"
+        table = build.table or {"context": build}
+        context = self._text(table["context"], where) if "context" in table else "."
+        if not is_path(context):
+            self._leave(table["context"], f"{where}: context", "clone it, and name the folder")
+            context = "."
+        context = below(self.folder, context)
+        file = table.get("dockerfile")
+        yield "context", context
+        yield "containerfile", containerfile_of(context, self._text(file, where) if file else "")
+        for key, node in table.items():
+            if key in ("context", "dockerfile"):
+                continue
+            found = self._value(key, node, where)
+            if found is None:
+                self._leave(node, f"{where}.{key}", _HINTS.get(key, "podbuild has no key for it"))
+            else:
+                yield found
+
+    def _value(self, key: str, node: _Said, where: str) -> tuple[str, object] | None:
+        found: tuple[str, object] | None = None
+        match key:
+            case "args":
+                found = "build-args", self._pairs(node, where)
+            case "labels":
+                found = key, self._pairs(node, where)
+            case "target":
+                found = key, self._text(node, where)
+            case "platforms" | "ssh" if all(each.text for each in node.items):
+                found = key, tuple(self._text(each, where) for each in node.items)
+            case "network" if node.text in _NETWORKS:
+                found = key, node.text
+            case "additional_contexts":
+                found = "contexts", dict(self._contexts(node, where))
+            case "secrets":
+                found = "secrets", tuple(self._secrets(node, where))
+            case _:
+                pass
+        return found
+
+    def _pairs(self, node: _Said, where: str) -> dict[str, str]:
+        """Give `KEY: value` or `KEY=value`; a key alone takes the environment's value."""
+        rows = [
+            (name, f"${{{name}}}" if each.is_null else each.text, each)
+            for name, each in node.table.items()
+        ]
+        for each in node.items:
+            name, equals, value = each.text.partition("=")
+            rows.append((name, value if equals else f"${{{name}}}", each))
+        return {name: self._filled(value, each, where) for name, value, each in rows}
+
+    def _contexts(self, node: _Said, where: str) -> Iterator[tuple[str, str]]:
+        rows = [(name, each.text, each) for name, each in node.table.items()]
+        rows += [(*each.text.partition("=")[::2], each) for each in node.items]
+        for name, value, each in rows:
+            text = self._filled(value, each, where)
+            service = text.removeprefix("service:")
+            if service != text:
+                yield name, f"image:{self.names.get(service, named(service))}"
+            elif text.startswith("docker-image://"):
+                yield name, text
+            elif is_path(text):
+                yield name, below(self.folder, text)
+            else:
+                self._leave(each, f"{where}.additional_contexts: {name}", "clone it")
+
+    def _secrets(self, node: _Said, where: str) -> Iterator[dict[str, str]]:
+        known = self.document.table.get("secrets", _Said(1, "")).table
+        for each in node.items:
+            name = each.text or each.table.get("source", each).text
+            secret = known.get(name, each).table
+            if "environment" in secret:
+                yield {"id": name, "env": secret["environment"].text}
+            elif "file" in secret:
+                yield {"id": name, "file": below(self.folder, self._text(secret["file"], where))}
+            else:
+                self._leave(each, f"{where}.secrets: {name}", 'secrets = [{ id = "x", env = "X" }]')
+
+    def _text(self, node: _Said, where: str) -> str:
+        return self._filled(node.text, node, where)
+
+    def _filled(self, text: str, node: _Said, where: str) -> str:
+        """Put `{env.NAME}` or the default in the place of a variable."""
+        parts, end = [], 0
+        for found in _VARIABLE.finditer(text):
+            parts.append(literal(text[end : found.start()]))
+            end = found.end()
+            name = found["bare"] or found["name"]
+            if name is None:
+                parts.append("$")
+            elif found["sign"] == "-":
+                parts.append(literal(found["word"]))
+                self._leave(
+                    node, f"{where}: ${name}", f"its default is taken; {{env.{name}}} reads it"
+                )
+            else:
+                parts.append(f"{{env.{name}}}")
+        return "".join((*parts, literal(text[end:])))
+
+    def _leave(self, node: _Said, what: str, hint: str) -> None:
+        found = LeftOut(node.line, what, hint)
+        if found not in self.left_out:
+            self.left_out.append(found)

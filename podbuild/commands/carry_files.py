@@ -1,0 +1,35 @@
+"""Which reader a file of another tool is for."""
+
+from __future__ import annotations
+
+import posixpath
+from pathlib import Path
+
+from podbuild.commands.carry import Carried
+from podbuild.commands.carry_bake import read_bake
+from podbuild.commands.carry_compose import read_compose
+from podbuild.errors import ConfigError
+
+
+def carry_over(folder: Path, file: str) -> Carried:
+    """Give what a file, named from a project's folder on, says of images.
+
+    Raises ConfigError for a file that is none of those, ToolError where its reader is missing.
+    """
+    path = folder / file
+    try:
+        if path.suffix in (".hcl", ".json"):
+            return read_bake(path, file)
+        if path.suffix in (".yaml", ".yml"):
+            here = posixpath.dirname(posixpath.normpath(path.absolute().as_posix()))
+            return read_compose(path, file, posixpath.relpath(here, folder.absolute().as_posix()))
+    except UnicodeDecodeError:
+        raise ConfigError(
+            f"{file} is no text", hint="--from names a bake or a compose file"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}", hint="--from names a file") from None
+    raise ConfigError(
+        f"{file}: neither a bake file nor a compose file",
+        hint="docker-bake.hcl, docker-bake.json or compose.yaml",
+    )

@@ -1,0 +1,195 @@
+"""Files of other tools as podbuild.toml: what is carried over loads, the rest has its line."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from podbuild.commands.carry import Carried, config_text, repository_of
+from podbuild.commands.carry_files import carry_over
+from podbuild.config.load import load_config
+from podbuild.errors import ConfigError
+
+BAKE = """\
+variable "TAG" { default = "latest" }
+variable "OWNER" {}
+group "default" { targets = ["web", "worker"] }
+target "_common" {
+  platforms = ["linux/amd64", "linux/arm64"]
+  args = { GO = "1.22", NONE = null }
+}
+target "web" {
+  inherits   = ["_common"]
+  context    = "web"
+  dockerfile = "Containerfile.prod"
+  tags       = ["ghcr.io/acme/shop-web:${TAG}", "acme/shop-web", upper("x")]
+  args       = { MODE = "prod-${TAG}", JSON = "{}" }
+  contexts   = { base = "target:base", alpine = "docker-image://alpine:3" }
+  secret     = ["type=secret,id=npm,env=NPM_TOKEN", { id = "key", src = "key.pem" }]
+  ssh        = ["default"]
+  output     = [{ type = "registry" }]
+  ulimits    = ["nofile=1024"]
+  labels     = { when = timestamp() }
+}
+target "base" { dockerfile = "base/Dockerfile" }
+target "worker" {
+  inherits = ["_common"]
+  name     = "worker-${v}"
+  matrix   = { v = ["1", "2"] }
+  args     = { V = v, WHO = OWNER }
+  network  = "none"
+  tags     = ["ghcr.io/acme/worker:${v}"]
+}
+target "lonely" { context = "x" }
+"""
+COMPOSE = """\
+x-build: &shared
+  context: ..
+  args: {A: "1"}
+services:
+  api:
+    image: ghcr.io/acme/api:${TAG:-dev}
+    build:
+      <<: *shared
+      dockerfile: api/Dockerfile
+      target: run
+      args:
+        - VERSION=$VERSION
+        - TOKEN
+        - "PRICE=$$5"
+      secrets: [npm, source: key]
+      additional_contexts: {base: service:worker}
+      shm_size: 1g
+  worker:
+    build: ./worker
+    platform: linux/arm64
+  db:
+    image: postgres
+secrets:
+  npm: {environment: NPM_TOKEN}
+  key: {file: ./key.pem}
+"""
+
+
+def carried(folder: Path, name: str, text: str) -> Carried:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    found = carry_over(folder, name)
+    (folder / "podbuild.toml").write_text(config_text(found, file=name, project="shop"))
+    return found
+
+
+def table(folder: Path) -> dict[str, dict[str, Any]]:
+    return tomllib.loads((folder / "podbuild.toml").read_text())
+
+
+def test_a_bake_file(tmp_path: Path) -> None:
+    found = carried(tmp_path, "docker-bake.hcl", BAKE)
+    said = table(tmp_path)
+    assert said["images"]["shop-web"] == {
+        "context": "web",
+        "containerfile": "web/Containerfile.prod",
+        "platforms": ["linux/amd64", "linux/arm64"],
+        "build-args": {"GO": "1.22", "MODE": "prod-latest", "JSON": "{{}}"},
+        "contexts": {"base": "image:base", "alpine": "docker-image://alpine:3"},
+        "secrets": [{"id": "npm", "env": "NPM_TOKEN"}, {"id": "key", "file": "key.pem"}],
+        "ssh": ["default"],
+        "registries": ["ghcr", "dockerhub"],
+    }
+    assert said["images"]["base"] == {
+        "context": ".",
+        "containerfile": "base/Dockerfile",
+        "publish": False,
+    }
+    worker = said["images"]["worker-2"]
+    assert worker["build-args"] == {"GO": "1.22", "V": "2", "WHO": "{env.OWNER}"}
+    assert worker["network"] == "none"
+    assert worker["registries"] == ["ghcr-2"]
+    assert said["registries"] == {
+        "ghcr": {"kind": "ghcr", "repository": "ghcr.io/acme/{image}"},
+        "dockerhub": {"kind": "dockerhub", "repository": "docker.io/acme/{image}"},
+        "ghcr-2": {"kind": "ghcr", "repository": "ghcr.io/acme/worker"},
+    }
+    assert {(each.line, each.what) for each in found.left_out} == {
+        (1, "variable TAG"),
+        (12, "target web: tags"),
+        (18, "target web: ulimits"),
+        (19, "target web: labels"),
+        (30, "target lonely"),
+    }
+    assert "# docker-bake.hcl:18: target web: ulimits" in (tmp_path / "podbuild.toml").read_text()
+    loaded = load_config(tmp_path / "podbuild.toml", {"OWNER": "me"})
+    assert {image.name for image in loaded.images} == {"shop-web", "base", "worker-1", "worker-2"}
+
+
+def test_what_bake_prints_is_read_without_a_reader_of_hcl(tmp_path: Path) -> None:
+    target = {"context": ".", "tags": ["localhost:5000/a/web:1"], "args": {"X": "${Y}"}}
+    text = json.dumps({"target": {"web": {**target, "shm-size": "1g"}}}, indent=1)
+    found = carried(tmp_path, "docker-bake.json", text)
+    said = table(tmp_path)
+    assert said["images"]["web"]["build-args"] == {"X": "${{Y}}"}
+    assert said["registries"]["localhost-5000"]["repository"] == "localhost:5000/a/{image}"
+    assert said["defaults"]["platforms"] == ["linux/amd64"]
+    assert [each.what for each in found.left_out] == ["target web: shm-size"]
+    assert text.splitlines()[found.left_out[0].line - 1].strip().startswith('"shm-size"')
+
+
+def test_a_compose_file(tmp_path: Path) -> None:
+    found = carried(tmp_path, "deploy/compose.yaml", COMPOSE)
+    said = table(tmp_path)
+    assert said["images"]["api"] == {
+        "context": ".",
+        "containerfile": "api/Dockerfile",
+        "target": "run",
+        "build-args": {"VERSION": "{env.VERSION}", "TOKEN": "{env.TOKEN}", "PRICE": "$5"},
+        "secrets": [{"id": "npm", "env": "NPM_TOKEN"}, {"id": "key", "file": "deploy/key.pem"}],
+        "contexts": {"base": "image:worker"},
+    }
+    assert said["images"]["worker"] == {
+        "context": "deploy/worker",
+        "containerfile": "deploy/worker/Dockerfile",
+        "platforms": ["linux/arm64"],
+        "publish": False,
+    }
+    assert said["registries"]["ghcr"]["repository"] == "ghcr.io/acme/{image}"
+    lines = [(each.line, each.what) for each in found.left_out]
+    assert (17, "service api: build.shm_size") in lines
+    assert (6, "service api: image: $TAG") in lines
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("x.hcl", 'target "a" {', "x.hcl"),
+        ("x.hcl", 'group "a" {}', "there is no target"),
+        ("x.json", "{", "x.json"),
+        ("x.json", "[]", "there is no target"),
+        ("x.yaml", "a: [", "x.yaml"),
+        ("x.yaml", "services: {a: {image: x}}", "no service has a build"),
+        ("x.yaml", "", "no service has a build"),
+        ("x.toml", "", "neither a bake file nor a compose file"),
+    ],
+)
+def test_what_can_t_be_read_is_named(tmp_path: Path, name: str, text: str, says: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match=says):
+        carry_over(tmp_path, name)
+    with pytest.raises(ConfigError, match="No such file"):
+        carry_over(tmp_path, f"none-{name}" if name != "x.toml" else "none.json")
+
+
+@pytest.mark.parametrize(
+    ("reference", "repository"),
+    [
+        ("web", "docker.io/library/web"),
+        ("acme/web:1@sha256:x", "docker.io/acme/web"),
+        ("{env.R}/web:1", "{env.R}/web"),
+    ],
+)
+def test_references(reference: str, repository: str) -> None:
+    assert repository_of(reference) == repository
