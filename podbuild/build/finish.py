@@ -162,7 +162,7 @@ def _single_ports(name: str) -> Iterator[str]:
     """
     found = _PORTS.fullmatch(name)
     if not found:
-        yield name
+        yield name.lower()
         return
     for port in range(int(found[1]), int(found[2]) + 1):
         yield f"{port}{found[3] or '/tcp'}"

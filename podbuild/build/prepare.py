@@ -28,14 +28,14 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 class Prepared:
     """The Containerfile for the engine, its target, and the contexts and secrets for it alone.
 
-    `twice` are lines of instructions that became two, `added` stages before which there is one
-    more. `secrets` say where the engine finds a
-    value, `environment` holds these values.
+    `more` are lines of instructions, once for each step beyond their first, `added` stages before
+    which there is one more. `secrets` say where the engine finds a value, `environment` holds
+    these values.
     """
 
     containerfile: Path
     target: str | None
-    twice: frozenset[int] = frozenset()
+    more: tuple[int, ...] = ()
     added: tuple[int, ...] = ()
     folders: Mapping[str, Path] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
@@ -54,9 +54,10 @@ class Prepared:
             return None
         steps: list[Instruction] = []
         for each in (stage.start, *stage.instructions):
-            steps += [each, each] if each.line in self.twice else [each]
+            steps += [each] * (1 + self.more.count(each.line))
         at = int(found["step"]) - 1
-        if at < len(steps) and steps[at].word == found["word"].upper():
+        made = at < len(steps) and steps[at].line in self.more  # by steps of other words
+        if at < len(steps) and (made or steps[at].word == found["word"].upper()):
             return FailedStep(steps[at].place, str(steps[at]))
         return None
 
@@ -128,7 +129,7 @@ def prepare(
     return Prepared(
         containerfile=path,
         target=found.target,
-        twice=found.twice,
+        more=found.more,
         folders={
             **_written(found, folder / "heredocs"),
             **{

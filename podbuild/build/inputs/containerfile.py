@@ -177,11 +177,14 @@ class Containerfile:
         self, target: str | None, variables: Mapping[str, str]
     ) -> tuple[Instruction, ...]:
         """Give what the target's stage is made with, in order, stages below it first."""
+        stage = self.needed(target, variables)[-1]
+        return (*self.below(stage, variables), *stage.instructions)
+
+    def below(self, stage: Stage, variables: Mapping[str, str]) -> tuple[Instruction, ...]:
+        """Give the instructions of the stages that a stage starts from, in order."""
         found: tuple[Instruction, ...] = ()
-        stage: Stage | None = self.needed(target, variables)[-1]
-        while stage is not None:
-            found = (*stage.instructions, *found)
-            stage = self.earlier(stage, next(self.uses(stage, variables)))
+        while below := self.earlier(stage, next(self.uses(stage, variables))):
+            found, stage = (*below.instructions, *found), below
         return found
 
     def label_keys(self, target: str | None, variables: Mapping[str, str]) -> frozenset[str]:

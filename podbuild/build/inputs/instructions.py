@@ -85,6 +85,9 @@ _LIKE_HEREDOC = re.compile(r"""(?:^|\s)\d*<<-?\s*['"]?[A-Za-z_]""")
 _LEADING_TABS = re.compile(r"^\t+", re.MULTILINE)
 
 
+REMOTE = re.compile(r"https?://|git@|git://|ssh://")  # what ADD fetches
+
+
 _WITH_HEREDOCS = ("ADD", "COPY", "RUN")
 
 

@@ -164,6 +164,7 @@ def refusals_of(
         variables=variables,
         given=image.contexts,
         shown=Shown(folder=image.context, matcher=Matcher(ignored_of_context(image))),
+        network=image.network,
         own_network=image.isolation is not Isolation.CHROOT,
     )
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from podbuild.build.inputs.arguments import refused_arguments
 from podbuild.build.inputs.containerfile import Containerfile, Stage
 from podbuild.build.inputs.ignore import Matcher
-from podbuild.build.inputs.instructions import Instruction, parse_heredoc
+from podbuild.build.inputs.instructions import REMOTE, Instruction, parse_heredoc
 from podbuild.build.inputs.lexer import Lexer, LexError
+from podbuild.build.inputs.unpacking import is_unpacked, unfit_unpacking
 from podbuild.errors import ConfigError
 
 INSTRUCTIONS = (
@@ -29,14 +30,13 @@ _FLAGS: Mapping[str, tuple[str, ...]] = {
     "FROM": ("platform",),
     "RUN": ("mount", "network"),
     "COPY": ("from", "chown", "chmod", "link", "parents", "exclude"),
-    "ADD": ("chown", "chmod", "link", "checksum", "keep-git-dir", "exclude"),
+    "ADD": ("chown", "chmod", "link", "checksum", "keep-git-dir", "exclude", "unpack"),
     "HEALTHCHECK": ("interval", "timeout", "start-period", "start-interval", "retries"),
 }
-_BARE = ("link", "parents", "keep-git-dir")
+_BARE = ("link", "parents", "keep-git-dir", "unpack")
 _WITHOUT = {
     "security": "leave it out: RUN has no more rights than the user who builds",
     "device": "leave it out: RUN has no devices here",
-    "unpack": "ADD unpacks archives of the context and none from a URL; RUN tar does it otherwise",
 }
 _PLACES = ("type", "target", "dst", "destination")
 _OPTIONS: Mapping[str, tuple[str, ...]] = {
@@ -52,11 +52,11 @@ _OPTIONS: Mapping[str, tuple[str, ...]] = {
     "secret": ("id", "required", "mode", "uid", "gid", "env"),
     "ssh": ("id", "required", "mode", "uid", "gid"),
 }
+_APART = ("none", "private")  # networks that are not the machine's
 _SHARING = ("shared", "private", "locked")
 _OCTAL = re.compile(r"[0-7]{1,4}")
 _STAGE = re.compile(r"[a-z][a-z0-9_.-]*")
 _SIGNAL = re.compile(r"\d{1,2}|(SIG)?RTM(IN|AX)([+-]\d+)?")
-_REMOTE = re.compile(r"https?://|git@|git://|ssh://")
 _GLOB = re.compile(r"[*?\[\\]")
 _VARIABLE = re.compile(r"\$\{?(\w+)")
 
@@ -90,11 +90,13 @@ def refusals(
     variables: Mapping[str, str],
     given: Mapping[str, object],
     shown: Shown,
+    network: str = "host",
     own_network: bool = False,
 ) -> Iterator[Unbuildable]:
     """Give everything that can't be built; `given` holds the names of extra contexts.
 
-    `own_network` tells whether the isolation can take the machine's network from RUN.
+    `network` is what RUN without --network sees; `own_network` tells whether the isolation can
+    take the machine's from it.
     """
     for stage in parsed.stages:
         for instruction in (stage.start, *stage.instructions):
@@ -109,12 +111,15 @@ def refusals(
             )
         for instruction, known in parsed.walk(stage, variables):
             yield from _values(instruction, known)
-            if instruction.flag("network") == "none" and not own_network:
+            wanted = instruction.flag("network") or network
+            if instruction.word == "RUN" and wanted in _APART and not own_network:
                 yield Unbuildable(
                     instruction=instruction,
                     message="chroot isolation shows RUN the machine's network all the same",
-                    hint='isolation = "oci", or leave --network=none out',
+                    hint=f'isolation = "oci", or leave network {wanted} out',
                 )
+            if reason := unfit_unpacking(instruction, known):
+                yield Unbuildable(instruction=instruction, message=reason[0], hint=reason[1])
             if instruction.word in ("COPY", "ADD") and instruction.flag("from") is None:
                 yield from _sources(instruction, known, shown)
 
@@ -286,7 +291,7 @@ def _sources(
         if parse_heredoc(word) or any(name not in known for name in _VARIABLE.findall(word)):
             continue
         source = instruction.expand(word, known)
-        if (instruction.word == "ADD" and _REMOTE.match(source)) or _GLOB.search(source):
+        if (instruction.word == "ADD" and REMOTE.match(source)) or _GLOB.search(source):
             continue
         path = os.path.normpath(f"/{source}").lstrip("/")
         if not path:
@@ -304,4 +309,14 @@ def _sources(
                 instruction=instruction,
                 message=f"{instruction.word} {source[:80]}: the ignore file leaves it out",
                 hint=f"a line !{path} there brings it back",
+            )
+        elif (
+            instruction.word == "ADD"
+            and instruction.flag("chown")
+            and is_unpacked(instruction, shown.folder / path)
+        ):
+            yield Unbuildable(
+                instruction=instruction,
+                message=f"ADD --chown {source[:80]}: the engine keeps the owners of an archive",
+                hint="ADD it without --chown, and RUN chown -R",
             )

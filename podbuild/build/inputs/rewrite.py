@@ -18,7 +18,9 @@ from podbuild.build.inputs.excluded import Patterns
 from podbuild.build.inputs.instructions import Instruction, lines_of, parse_heredoc
 from podbuild.build.inputs.lexer import Lexer, LexError
 from podbuild.build.inputs.mounted import SecretFile, bound_secrets
+from podbuild.build.inputs.unpacking import unpacked
 from podbuild.build.inputs.values import OPERATED, with_values
+from podbuild.build.inputs.workdirs import EMPTY, unmade_folders
 from podbuild.errors import ConfigError
 
 _BLANKS = re.compile(r"[\t\v\f\r ]+")
@@ -53,8 +55,8 @@ class Rewritten:
     """The copy, the files of contexts that it needs (context -> name -> text), and more.
 
     `programs` are the contexts whose files can be run. `target` is what the target is called,
-    `twice` are the lines of instructions that became two, `added` the stages before which the
-    engine has one more.
+    `more` are the lines of instructions, once for each step beyond their first, `added` the
+    stages before which the engine has one more.
     """
 
     text: str
@@ -62,7 +64,7 @@ class Rewritten:
     contexts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     programs: frozenset[str] = frozenset()
     variables: tuple[SecretVariable, ...] = ()
-    twice: frozenset[int] = frozenset()
+    more: tuple[int, ...] = ()
     files: tuple[SecretFile, ...] = ()
     added: tuple[int, ...] = ()
 
@@ -104,7 +106,7 @@ def rewrite_containerfile(
         contexts=writer.contexts,
         programs=frozenset(writer.programs),
         variables=tuple(dict.fromkeys(writer.variables)),
-        twice=frozenset(writer.twice),
+        more=tuple(writer.more),
         files=tuple(writer.files),
         added=tuple(writer.added),
     )
@@ -123,7 +125,7 @@ class _Rewriter:
         self.replaced: dict[int, tuple[int, list[str]]] = {}
         self.contexts: dict[str, Mapping[str, str]] = {}
         self.programs: list[str] = []
-        self.twice: list[int] = []
+        self.more: list[int] = []
         self.added: list[int] = []
         self.inserted: dict[int, list[str]] = {}  # by the line that they stand before
         self.variables: list[SecretVariable] = []
@@ -137,8 +139,9 @@ class _Rewriter:
     def stage(self, stage: Stage) -> None:
         """Write one stage."""
         self._from(stage)
+        self._folders(stage)
         for instruction, known in self._parsed.walk(stage, self._values):
-            new = self._stage_names(stage, instruction, known)
+            new = self._stage_names(stage, unpacked(instruction), known)
             if instruction.line in self._excludes:
                 new = self._excluding(stage, new, self._excludes[instruction.line])
             if new.word in ("COPY", "ADD") and new.heredocs:
@@ -153,7 +156,7 @@ class _Rewriter:
             self._put(each, [_line(each)])
         for each, line in lines_of_arguments(self._parsed, stage, self._values):
             self._insert(each.last + 1, line)
-            self.twice.append(each.line)
+            self.more.append(each.line)
 
     def name_of(self, stage: Stage) -> str:
         """Give what the engine, which compares letter by letter, calls a stage."""
@@ -182,6 +185,15 @@ class _Rewriter:
         if (base, name) != (stage.base, stage.name):
             text = f"{base} AS {name}" if name else base
             self._put(stage.start, [_line(replace(stage.start, text=text))])
+
+    def _folders(self, stage: Stage) -> None:
+        """Make the folders of WORKDIR that the engine would not make."""
+        below = self._parsed.below(stage, self._values)
+        for instruction, steps in unmade_folders(stage.instructions, below):
+            self.contexts[EMPTY] = {}
+            self._insert(instruction.line, *steps.before)
+            self._insert(instruction.last + 1, *steps.after)
+            self.more += [instruction.line] * len(steps.before + steps.after)
 
     def _insert(self, at: int, *new: str) -> None:
         self.inserted.setdefault(at, []).extend(new)
@@ -260,7 +272,7 @@ class _Rewriter:
         )
         if not others:
             return [_line(copy)]
-        self.twice.append(instruction.line)
+        self.more.append(instruction.line)
         rest = replace(instruction, text=" ".join((*others, destination)))
         return [_line(rest), _line(copy)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,7 +48,8 @@ def context(tmp_path: Path) -> Path:
         ("ENV --x a=b", "ENV has no --x here"),
         ("COPY --form=base a.txt /", "COPY has no --form here"),
         ("ADD --from=base a.txt /", "ADD has no --from here"),
-        ("ADD --unpack a.txt /", "ADD has no --unpack here"),
+        ("ADD --unpack https://x.y/z /", "--unpack: the engine unpacks no archive from a URL"),
+        ("ADD --unpack=false a.txt https://x.y/z /", "--unpack=false for files and URLs"),
         ("ADD --keep-git-dir=maybe a.txt /", "--keep-git-dir=maybe is neither true nor false"),
         ("RUN --security=insecure x", "RUN has no --security here"),
         ("RUN --device=gpu x", "RUN has no --device here"),
@@ -163,3 +165,34 @@ def test_a_value_of_several_lines_after_env(context: Path) -> None:
     given = {"X": "a\nb", "Y": "a\nb"}
     (refusal,) = found(context, text, arguments=given)
     assert str(refusal.error).startswith("Containerfile:3: a value of several lines after ENV")
+
+
+def test_an_archive_keeps_its_owners(context: Path) -> None:
+    with tarfile.open(context / "a.tgz", "w:gz") as archive:
+        archive.add(context / "a.txt", "a.txt")
+    text = "FROM base\nADD --chown=1:2 a.txt d a.tgz /x/\n"
+    (refusal,) = found(context, text)
+    assert str(refusal.error).startswith("Containerfile:2: ADD --chown a.tgz: the engine keeps")
+    assert not found(context, text.replace("ADD", "ADD --unpack=false"))
+    assert not found(context, text.replace("ADD --chown=1:2", "ADD --unpack=true"))
+
+
+@pytest.mark.parametrize("network", ["none", "private"])
+def test_no_network_but_the_machines_is_promised_under_chroot(context: Path, network: str) -> None:
+    text = read_containerfile("FROM base\nCOPY a.txt /\nRUN x\nRUN --network=host y\n")
+    shown = Shown(folder=context, matcher=Matcher(()))
+
+    def lines(*, own_network: bool) -> list[int]:
+        refused = refusals(
+            text,
+            target=None,
+            variables={},
+            given={"base": None},
+            shown=shown,
+            network=network,
+            own_network=own_network,
+        )
+        return [each.instruction.line for each in refused]
+
+    assert lines(own_network=False) == [3]
+    assert lines(own_network=True) == []

@@ -100,3 +100,38 @@ def test_a_mount_of_a_secret_that_is_not_understood_is_refused(option: str) -> N
         rewrite_containerfile(
             read_containerfile(text), text, target=None, variables={}, large={"jks"}
         )
+
+
+OWN = "COPY --from=podbuild.empty --chown=me . .\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "copy"),
+    [
+        ("WORKDIR /a\nCOPY b .\nRUN c\n", "WORKDIR /a\nCOPY b .\nRUN c\n"),
+        (
+            "WORKDIR /a\nWORKDIR b\nRUN c\n",
+            "WORKDIR /a\nCOPY --from=podbuild.empty . .\nWORKDIR b\nRUN c\n",
+        ),
+        (
+            "USER me\nWORKDIR /a/b\nCMD c\n",
+            "USER me\nCOPY --from=podbuild.empty --chown=me . /a/\nWORKDIR /a/b\n"
+            + OWN
+            + "CMD c\n",
+        ),
+    ],
+)
+def test_a_folder_that_no_run_makes_is_made(text: str, copy: str) -> None:
+    assert rewritten(f"FROM base\n{text}").text == f"FROM base\n{copy}"
+
+
+@pytest.mark.parametrize(
+    ("text", "copy"),
+    [
+        ("ADD --unpack=false --chown=1 a.tar /", "COPY --chown=1 a.tar /"),
+        ("ADD --unpack a.tar /", "ADD a.tar /"),
+        ("ADD --unpack=false https://x.y/a.tar /", "ADD https://x.y/a.tar /"),
+    ],
+)
+def test_unpacking_is_left_to_the_instruction(text: str, copy: str) -> None:
+    assert rewritten(f"FROM base\n{text}\n").text == f"FROM base\n{copy}\n"
