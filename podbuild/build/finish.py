@@ -151,6 +151,7 @@ def _in_order(variables: list[JSONValue], recipe: Recipe) -> list[JSONValue]:
     stage = recipe.parsed.needed(recipe.target, recipe.variables)[-1]
     kept = recipe.parsed.at_the_end(stage, recipe.variables).environment
     places = {name: place for place, name in enumerate(kept)}
+    places["PATH"] = -2  # the first in every base, and in FROM scratch
     return sorted(variables, key=lambda each: places.get(str(each).partition("=")[0], -1))
 
 
