@@ -19,6 +19,7 @@ from podbuild.system.locks import LEASE, try_lock
 class CacheKind(StrEnum):
     """What an item is."""
 
+    LAYERS = "layer contents"  # what was found in layers: files and packages
     BLOBS = "blobs"  # of images, waiting to be published or known to be
     STORAGE = "engine storage"  # layers that builds start from
     MOUNTS = "cache mounts"  # of RUN --mount=type=cache
@@ -45,7 +46,9 @@ class NamespaceFiles:
 
 def survey(folders: Folders, inside: NamespaceFiles) -> tuple[CacheItem, ...]:
     """Give everything that the cache holds."""
-    return (*_blobs(folders.cache), *_downloads(folders.cache), *_foreign(folders.cache, inside))
+    cache = folders.cache
+    own = (*_blobs(cache), *_layers(cache), *_downloads(cache))
+    return (*own, *_foreign(cache, inside))
 
 
 def surplus(items: Iterable[CacheItem], keep: int) -> tuple[CacheItem, ...]:
@@ -80,8 +83,10 @@ def remove(
         mounts = {each for each in wanted if each.kind is CacheKind.MOUNTS and idle}
         for item in mounts:
             inside.remove(item.path)
+    layers = {each for each in wanted if each.kind is CacheKind.LAYERS}
+    _unlink(layers)  # whoever misses one reads its layer again
     storages = {each for each in wanted if each.kind is CacheKind.STORAGE}
-    gone |= files | mounts | {*_emptied(storages, inside)}
+    gone |= layers | files | mounts | {*_emptied(storages, inside)}
     return tuple(each for each in wanted if each in gone)
 
 
@@ -92,6 +97,10 @@ def _unlink(items: Iterable[CacheItem]) -> None:
 
 def _blobs(cache: Path) -> Iterator[CacheItem]:
     yield from _files(CacheKind.BLOBS, _entries(cache / "blobs" / "sha256"))
+
+
+def _layers(cache: Path) -> Iterator[CacheItem]:
+    yield from _files(CacheKind.LAYERS, (cache / "layers").rglob("*"))
 
 
 def _downloads(cache: Path) -> Iterator[CacheItem]:

@@ -360,17 +360,37 @@ def test_the_sbom_is_printed_of_what_is_published_and_staged(signed: Signed) -> 
     assert signed.shop("sbom", "web:9.9.9", "--platform", "linux/arm64").code == 3
 
 
-def test_what_is_attached_goes_with_its_image_and_not_before(copied: Signed) -> None:
-    shop, store = copied.shop, copied.store()
-    old = top(store, "latest").digest
-    config = (shop.root / "podbuild.toml").read_text()
-    shop.write("podbuild.toml", config + '\n[tags]\nrelease = ["latest"]\n')
-    shop.write("web/root/new", "changed")
-    shop.commit("v1.2.5")
-    assert shop("release", "v1.2.5").code == 0
-    done = shop("prune", "--apply")
-    assert done.code == 0, done.text
-    assert attached(store, old)
-    assert fallback_tag(old) in store.tags()
-    done = shop("verify", "1.2.3")
-    assert done.code == 0, done.text
+def test_what_is_attached_stays_and_goes_with_its_image(tmp_path: Path) -> None:
+    rules = """
+[tags]
+release = ["latest"]
+
+[retention]
+superseded = true
+grace = "0s"
+
+[registries.here]
+kind = "layout"
+path = "dist/registry/{image}"
+"""
+    with registry_server() as server:
+        shop = write_shop(tmp_path, oci_registry("one", server.host, "insecure = true"), rules)
+        store = server.store("acme/web")
+        layout = LayoutStore(shop.root / "dist" / "registry" / "web")
+        assert shop("release", "v1.2.3").code == 0
+        old = top(store, "latest")
+        gone = {each: attached(store, each) for each in (old.digest, old.children[0].digest)}
+        assert all(gone.values())
+        shop.write("web/root/new", "changed")
+        shop.commit("v1.2.4")
+        done = shop("release", "v1.2.4")
+        assert done.code == 0, done.text
+        for subject, referrers in gone.items():
+            for place in (store, layout):
+                assert place.manifest(subject) is None
+                assert not [each for each in referrers if place.manifest(each)]
+            assert fallback_tag(subject) not in store.tags()
+        new = top(store, "latest").digest
+        assert attached(store, new) == attached(layout, new) != ()
+        verified = shop("verify", "latest")
+        assert verified.code == 0, verified.text

@@ -41,6 +41,7 @@ def folders(tmp_path: Path) -> Folders:
     digest = pool.add(b"x" * 5000)
     pool.close()
     os.utime(pool.path(digest), (1000, 1000))
+    write(cache / "layers" / "packages-1" / digest.hex, b"known", 500)
     storage = cache / "engines" / "buildah-1.43.2" / "web"
     write(storage / "graph" / "overlay-layers" / "layers.json", b"[]", 2000)
     write(storage / "lease", b"", 2000)
@@ -67,6 +68,7 @@ def kinds(items: Sequence[CacheItem]) -> set[CacheKind]:
 def test_everything_in_the_cache_is_found_with_size_and_age(folders: Folders) -> None:
     found = {item.kind: item for item in survey(folders, INSIDE)}
     assert {kind: item.used for kind, item in found.items()} == {
+        CacheKind.LAYERS: 500,
         CacheKind.BLOBS: 1000,
         CacheKind.STORAGE: 2000,
         CacheKind.DOWNLOADS: 3000,
