@@ -136,7 +136,7 @@ def _failed(
         said = _last_output(tail)
         message = f"{what}: {_shortened(text)} ended with code {code[1]}{said and f': {said}'}"
     elif step:
-        said = _GO_VALUE.sub("", reason[step.end() :])
+        said = _without_middle(_GO_VALUE.sub("", reason[step.end() :]))
         message = f"{what}: {_shortened(text)} failed: {said}"
     elif _REGISTER.fullmatch(reason):
         message = f"{what}: the engine crashed"
@@ -176,3 +176,9 @@ def _last_output(tail: Sequence[str]) -> str:
 
 def _shortened(step: str, most: int = SHOWN * 4) -> str:
     return step if len(step) <= most else f"{step[: most - 3]}..."
+
+
+def _without_middle(said: str, most: int = SHOWN * 20) -> str:
+    """Keep what an engine's long word begins with and, for the cause stands last, its end."""
+    half = most // 2
+    return said if len(said) <= most else f"{said[:half]}...{said[-half:]}"

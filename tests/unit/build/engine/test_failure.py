@@ -56,6 +56,15 @@ def test_another_step_is_told_with_its_reason() -> None:
     assert error.message == "web: COPY x / failed: checking on sources: no such file"
 
 
+def test_a_long_word_of_the_engine_keeps_its_ends() -> None:
+    names = " ".join(f"/a/file/number/{number}" for number in range(400))
+    reason = f'Error: building at STEP "COPY x /": copier: stat: {names}: no such file'
+    message = explain("web", failed(reason)).message
+    assert message.startswith("web: COPY x / failed: copier: stat: /a/file/number/0 ")
+    assert message.endswith("/a/file/number/399: no such file")
+    assert len(message) < 500
+
+
 @pytest.mark.parametrize("code", [-9, 137])
 def test_a_killed_engine_may_lack_memory(code: int) -> None:
     assert "memory" in explain("web", failed("STEP 1", code=code)).hint
