@@ -11,6 +11,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+# A background job of a shell hands down an ignored SIGINT, which what tests start would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # A busy machine is no failure: nothing here is judged by seconds.
 settings.register_profile("podbuild", deadline=None)
 settings.load_profile("podbuild")
