@@ -76,7 +76,7 @@ def _trouble(target: TargetReport) -> str:
 
 def _remarks(report: Report) -> Iterator[str]:
     yield from _layer_cache(report)
-    yield from statement_lines(report)
+    yield from (f"attached to {line}" for line in statement_lines(report))
     for _, tag in report.left_out:
         reason = f": {one_line(tag.reason)}" if tag.reason else ""
         yield f"{tag.reference} {tag.outcome}{reason}"
@@ -92,7 +92,7 @@ def statement_lines(report: Report) -> Iterator[str]:
     for each in report.statements:
         said.setdefault(each.subject, {}).update(dict.fromkeys(each.kinds))
     for subject, kinds in said.items():
-        yield f"attached to {subject}: {', '.join(sorted(kinds))}"
+        yield f"{subject}: {', '.join(sorted(kinds))}"
 
 
 def _layer_cache(report: Report) -> Iterator[str]:

@@ -26,6 +26,8 @@ from podbuild.oci.statements import (
 )
 from podbuild.system.cancel import Cancel
 from podbuild.system.records import JSONValue
+from tests.fakes.registry import forward
+from tests.fakes.wire import Reply, Request, served
 from tests.registries import Server, registry_server
 from tests.shops import Shop, environment, oci_registry
 from tests.signing import new_key, private_pem, public_pem, run_reader
@@ -227,6 +229,19 @@ def test_provenance_names_the_commit_and_no_value_of_the_environment(signed: Sig
     assert str(signed.shop.root) not in said
 
 
+def test_reports_name_what_is_attached(signed: Signed) -> None:
+    line = "web linux/arm64: SBOM, provenance, signature"
+    assert line in (signed.shop.root / "dist" / "summary.md").read_text()
+    assert f"attached to {line}" in signed.out
+    metadata = json.loads((signed.shop.root / "dist" / "metadata.json").read_text())
+    assert {each["subject"] for each in metadata["statements"]} == {
+        "web",
+        "web linux/amd64",
+        "web linux/arm64",
+        "tool linux/amd64",
+    }
+
+
 def test_verify_says_what_is_attached(signed: Signed) -> None:
     done = signed.shop("verify", "1.2.3")
     assert done.code == 0, done.text
@@ -394,3 +409,47 @@ path = "dist/registry/{image}"
         assert attached(store, new) == attached(layout, new) != ()
         verified = shop("verify", "latest")
         assert verified.code == 0, verified.text
+
+
+def test_who_builds_needs_no_key_and_the_join_signs_how_it_was_built(tmp_path: Path) -> None:
+    with registry_server() as server:
+        shop = write_shop(tmp_path, oci_registry("one", server.host, "insecure = true"))
+        away = tmp_path / "away"
+        shop.git("clone", "-q", str(shop.root), str(away))
+        builder = Shop(root=away, environment=shop.environment).having(SIGNING_KEY=None)
+        built = builder("build")
+        assert built.code == 0, built.text
+        done = shop("release", "v1.2.3", "--from", str(away / "dist"))
+        assert done.code == 0, done.text
+        store = server.store("acme/web")
+        index = top(store)
+        key = read_public_key(public_pem(KEY).encode(), "the test's")
+        for child in index.children:
+            said = set()
+            for digest in attached(store, child.digest):
+                referrer = read_referrer(store, digest, 1 << 20)
+                assert referrer is not None
+                said.add(read_bundle(referrer.blobs[0], key, child.digest).predicate_type)
+            assert {PROVENANCE, SPDX} < said
+
+
+def test_a_registry_that_takes_no_statement_gets_no_tag(tmp_path: Path) -> None:
+    with registry_server() as good, registry_server() as bad:
+
+        def answer(request: Request) -> Reply:
+            if request.method == "PUT" and b"sigstore.bundle" in request.body:
+                return Reply(status=400, body=b"{}")
+            return forward(bad.host, request)
+
+        with served(answer) as wire:
+            shop = write_shop(
+                tmp_path,
+                oci_registry("one", good.host, "insecure = true"),
+                oci_registry("two", wire.host, "insecure = true"),
+            )
+            done = shop("release", "v1.2.3")
+        assert done.code == 7, done.text
+        assert "statements can't be attached" in done.err
+        for server in (good, bad):
+            tags = server.store("acme/web").tags()
+            assert not [tag for tag in tags if not str(tag).startswith("sha256-")]
