@@ -18,6 +18,7 @@ from podbuild.build.engine.namespace import open_namespace
 from podbuild.build.engine.registries_conf import RegistriesConf, with_own
 from podbuild.build.engine.session import Setup, Workplace, open_workplace
 from podbuild.build.image import read_config
+from podbuild.build.inputs.across import bases_of
 from podbuild.build.inputs.contents import Contents
 from podbuild.build.inputs.recipe import Recipe, Surroundings, make_recipe
 from podbuild.build.inputs.secrets import find_secrets
@@ -109,7 +110,8 @@ class Bench:
         text = f'[project]\nname = "shop"\n{toml}'
         config = parse_config(text, self.project / "podbuild.toml", self.environment)
         source = Commit(commit=COMMIT, created=CREATED, branch="main")
-        return make_plan(config, Request(version=Version.parse(version)), source)
+        request = Request(version=Version.parse(version))
+        return make_plan(config, request, source, bases_of(config, NATIVE))
 
     def recipes(self, plan: Plan, pins: Mapping[str, str] | None = None) -> dict[Job, Recipe]:
         """Give the recipe of every job."""

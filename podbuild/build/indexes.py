@@ -55,7 +55,7 @@ def _members(plan: Plan, staged: Staged) -> Iterator[Members]:
         children = {
             job.platform: each.manifest
             for job, each in staged.images.items()
-            if job.image == image.name
+            if job.image == image.name and job.platform in image.platforms
         }
         if not image.published or not children.keys() >= {*image.image.platforms}:
             continue

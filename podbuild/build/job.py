@@ -212,7 +212,7 @@ def deliver(site: Site, recipe: Recipe, attempted: Attempted) -> tuple[Manifest,
         ):
             cost = folder / "cost"
             runner = logged_in.extended({"TMPDIR": str(folder)})
-            seconds = _engine(
+            seconds = run_engine(
                 site,
                 f"{job} (delivery)",
                 lambda: runner(*measured(cost, push), timeout=recipe.timeout).seconds,
@@ -312,7 +312,7 @@ def _try_once(
         )
         runner = runner.extended(prepared.environment)
         argv = measured(cost, workplace.command.build(order))
-        seconds = _engine(
+        seconds = run_engine(
             site,
             str(job),
             lambda: runner(*argv, timeout=recipe.timeout, on_line=output.take).seconds,
@@ -358,7 +358,7 @@ def _prepared(
         memory=memory,
         bases=bases,
         storage=workplace.storage(recipe.job.platform.slug),
-        fetch=lambda image: _engine(
+        fetch=lambda image: run_engine(
             site, str(recipe.job), partial(runner, *workplace.command.pull(image))
         ),
         excludes=_excludes(site, recipe),
@@ -377,7 +377,7 @@ def _excludes(site: Site, recipe: Recipe) -> Mapping[int, Patterns]:
     return engine_patterns(recipe.excluding, names_of)
 
 
-def _engine(
+def run_engine(
     site: Site,
     what: str,
     run: Callable[[], T],

@@ -9,10 +9,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from podbuild.build.bring import bring
 from podbuild.build.image import layer_bytes
+from podbuild.build.inputs.across import name_across
 from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.job import Attempted, Site, build, deliver, staged_image
 from podbuild.build.model import Built, BuiltImage, Known, Metrics
+from podbuild.build.staging.area import repository_name
 from podbuild.build.toolchain.emulation import native_architecture
 from podbuild.config.choices import Compression
 from podbuild.errors import PodbuildError
@@ -77,14 +80,17 @@ def build_all(work: Work) -> Built:
 def _holding(work: Work) -> Mapping[Job, Known]:
     """Give the jobs whose earlier result holds.
 
-    A base must also be in the engine's storage when something is built on it; else it is built
-    again, which gives the same bytes.
+    A base must also be in the engine's storage when something is built on it, and whole in
+    staging when that is for another platform; else it is built again, which gives the same bytes.
     """
     known = {job: found for job in work.recipes if (found := work.known(job))}
     while True:
-        bases = _bases(work, known)
+        here, across = _bases(work, known), _across(work, known)
         again = {
-            job for job, found in known.items() if job in bases and not _is_stored(work, job, found)
+            job
+            for job, found in known.items()
+            if (job in here and not _is_stored(work, job, found))
+            or (job in across and not _is_whole(work, job, found))
         }
         if not again:
             return known
@@ -97,8 +103,19 @@ def _bases(work: Work, known: Mapping[Job, Known]) -> frozenset[Job]:
         base
         for job, recipe in work.recipes.items()
         if job not in known
-        for base in recipe.inner.values()
+        for base in recipe.inner.here.values()
     )
+
+
+def _across(work: Work, known: Mapping[Job, Known]) -> frozenset[Job]:
+    """Give the jobs that others, which are to be built for another platform, build on."""
+    todo = (recipe for job, recipe in work.recipes.items() if job not in known)
+    return frozenset(base for recipe in todo for base in recipe.inner.across.values())
+
+
+def _is_whole(work: Work, job: Job, found: Known) -> bool:
+    store = work.site.staging.staging.repository(repository_name(job.image))
+    return all(map(store.has_blob, found.manifest.blobs))
 
 
 def _is_stored(work: Work, job: Job, found: Known) -> bool:
@@ -170,9 +187,14 @@ class _Builder:
             self.has_failed |= not done
 
     def _tasks(self, job: Job) -> Iterator[tuple[_Task, tuple[_Task, ...]]]:
-        inner = self._work.recipes[job].inner.values()
-        waits = tuple((base, _Phase.BUILD) for base in inner if base not in self.images)
-        yield (job, _Phase.BUILD), waits
+        recipe = self._work.recipes[job]
+        inner = recipe.inner.here.values()
+        waits = [(base, _Phase.BUILD) for base in inner if base not in self.images]
+        for base in recipe.inner.across.values():  # which staging must have whole
+            if base not in self.images:
+                last = _Phase.DELIVER if self._is_stored(base) else _Phase.BUILD
+                waits.append((base, last))
+        yield (job, _Phase.BUILD), tuple(waits)
         if self._is_stored(job):
             shared = tuple((base, _Phase.DELIVER) for base in inner if base not in self.images)
             yield (job, _Phase.DELIVER), ((job, _Phase.BUILD), *shared)
@@ -192,7 +214,10 @@ class _Builder:
 
     def _build(self, job: Job) -> None:
         recipe = self._recipes[job]
-        bases = {name: self._ids[base] for name, base in recipe.inner.items()}
+        bases = {name: self._ids[base] for name, base in recipe.inner.here.items()}
+        for stage, base in recipe.inner.across.items():
+            found = self.images[base].manifest
+            bases[name_across(stage)] = bring(self._work.site, recipe, base, found)
         stored = self._is_stored(job)
         attempted = build(self._work.site, recipe, bases, stored=stored)
         self._attempted[job] = attempted

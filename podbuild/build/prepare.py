@@ -9,6 +9,7 @@ from pathlib import Path
 
 from podbuild.build.engine.failure import FailedStep
 from podbuild.build.engine.storage import Storage
+from podbuild.build.inputs.across import name_across
 from podbuild.build.inputs.containerfile import SCRATCH, Containerfile, Stage
 from podbuild.build.inputs.excluded import Patterns
 from podbuild.build.inputs.instructions import Instruction
@@ -113,6 +114,7 @@ def prepare(
         secrets=[secret.id for secret in recipe.secrets],
         excludes=excludes,
         large=secrets.large(recipe.secrets),
+        across={index: name_across(index) for index in recipe.inner.across},
     )
     if found.text == recipe.text:
         return Prepared(containerfile=recipe.containerfile, target=found.target)
@@ -181,7 +183,7 @@ def _with_environments(
             found[stage.index] = {"PATH": _PATH}
         if stage.index in found:
             continue
-        names = (base.text, base.value)
+        names = (name_across(stage.index), base.text, base.value)
         pins = (places[name] for places in (bases, recipe.pins) for name in names if name in places)
         image = next(pins, base.value)
         known = storage.environment(image)

@@ -70,7 +70,9 @@ class BuildSession:
         missing.
         """
         services, request = self.services, self.plan.request
-        self._platforms = tuple(sorted({job.platform for job in recipes}))
+        self._platforms = tuple(
+            sorted({each for made in recipes.values() for each in made.platforms})
+        )
         self._pins = frozenset(pin for each in recipes.values() for pin in each.pins.values())
         missing = [job for job in recipes if job not in known]
         may_be_built = _may_be_built(self.plan, missing)
@@ -95,7 +97,7 @@ class BuildSession:
             caches=self._caches(recipes.values()),
         )
         records = Records.of_project(services.folders.cache, services.config.root)
-        needs = {job: tuple(recipe.inner.values()) for job, recipe in recipes.items()}
+        needs = {job: recipe.inner.jobs for job, recipe in recipes.items()}
         built = build_all(
             Work(
                 recipes=recipes,

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from podbuild.build.inputs.across import bases_of
 from podbuild.build.inputs.containerfile import read_containerfile
 from podbuild.build.inputs.ignored import ignored_of_context, ignored_of_folder
 from podbuild.build.inputs.lint import (
@@ -30,7 +31,7 @@ from podbuild.config.load import used_variables
 from podbuild.config.model import Config
 from podbuild.config.toml import dotted, line_of, read_config, read_source, shown
 from podbuild.errors import ConfigError, PodbuildError
-from podbuild.oci.names import DOCKER_HUB, GHCR
+from podbuild.oci.names import DOCKER_HUB, GHCR, Platform
 from podbuild.plan.make import make_plan
 from podbuild.plan.model import Commit, Request
 from podbuild.system.process import Runner
@@ -106,10 +107,11 @@ def _plans(config: Config) -> Iterator[Finding]:
     requests = [(Request(version=config.project.scheme.first), source)]
     rules = [config.tags.branches, *(image.tags.branches or {} for image in config.images)]
     branches = {branch for rule in rules for branch in rule if not {*branch} & {*"*?["}}
+    native = Platform("linux", native_architecture())
     requests += [(Request(), Commit(commit="0" * 40, branch=each)) for each in sorted(branches)]
     for request, here in requests:
         try:
-            make_plan(replace(config, env=values), request, here)
+            make_plan(replace(config, env=values), request, here, bases_of(config, native))
         except PodbuildError as error:
             yield finding_of(error, shown(config.path))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from podbuild.commands.foreign import output_refusal
-from podbuild.config.inputs import require_inputs
+from podbuild.config.inputs import names_platforms, require_inputs
+from podbuild.config.model import Config
 from podbuild.config.output import OUTPUT_NAMES
 from podbuild.config.secrecy import refuse_secret_arguments
 from podbuild.config.toml import some
@@ -18,7 +20,7 @@ from podbuild.errors import (
     PublishError,
     VersionError,
 )
-from podbuild.oci.names import Tag
+from podbuild.oci.names import Platform, Tag
 from podbuild.plan.decide import Held, decide_tags
 from podbuild.plan.destination import open_destinations
 from podbuild.plan.git.ci import CiFacts, ci_facts
@@ -26,8 +28,8 @@ from podbuild.plan.git.history import History, Resolved, previous_tag, resolve_v
 from podbuild.plan.git.worktree import Facts, NoFacts, read_facts
 from podbuild.plan.guards import Ancestry, Decision, Verdict
 from podbuild.plan.journal import recorded_tags
-from podbuild.plan.make import make_plan
-from podbuild.plan.model import Commit, Plan, Request, TagMove, Target
+from podbuild.plan.make import BasesOf, make_plan
+from podbuild.plan.model import Commit, Job, Plan, PlannedImage, Request, TagMove, Target
 from podbuild.plan.planned import Planned
 from podbuild.plan.published import survey
 from podbuild.plan.tags import TagKind, owned_versions
@@ -85,7 +87,7 @@ def plan_offline(services: Services, asked: Asked) -> Planned:
         changes = f"the work tree has changes that no commit holds ({some(facts.dirty)})"
         refusal = dirt_refusal(asked, changes)
         warnings.append(f"{changes}: {what_dirt_means(refusal)}")
-    plan = make_plan(services.config, request, source)
+    plan = make_plan(services.config, request, source, _bases_of(services.config))
     plan = plan.without_tags() if asked.loose else plan
     if asked.snapshot:
         warnings += _untagged(plan)
@@ -110,6 +112,22 @@ def plan_offline(services: Services, asked: Asked) -> Planned:
         warnings=tuple(filter(None, warnings)),
         refusal=refusal,
     )
+
+
+def _bases_of(config: Config) -> BasesOf:
+    """Give what reads the Containerfiles in which FROM asks for another platform, if any does."""
+
+    @functools.cache
+    def reading() -> BasesOf:
+        from podbuild.build.inputs.across import bases_of  # noqa: PLC0415  # seldom needed
+        from podbuild.build.toolchain.emulation import native_architecture  # noqa: PLC0415
+
+        return bases_of(config, Platform("linux", native_architecture()))
+
+    def bases(image: PlannedImage, platform: Platform) -> tuple[Job, ...] | None:
+        return reading()(image, platform) if names_platforms(image.image) else None
+
+    return bases
 
 
 def _untagged(plan: Plan) -> tuple[str, ...]:

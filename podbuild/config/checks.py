@@ -10,6 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from podbuild.config.choices import Compression, Format, RegistryKind
 from podbuild.config.image import Image
+from podbuild.config.inputs import names_platforms
 from podbuild.config.keys import Invalid
 from podbuild.config.model import Config, Registry, TagRules
 from podbuild.config.template import VERSION_NAMES, Placeholders, Template
@@ -143,7 +144,7 @@ def _check_platforms(config: Config) -> None:
     for image in config.images:
         for context, name in image.inner.items():
             missing = [each for each in image.platforms if each not in config.image(name).platforms]
-            if missing:
+            if missing and not names_platforms(image):
                 raise Invalid(
                     f"image {name!r} is not built for {missing[0]}",
                     hint=f"add the platform to {name!r}, or take it from {image.name!r}",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from podbuild.config.contexts import FolderContext
 from podbuild.config.image import Image
-from podbuild.config.toml import shown
+from podbuild.config.toml import read_source, shown
 from podbuild.errors import ConfigError
 
 
@@ -46,3 +46,11 @@ def missing_inputs(image: Image) -> Iterator[tuple[tuple[str, ...], ConfigError]
                     hint="contexts are folders, image:NAME or docker-image://REFERENCE",
                 ),
             )
+
+
+def names_platforms(image: Image) -> bool:
+    """Tell whether FROM may take an image for another platform than the one that is built."""
+    try:
+        return bool(image.inner) and "--platform" in read_source(image.containerfile)
+    except ConfigError:  # told where the file is needed
+        return False

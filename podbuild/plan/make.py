@@ -1,11 +1,8 @@
-"""From configuration, request and commit to a plan, without asking any registry.
-
-Tags that two writers would fight for, found before anything is built.
-"""
+"""From configuration, request and commit to a plan, without asking any registry."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC
@@ -18,8 +15,9 @@ from podbuild.config.image import Image
 from podbuild.config.model import Config, Registry
 from podbuild.config.template import Placeholders, Template
 from podbuild.errors import ConfigError
-from podbuild.oci.names import Repository, Tag
+from podbuild.oci.names import Platform, Repository
 from podbuild.plan import labels as keys
+from podbuild.plan.collisions import check_collisions
 from podbuild.plan.fingerprint import image_fingerprint, project_fingerprint
 from podbuild.plan.model import Commit, Job, Plan, PlannedImage, Request, TagMove, Target
 from podbuild.plan.tags import (
@@ -29,95 +27,23 @@ from podbuild.plan.tags import (
     branch_tags,
     kind_of,
     release_tags,
-    written_by_release,
 )
 
-
-def check_collisions(config: Config, plan: Plan) -> None:
-    """Raise ConfigError where a tag would have two writers.
-
-    Two images, two registries that are the same place, or a branch and the releases.
-    """
-    owners: dict[tuple[str, Tag], Target] = {}
-    for target in plan.targets:
-        for move in target.tags:
-            tag = move.named.tag
-            other = owners.setdefault((target.place, tag), target)
-            if other is not target:
-                raise _two_writers(target, other, tag)
-    if plan.version is None:
-        _check_branch_tags(config, plan)
-    else:
-        _check_release_tags(config, plan)
+BasesOf = Callable[[PlannedImage, Platform], tuple[Job, ...] | None]
 
 
-def _two_writers(one: Target, other: Target, tag: Tag) -> ConfigError:
-    if one.image == other.image:
-        return ConfigError(
-            f"registries {other.registry.name!r} and {one.registry.name!r} are the same place, "
-            f"{one.place}",
-            hint="take one of them out",
-        )
-    return ConfigError(
-        f"images {other.image!r} and {one.image!r} both write {one.place}:{tag}",
-        hint="put {image} in the repository, or give one of them other tags, such as "
-        '["{version}-alpine"]',
-    )
+def _as_configured(_image: PlannedImage, _platform: Platform) -> None:
+    return None
 
 
-def _values_of(config: Config, image: Image, branch: str | None) -> Placeholders:
-    return Placeholders(
-        project=config.project.name,
-        image=image.name,
-        branch=branch,
-        env=config.env,
-        sha="0" * 7,
-        scheme=config.project.scheme,
-    )
-
-
-def _alongside(config: Config, plan: Plan, target: Target) -> Iterator[Image]:
-    """Give the images that write to a target's place."""
-    for other in plan.targets:
-        if other.place == target.place:
-            yield config.image(other.image)
-
-
-def _check_branch_tags(config: Config, plan: Plan) -> None:
-    """Refuse a branch's tag that some release could write."""
-    for target in plan.targets:
-        for image in _alongside(config, plan, target):
-            templates = config.tags_of(image).release
-            values = _values_of(config, image, plan.source.branch)
-            for move in target.tags:
-                if written_by_release(move.named.tag, templates, values):
-                    raise _moving_twice(target, move.named.tag, f"releases of {image.name!r}")
-
-
-def _check_release_tags(config: Config, plan: Plan) -> None:
-    """Refuse a release's tag that a branch of the configuration writes."""
-    for target in plan.targets:
-        mine = {move.named.tag for move in target.tags}
-        for image in _alongside(config, plan, target):
-            rules = config.tags_of(image).branches
-            for branch in rules:
-                named = branch_tags({branch: rules[branch]}, _values_of(config, image, branch))
-                for tag in mine & {each.tag for each in named}:
-                    raise _moving_twice(target, tag, f"the branch {branch}")
-
-
-def _moving_twice(target: Target, tag: Tag, owner: str) -> ConfigError:
-    return ConfigError(
-        f"{target.place}:{tag} belongs to {owner}",
-        hint="a tag belongs to releases or to one branch: give each a tag of its own",
-    )
-
-
-def make_plan(config: Config, request: Request, source: Commit) -> Plan:
+def make_plan(
+    config: Config, request: Request, source: Commit, bases_of: BasesOf = _as_configured
+) -> Plan:
     """Give the plan with every tag's decision unknown.
 
-    Raises ConfigError for an unknown name, a platform that nothing is built for, a yanked
-    version, an unset variable, or two images that write the same tag.
+    `bases_of` gives what an image is built on for a platform, where its Containerfile asks for
+    another platform's. Raises ConfigError for an unknown name, a platform that nothing is built
+    for, a yanked version, an unset variable, or two images that write the same tag.
     """
     if request.version in config.tags.yanked:
         raise ConfigError(
@@ -130,7 +56,7 @@ def make_plan(config: Config, request: Request, source: Commit) -> Plan:
     for image in _in_order(config):
         each = _planned(config, _overridden(image, chosen, request), request, source, fingerprints)
         fingerprints[image.name] = each.fingerprint
-        planned.append(replace(each, published=each.published and image.name in chosen))
+        planned.append(_based(each, bases_of, published=each.published and image.name in chosen))
     images = _narrowed(tuple(planned), chosen, request)
     every = tuple(
         _target(config, registry, image, request, source)
@@ -175,18 +101,22 @@ def with_jobs(plan: Plan) -> Plan:
         name = image.name
         if image.adopted is None and (image.published or name in _asked(plan)):
             wanted |= {Job(name, platform) for platform in image.platforms}
-        for platform in image.platforms:
+        for platform in image.image.platforms:
             if Job(name, platform) in wanted:
-                wanted |= {Job(inner, platform) for inner in image.image.inner.values()}
-    jobs = tuple(
-        Job(image.name, platform)
+                wanted.update(image.bases(platform))
+    needs = {
+        Job(image.name, platform): image.bases(platform)
         for image in plan.images
-        for platform in image.platforms
+        for platform in image.image.platforms
         if Job(image.name, platform) in wanted
-    )
-    inner = {image.name: tuple(sorted({*image.image.inner.values()})) for image in plan.images}
-    needs = {job: tuple(Job(name, job.platform) for name in inner[job.image]) for job in jobs}
-    return replace(plan, jobs=jobs, needs=needs)
+    }
+    return replace(plan, jobs=tuple(needs), needs=needs)
+
+
+def _based(image: PlannedImage, bases_of: BasesOf, *, published: bool) -> PlannedImage:
+    found = ((platform, bases_of(image, platform)) for platform in image.platforms)
+    known = {platform: bases for platform, bases in found if bases is not None}
+    return replace(image, published=published, built_on=known)
 
 
 def _asked(plan: Plan) -> frozenset[str]:
@@ -238,6 +168,7 @@ def _narrowed(
             )
     kept: dict[str, PlannedImage] = {}
     needed = set(chosen)
+    across: set[str] = set()  # needed for another platform than those asked for
     for image in reversed(images):
         if image.name in needed:
             needed |= set(image.image.inner.values())
@@ -248,6 +179,10 @@ def _narrowed(
             )
             if platforms:
                 kept[image.name] = replace(image, platforms=platforms)
+            elif image.name in across:
+                kept[image.name] = replace(image, platforms=(), published=False)
+            if image.name in kept:
+                across |= {base.image for bases in image.built_on.values() for base in bases}
     return tuple(kept[image.name] for image in images if image.name in kept)
 
 

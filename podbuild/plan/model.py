@@ -140,11 +140,18 @@ class PlannedImage:
         default_factory=dict, hash=False
     )
     doubts: str = ""  # what of its files no commit holds, for people
+    # what each platform is built on, where some is for another platform
+    built_on: Mapping[Platform, tuple[Job, ...]] = field(default_factory=dict, hash=False)
 
     @property
     def name(self) -> str:
         """Give the image's name."""
         return self.image.name
+
+    def bases(self, platform: Platform) -> tuple[Job, ...]:
+        """Give the images of this project that it is built on for a platform."""
+        same = (Job(name, platform) for name in sorted({*self.image.inner.values()}))
+        return self.built_on.get(platform, tuple(same))
 
     @property
     def is_index(self) -> bool:

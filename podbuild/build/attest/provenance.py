@@ -175,10 +175,10 @@ def _dependencies(recipe: Recipe, inner: Mapping[Job, Manifest]) -> Iterator[JSO
     platform = str(recipe.job.platform)
     for written, pin in sorted(recipe.pins.items()):
         yield _base(written, pin, platform)
-    for job in sorted(set(recipe.inner.values())):
+    for job in recipe.inner.jobs:
         if job in inner:
             digest = inner[job].digest
-            uri = f"pkg:oci/{job.image}?platform={_quoted(platform)}"
+            uri = f"pkg:oci/{job.image}?platform={_quoted(str(job.platform))}"
             yield {"uri": uri, "digest": {digest.algorithm: digest.hex}}
     yield from _downloads(recipe)
 

@@ -161,7 +161,10 @@ class Containerfile:
 
     def final_base(self, target: str | None, variables: Mapping[str, str]) -> OutsideImage:
         """Give the image that the target's stage, or the stages below it, starts from."""
-        stage = self.needed(target, variables)[-1]
+        return self.base_of(self.needed(target, variables)[-1], variables)
+
+    def base_of(self, stage: Stage, variables: Mapping[str, str]) -> OutsideImage:
+        """Give the image that a stage, or the stages below it, starts from."""
         while True:
             reference = next(self.uses(stage, variables))
             below = self.earlier(stage, reference)
@@ -206,7 +209,7 @@ class Containerfile:
             value=stage.start.expand(stage.base, known),
             line=stage.line,
             use=Use.FROM,
-            platform=None if stage.platform is None else stage.start.expand(stage.platform, known),
+            platform=stage.start.expand(stage.platform, known) if stage.platform else None,
         )
         for instruction, values in self.walk(stage, variables):
             for text, use in _named_images(instruction):
@@ -273,6 +276,15 @@ def platform_arguments(target: Platform, build: Platform) -> Mapping[str, str]:
             ("VARIANT", platform.variant),
         )
     }
+
+
+def written_platform(text: str) -> Platform:
+    """Read what FROM --platform says; raises ConfigError.
+
+    >>> written_platform("arm64")
+    Platform(os='linux', architecture='arm64', variant='')
+    """
+    return Platform.parse(text if "/" in text else f"linux/{text}")
 
 
 def _assigned(

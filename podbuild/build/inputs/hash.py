@@ -48,7 +48,7 @@ def input_hash(
         "secrets": [*sorted(secret.id for secret in recipe.secrets)],
         "ssh": [*sorted(entry.partition("=")[0] for entry in recipe.ssh)],
         "folders": {name: content.digest for name, content in extras.items()},
-        "inner": {name: inner[job].text for name, job in recipe.inner.items()},
+        "inner": {name: inner[job].text for name, job in recipe.inner.here.items()},
         "pins": dict(recipe.pins),
         "unpinned": [*recipe.unpinned],
         "build": str(recipe.build) if _uses_build_platform(recipe) else "",
@@ -58,6 +58,8 @@ def input_hash(
         "layers": recipe.layers,
         "instant": recipe.instant,
     }
+    if across := recipe.inner.across:
+        everything["across"] = {str(stage): inner[job].text for stage, job in across.items()}
     return InputHash(text=hashed(everything), never_again=_never_again(recipe, extras, inner))
 
 
@@ -80,7 +82,7 @@ def _never_again(
     for name, content in extras.items():
         if content.has_git:  # it may be another repository's, of which no commit is known
             return f"the context {name} sends its .git"
-    for job in recipe.inner.values():
+    for job in recipe.inner.jobs:
         if not inner[job].reusable:
             return f"it builds on {job.image}: {inner[job].never_again}"
     return ""

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from podbuild.build.inputs.containerfile import Containerfile, OutsideImage, platform_arguments
 from podbuild.build.inputs.recipe import refusals_of
+from podbuild.build.toolchain.emulation import native_architecture
 from podbuild.config.choices import Timestamp
 from podbuild.config.image import Image
 from podbuild.config.model import Config
@@ -118,8 +119,11 @@ def check_containerfile(subject: Subject) -> Iterator[Finding]:
 
 def _refused(subject: Subject) -> Iterator[Finding]:
     """Find what ends every build, or what the engine would do in another way."""
-    for refusal in refusals_of(subject.image, subject.containerfile, subject.variables):
-        yield finding_of(refusal.error, subject.file)
+    for platform in subject.image.platforms:
+        build = Platform("linux", native_architecture())
+        variables = {**subject.variables, **platform_arguments(platform, build)}
+        for refusal in refusals_of(subject.image, subject.containerfile, variables):
+            yield finding_of(refusal.error, subject.file)
 
 
 def _contexts(subject: Subject, outside: tuple[OutsideImage, ...]) -> Iterator[Finding]:

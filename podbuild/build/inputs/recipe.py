@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
+from podbuild.build.inputs.across import Inner, inner_images
 from podbuild.build.inputs.containerfile import (
     SCRATCH,
     Containerfile,
     OutsideImage,
     platform_arguments,
     read_containerfile,
+    written_platform,
 )
 from podbuild.build.inputs.excluded import Excluding, unfit_for_stage
 from podbuild.build.inputs.ignore import Matcher, kept_out, own_patterns
@@ -73,7 +75,7 @@ class Recipe:
     extras: Mapping[str, Extra]
     wanted: tuple[Wanted, ...] = EVERYTHING  # what it takes from the context
     excluding: tuple[Excluding, ...] = ()
-    inner: Mapping[str, Job]
+    inner: Inner
     pins: Mapping[str, str]
     unpinned: tuple[str, ...]
     network: RunNetwork
@@ -101,9 +103,20 @@ class Recipe:
         return {**platform_arguments(self.job.platform, self.build), **self.build_args}
 
     @property
+    def platforms(self) -> frozenset[Platform]:
+        """Give the platforms that programs are run for."""
+        running = (
+            self.parsed.base_of(stage, self.variables).platform
+            for stage in self.parsed.needed(self.target, self.variables)
+            if any(each.word == "RUN" for each in stage.instructions)
+        )
+        return frozenset({self.job.platform, *(written_platform(each) for each in running if each)})
+
+    @property
     def final_base(self) -> Job | None:
         """Give the image of this project that the final stage starts from, if it is one."""
-        return self.inner.get(self._final.value) or self.inner.get(self._final.text)
+        here = self.inner.here
+        return here.get(self._final.value) or here.get(self._final.text)
 
     @property
     def final_pin(self) -> str | None:
@@ -205,7 +218,7 @@ def make_recipe(
         extras={name: replace(each, wanted=wanted[name]) for name, each in extras.items()},
         wanted=wanted[MAIN],
         excluding=excluding_in(parsed, image.target, variables, extras, facts_of),
-        inner={name: Job(other, platform) for name, other in image.inner.items()},
+        inner=inner_images(image, parsed, variables, platform),
         pins={name: pins[value] for name, value in names.items() if value in pins},
         unpinned=tuple(sorted({value for value in names.values() if value not in pins})),
         network=image.network,
@@ -232,7 +245,7 @@ def _facts_of(
     def facts(text: str, value: str, given: str | None) -> BaseFacts | None:
         if value == SCRATCH:
             return BaseFacts()
-        wanted = Platform.parse(given) if given else platform
+        wanted = written_platform(given) if given else platform
         name = next((each for each in (text, value) if each in image.inner), None)
         if name is not None:
             return _handed_on(plan, plan.image(image.inner[name]), wanted, surroundings)

@@ -15,7 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from podbuild.build.inputs.arguments import refused_arguments
-from podbuild.build.inputs.containerfile import Containerfile, Stage
+from podbuild.build.inputs.containerfile import (
+    SCRATCH,
+    Containerfile,
+    Stage,
+    written_platform,
+)
 from podbuild.build.inputs.ignore import Matcher
 from podbuild.build.inputs.instructions import REMOTE, Instruction, parse_heredoc
 from podbuild.build.inputs.lexer import Lexer, LexError
@@ -101,6 +106,7 @@ def refusals(
     for stage in parsed.stages:
         for instruction in (stage.start, *stage.instructions):
             yield from _form(instruction)
+    yield from _another_platform(parsed, target, variables)
     for stage in parsed.needed(target, variables):
         yield from _stage(parsed, stage, variables, given)
         for instruction in refused_arguments(parsed, stage, variables):
@@ -122,6 +128,28 @@ def refusals(
                 yield Unbuildable(instruction=instruction, message=reason[0], hint=reason[1])
             if instruction.word in ("COPY", "ADD") and instruction.flag("from") is None:
                 yield from _sources(instruction, known, shown)
+
+
+def _another_platform(
+    parsed: Containerfile, target: str | None, variables: Mapping[str, str]
+) -> Iterator[Unbuildable]:
+    """Find a --platform by which the image would be another platform's than is ordered."""
+    base = parsed.final_base(target, variables)
+    if base.platform is None or base.value == SCRATCH:
+        return
+    start = next(stage.start for stage in parsed.stages if stage.line == base.line)
+    try:
+        wanted = written_platform(base.platform)
+    except ConfigError as error:
+        yield Unbuildable(instruction=start, message=error.message, hint=error.hint)
+        return
+    ordered = variables["TARGETPLATFORM"]
+    if str(wanted) != ordered:
+        yield Unbuildable(
+            instruction=start,
+            message=f"the image for {ordered} would be one for {wanted}",
+            hint="leave --platform out in the stage that the image is made of",
+        )
 
 
 def _form(instruction: Instruction) -> Iterator[Unbuildable]:

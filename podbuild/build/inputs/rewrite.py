@@ -78,15 +78,18 @@ def rewrite_containerfile(
     secrets: Collection[str] = (),
     excludes: Mapping[int, Patterns] | None = None,
     large: Collection[str] = (),
+    across: Mapping[int, str] | None = None,
 ) -> Rewritten:
     """Give the copy for a target; `secrets` are the ids that there are, `large` those in files.
 
-    `excludes` are the patterns of --exclude that the engine is given, by line.
+    `excludes` are the patterns of --exclude that the engine is given, by line. `across` says what
+    stages start from, by their index, where the name that is written means another platform's.
 
     Raises ConfigError with file and line for what can't be made to mean the same.
     """
     writer = _Rewriter(parsed, variables, secrets, excludes or {})
     writer.large = large
+    writer.across = across or {}
     for stage in parsed.needed(target, variables):
         writer.stage(stage)
     lines = lines_of(text)
@@ -128,6 +131,7 @@ class _Rewriter:
         self.more: list[int] = []
         self.added: list[int] = []
         self.inserted: dict[int, list[str]] = {}  # by the line that they stand before
+        self.across: Mapping[int, str] = {}
         self.variables: list[SecretVariable] = []
         self.files: list[SecretFile] = []
         self.large: Collection[str] = ()
@@ -181,6 +185,7 @@ class _Rewriter:
         base = stage.base if below is None else self.name_of(below)
         if below is None and OPERATED.search(base):
             base = reference.value
+        base = self.across.get(stage.index, base)
         name = stage.name and self.name_of(stage)
         if (base, name) != (stage.base, stage.name):
             text = f"{base} AS {name}" if name else base

@@ -46,7 +46,7 @@ class Sources:
         Raises ConfigError for a file that can't be read.
         """
         own = self._recipe(recipe.job)
-        inner = {*recipe.inner.values(), *own.inner.values()}
+        inner = {*recipe.inner.jobs, *own.inner.jobs}
         if _takes(own) != _takes(recipe) or inner & self._whole:
             self._whole.add(recipe.job)
         return self.of(recipe.job, whole=recipe.job in self._whole)
@@ -92,7 +92,13 @@ class Sources:
             "secrets": [*sorted(secret.id for secret in recipe.secrets)],
             "ssh": [*sorted(entry.partition("=")[0] for entry in recipe.ssh)],
             "folders": {name: content(each) for name, each in recipe.extras.items()},
-            "inner": {name: self.of(job, whole=whole) for name, job in recipe.inner.items()},
+            "inner": {
+                **{name: self.of(job, whole=whole) for name, job in recipe.inner.here.items()},
+                **{
+                    f"{recipe.parsed.stages[at].line} {job.platform}": self.of(job, whole=whole)
+                    for at, job in recipe.inner.across.items()
+                },
+            },
             "bases": [*recipe.unpinned],
             "network": recipe.network.value,
             "format": recipe.format.value,

@@ -90,15 +90,15 @@ class Case:
         source = Commit(commit=self.commit, created=self.created, branch="main")
         return make_plan(config, Request(version=Version.parse(self.version)), source)
 
-    def recipe(self, image: str = "web") -> Recipe:
+    def recipe(self, image: str = "web", platform: Platform | None = None) -> Recipe:
         plan = self.plan()
         around = Surroundings(build=self.build, output=self.project / self.output, pins=self.pins)
-        return make_recipe(plan, plan.image(image), self.platform, around)
+        return make_recipe(plan, plan.image(image), platform or self.platform, around)
 
     def hash(self) -> InputHash:
         known: dict[Job, InputHash] = {}
-        for image in ("base", "web"):
-            recipe = self.recipe(image)
+        for image, platform in (("base", AMD64), ("base", ARM64), ("web", self.platform)):
+            recipe = self.recipe(image, platform)
             known[recipe.job] = input_hash(
                 recipe, engine=self.engine, contents=Contents(), git=self.git, inner=known
             )
@@ -273,6 +273,18 @@ def test_the_machine_that_builds_is_an_input_where_it_is_named(project: Path, te
     written("web/Containerfile", text)(case)
     before = case.hash()
     case.build = ARM64
+    assert case.hash() != before
+
+
+@pytest.mark.parametrize("platform", ["$BUILDPLATFORM", "linux/amd64", "amd64"])
+def test_an_image_for_another_platform_is_an_input_instead_of_its_own(
+    project: Path, platform: str
+) -> None:
+    case = Case(project=project)
+    written("web/Containerfile", WEB.replace("base AS", f"--platform={platform} base AS"))(case)
+    recipe, before = case.recipe(), case.hash()
+    assert (dict(recipe.inner.here), dict(recipe.inner.across)) == ({}, {0: Job("base", AMD64)})
+    written("base/Containerfile", "FROM --platform=linux/arm64 scratch\nCOPY . /\n")(case)
     assert case.hash() != before
 
 

@@ -196,3 +196,23 @@ def test_no_network_but_the_machines_is_promised_under_chroot(context: Path, net
 
     assert lines(own_network=False) == [3]
     assert lines(own_network=True) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("FROM --platform=linux/arm64 base\n", "the image for linux/amd64 would be one for"),
+        ("FROM --platform=arm64 base AS a\nFROM a\n", "the image for linux/amd64 would be one for"),
+        ("FROM --platform=a/b/c/d x\n", "bad platform 'a/b/c/d'"),
+        ("FROM --platform=$NOTHING x\n", "bad platform"),
+        ("FROM --platform=linux/amd64 base\n", ""),
+        ("FROM --platform=$TARGETPLATFORM base\n", ""),
+        ("FROM --platform=linux/arm64 base AS a\nFROM scratch\nCOPY --from=a / /\n", ""),
+    ],
+)
+def test_an_image_of_another_platform_than_is_built_is_refused(
+    context: Path, text: str, message: str
+) -> None:
+    refused = [str(each.error) for each in found(context, text)]
+    assert len(refused) == bool(message)
+    assert all(each.startswith(f"Containerfile:1: {message}") for each in refused)
