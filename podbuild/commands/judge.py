@@ -2,27 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 from podbuild.build.engines import Engines
-from podbuild.build.examine.children import Examination, Ignored
+from podbuild.build.examine.budget import over_budget
+from podbuild.build.examine.children import Examination, Ignored, merged_findings
 from podbuild.build.model import Staged
 from podbuild.build.toolchain.emulation import native_architecture
 from podbuild.commands.record import Recorder
+from podbuild.config.model import Config
+from podbuild.config.toml import line_of, parse_toml, read_config, shown
 from podbuild.oci.names import Platform
 
 
 def judge_images(engines: Engines, staged: Staged, record: Recorder) -> None:
     """Judge the image of every platform, all of them before any verdict.
 
-    Raises PolicyError for one that can't start there: no tag moves then.
+    Raises PolicyError for one that can't start there, or is over its budget: no tag moves then.
     """
     services = engines.services
+    images = {job: each.manifest for job, each in staged.images.items()}
     with record.step("examine"):
-        judged = Examination(
+        sound = Examination(
             plan=engines.plan,
             staging=engines.staging,
             cache=services.folders.cache,
             build=Platform("linux", native_architecture()),
             ignored=Ignored(rules=frozenset(services.config.audit.ignore)),
-        ).judge({job: each.manifest for job, each in staged.images.items()})
+        ).judge(images)
+        sizes = over_budget(engines.plan, images, partial(_place, services.config))
+        judged = replace(sound, findings=(*sound.findings, *merged_findings(sizes)))
+        for each in judged.warnings:
+            record.warn(str(each))
         record.judged(judged.faults, judged.unread)
     judged.check()
+
+
+def _place(config: Config, image: str) -> tuple[str, int]:
+    """Give where the size that an image may have is written: its own table, or [defaults]."""
+    text = read_config(config.path)
+    ways = (("images", image, "budget", "size"), ("defaults", "budget", "size"))
+    way = ways[0] if _has(parse_toml(text, config.path), ways[0]) else ways[1]
+    return shown(config.path), line_of(text, way)
+
+
+def _has(document: object, way: tuple[str, ...]) -> bool:
+    for step in way:
+        if not isinstance(document, dict) or step not in document:
+            return False
+        document = document[step]
+    return True

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from podbuild.config.budget import BUDGET, SizeBudget
 from podbuild.config.choices import (
     SECRET_ID,
     TAGS,
@@ -285,6 +286,16 @@ class Image:
         default=None,
         metadata=key(
             DURATION, "how long one platform may take to build", example='"30m"', cascades=True
+        ),
+    )
+
+    budget: SizeBudget = field(
+        default=SizeBudget(),
+        metadata=key(
+            BUDGET,
+            "how large it may be; more is never tagged (docs/checks.md)",
+            example='{ size = "240MB" }',
+            cascades=True,
         ),
     )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from podbuild.config.attest import Attest
+from podbuild.config.budget import SizeBudget
 from podbuild.config.checks import check
 from podbuild.config.choices import NAME, RegistryKind
 from podbuild.config.closing import close_known
@@ -130,6 +131,8 @@ def _cascade(common: dict[str, object], own: dict[str, object]) -> dict[str, obj
         ours, theirs = own[field], common[field]
         if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
             merged[field] = {**theirs, **ours}
+        elif isinstance(ours, SizeBudget) and isinstance(theirs, SizeBudget):
+            merged[field] = ours.over(theirs)
     return merged
 
 

@@ -122,9 +122,9 @@ def test_what_is_sound_is_released_and_not_read_again(shop: Shop, refused: Done)
     ignored = '[audit]\nignore = ["foreign:foreign-binary"]\n'
     write_configuration(shop, ["sound", "foreign"], ignored)
     shop.commit("v1.0.1")
-    for layer in Path(shop.environment["XDG_CACHE_HOME"]).glob("podbuild/examined/[lp]*/*"):
+    for layer in Path(shop.environment["XDG_CACHE_HOME"]).glob("podbuild/layers/*/*"):
         layer.unlink()
     done = shop("release", "v1.0.1", "--no-progress")
     assert done.code == 0, done.text
     assert "1.0.1" in tags_of(shop)
-    assert not [*Path(shop.environment["XDG_CACHE_HOME"]).glob("podbuild/examined/[lp]*/*")]
+    assert not [*Path(shop.environment["XDG_CACHE_HOME"]).glob("podbuild/layers/*/*")]

@@ -27,7 +27,8 @@ from podbuild.plan.model import Job, Plan
 from podbuild.system.files import write_atomically
 from podbuild.system.records import JSONValue
 
-FOLDER = "examined"  # in the cache folder
+FOLDER = "examined"  # in the cache folder: verdicts
+LAYERS = "layers"  # what layers say, shared with what else asks them
 _AT_ONCE = 2  # images; inflating leaves the interpreter to others
 
 
@@ -48,6 +49,11 @@ class Judged:
 
     findings: tuple[Finding, ...]
     unread: tuple[Job, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """Give what is said and stops nothing."""
+        return tuple(each for each in self.findings if each.level is not Level.ERROR)
 
     @property
     def faults(self) -> Mapping[Job, str]:
@@ -112,7 +118,7 @@ class Examination:
         store = self._store(job)
         if not all(map(store.has_blob, manifest.layers)):
             return None
-        answers = Examiner(self.cache / FOLDER).ask(store, manifest.layers, ANALYSES)
+        answers = Examiner(self.cache / LAYERS).ask(store, manifest.layers, ANALYSES)
         faults = faults_of(files_of(answers), _inner(store, manifest), job.platform)
         write_atomically(record, json.dumps([each.to_json() for each in faults]).encode())
         return faults
