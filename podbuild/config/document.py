@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING
 
+from podbuild.config.budget import SizeBudget
 from podbuild.config.image import ImageTags
 from podbuild.config.keys import UNITS, Declared, Schema
 from podbuild.config.sections import SECTIONS, Table
@@ -66,7 +67,7 @@ def default_text(each: Declared) -> str:
     """Give what a key is where it is not written; empty for nothing."""
     if each.required:
         return "required"
-    if each.default is MISSING or each.default in (None, "", ()) or each.default == ImageTags():
+    if each.default is MISSING or each.default in (None, "", (), ImageTags(), SizeBudget()):
         return ""
     if each.name in _COMPUTED:
         return ""
