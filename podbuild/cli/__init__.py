@@ -124,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         shown = _for_people(error)
         if type(shown) is PodbuildError and os.environ.get(DEBUG):
             _trace(error)
-        _fail(shown)
+        _fail(shown, as_json="--json" in arguments)
         return shown.exit_code
     return result if isinstance(result, int) else 0
 
@@ -189,8 +189,10 @@ def _trace(error: Exception) -> None:
     sys.stderr.write(current_ui().redactor.cut(text))
 
 
-def _fail(error: PodbuildError) -> None:
+def _fail(error: PodbuildError, *, as_json: bool) -> None:
     """Print an error through the user interface that the command chose, or a plain one."""
     from podbuild.cli.session import current_ui  # noqa: PLC0415  # only when something failed
 
-    current_ui().fail(error)
+    ui = current_ui()
+    ui.fail(error)
+    ui.answer_failure(error, as_json=as_json)

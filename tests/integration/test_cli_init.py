@@ -53,3 +53,16 @@ def test_init_says_what_from_takes(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["init", "-C", str(tmp_path), "--from", "x.toml"]) == 2
     assert "neither a bake file nor a compose file" in capsys.readouterr().err
     assert not (tmp_path / "podbuild.toml").exists()
+
+
+def test_a_command_that_fails_answers_json_where_that_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init", "--json", "-f", "x.toml", "-C", str(tmp_path)]) == 2
+    said = capsys.readouterr()
+    error = json.loads(said.out)["error"]
+    assert error["exit-code"] == 2
+    assert error["message"]
+    assert error["hint"] in said.err
+    assert main(["init", "-C", str(tmp_path), "-f", "x.toml"]) == 2
+    assert capsys.readouterr().out == ""

@@ -75,6 +75,7 @@ class Ui:
         self._screen = screen
         self._look = look
         self._answers = answers
+        self._answered = False
         self._clock = clock
         self._lock = threading.Lock()
         self._depth = 0
@@ -190,6 +191,7 @@ class Ui:
 
     def answer_json(self, value: JSONValue) -> None:
         """Print what was asked for on stdout, as JSON."""
+        self._answered = True
         clean = self.redactor.cut_json(value)
         self._screen.answer(json_shown(json.dumps(clean, indent=2, ensure_ascii=False)))
 
@@ -199,6 +201,22 @@ class Ui:
             self.answer_json(value)
         else:
             self.answer(text)
+
+    def answer_failure(self, error: PodbuildError, *, as_json: bool = False) -> None:
+        """Answer with a failure where JSON was asked for and nothing was answered yet."""
+        if self._answered or not (as_json or self._answers is Answers.JSON):
+            return
+        self.answer_json(
+            {
+                "schema": 1,
+                "error": {
+                    "exit-code": error.exit_code,
+                    "message": self._one_line(error.message),
+                    "hint": self._one_line(error.hint),
+                    "details": [*self._clean(*error.details)],
+                },
+            }
+        )
 
     def mask(self, secret: str) -> None:
         """Cut a secret, and have a CI's runner cut it from what other steps print.
