@@ -6,6 +6,7 @@ import click
 import pytest
 
 import podbuild.cli
+import podbuild.cli.session
 
 TOKEN = "ghp_Secret42Secret42Secret42Secret42"
 
@@ -20,6 +21,7 @@ def test_a_traceback_shows_where_and_no_secret(
     monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
     monkeypatch.setenv("PODBUILD_DEBUG", "1")
     monkeypatch.setattr(podbuild.cli, "cli", faulty)
+    monkeypatch.setattr(podbuild.cli.session, "_chosen", [])  # what another test has begun
     assert podbuild.cli.main([]) == 1
     shown = capsys.readouterr().err
     assert "Traceback (most recent call last)" in shown
