@@ -21,9 +21,20 @@ VOLUME /volume
 RUN echo old > /file; ln -s file /link
 COPY Containerfile other /two
 COPY other /link
+ADD packed.tar /two/
+WORKDIR /end/
 USER 7
 """
 ON_USERS = "FROM web\nWORKDIR /last\n"
+
+
+def pack(path: Path) -> None:
+    """Write an archive that holds the folder itself, closed to others, and a file."""
+    with tarfile.open(path, "w") as archive:
+        folder = tarfile.TarInfo("./")
+        folder.type, folder.mode, folder.uid = tarfile.DIRTYPE, 0o700, 9
+        archive.addfile(folder)
+        archive.addfile(tarfile.TarInfo("./inside"))
 
 
 def test_what_the_documents_say_of_the_engine(tmp_path: Path) -> None:
@@ -31,6 +42,7 @@ def test_what_the_documents_say_of_the_engine(tmp_path: Path) -> None:
     toml = bench.write_base(NATIVE)
     bench.write("web/Containerfile", TEXT)
     bench.write("web/other", "new\n")
+    pack(bench.project / "web" / "packed.tar")
     bench.write("below/Containerfile", ON_USERS)
     toml += '[images.web]\ncontext = "web"\ncontexts = { base = "image:base" }\n'
     toml += '[images.below]\ncontext = "below"\ncontexts = { web = "image:web" }\n'
@@ -42,9 +54,13 @@ def test_what_the_documents_say_of_the_engine(tmp_path: Path) -> None:
                 data = io.BytesIO(b"".join(blob.chunks()))
             with tarfile.open(fileobj=data) as archive:
                 found |= {entry.name.strip("/"): entry for entry in archive}
+        config = place.config("web", built.images[Job("web", NATIVE)].manifest)["config"]
     remove_bench(bench)
     assert (found["made"].mode, found["made/x"].mode) == (0o755, 0o640)  # BuildKit: both 0640
     assert "volume" in found  # BuildKit: not
     assert found["two"].isdir()  # BuildKit: a file, the last of both
     assert found["link"].isreg()  # BuildKit: still a link, and the file has the bytes
     assert found["last"].uid == 0  # BuildKit: 7
+    assert (found["two"].mode, found["two"].uid) == (0o700, 9)  # BuildKit: 0755 and 0
+    assert isinstance(config, dict)
+    assert config["WorkingDir"] == "/end"  # BuildKit: /end/

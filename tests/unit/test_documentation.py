@@ -79,3 +79,13 @@ def test_every_row_of_what_is_not_as_with_docker_build_has_a_test() -> None:
         named = re.search(r"\| `(tests/\S+\.py)::(test_\w+)` \|$", row)
         assert named, row
         assert f"def {named[2]}(" in (ROOT / named[1]).read_text(), row
+
+
+def test_no_document_holds_the_marks_of_a_conflict() -> None:
+    marks = re.compile(r"^(<{7}|={7}$|>{7})", re.MULTILINE)
+    wrong = [
+        str(path.relative_to(ROOT))
+        for path in (*ROOT.glob("*.md"), *ROOT.glob("*/*.md"))
+        if marks.search(path.read_text())
+    ]
+    assert wrong == []
