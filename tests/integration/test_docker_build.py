@@ -25,6 +25,7 @@ ADD packed.tar /two/
 WORKDIR /end/
 USER 7
 """
+TRIGGER = 'FROM base\nSHELL ["/bin/sh", "-e", "-c"]\nONBUILD CMD run me\n'
 ON_USERS = "FROM web\nWORKDIR /last\n"
 
 
@@ -44,6 +45,10 @@ def test_what_the_documents_say_of_the_engine(tmp_path: Path) -> None:
     bench.write("web/other", "new\n")
     pack(bench.project / "web" / "packed.tar")
     bench.write("below/Containerfile", ON_USERS)
+    bench.write("trigger/Containerfile", TRIGGER)
+    bench.write("fired/Containerfile", "FROM trigger\n")
+    toml += '[images.trigger]\ncontext = "trigger"\ncontexts = { base = "image:base" }\n'
+    toml += '[images.fired]\ncontext = "fired"\ncontexts = { trigger = "image:trigger" }\n'
     toml += '[images.web]\ncontext = "web"\ncontexts = { base = "image:base" }\n'
     toml += '[images.below]\ncontext = "below"\ncontexts = { web = "image:web" }\n'
     with opened(bench) as place:
@@ -55,6 +60,7 @@ def test_what_the_documents_say_of_the_engine(tmp_path: Path) -> None:
             with tarfile.open(fileobj=data) as archive:
                 found |= {entry.name.strip("/"): entry for entry in archive}
         config = place.config("web", built.images[Job("web", NATIVE)].manifest)["config"]
+        fired = place.config("fired", built.images[Job("fired", NATIVE)].manifest)["config"]
     remove_bench(bench)
     assert (found["made"].mode, found["made/x"].mode) == (0o755, 0o640)  # BuildKit: both 0640
     assert "volume" in found  # BuildKit: not
@@ -64,3 +70,5 @@ def test_what_the_documents_say_of_the_engine(tmp_path: Path) -> None:
     assert (found["two"].mode, found["two"].uid) == (0o700, 9)  # BuildKit: 0755 and 0
     assert isinstance(config, dict)
     assert config["WorkingDir"] == "/end"  # BuildKit: /end/
+    assert isinstance(fired, dict)
+    assert fired["Cmd"] == ["/bin/sh", "-c", "run me"]  # BuildKit: /bin/sh -e -c
