@@ -138,7 +138,7 @@ only_platform = option(
     "platforms",
     multiple=True,
     metavar="OS/ARCH",
-    help="Only this platform; repeatable. Fewer than configured moves no tag.",
+    help="Only this platform; repeatable, or with commas. Fewer than configured moves no tag.",
 )
 
 
@@ -279,7 +279,9 @@ def make_request(
     return Request(
         images=tuple(images),
         registries=tuple(registries),
-        platforms=tuple(Platform.parse(each) for each in platforms),
+        platforms=tuple(
+            dict.fromkeys(Platform.parse(each) for given in platforms for each in given.split(","))
+        ),
         target=target,
         build_args=read_build_args(build_args),
         secrets=tuple(read_secret(each, directory) for each in secrets),

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from podbuild.build.model import Origin
 from podbuild.config.choices import RegistryKind
 from podbuild.oci.names import Digest
-from podbuild.report.model import ImageReport, ReleaseResult, Report, TagOutcome, TargetReport
+from podbuild.report.model import (
+    ImageReport,
+    PlatformReport,
+    ReleaseResult,
+    Report,
+    TagOutcome,
+    TargetReport,
+)
 from podbuild.system.console.text import duration, one_line, size, table
 
 
@@ -110,10 +117,22 @@ def _layer_cache(report: Report) -> Iterator[str]:
 
 def _end(report: Report) -> Iterator[str]:
     what = f"{report.project} {report.name}".rstrip()
+    parts = [part for image in report.images for part in image.platforms]
+    if parts and not report.targets and report.result is ReleaseResult.PARTIAL:
+        yield f"{what}: {_staged(parts)} in {duration(report.seconds)}"
+        yield "next: `podbuild push` publishes by digest, `podbuild release` moves the tags too"
+        return
     yield f"{what}: {_result(report)} in {duration(report.seconds)}"
     line = run_line(report)
     if line:
         yield f"run it: {line}"
+
+
+def _staged(parts: Collection[PlatformReport]) -> str:
+    """Say how much was built, and how much was there already, of what goes to no registry yet."""
+    built = sum(part.origin is Origin.BUILT for part in parts)
+    counts = ((built, "built"), (len(parts) - built, "there before"))
+    return ", ".join([*(f"{count} {word}" for count, word in counts if count), "staged"])
 
 
 def _result(report: Report) -> str:

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from podbuild.cli import COMMANDS, cli
-from podbuild.cli.options import _COMMON
+from podbuild.cli.options import _COMMON, make_request
 from podbuild.errors import EXIT_CODES
 
 WRITTEN = [name for name in COMMANDS if importlib.util.find_spec(f"podbuild.cli.{name}")]
@@ -82,3 +82,8 @@ def test_unknown_command_names_the_nearest() -> None:
     result = CliRunner().invoke(cli, ["relase"], prog_name="podbuild")
     assert result.exit_code == 2
     assert "did you mean 'release'?" in result.output
+
+
+def test_platforms_may_stand_in_one_option_with_commas() -> None:
+    request = make_request(platforms=["linux/amd64,linux/arm64", "linux/amd64"])
+    assert [str(each) for each in request.platforms] == ["linux/amd64", "linux/arm64"]

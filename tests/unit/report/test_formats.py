@@ -442,6 +442,12 @@ class TestText:
         part = replace(EMPTY, result=ReleaseResult.PARTIAL)
         assert report_text(part) == "shop main: partial (no tag was moved) in 0.0 s\n"
 
+    def test_build_ends_with_what_is_staged_and_the_next_step(self) -> None:
+        built = replace(REPORT, targets=(), result=ReleaseResult.PARTIAL, failure=None)
+        *_, end, following = report_text(built).splitlines()
+        assert re.fullmatch(r"shop 1\.2\.3: \d built, \d there before, staged in .* s", end)
+        assert following.startswith("next: `podbuild push`")
+
     def test_no_run_line_while_no_tag_is_live(self) -> None:
         assert run_line(EMPTY) == ""
 
