@@ -137,6 +137,7 @@ def test_paths_within_the_work_tree_are_as_before(
     tree: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tree / "shop" / "link").symlink_to("../shared")
+    (tree / "podbuild.toml").touch()  # which the Containerfile takes from the context
     text = 'output = "../dist"\n' + WEB + 'context = ".."\ncontexts = { a = "link" }\n'
     folder = project(tree, text + 'containerfile = "Containerfile"\n')
     assert main(["check", "-C", str(folder)]) == 0, capsys.readouterr().err

@@ -81,7 +81,7 @@ def login_files(environment: Path) -> list[Path]:
 
 def logins_in(file: Path) -> list[str]:
     """Give the logins in a file, as it has them."""
-    return [each["auth"] for each in json.loads(file.read_bytes())["auths"].values()]
+    return [each["auth"] for each in json.loads(file.read_bytes()).get("auths", {}).values()]
 
 
 def login_texts(basic: str) -> tuple[str, str]:
