@@ -10,7 +10,7 @@ from pathlib import Path
 from podbuild.build.engine.failure import FailedStep
 from podbuild.build.engine.storage import Storage
 from podbuild.build.inputs.across import name_across
-from podbuild.build.inputs.containerfile import SCRATCH, Containerfile, Stage
+from podbuild.build.inputs.containerfile import Containerfile, Stage
 from podbuild.build.inputs.excluded import Patterns
 from podbuild.build.inputs.instructions import Instruction
 from podbuild.build.inputs.mounted import SecretFile
@@ -22,7 +22,6 @@ from podbuild.errors import BuildError
 from podbuild.system.process import Runner
 
 # BuildKit's (util/system, DefaultPathEnvUnix): that of FROM scratch
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,8 +178,6 @@ def _with_environments(
         base = next(recipe.parsed.uses(stage, recipe.variables))
         if recipe.parsed.earlier(stage, base) is not None:
             continue
-        if base.value == SCRATCH:
-            found[stage.index] = {"PATH": _PATH}
         if stage.index in found:
             continue
         names = (name_across(stage.index), base.text, base.value)

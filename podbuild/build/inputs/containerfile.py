@@ -15,6 +15,8 @@ from podbuild.errors import ConfigError
 from podbuild.oci.names import Platform
 
 SCRATCH = "scratch"
+# What engines give an image from scratch to find programs by.
+USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _GIT = re.compile(r"git@|git://|ssh://|https?://.*\.git(?:[#?]|$)")
 _URL = re.compile(r"https?://")
 _FIRST_VARIABLE = re.compile(r"[\"']*\$\{?(\w+)")

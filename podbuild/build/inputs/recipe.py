@@ -10,6 +10,7 @@ from pathlib import Path
 from podbuild.build.inputs.across import Inner, inner_images
 from podbuild.build.inputs.containerfile import (
     SCRATCH,
+    USUAL_PATH,
     Containerfile,
     OutsideImage,
     platform_arguments,
@@ -244,7 +245,7 @@ def _facts_of(
 
     def facts(text: str, value: str, given: str | None) -> BaseFacts | None:
         if value == SCRATCH:
-            return BaseFacts()
+            return BaseFacts({"PATH": USUAL_PATH})
         wanted = written_platform(given) if given else platform
         name = next((each for each in (text, value) if each in image.inner), None)
         if name is not None:
