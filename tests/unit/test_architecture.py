@@ -10,6 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import pytest
+
 import podbuild
 from podbuild.config.output import OUTPUT_NAMES, ReportFile
 
@@ -213,6 +215,7 @@ BUILDING = (
 )
 
 
+@pytest.mark.integration  # it starts a process
 def test_a_release_with_nothing_to_build_loads_little() -> None:
     program = (
         "import sys, podbuild.cli.release, podbuild.commands.release\n"
