@@ -1,6 +1,6 @@
 """What the recipes work with: one value instead of many parameters, no globals.
 
-Open the store that a configured registry has for one image.
+`Opener` opens the store that a configured registry has for one image.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Build every image for every platform, each with an engine process of its own, into staging.
 
-How long jobs took before, so that the longest way through the graph starts first.
+How long jobs took before is remembered, so that the longest way through the graph starts first.
 """
 
 from __future__ import annotations

@@ -1,11 +1,7 @@
-"""Read the text of a TOML file, and say where and why it is none.
+"""The text of a TOML file: read it, say where and why it is none, find a key's line, write keys.
 
-Find the line of a key in a TOML file, which tomllib does not tell.
-
-A prefix of whole statements is TOML itself, so the first prefix that parses and holds the key
-ends with the statement that wrote it. No grammar is written a second time.
-
-Keys and strings as TOML writes them (toml.io/en/v1.0.0, "Keys", "String").
+tomllib tells no lines. A prefix of whole statements is TOML itself, so the first prefix that parses
+and holds the key ends with the statement that wrote it. No grammar is written a second time.
 """
 
 from __future__ import annotations

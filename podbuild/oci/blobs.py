@@ -1,6 +1,6 @@
 """Blobs that can be read again: files and bytes, checked while they are read.
 
-Files that stand under their name as a whole or not at all.
+`linked` puts a file under its name as a whole or not at all.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """One registry host: requests with login, retries, a breaker and counts.
 
 `RegistryStore` and the removal of manifests stand on this. A path is given as `/v2/...`, or as
-the absolute URL of a Location; a login only ever goes to the registry's own origin.
-
-Which repositories of one registry hold a blob, and who is uploading one right now.
+the absolute URL of a Location; a login only ever goes to the registry's own origin. `Holders`
+knows which repositories of the registry hold a blob, and who is uploading one right now.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Copy images between stores: blobs first, children before parents, bytes as they are.
 
-One store that reads what it lacks from others: staging first, then where an image came from.
+A FallbackStore reads what one store lacks from others: staging, then where an image came from.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 Other tools read it as `oci:FOLDER:TAG`. Every manifest has an entry in index.json, with the
 time at which it was pushed; a tag is an entry's ref.name.
-
-The entries of an OCI layout's index.json: what is tagged, what is not, and since when.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
-"""The values that everything else speaks of: platforms, digests, tags, repositories, manifests.
+"""Manifests and descriptors as values: what an image or index is made of, and its bytes.
 
-Text is parsed at the border, once; after that a wrong value can't exist.
-
-Manifests as bytes: how long they may be, and of which type they are.
+Bytes stay what they were; their length and type are checked where they come in.
 """
 
 from __future__ import annotations

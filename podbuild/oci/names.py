@@ -1,4 +1,4 @@
-"""The values that everything else speaks of: platforms, digests, tags, repositories, manifests.
+"""Names of the field as values: digests, tags, platforms, repositories and references.
 
 Text is parsed at the border, once; after that a wrong value can't exist.
 """

@@ -1,4 +1,4 @@
-"""Where images live: one protocol for registries, OCI folders and memory, and how to copy.
+"""Where images live: one protocol for registries, OCI folders and memory.
 
 A Store is one repository. Every manifest that a store gives has been checked against the digest
 it was asked for; every blob that is put is checked by the store against its descriptor.

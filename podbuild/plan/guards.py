@@ -1,6 +1,6 @@
 """Whether a tag may move: decided once, over all required registries together.
 
-Immutable version tags, moving tags that never go backwards (design, invariants 4 and 5).
+Version tags are immutable, moving tags never go backwards (design, invariants 4 and 5).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Ask every registry what it holds already: all tags, and what those say that the plan writes.
+"""What registries hold already: all tags, and what those say that the plan writes.
 
-Read what a registry's tag stands for: its commit, version, configuration and platforms.
+A tag stands for a commit, a version, a configuration and platforms.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """From templates to tags, and from tags back to what they stand for.
 
-Which image of a shared repository a tag belongs to, and what it stands for there.
+In a repository that images share, a tag belongs to the image whose template writes it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The words of tagging: orders for tags, the guards' rulings on them, and what became of each.
+"""Point one tag at one image: read back, finished even when a stop comes, corrected after races.
 
-Point one tag at one image: read back, finished even when a stop comes, corrected after races.
+The words of tagging stand here too: orders, guards' rulings, and what became of each tag.
 """
 
 from __future__ import annotations

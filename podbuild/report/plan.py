@@ -1,7 +1,4 @@
-"""A plan as JSON: stable and sorted, so that two plans can be compared as text.
-
-A plan as text: what would be built, published and tagged where, and why.
-"""
+"""A plan for programs (JSON, stable and sorted, so that two can be compared) and for people."""
 
 from __future__ import annotations
 

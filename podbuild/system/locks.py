@@ -1,6 +1,7 @@
-"""Folders of one run's own. What a dead run left is found by its lock, which nobody holds.
+"""Locks that the kernel frees when their holder dies.
 
-One release at a time per project on this machine. The kernel frees a dead holder's lock.
+A run's own folders are leased: what a dead run left is found by its lock. One release at a time
+works on a project on this machine.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """One user namespace per run: ids, mounts and foreign architectures of podbuild's own.
 
-A holder process (`programs/holder.py`) keeps it open; the engines enter it with `nsenter`. With a
-pid namespace everything inside dies with podbuild, also when podbuild is killed: the holder's
-stdin ends, the holder ends, and the kernel ends the rest. Nothing is mounted or registered on
-the host. Facts: user_namespaces(7), pid_namespaces(7), newuidmap(1).
+A holder process (`programs/holder.py`) keeps it open; tools enter it with `nsenter`, engines
+through `programs/enter.py`. With a pid namespace everything inside dies with podbuild, also when
+podbuild is killed: the holder's stdin ends, the holder ends, and the kernel ends the rest. Nothing
+is mounted or registered on the host. Facts: user_namespaces(7), pid_namespaces(7), newuidmap(1).
 """
 
 from __future__ import annotations

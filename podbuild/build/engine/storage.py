@@ -1,6 +1,6 @@
 """What containers/storage's own files say of a storage, without starting an engine.
 
-Which storage driver works here, proved by using it: native overlay, fuse-overlayfs, vfs.
+Which driver works here is proved by using it: native overlay, fuse-overlayfs, vfs.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from podbuild.build.examine.programs import GROUPS, USERS, ImageFiles, Program
+from podbuild.build.inputs.containerfile import USUAL_PATH
 from podbuild.config.choices import Rule
 from podbuild.oci.filesystem import Placed
 from podbuild.oci.layers import EntryKind
@@ -21,7 +22,6 @@ from podbuild.system.records import JSONValue
 
 FORM = 1  # of the verdicts: raised where the same image may be judged otherwise
 
-_USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # runc's own
 _SHELLS = frozenset({"sh", "ash", "bash", "dash"})
 _INITS = frozenset({"tini", "tini-static", "dumb-init", "catatonit"})
 _PLAIN_PATH = re.compile(r"(?:exec\s+)?(/[\w./+-]+)(?:\s[^|&;]*)?")
@@ -295,7 +295,7 @@ class _Judge:
     def _path(self) -> tuple[str, ...]:
         pairs = (text.partition("=") for text in self._list("Env"))
         given = next((value for name, _, value in pairs if name == "PATH"), "")
-        return tuple(dict.fromkeys(filter(None, (given or _USUAL_PATH).split(":"))))
+        return tuple(dict.fromkeys(filter(None, (given or USUAL_PATH).split(":"))))
 
     def _find(self, name: str) -> tuple[Placed | None, str]:
         """Give the file that a name starts, and a link on the way that leads nowhere."""

@@ -1,7 +1,4 @@
-"""What the stages of a Containerfile start from, copy from and fetch.
-
-From a Containerfile's text to its stages.
-"""
+"""A Containerfile's stages: what each starts from, copies from and fetches, and what it sees."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Find the engine that a run uses: the private one, or a good one of the system.
 
-The toolchain that PODBUILD_TOOLCHAIN and PODBUILD_ENGINE ask for.
-
-What an engine's own start costs; a build starts it dozens of times.
+PODBUILD_TOOLCHAIN and PODBUILD_ENGINE choose; what an engine's own start costs is measured here,
+as a build starts it dozens of times.
 """
 
 from __future__ import annotations

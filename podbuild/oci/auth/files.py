@@ -1,10 +1,7 @@
 """The files in which podman, buildah and docker keep logins, read as containers/image does.
 
-Source: containers/image pkg/docker/config/config.go; containers-auth.json(5).
-
-Credential helper programs: `docker-credential-NAME get`, the host on stdin, JSON on stdout.
-
-Protocol: docker/docker-credential-helpers, README.
+Source: containers/image pkg/docker/config/config.go; containers-auth.json(5). Helper programs:
+`docker-credential-NAME get`, the host on stdin, JSON on stdout (docker-credential-helpers, README).
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Where images live: one protocol for registries, OCI folders and memory, and how to copy.
+"""Deleting from a repository: what a remover can do, what there is to delete, what became of it.
 
-A Store is one repository. Every manifest that a store gives has been checked against the digest
-it was asked for; every blob that is put is checked by the store against its descriptor.
+One protocol; how registries of each kind delete stands in the modules beside.
 """
 
 from __future__ import annotations

@@ -2,9 +2,7 @@
 
 It makes the connections; calls go over them as they are: no redirect is followed, no proxy or
 `.netrc` is taken from the process's environment, no cookie is kept. Every call has timeouts and
-every body a cap.
-
-Which authorities a TLS connection trusts: the system's, and those that a user names.
+every body a cap. TLS trusts the system's authorities, and those that a user names.
 """
 
 from __future__ import annotations

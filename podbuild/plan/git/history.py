@@ -1,6 +1,6 @@
-"""Whether a commit is older than another, with missing history fetched first.
+"""Which version is meant, and whether a commit is older than another.
 
-Which version is meant: the one asked for, or the tag that is checked out.
+The version asked for, or the tag that is checked out; missing history is fetched first.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The graph of one repository: what names what, and so what a kept tag needs.
 
-Pure: the manifests are read elsewhere (steps/survey.py). Nothing here is ever partial; a manifest
+Pure: the manifests are read elsewhere (chart.py). Nothing here is ever partial; a manifest
 that podbuild does not understand stops the cleanup of the whole repository.
 """
 

@@ -1,6 +1,6 @@
 """Carry out a removal plan: in its order, each tag asked again, and what turns out kept spared.
 
-After a cleanup: every kept image is complete, also one that was pushed meanwhile.
+Afterwards every kept image must be complete, also one that was pushed meanwhile.
 """
 
 from __future__ import annotations

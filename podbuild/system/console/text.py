@@ -1,9 +1,4 @@
-"""Text from outside, made harmless for terminals and for the logs of CI systems.
-
-Sizes and times as people read them.
-
-Aligned tables of plain text.
-"""
+"""Text for people: what comes from outside made harmless, sizes, times and aligned tables."""
 
 from __future__ import annotations
 
