@@ -9,6 +9,7 @@ from podbuild.build.attest.provenance import Builder
 from podbuild.build.attest.signer import Keys
 from podbuild.build.attest.subjects import Describer
 from podbuild.build.engines import Engines
+from podbuild.build.examine.children import LAYERS
 from podbuild.build.images import source_of
 from podbuild.commands.record import Recorder
 from podbuild.config.attest import Attest, SbomSource
@@ -52,7 +53,7 @@ def _keys(services: Services) -> Keys | None:
 
 def examiner_of(services: Services) -> Examiner:
     """Give what reads layers and remembers what it read."""
-    return Examiner(services.folders.cache / "layers")
+    return Examiner(services.folders.cache / LAYERS)
 
 
 @dataclass(frozen=True, kw_only=True)

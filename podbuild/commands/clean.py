@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from podbuild.build.examine.children import LAYERS, VERDICTS
 from podbuild.system.folders import Folders
 from podbuild.system.locks import LEASE, try_lock
 
@@ -19,7 +20,7 @@ from podbuild.system.locks import LEASE, try_lock
 class CacheKind(StrEnum):
     """What an item is."""
 
-    LAYERS = "layer contents"  # what was found in layers: files and packages
+    LAYERS = "layer contents"  # what was found in layers: files, packages, verdicts
     BLOBS = "blobs"  # of images, waiting to be published or known to be
     STORAGE = "engine storage"  # layers that builds start from
     MOUNTS = "cache mounts"  # of RUN --mount=type=cache
@@ -100,7 +101,8 @@ def _blobs(cache: Path) -> Iterator[CacheItem]:
 
 
 def _layers(cache: Path) -> Iterator[CacheItem]:
-    yield from _files(CacheKind.LAYERS, (cache / "layers").rglob("*"))
+    for name in (LAYERS, VERDICTS):
+        yield from _files(CacheKind.LAYERS, (cache / name).rglob("*"))
 
 
 def _downloads(cache: Path) -> Iterator[CacheItem]:

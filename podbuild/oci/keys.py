@@ -174,11 +174,3 @@ def read_public_key(data: bytes, where: str) -> PublicKey:
     if isinstance(key, (rsa.RSAPublicKey, ed25519.Ed25519PublicKey)):
         return _public(key)
     raise CredentialError(f"{where} is a key of a kind that is not verified here", hint=_KINDS)
-
-
-def public_pem(key: PublicKey) -> bytes:
-    """Give a public key as PEM, as cosign and openssl take it."""
-    text = base64.encodebytes(key.der).replace(b"\n", b"")
-    lines = [text[at : at + 64] for at in range(0, len(text), 64)]
-    begin, end = b"-----BEGIN PUBLIC KEY-----", b"-----END PUBLIC KEY-----"
-    return b"\n".join((begin, *lines, end, b""))

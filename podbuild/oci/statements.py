@@ -150,11 +150,6 @@ def _artifact(
     return Manifest(MediaType.OCI_MANIFEST, canonical(content))
 
 
-def is_statement(manifest: Manifest) -> bool:
-    """Tell whether a referrer is of a form that carries statements."""
-    return manifest.content.get("artifactType") in (BUNDLE, UNSIGNED)
-
-
 def read_bundle(data: bytes, key: PublicKey, subject: Digest) -> Statement:
     """Give the statement that a bundle signs.
 

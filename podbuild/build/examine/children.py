@@ -27,7 +27,7 @@ from podbuild.plan.model import Job, Plan
 from podbuild.system.files import write_atomically
 from podbuild.system.records import JSONValue
 
-FOLDER = "examined"  # in the cache folder: verdicts
+VERDICTS = "examined"  # in the cache folder: verdicts
 LAYERS = "layers"  # what layers say, shared with what else asks them
 _AT_ONCE = 2  # images; inflating leaves the interpreter to others
 
@@ -110,7 +110,7 @@ class Examination:
 
     def _faults(self, job: Job, manifest: Manifest) -> tuple[Fault, ...] | None:
         """Give an image's faults; None where its layers are not here and nothing is known."""
-        record = self.cache / FOLDER / f"sound-{FORM}" / manifest.digest.hex
+        record = self.cache / VERDICTS / f"sound-{FORM}" / manifest.digest.hex
         with suppress(OSError, ValueError):
             known: JSONValue = json.loads(record.read_bytes())
             if isinstance(known, list):

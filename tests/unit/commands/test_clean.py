@@ -42,6 +42,7 @@ def folders(tmp_path: Path) -> Folders:
     pool.close()
     os.utime(pool.path(digest), (1000, 1000))
     write(cache / "layers" / "packages-1" / digest.hex, b"known", 500)
+    write(cache / "examined" / digest.hex, b"{}", 500)
     storage = cache / "engines" / "buildah-1.43.2" / "web"
     write(storage / "graph" / "overlay-layers" / "layers.json", b"[]", 2000)
     write(storage / "lease", b"", 2000)
@@ -168,3 +169,8 @@ def test_sizes(text: str, size: int) -> None:
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="no size"):
         read_size(text)
+
+
+def test_what_layers_said_and_verdicts_of_images_are_listed(folders: Folders) -> None:
+    found = [each for each in survey(folders, INSIDE) if each.kind is CacheKind.LAYERS]
+    assert {each.path.parent.name for each in found} == {"packages-1", "examined"}
