@@ -40,6 +40,10 @@ def command(common: Common, tag: str, images: tuple[str, ...], registries: tuple
         found = check_tag(services, scope, tag)
         lines = [_line(each, found) for each in found.checked]
         services.ui.give("\n".join(lines), _json(found))
+        if found.is_nowhere:
+            raise VerificationError(
+                f"{tag} is on none of the registries", hint="podbuild verify takes a released tag"
+            )
         if found.problems:
             raise VerificationError(
                 f"{tag} is not as it should be everywhere",

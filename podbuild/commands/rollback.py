@@ -32,10 +32,11 @@ def rollbacks(services: Services, scope: Selection, version: Version | None) -> 
 
     `version` is the release to leave; without it, the highest one that a moving tag names. Each
     tag goes to the highest stable version below, in its own range, that all required registries
-    hold; where there is none it stays.
+    hold; where there is none it stays. Raises VersionError for a version that is nowhere.
     """
     plan = plan_of(services, scope)
     moves: list[Relocation] = []
+    seen: set[Version] = set()
     silent: dict[Destination, PodbuildError] = {}
     for image, destinations in by_image(services, plan):
 
@@ -49,7 +50,14 @@ def rollbacks(services: Services, scope: Selection, version: Version | None) -> 
 
         found, failed = ask_each(destinations, ask)
         silent |= failed
+        seen.update(*(released.known for released in found.values()))
         moves.extend(_rollbacks_of(found, plan.yanked, version))
+    if version is not None and version not in seen:
+        newest = ", ".join(map(str, sorted(seen, reverse=True)[:3]))
+        raise VersionError(
+            f"{version} is on none of the registries",
+            hint=f"the newest there: {newest}" if newest else "nothing is released yet",
+        )
     return Relocations(moves=tuple(moves), silent=silent)
 
 
@@ -59,6 +67,11 @@ class _Released:
 
     versions: Mapping[Version, Tag]
     moving: Mapping[Tag, tuple[Reader, Version]]
+
+    @property
+    def known(self) -> frozenset[Version]:
+        """Give every version that a tag is of, or names."""
+        return frozenset(self.versions) | {version for _, version in self.moving.values()}
 
 
 def _rollbacks_of(

@@ -25,6 +25,11 @@ class VerifiedTag:
     statements: tuple[Statements, ...]
     problems: tuple[str, ...]
 
+    @property
+    def is_nowhere(self) -> bool:
+        """Tell whether no registry that answered has the tag."""
+        return all(each.digest is None for each in self.checked)
+
 
 def check_tag(services: Services, scope: Selection, text: str) -> VerifiedTag:
     """Give what was checked and all that differs. `text` is a tag, or a version with its v.

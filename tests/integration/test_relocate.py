@@ -120,6 +120,20 @@ def test_rollback_takes_the_moving_tags_to_the_release_before(project: Path) -> 
     assert set(named(project, "1.1.0").values()) == {"1.1.0"}
 
 
+def test_a_version_or_tag_that_is_nowhere_is_said_once(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rollback", "v5.5.5", "--yes"]) == 3
+    said = capsys.readouterr().err
+    assert "5.5.5 is on none of the registries" in said
+    assert "hint: the newest there: 1.1.0, 1.0.0" in said
+    assert main(["verify", "nosuch"]) == 9
+    said = capsys.readouterr().err
+    assert "podbuild: nosuch is on none of the registries" in said
+    assert "does not exist" not in said
+    assert set(named(project).values()) == {"1.1.0"}
+
+
 def test_rollback_brings_an_optional_registry_the_release_that_it_never_got(
     project: Path,
 ) -> None:
