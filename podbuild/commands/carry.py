@@ -1,6 +1,6 @@
 """What other tools' files say of images, carried over into a podbuild.toml, and what could not be.
 
-The readers are carry_bake, carry_compose and carry_workflow.
+The readers are carry_bake and carry_compose.
 """
 
 from __future__ import annotations
@@ -18,6 +18,21 @@ from podbuild.oci.names import DOCKER_HUB, GHCR
 _HOST = re.compile(r"[^/]*[.:{}][^/]*|localhost")
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
 _PLAIN_PATH = re.compile(r"(?![a-z+]+://|git@).+")
+
+
+NETWORKS = ("host", "none")  # of a build, that podbuild.toml knows by the same name
+_WAYS = {  # by bake's names; compose writes them with _
+    "cache-from": "[cache] repository keeps layers between runners",
+    "cache-to": "[cache] repository keeps layers between runners",
+    "dockerfile-inline": "write it to a file, and name that with containerfile",
+    "no-cache": "podbuild build --no-cache",
+    "pull": 'pull = "always" is how it is without the key',
+}
+
+
+def way_for(key: str) -> str:
+    """Give what stands in for a key that podbuild.toml lacks."""
+    return _WAYS.get(key.replace("_", "-"), "podbuild has no key for it")
 
 
 @dataclass(frozen=True)

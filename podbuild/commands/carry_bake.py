@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from podbuild.commands.carry import (
+    NETWORKS,
     Carried,
     CarriedImage,
     LeftOut,
@@ -26,6 +27,7 @@ from podbuild.commands.carry import (
     literal,
     named,
     secret_of,
+    way_for,
 )
 from podbuild.errors import ConfigError, ToolError
 
@@ -34,15 +36,9 @@ _NAME = re.compile(r"[A-Za-z_]\w*")
 _MERGED = ("args", "labels", "contexts")
 _SAID = ("inherits", "matrix", "name", "description", "output", "tags")
 _HINTS = {
-    "cache-from": "[cache] repository keeps layers between runners",
-    "cache-to": "[cache] repository keeps layers between runners",
-    "dockerfile-inline": "write it to a file, and name that with containerfile",
-    "no-cache": "podbuild build --no-cache",
-    "pull": 'pull = "always" is how it is without the key',
     "attest": "podbuild's own statements come with a release",
     "annotations": '[images.NAME] annotations = { "key" = "value" }',
 }
-_NETWORKS = ("host", "none")
 
 
 class _UnknownValueError(Exception):
@@ -204,7 +200,7 @@ class _Reader:
                 self._leave(f"target {name}: {key}", "its expression is not known here", name, key)
                 continue
             if value is None:
-                hint = _HINTS.get(key, "podbuild has no key for it")
+                hint = _HINTS.get(key) or way_for(key)
                 self._leave(f"target {name}: {key}", hint, name, key)
             else:
                 yield key, value
@@ -215,7 +211,7 @@ class _Reader:
         match key:
             case "context" | "network" | "dockerfile" | "target":
                 text = self._text(value, scope)
-                fits = {"context": is_path(text), "network": text in _NETWORKS}
+                fits = {"context": is_path(text), "network": text in NETWORKS}
                 found = text if fits.get(key, True) else None
             case "platforms" | "ssh":
                 found = tuple(self._strictly(value, scope))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from podbuild.commands.carry import (
+    NETWORKS,
     Carried,
     CarriedImage,
     LeftOut,
@@ -19,19 +20,14 @@ from podbuild.commands.carry import (
     is_path,
     literal,
     named,
+    way_for,
 )
 from podbuild.errors import ConfigError, ToolError
 
 _VARIABLE = re.compile(
     r"\$\$|\$(?P<bare>[A-Za-z_]\w*)|\$\{(?P<name>[A-Za-z_]\w*)(?::?(?P<sign>[-?+])(?P<word>[^}]*))?\}"
 )
-_NETWORKS = ("host", "none")
 _HINTS = {
-    "cache_from": "[cache] repository keeps layers between runners",
-    "cache_to": "[cache] repository keeps layers between runners",
-    "dockerfile_inline": "write it to a file, and name that with containerfile",
-    "no_cache": "podbuild build --no-cache",
-    "pull": 'pull = "always" is how it is without the key',
     "tags": "[tags] says which tags are written",
 }
 
@@ -143,7 +139,7 @@ class _Compose:
                 continue
             found = self._value(key, node, where)
             if found is None:
-                self._leave(node, f"{where}.{key}", _HINTS.get(key, "podbuild has no key for it"))
+                self._leave(node, f"{where}.{key}", _HINTS.get(key) or way_for(key))
             else:
                 yield found
 
@@ -158,7 +154,7 @@ class _Compose:
                 found = key, self._text(node, where)
             case "platforms" | "ssh" if all(each.text for each in node.items):
                 found = key, tuple(self._text(each, where) for each in node.items)
-            case "network" if node.text in _NETWORKS:
+            case "network" if node.text in NETWORKS:
                 found = key, node.text
             case "additional_contexts":
                 found = "contexts", dict(self._contexts(node, where))
