@@ -35,11 +35,26 @@ def input_hash(
     }
     everything: dict[str, JSONValue] = {
         "schema": _SCHEMA,
+        **decided_inputs(recipe),
         "engine": engine,
-        "platform": str(recipe.job.platform),
-        "containerfile": hashlib.sha256(recipe.text.encode()).hexdigest(),
         "context": sent.digest,
         "git": git if sent.has_git else "",
+        "folders": {name: content.digest for name, content in extras.items()},
+        "inner": {name: inner[job].text for name, job in recipe.inner.here.items()},
+        "pins": dict(recipe.pins),
+        "unpinned": [*recipe.unpinned],
+        "build": str(recipe.build) if _uses_build_platform(recipe) else "",
+    }
+    if across := recipe.inner.across:
+        everything["across"] = {str(stage): inner[job].text for stage, job in across.items()}
+    return InputHash(text=hashed(everything), never_again=_never_again(recipe, extras, inner))
+
+
+def decided_inputs(recipe: Recipe) -> dict[str, JSONValue]:
+    """Give the inputs that commit and configuration decide without a look at any file sent."""
+    return {
+        "platform": str(recipe.job.platform),
+        "containerfile": hashlib.sha256(recipe.text.encode()).hexdigest(),
         "ignore": [*recipe.ignored],
         "target": recipe.target,
         "build-args": dict(recipe.build_args),
@@ -47,20 +62,12 @@ def input_hash(
         "annotations": dict(recipe.annotations),
         "secrets": [*sorted(secret.id for secret in recipe.secrets)],
         "ssh": [*sorted(entry.partition("=")[0] for entry in recipe.ssh)],
-        "folders": {name: content.digest for name, content in extras.items()},
-        "inner": {name: inner[job].text for name, job in recipe.inner.here.items()},
-        "pins": dict(recipe.pins),
-        "unpinned": [*recipe.unpinned],
-        "build": str(recipe.build) if _uses_build_platform(recipe) else "",
         "network": recipe.network.value,
         "format": recipe.format.value,
         "compression": recipe.compression.value,
         "layers": recipe.layers,
         "instant": recipe.instant,
     }
-    if across := recipe.inner.across:
-        everything["across"] = {str(stage): inner[job].text for stage, job in across.items()}
-    return InputHash(text=hashed(everything), never_again=_never_again(recipe, extras, inner))
 
 
 def hashed(value: JSONValue) -> str:

@@ -6,13 +6,12 @@ result (design, invariant 4). Neither the engine, nor bases, nor file modes, nor
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from podbuild.build.inputs.contents import Contents
-from podbuild.build.inputs.hash import hashed
+from podbuild.build.inputs.hash import decided_inputs, hashed
 from podbuild.build.inputs.reach import EVERYTHING, Wanted
 from podbuild.build.inputs.recipe import Recipe, Surroundings, make_recipe
 from podbuild.build.inputs.views import Extra
@@ -81,16 +80,8 @@ class Sources:
 
         everything: dict[str, JSONValue] = {
             "schema": _SCHEMA,
-            "platform": str(recipe.job.platform),
-            "containerfile": hashlib.sha256(recipe.text.encode()).hexdigest(),
+            **decided_inputs(recipe),
             "context": content(_main(recipe)),
-            "ignore": [*recipe.ignored],
-            "target": recipe.target,
-            "build-args": dict(recipe.build_args),
-            "labels": dict(recipe.labels),
-            "annotations": dict(recipe.annotations),
-            "secrets": [*sorted(secret.id for secret in recipe.secrets)],
-            "ssh": [*sorted(entry.partition("=")[0] for entry in recipe.ssh)],
             "folders": {name: content(each) for name, each in recipe.extras.items()},
             "inner": {
                 **{name: self.of(job, whole=whole) for name, job in recipe.inner.here.items()},
@@ -100,11 +91,6 @@ class Sources:
                 },
             },
             "bases": [*recipe.unpinned],
-            "network": recipe.network.value,
-            "format": recipe.format.value,
-            "compression": recipe.compression.value,
-            "layers": recipe.layers,
-            "instant": recipe.instant,
         }
         return f"{_WHOLE if whole else ''}{hashed(everything)}"
 
