@@ -12,7 +12,7 @@ from podbuild.system.process import CommandError, CommandTimeoutError, describe_
 SHOWN = 20  # last lines of a job's output
 _AT_STEP = re.compile(r'building at STEP "|resolving step |creating build container')
 _OF_ENGINE = re.compile(
-    r"(\[\d+/\d+\] )?STEP \d+/\d+|Error: |subprocess exited|time=\"|-->|COMMIT|Trying to pull|"
+    r"(\[\d+/\d+\] )?STEP \d+/\d+|Error: |(sub)?process exited|time=\"|-->|COMMIT|Trying to pull|"
     r"Getting image|Copying (blob|config)|Writing manifest|\[Warning\]|Resolving "
 )
 _STORAGE_PATH = re.compile(

@@ -43,6 +43,19 @@ def test_a_step_is_told_with_file_line_and_last_output() -> None:
     )
 
 
+def test_a_shell_that_is_not_there_is_named() -> None:
+    error = explain(
+        "web linux/amd64",
+        failed(
+            "process failed to start with error: fork/exec /bin/sh: no such file or directory",
+            "process exited with error: exec: not started",
+            "subprocess exited with status 1",
+            'Error: building at STEP "RUN true": exit status 1',
+        ),
+    )
+    assert error.message.endswith("fork/exec /bin/sh: no such file or directory")
+
+
 def test_where_the_engine_keeps_files_is_not_told() -> None:
     inside = f"/home/u/.cache/x/graph/overlay/{'a1' * 32}/merged/etc/x"
     line = f'Error: building at STEP "COPY x /": open {inside}: no such file'
