@@ -97,7 +97,7 @@ def running_docker(programs: Path, work: Path) -> Iterator[Docker]:
     qemu = find(runner, folders).qemu
     with (
         cgroup() as group,
-        open_namespace(runner, folders, qemu, emulate=emulate) as namespace,
+        open_namespace(runner, folders, qemu, emulate=emulate, needed=(work,)) as namespace,
         dockerd(programs, namespace, group, work) as docker,
     ):
         yield docker

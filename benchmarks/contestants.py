@@ -122,5 +122,6 @@ def _shell(project: Project, work: Path) -> Iterator[Shell]:
     folders = find_folders(os.environ, project.folder / "dist")
     toolchain = find(runner, folders)
     platforms = [Platform("linux", architecture) for architecture in ARCHITECTURES]
-    with open_namespace(runner, folders, toolchain.qemu, emulate=platforms) as namespace:
+    opened = open_namespace(runner, folders, toolchain.qemu, emulate=platforms, needed=(work,))
+    with opened as namespace:
         yield Shell(project=project, work=work, namespace=namespace, toolchain=toolchain)

@@ -90,5 +90,6 @@ def remove(folder: Path) -> None:
         return
     runner = Runner(env=dict(os.environ))
     folders = find_folders(os.environ, folder)
-    with open_namespace(runner, folders, {}) as namespace:
-        namespace.inside(runner)("rm", "-rf", "--", str(folder))
+    with open_namespace(runner, folders, {}, needed=(folder,)) as namespace:
+        namespace.inside(runner)("find", f"{folder}/", "-mindepth", "1", "-delete")
+    folder.rmdir()

@@ -87,6 +87,7 @@ class Project:
         """Change one source file and one data file of an image, as an edit would."""
         (self.context(image) / "source" / "main.txt").write_text(f"edited, turn {turn}\n")
         (self.context(image) / "data" / "part-00").write_bytes(data_file(f"edited-{image}-{turn}"))
+        git(self.folder, "commit", "--quiet", "--all", "--message", f"change {image}, {turn}")
 
 
 def make_project(
