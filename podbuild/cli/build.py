@@ -56,7 +56,7 @@ def command(
     What is built lies in dist/staging, an OCI layout, and can be pushed, assembled, or handed to
     another machine together with dist/state.json. No git tag and no registry is needed.
     """
-    from podbuild.cli.options import make_request, read_duration  # noqa: PLC0415  # lazily
+    from podbuild.cli.asking import make_request, read_duration  # noqa: PLC0415  # lazily
 
     with open_session(common, timeout=read_duration(timeout)) as session:
         from podbuild.commands.build import build  # noqa: PLC0415

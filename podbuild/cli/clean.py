@@ -42,7 +42,7 @@ def command(common: Common, keep: str, dry_run: bool) -> None:
     folder is touched.
     """
     with open_session(common) as session:
-        from podbuild.cli.session import own_folders  # noqa: PLC0415
+        from podbuild.cli.tools import own_folders  # noqa: PLC0415
         from podbuild.commands.clean import (  # noqa: PLC0415  # --help comes often
             remove,
             surplus,
@@ -85,7 +85,7 @@ def _remove_leftovers(session: Session, folders: Folders) -> None:
     """Remove what killed builds left in storages that stay; only an engine can do that."""
     from podbuild.build.engine.containers import has_leftovers  # noqa: PLC0415
     from podbuild.build.engine.leftovers import remove_leftovers  # noqa: PLC0415
-    from podbuild.cli.session import find_toolchain  # noqa: PLC0415  # --help comes often
+    from podbuild.cli.tools import find_toolchain  # noqa: PLC0415  # --help comes often
     from podbuild.errors import ToolError  # noqa: PLC0415
 
     if not has_leftovers(folders):

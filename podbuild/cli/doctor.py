@@ -46,7 +46,7 @@ def command(common: Common) -> int:
 
 def _patient(session: Session) -> Patient:
     """Say what to examine; without a configuration, what most projects need."""
-    from podbuild.cli.session import find_toolchain, own_folders  # noqa: PLC0415
+    from podbuild.cli.tools import find_toolchain, own_folders  # noqa: PLC0415
     from podbuild.commands.doctor import (  # noqa: PLC0415
         Patient,
         Trial,

@@ -23,7 +23,7 @@ def command(common: Common, images: tuple[str, ...], handed_over: tuple[Path, ..
     Takes what `podbuild build` left here, and what other machines built, with --from.
     """
     with open_session(common) as session:
-        from podbuild.cli.options import make_request  # noqa: PLC0415  # --help is asked often
+        from podbuild.cli.asking import make_request  # noqa: PLC0415  # --help is asked often
         from podbuild.commands.build import assemble  # noqa: PLC0415
         from podbuild.report.json import summary_json  # noqa: PLC0415
         from podbuild.report.text import report_text  # noqa: PLC0415

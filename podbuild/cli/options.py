@@ -1,22 +1,14 @@
-"""The options of the command line, each declared once, with its environment variable.
-
-From the options of `release`, `snapshot`, `plan` and `build` to what is asked for.
-"""
+"""The options of the command line, each declared once, with its environment variable."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-
-from podbuild.config.image import Secret
-from podbuild.errors import ConfigError
-from podbuild.oci.names import Platform
-from podbuild.plan.model import Request
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -252,97 +244,3 @@ _FLOW = (
     restart,
     timeout,
 )
-
-
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def make_request(
-    *,
-    images: Iterable[str] = (),
-    registries: Iterable[str] = (),
-    platforms: Iterable[str] = (),
-    target: str | None = None,
-    build_args: Iterable[str] = (),
-    secrets: Iterable[str] = (),
-    overwrite: bool = False,
-    backwards: bool = False,
-    dirty: bool = False,
-    directory: Path = Path(),
-    jobs: int | None = None,
-    cache: bool = True,
-    reuse: bool = True,
-    fail_fast: bool = False,
-    handed_over: tuple[Path, ...] = (),
-) -> Request:
-    """Give the request that options make; raises ConfigError for what can't be read."""
-    return Request(
-        images=tuple(images),
-        registries=tuple(registries),
-        platforms=tuple(
-            dict.fromkeys(Platform.parse(each) for given in platforms for each in given.split(","))
-        ),
-        target=target,
-        build_args=read_build_args(build_args),
-        secrets=tuple(read_secret(each, directory) for each in secrets),
-        overwrite=overwrite,
-        backwards=backwards,
-        jobs=jobs,
-        cache=cache,
-        reuse=reuse,
-        fail_fast=fail_fast,
-        handed_over=handed_over,
-        dirty=dirty,
-    )
-
-
-def read_build_args(given: Iterable[str]) -> Mapping[str, str]:
-    """Read NAME=VALUE options.
-
-    >>> read_build_args(["A=1", "B=x=y"])
-    {'A': '1', 'B': 'x=y'}
-    """
-    found = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise ConfigError(f"--build-arg {text!r} has no value", hint="write it as NAME=VALUE")
-        found[name] = value
-    return found
-
-
-def read_secret(text: str, directory: Path) -> Secret:
-    """Read id=ID,env=NAME or id=ID,src=FILE, as buildah and docker take it.
-
-    >>> read_secret("id=npm,env=NPM_TOKEN", Path())
-    Secret(id='npm', env='NPM_TOKEN', file=None)
-    """
-    parts = dict(part.partition("=")[::2] for part in text.split(","))
-    parts.pop("type", None)
-    file = parts.pop("src", "") or parts.pop("source", "")
-    identity, env = parts.pop("id", ""), parts.pop("env", "")
-    if parts or not identity:
-        raise ConfigError(
-            f"--secret {text!r} can't be read", hint="write id=ID,env=NAME or id=ID,src=FILE"
-        )
-    return Secret(id=identity, env=env or None, file=directory / file if file else None)
-
-
-def read_duration(text: str | None) -> float | None:
-    """Read a duration such as 45m, in seconds; None for none.
-
-    >>> read_duration("1.5h")
-    5400.0
-    """
-    if text is None:
-        return None
-    number, unit = text[:-1], text[-1:]
-    if unit.isdigit():
-        number, unit = text, "s"
-    try:
-        seconds = float(number) * _UNITS[unit]
-    except (ValueError, KeyError):
-        seconds = -1.0
-    if not 0 < seconds < float("inf"):
-        raise ConfigError(f"{text!r} is no duration", hint="such as 90s, 45m or 2h")
-    return seconds

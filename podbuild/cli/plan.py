@@ -50,7 +50,7 @@ def command(
     """
     with open_session(common) as session:
         from podbuild.cli.answers import show_plan  # noqa: PLC0415
-        from podbuild.cli.options import make_request  # noqa: PLC0415  # --help is asked often
+        from podbuild.cli.asking import make_request  # noqa: PLC0415  # --help is asked often
         from podbuild.commands.planning import Asked, plan_offline, plan_online  # noqa: PLC0415
 
         services = session.services()

@@ -23,7 +23,7 @@ def command(
 
     Where `podbuild manifest` has assembled a list, it goes out with its platforms.
     """
-    from podbuild.cli.options import make_request, read_duration  # noqa: PLC0415  # lazily
+    from podbuild.cli.asking import make_request, read_duration  # noqa: PLC0415  # lazily
 
     with open_session(common, timeout=read_duration(timeout)) as session:
         from podbuild.commands.build import push  # noqa: PLC0415

@@ -1,7 +1,4 @@
-"""What a command works with: configuration, user interface, folders, how to stop.
-
-Which engine a command uses, and where podbuild's own folders are for it.
-"""
+"""What a command works with: configuration, user interface, folders, how to stop."""
 
 from __future__ import annotations
 
@@ -13,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from podbuild.build.toolchain.find import find_chosen
-from podbuild.build.toolchain.model import Toolchain
 from podbuild.cli.options import Common
 from podbuild.errors import ConfigError, CredentialError
 from podbuild.system.cancel import Cancel
@@ -202,24 +197,3 @@ def tool_environment(environment: Mapping[str, str]) -> dict[str, str]:
         if not (name.startswith("PODBUILD_") or name in ("DOCKERHUB_TOKEN", "GITHUB_TOKEN"))
     }
     return {**kept, "LC_ALL": "C.UTF-8"}
-
-
-def find_toolchain(session: Session, folders: Folders) -> Toolchain:
-    """Give the toolchain that the environment asks for; raises as `find_chosen` does."""
-    return find_chosen(session.runner, folders, session.environment)
-
-
-def own_folders(session: Session) -> Folders:
-    """Give podbuild's own folders, also where there is no configuration (yet)."""
-    return session.folders(_output(session))
-
-
-def _output(session: Session) -> Path:
-    from podbuild.commands.borders import Borders, refuse_links  # noqa: PLC0415
-
-    try:
-        return session.config().output
-    except ConfigError:
-        output = session.directory / "dist"
-        refuse_links(output, Borders.around(session.directory, session.allowed), own=True)
-        return output

@@ -32,10 +32,10 @@ def command(common: Common, flow: Flow, cancel_superseded: bool, branch: str | N
     a newer one is out already, it is skipped, which is no failure. A branch that no rule of
     [tags] branches names is refused.
     """
-    from podbuild.cli.options import read_duration  # noqa: PLC0415  # lazily
+    from podbuild.cli.asking import read_duration  # noqa: PLC0415  # lazily
 
     with open_session(common, timeout=read_duration(flow.timeout)) as session:
-        from podbuild.cli.release import carry_out, flow_request  # noqa: PLC0415
+        from podbuild.cli.carry_out import carry_out, flow_request  # noqa: PLC0415
         from podbuild.commands.planning import Asked  # noqa: PLC0415
 
         request = flow_request(flow, session.directory)

@@ -37,7 +37,7 @@ def install(common: Common, source: str) -> None:
     from podbuild.build.toolchain.install import InstallRequest, ToolchainSource  # noqa: PLC0415
     from podbuild.build.toolchain.install import install as install_toolchain  # noqa: PLC0415
     from podbuild.build.toolchain.workshop import Workshop  # noqa: PLC0415
-    from podbuild.cli.session import own_folders  # noqa: PLC0415  # --help is asked often
+    from podbuild.cli.tools import own_folders  # noqa: PLC0415  # --help is asked often
     from podbuild.report.toolchain import record_json, record_text  # noqa: PLC0415
 
     with open_session(common) as session:
@@ -62,7 +62,7 @@ def show(common: Common) -> None:
     """Show the engine that a build uses, its version, helpers, and what its start costs."""
     from podbuild.build.toolchain.find import start_cost  # noqa: PLC0415
     from podbuild.build.toolchain.record import read_record  # noqa: PLC0415
-    from podbuild.cli.session import find_toolchain, own_folders  # noqa: PLC0415
+    from podbuild.cli.tools import find_toolchain, own_folders  # noqa: PLC0415
     from podbuild.report.toolchain import toolchain_json, toolchain_text  # noqa: PLC0415
 
     with open_session(common) as session:

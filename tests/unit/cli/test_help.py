@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
+import podbuild.cli
 from podbuild.cli import COMMANDS, cli
-from podbuild.cli.options import _COMMON, make_request
+from podbuild.cli.asking import make_request
+from podbuild.cli.options import _COMMON
 from podbuild.errors import EXIT_CODES
 
 WRITTEN = [name for name in COMMANDS if importlib.util.find_spec(f"podbuild.cli.{name}")]
@@ -87,3 +91,26 @@ def test_unknown_command_names_the_nearest() -> None:
 def test_platforms_may_stand_in_one_option_with_commas() -> None:
     request = make_request(platforms=["linux/amd64,linux/arm64", "linux/amd64"])
     assert [str(each) for each in request.platforms] == ["linux/amd64", "linux/arm64"]
+
+
+# What a command's module may load before it is called: --help and completion wait for it.
+LIGHT = {
+    "podbuild.cli",
+    "podbuild.cli.options",
+    "podbuild.cli.session",
+    "podbuild.errors",
+    "podbuild.system.console",
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_loads_little_before_it_is_called(name: str) -> None:
+    tree = ast.parse((Path(podbuild.cli.__file__).parent / f"{name}.py").read_text())
+    loaded = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
+    assert {each for each in loaded if each and each.startswith("podbuild")} <= LIGHT
+
+
+def test_options_load_no_more_than_click() -> None:
+    tree = ast.parse((Path(podbuild.cli.__file__).parent / "options.py").read_text())
+    loaded = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not {each for each in loaded if each and each.startswith("podbuild")}

@@ -1,0 +1,72 @@
+"""Carry out a release or snapshot and print its end, for both commands."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from podbuild.cli.answers import show_plan
+from podbuild.cli.asking import make_request
+from podbuild.cli.options import (
+    Flow,
+)
+from podbuild.cli.session import Session
+from podbuild.commands.planning import Asked, plan_offline, plan_online
+from podbuild.commands.release import ReleaseOptions, Skip, release
+from podbuild.errors import ConfigError
+from podbuild.plan.model import Request
+from podbuild.report.json import summary_json
+from podbuild.report.text import report_text
+
+
+def flow_request(flow: Flow, directory: Path) -> Request:
+    """Give the request that the options make; raises ConfigError for what can't be read."""
+    return make_request(
+        images=flow.images,
+        registries=flow.registries,
+        platforms=flow.platforms,
+        backwards=flow.allow_backwards,
+        jobs=flow.jobs,
+        cache=not flow.no_cache,
+        reuse=not flow.no_reuse,
+        fail_fast=flow.fail_fast,
+        handed_over=tuple(directory / each for each in flow.handed_over),
+    )
+
+
+def carry_out(
+    session: Session, asked: Asked, flow: Flow, *, cancel_superseded: bool = False
+) -> None:
+    """Plan only, or release; the report is the answer."""
+    services = session.services()
+    skipped = read_parts(flow.skip or "")
+    if flow.dry_run:
+        show_plan(services.ui, plan_online(services, plan_offline(services, asked)))
+        return
+    options = ReleaseOptions(
+        asked=asked,
+        command=shlex.join(["podbuild", *sys.argv[1:]]),
+        skip=skipped,
+        publish=not flow.skip_push,
+        restart=flow.restart,
+        cancel_superseded=cancel_superseded,
+    )
+    ended = release(services, options)
+    services.ui.give(report_text(ended.report), summary_json(ended.report))
+    if ended.incomplete is not None:
+        raise ended.incomplete
+
+
+def read_parts(text: str) -> frozenset[Skip]:
+    """Read the comma list of --skip.
+
+    >>> sorted(read_parts("verify,cleanup"))
+    [<Skip.CLEANUP: 'cleanup'>, <Skip.VERIFY: 'verify'>]
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    known = ", ".join(Skip)
+    for name in names:
+        if name not in set(Skip):
+            raise ConfigError(f"--skip {name}: no such step", hint=f"known: {known}")
+    return frozenset(map(Skip, names))
