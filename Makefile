@@ -16,7 +16,9 @@ demo:  ; scripts/demo
 test:  ; scripts/test
 unit:  ; scripts/unit $(PYTHON)
 pythons: ; scripts/pythons | while read -r python; do scripts/unit "$$python" || exit; done
-soak:  ; scripts/test -m soak
+soak:
+	scripts/unit --hypothesis-profile=soak
+	scripts/test -m soak
 bench: ; scripts/bench
 parity: ; scripts/parity
 lint: setup
