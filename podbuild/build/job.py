@@ -6,10 +6,8 @@ What building costs: time, memory and bytes of a job, measured around the engine
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -40,6 +38,7 @@ from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.inputs.secrets import BuildSecrets
 from podbuild.build.inputs.views import Extra
 from podbuild.build.model import Cost, Metrics
+from podbuild.build.output import Output
 from podbuild.build.prepare import Memory, Prepared, prepare
 from podbuild.build.staging.area import repository_name, staged_tag
 from podbuild.build.staging.server import StagingRegistry
@@ -74,15 +73,6 @@ def read_cost(report: Path) -> Cost:
 T = TypeVar("T")
 
 
-_BLOCK_LINES = 2000  # of a job's output that are shown; its log has all
-
-
-_CACHED = re.compile(r"--> Using cache ")
-
-
-_STEP = re.compile(r"(?:\[(?P<stage>\d+)/\d+\] )?STEP (?P<step>\d+)/\d+: (?P<word>\w+)")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Site:
     """What jobs are built with."""
@@ -111,30 +101,6 @@ class Site:
         project = self.workplace.setup.project
         log = self.log(job)
         return str(log.relative_to(project) if log.is_relative_to(project) else log)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Output:
-    """What a job printed: to its log at once, the last lines kept for the screen."""
-
-    write: Callable[[str], None]
-    lines: deque[str] = field(default_factory=lambda: deque(maxlen=_BLOCK_LINES))
-    counts: Counter[re.Pattern[str]] = field(default_factory=Counter)
-    steps: deque[re.Match[str]] = field(default_factory=lambda: deque(maxlen=1))  # the last
-
-    def take(self, line: str) -> None:
-        """Take one line."""
-        self.write(line)
-        self.lines.append(line)
-        for mark in (_CACHED, _STEP):
-            self.counts[mark] += bool(mark.match(line))
-        if step := _STEP.match(line):
-            self.steps.append(step)
-
-    def begin(self) -> None:
-        """Forget what an attempt that failed has counted."""
-        self.counts.clear()
-        self.steps.clear()
 
 
 class _CacheFailedError(Exception):
@@ -317,10 +283,16 @@ def _try_once(
             str(job),
             lambda: runner(*argv, timeout=recipe.timeout, on_line=output.take).seconds,
             log=site.shown_log(job),
-            step=lambda: next((prepared.step(recipe, found) for found in output.steps), None),
+            step=lambda: prepared.step(recipe, output.last),
         )
         image_id = iid.read_text().strip().removeprefix("sha256:")
-        metrics = _metrics(site, recipe, output, read_cost(cost), seconds)
+        times = output.times(partial(prepared.instruction, recipe))
+        metrics = replace(
+            _metrics(site, recipe, read_cost(cost), seconds),
+            steps=output.steps,
+            cached_steps=output.cached,
+            times=times,
+        )
         if cache:
             cached = cache.cached
             metrics = replace(metrics, pulled_steps=cached.pulled, pushed_steps=cached.pushed)
@@ -398,12 +370,10 @@ def run_engine(
         raise reason from error
 
 
-def _metrics(site: Site, recipe: Recipe, output: Output, cost: Cost, seconds: float) -> Metrics:
+def _metrics(site: Site, recipe: Recipe, cost: Cost, seconds: float) -> Metrics:
     return Metrics(
         seconds=seconds,
         cpu_seconds=cost.cpu_seconds,
         peak_memory=cost.peak_memory,
         context_bytes=site.contents.of(recipe.context, recipe.matcher, recipe.wanted).size,
-        steps=output.counts[_STEP],
-        cached_steps=output.counts[_CACHED],
     )

@@ -54,6 +54,17 @@ class Cost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StepTime:
+    """What one instruction cost (seconds). `line` is None where no file of the project has it."""
+
+    line: int | None
+    text: str  # as written, without heredocs
+    seconds: float
+    cached: bool = False
+    pulled: bool = False  # from the registry's layer cache
+
+
+@dataclass(frozen=True, kw_only=True)
 class Metrics:
     """What one job cost. No CPU seconds and no memory: not known."""
 
@@ -67,6 +78,7 @@ class Metrics:
     pushed_steps: int = 0  # that the registry's layer cache did not have
     layer_bytes: int = 0  # compressed, all layers of the image
     retries: int = 0
+    times: tuple[StepTime, ...] = ()  # of the steps, in order
 
     def with_delivery(self, seconds: float, cost: Cost) -> Metrics:
         """Add what it cost to bring the image from the engine's storage to staging."""

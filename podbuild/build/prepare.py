@@ -41,7 +41,12 @@ class Prepared:
     secrets: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
-    def step(self, recipe: Recipe, found: re.Match[str]) -> FailedStep | None:
+    def step(self, recipe: Recipe, found: re.Match[str] | None) -> FailedStep | None:
+        """Give what an engine's `STEP` stands for, for people; None as `instruction` gives it."""
+        instruction = self.instruction(recipe, found) if found else None
+        return FailedStep(instruction.place, str(instruction)) if instruction else None
+
+    def instruction(self, recipe: Recipe, found: re.Match[str]) -> Instruction | None:
         """Give the instruction of an engine's `STEP`; None where steps are not those of the file.
 
         An ONBUILD of the base, which stands in no file, would shift them.
@@ -58,7 +63,7 @@ class Prepared:
         at = int(found["step"]) - 1
         made = at < len(steps) and steps[at].line in self.more  # by steps of other words
         if at < len(steps) and (made or steps[at].word == found["word"].upper()):
-            return FailedStep(steps[at].place, str(steps[at]))
+            return steps[at]
         return None
 
 

@@ -9,7 +9,7 @@ from podbuild.build.model import Metrics
 from podbuild.oci.names import Digest, Platform
 from podbuild.plan.model import Job
 from podbuild.report.model import SCHEMA, ImageReport, Report, TargetReport
-from podbuild.system.console.text import instant
+from podbuild.system.console.text import instant, one_line, shortened
 from podbuild.system.records import JSONValue
 
 
@@ -185,6 +185,16 @@ def _metrics(job: Job, cost: Metrics) -> JSONValue:
         "pushed_steps": cost.pushed_steps,
         "layer_bytes": cost.layer_bytes,
         "retries": cost.retries,
+        "step_times": [
+            {
+                "line": each.line,
+                "text": shortened(one_line(each.text)),
+                "seconds": round(each.seconds, 3),
+                "cached": each.cached,
+                "pulled": each.pulled,
+            }
+            for each in cost.times
+        ],
     }
 
 

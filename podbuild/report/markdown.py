@@ -10,10 +10,12 @@ from podbuild.build.model import Metrics, Origin
 from podbuild.plan.model import Job
 from podbuild.report.model import ImageReport, ReleaseResult, Report, TagOutcome
 from podbuild.report.text import run_line, statement_lines
-from podbuild.system.console.text import duration, one_line, size
+from podbuild.system.console.text import duration, one_line, shortened, size
 
 LIMIT = 1024 * 1024  # bytes of a step's summary; GitHub refuses longer ones whole
 
+_SLOWEST = 5  # steps that are shown
+_WORTH_SHOWING = 1.0  # seconds of a step
 _FENCE = "```"
 _CUT = "\n\nThe rest is left out here: this summary has reached its limit of 1 MiB.\n"
 _ACTIVE = re.compile(r"([\\`*_\[\]<>#|~&@$])")
@@ -27,6 +29,7 @@ def summary_markdown(report: Report) -> str:
         (_facts(report),),
         _images(report),
         _targets(report),
+        _slowest(report),
         _left_out(report),
         _removed(report),
         _bullets("Attached", [text(line) for line in statement_lines(report)]),
@@ -145,6 +148,27 @@ def _cached(cost: Metrics) -> str:
 
 def _index(image: ImageReport) -> str:
     return f"- {text(image.name)}: index {code(str(image.digest))}"
+
+
+def _slowest(report: Report) -> tuple[str, ...]:
+    """Show the steps that took longest, of those that ran."""
+    ran = [
+        (each, job)
+        for job, cost in report.metrics.items()
+        for each in cost.times
+        if not each.cached and each.seconds >= _WORTH_SHOWING
+    ]
+    rows = [
+        (
+            text(str(job)),
+            str(each.line or ""),
+            code(shortened(one_line(each.text))),
+            duration(each.seconds),
+        )
+        for each, job in sorted(ran, key=lambda pair: -pair[0].seconds)[:_SLOWEST]
+    ]
+    lines = tuple(table(("image", "line", "step", "time"), rows))
+    return ("### Slowest steps", "", *lines) if lines else ()
 
 
 def _targets(report: Report) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from podbuild.errors import BuildError, CredentialError, DeadlineError, PodbuildError
+from podbuild.system.console.text import shortened
 from podbuild.system.process import CommandError, CommandTimeoutError, describe_code
 
 SHOWN = 20  # last lines of a job's output
@@ -134,10 +135,10 @@ def _failed(
     code = _RUN_CODE.search(reason) if _IN_RUN.search(reason) else None
     if step and code:
         said = _last_output(tail)
-        message = f"{what}: {_shortened(text)} ended with code {code[1]}{said and f': {said}'}"
+        message = f"{what}: {shortened(text)} ended with code {code[1]}{said and f': {said}'}"
     elif step:
         said = _without_middle(_GO_VALUE.sub("", reason[step.end() :]))
-        message = f"{what}: {_shortened(text)} failed: {said}"
+        message = f"{what}: {shortened(text)} failed: {said}"
     elif _REGISTER.fullmatch(reason):
         message = f"{what}: the engine crashed"
     else:
@@ -171,11 +172,7 @@ def _reason(tail: Sequence[str]) -> str:
 def _last_output(tail: Sequence[str]) -> str:
     """Give the last line that a RUN's own command printed, if any is left."""
     found = (line.strip() for line in reversed(tail) if not _OF_ENGINE.match(line))
-    return _shortened(next(filter(None, found), ""), most=200)
-
-
-def _shortened(step: str, most: int = SHOWN * 4) -> str:
-    return step if len(step) <= most else f"{step[: most - 3]}..."
+    return shortened(next(filter(None, found), ""), most=200)
 
 
 def _without_middle(said: str, most: int = SHOWN * 20) -> str:

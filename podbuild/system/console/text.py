@@ -191,6 +191,15 @@ def table(
     return tuple("  ".join(_aligned(row, widths, alignment)).rstrip() for row in cells)
 
 
+def shortened(text: str, most: int = 80) -> str:
+    """Give the beginning of a text that is too long.
+
+    >>> shortened("abcdef", 5)
+    'ab...'
+    """
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def one_line(text: str) -> str:
     r"""Give the text without line ends and other characters that move the cursor.
 

@@ -169,6 +169,8 @@ class Redactor:
             return self.cut(value)
         if isinstance(value, tuple) and type(value) is tuple:
             return tuple(map(self._cut_any, value))
+        if type(value) is dict:
+            return {key: self._cut_any(each) for key, each in value.items()}
         if is_dataclass(value) and not isinstance(value, type) and not _is_name(value):
             texts = {
                 each.name: self._cut_any(getattr(value, each.name))

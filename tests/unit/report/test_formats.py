@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podbuild.build.model import Metrics, Origin
+from podbuild.build.model import Metrics, Origin, StepTime
 from podbuild.config.choices import RegistryKind
 from podbuild.config.output import OUTPUT_NAMES
 from podbuild.oci.delete import RemovalKind
@@ -127,6 +127,10 @@ REPORT = Report(
             pushed_steps=3,
             layer_bytes=35_000_000,
             retries=1,
+            times=(
+                StepTime(line=4, text="RUN a && b | c", seconds=9.25),
+                StepTime(line=None, text=f"RUN {'long ' * 20}", seconds=2.0, cached=True),
+            ),
         ),
     },
     phases=(Phase(name="build", seconds=12.5), Phase(name="publish", seconds=3.25)),
