@@ -166,7 +166,7 @@ class StagingHandler(BaseHTTPRequestHandler):
                 self._send(HTTPStatus.OK, b"{}", {"Content-Type": "application/json"})
             else:
                 address = address_of(url.path)
-                self._may(allowed=self._grant.covers(address[0]))
+                self._may(allowed=self._asks_for_blob(*address) or self._grant.covers(address[0]))
                 act(*address)
         except Refusal as refusal:
             self._refuse(refusal)
@@ -184,6 +184,14 @@ class StagingHandler(BaseHTTPRequestHandler):
             raise Refusal(HTTPStatus.UNAUTHORIZED, "UNAUTHORIZED", "authentication required")
         self.server.welcome(self.connection)
         return grant
+
+    def _asks_for_blob(self, _name: str, kind: str, _item: str) -> bool:
+        """Tell whether a request asks if a blob is known: the same answer under every name.
+
+        Engines ask under the name of the repository that they have put it into, and would pack
+        and send it anew.
+        """
+        return self.command == "HEAD" and kind == "blobs"
 
     def _may(self, *, allowed: bool) -> None:
         if not allowed:

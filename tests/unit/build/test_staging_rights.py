@@ -87,6 +87,19 @@ def test_a_login_reads_its_own_alone(registry: StagingRegistry, owner: Client) -
         assert reader("GET", f"/v2/web/{blob}").content == b"of another image"
 
 
+def test_what_another_delivery_sent_need_not_be_sent_again(
+    registry: StagingRegistry, owner: Client
+) -> None:
+    layer = owner.upload(b"of the base", "base")
+    with registry.granted("web", TAG) as grant:
+        engine = as_holder(registry, grant.login)
+        # containers/image asks where it has put the layer, then mounts it (tryReusingBlob)
+        assert engine("HEAD", f"/v2/base/blobs/{layer}").status_code == 200
+        query = f"mount={layer}&from=base"
+        assert engine("POST", f"/v2/web/blobs/uploads/?{query}").status_code == 201
+        assert engine("GET", f"/v2/base/blobs/{layer}").status_code == 403
+
+
 def test_thousands_of_strangers_keep_no_engine_out(registry: StagingRegistry) -> None:
     host, _, port = registry.login.host.partition(":")
     with ExitStack() as stack:
