@@ -37,6 +37,8 @@ COMMANDS = {
     "verify": "Read a release back from every registry and compare.",
     "attest": "Complete and sign what is published.",
     "sbom": "Print the SBOM of an image.",
+    "notes": "Print the images of a release for its notes, or put them there.",
+    "pin": "Have deployment files name the images of a version by digest.",
     "prune": "Delete what retention lets go; shows the plan first.",
     "promote": "Point a tag at the image of another one, everywhere.",
     "rollback": "Put the moving tags back to the previous stable release.",

@@ -110,7 +110,17 @@ def release(services: Services, options: ReleaseOptions) -> Ended:
             )
             _take(engines, ready, handed)
             _deliver(engines, options, ready, record)
-        return Ended(report=record.report(), incomplete=record.incomplete)
+        report = record.report()
+        _follow(services, options, planned.plan, report)
+        return Ended(report=report, incomplete=record.incomplete)
+
+
+def _follow(services: Services, options: ReleaseOptions, plan: Plan, report: Report) -> None:
+    wanted = services.config.notes.update or any(each.update for each in services.config.deploy)
+    if wanted and options.publish and plan.version is not None:
+        from podbuild.commands.following import follow  # noqa: PLC0415  # where asked for
+
+        follow(services, report, plan.version)
 
 
 def _decided(services: Services, options: ReleaseOptions, record: Recorder) -> Planned:

@@ -37,6 +37,7 @@ def check(config: Config, document: Mapping[str, object]) -> None:
     _check_tags(("tags",), config.tags)
     _check_yanked(config)
     _check_ignored(config)
+    _check_deployments(config)
     for image in config.images:
         way: Way = ("images", image.name, "tags")
         _check_tags(way, config.tags_of(image))
@@ -74,6 +75,24 @@ def _check_ignored(config: Config) -> None:
         image = text.rpartition(":")[0]
         if image and image not in images:
             raise _no_such(image, images, "image", ("audit", "ignore", place))
+
+
+def _check_deployments(config: Config) -> None:
+    images = [each.name for each in config.images]
+    registries = [each.name for each in config.registries]
+    for each in config.deploy:
+        way: Way = ("deploy", each.name)
+        if each.registry and each.registry not in registries:
+            raise _no_such(each.registry, registries, "registry", (*way, "registry"))
+        for service, image in each.services.items():
+            if image not in images:
+                raise _no_such(image, images, "image", (*way, "services", service))
+        if each.tag and each.follow:
+            raise Invalid(
+                "tag and follow exclude each other",
+                hint="follow is pinned whatever version is asked for, tag where none is",
+                path=(*way, "follow"),
+            )
 
 
 def _check_names(config: Config, image: Image) -> None:

@@ -15,8 +15,9 @@ from podbuild.config.checks import check
 from podbuild.config.choices import NAME, RegistryKind
 from podbuild.config.closing import close_known
 from podbuild.config.contexts import OpenContext
+from podbuild.config.following import Deployment, NotesSettings
 from podbuild.config.image import Image
-from podbuild.config.keys import Invalid, as_table, read_keys, read_table, unknown
+from podbuild.config.keys import Declared, Invalid, as_table, read_keys, read_table, unknown
 from podbuild.config.model import (
     AuditSettings,
     CacheSettings,
@@ -96,6 +97,8 @@ def _read(document: dict[str, object], path: Path) -> Config:
         cache=_table(document, "cache", CacheSettings, root),
         attest=_table(document, "attest", Attest, root) if "attest" in document else None,
         audit=_table(document, "audit", AuditSettings, root),
+        notes=_table(document, "notes", NotesSettings, root),
+        deploy=_deployments(document, root),
     )
 
 
@@ -155,6 +158,20 @@ def _registries(document: dict[str, object], root: Path) -> tuple[Registry, ...]
     keys = section("registries").keys
     found = _named(document, "registries", functools.partial(read_keys, keys), root)
     return tuple(_registry(name, values) for name, values in found)
+
+
+def _deployments(document: dict[str, object], root: Path) -> tuple[Deployment, ...]:
+    keys = section("deploy").keys
+    found = _named(document, "deploy", functools.partial(_keys_of_deployment, keys), root)
+    make: Callable[..., Deployment] = Deployment
+    return tuple(make(name=name, **values) for name, values in found)
+
+
+def _keys_of_deployment(keys: tuple[Declared, ...], value: object, root: Path) -> dict[str, object]:
+    values = read_keys(keys, value, root)
+    if "files" not in values:
+        raise Invalid("files is missing", hint='such as files = ["deploy/production/*.yaml"]')
+    return values
 
 
 def _here(root: Path, output: Path) -> Registry:

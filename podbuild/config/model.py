@@ -9,6 +9,7 @@ from pathlib import Path
 
 from podbuild.config.attest import Attest
 from podbuild.config.choices import IGNORED, NAME, TAG_FORM, TAGS, URL, RegistryKind
+from podbuild.config.following import Deployment, NotesSettings
 from podbuild.config.image import Image
 from podbuild.config.keys import (
     COUNT,
@@ -303,6 +304,8 @@ class Config:
     cache: CacheSettings = CacheSettings()
     attest: Attest | None = None  # None: nothing is said of images
     audit: AuditSettings = AuditSettings()
+    notes: NotesSettings = field(default_factory=NotesSettings)
+    deploy: tuple[Deployment, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict, hash=False)  # what {env.NAME} may give
 
     @property

@@ -17,6 +17,7 @@ class ReportFile(StrEnum):
 
     ARTIFACTS = "artifacts.json"
     DIGESTS = "digests.txt"
+    LOCK = "images.lock.json"
     JUNIT = "logs/junit.xml"
     METADATA = "metadata.json"
     METRICS = "metrics.json"
@@ -30,6 +31,7 @@ OUTPUT_NAMES = (
     ".podbuild",
     "artifacts.json",
     "digests.txt",
+    "images.lock.json",
     "logs",
     "metadata.json",
     "metrics.json",
@@ -46,6 +48,7 @@ OUTPUT_NAMES = (
 _LOG = re.compile(r".+-[a-z0-9]+-[a-z0-9]+(-v\d)?\.log|junit\.xml")
 _TEXTS = ("digests.txt", "podbuild.env", "summary.md")
 _RECORDS = ("artifacts.json", "metadata.json", "metrics.json", "plan.json", "state.json")
+_LOCK = "images.lock.json"
 
 
 def foreign_names(output: Path) -> Iterator[str]:
@@ -109,7 +112,7 @@ def _is_logs(folder: Path) -> bool:
 
 
 _MARKS: Mapping[str, Callable[[Path], bool]] = {
-    **dict.fromkeys((*_RECORDS, "relocation.json"), _has_schema),
+    **dict.fromkeys((*_RECORDS, _LOCK, "relocation.json"), _has_schema),
     **dict.fromkeys(("registry", "staging"), _is_layout),
     "logs": _is_logs,
 }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from podbuild.config.attest import Attest
 from podbuild.config.choices import PREFIX
+from podbuild.config.following import Deployment, NotesSettings
 from podbuild.config.image import Image
 from podbuild.config.keys import Declared, Schema, declared, list_of, map_of, table_schema
 from podbuild.config.model import (
@@ -109,6 +110,20 @@ SECTIONS = (
         sample='[audit], and below it ignore = ["web:foreign-binary"]',
         help="what is said of the images that were built",
         keys=declared(AuditSettings),
+    ),
+    Table(
+        name="notes",
+        sample="[notes], and below it update = true",
+        help="the images of a release in its notes on GitHub, GitLab, Gitea or Forgejo "
+        "(`podbuild notes`)",
+        keys=declared(NotesSettings),
+    ),
+    Table(
+        name="deploy",
+        sample='[deploy.production], and below it files = ["deploy/*.yaml"]',
+        help="one table for each set of files that deploys images, [deploy.NAME] (`podbuild pin`)",
+        keys=declared(Deployment),
+        named=True,
     ),
 )
 

@@ -47,6 +47,10 @@ def write_reports(
         ReportFile.VARIABLES: environs.text,
         ReportFile.JUNIT: junit_xml(report),
     }
+    if report.references:  # what an earlier release left stays true while nothing is live of this
+        from podbuild.report.lock import lock_json, lock_of  # noqa: PLC0415  # seldom needed
+
+        texts[ReportFile.LOCK] = lock_json(lock_of(report))
     jobs = [_replacing(folder / name, _clean(name, text, redactor)) for name, text in texts.items()]
     outcomes = [*map(_attempt, jobs), *_for_github(whole, environment, redactor)]
     return Written(

@@ -19,6 +19,7 @@ import pytest
 from podbuild.build.engine.namespace import open_namespace
 from podbuild.system.folders import Folders
 from tests.builds import NATIVE
+from tests.fakes.forges import served_forge
 from tests.faults import Delay, On, Script, fault_proxy
 from tests.registries import Server, registry_server
 from tests.shops import PODBUILD, Shop, new_shop, oci_registry
@@ -314,3 +315,28 @@ def test_gitlab_gets_collapsed_sections(place: Place) -> None:
     environs = (place.shop.root / "dist/podbuild.env").read_text().splitlines()
     assert "RELEASE_VERSION=1.2.3" in environs
     assert all(re.fullmatch(r"[A-Z_]+=.*", line) for line in environs)
+
+
+def test_what_follows_a_release_is_done_and_never_changes_its_end(place: Place) -> None:
+    shop = place.shop
+    with served_forge("gitea") as forge:
+        page = forge.add("v1.2.3", "What is new\n")
+        follows = (
+            f'\n[notes]\nupdate = true\nforge = "gitea"\napi = "http://{forge.wire.host}/api/v1"\n'
+            '\n[deploy.all]\nfiles = ["deploy/*.yaml"]\nupdate = true\n'
+        )
+        shop.write("podbuild.toml", (shop.root / "podbuild.toml").read_text() + follows)
+        shop.write("deploy/app.yaml", f"image: {place.server.host}/acme/app:latest  # ours\n")
+        shop.commit("v1.2.3")
+        done = shop.having(PODBUILD_NOTES_TOKEN="writer")("release", "v1.2.3")
+        assert done.code == 0, done.text
+        lock = json.loads((shop.root / "dist/images.lock.json").read_text())
+        named = f"{place.server.host}/acme/app:1.2.3@{lock['images']['app']['digest']}"
+        assert (shop.root / "deploy/app.yaml").read_text() == f"image: {named}  # ours\n"
+        assert page.body.startswith("What is new\n\n<!-- podbuild:images begin -->\n")
+        assert f"podman pull {named.replace(':1.2.3@', '@')}\n" in page.body
+        shop.git("checkout", "-q", "deploy")
+        page.body = ""
+        refused = shop.having(PODBUILD_NOTES_TOKEN="reader")("release", "v1.2.3")
+        assert refused.code == 0, refused.text
+        assert "the notes are not updated" in refused.err

@@ -9,6 +9,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import urlsplit, urlunsplit
 
@@ -94,16 +95,22 @@ class RestClient:
         path: str,
         *,
         authorization: str = "",
+        login: Mapping[str, str] | None = None,
         body: JSONValue = None,
         ok: tuple[int, ...] = (200,),
+        once: bool = False,
     ) -> Response:
         """Give the answer if its status is in `ok`; what may pass is retried, limits waited for.
+
+        `login` are headers that log in where `authorization` is not the one; `once` is for what
+        must not be done twice.
 
         Raises RegistryError, CredentialError (401, 403), PublishError (unreachable).
         """
         if method == "DELETE":
             self._pace()
         headers = {**self._headers, **({"Authorization": authorization} if authorization else {})}
+        headers |= login or {}
         if body is not None:
             headers["Content-Type"] = "application/json"
         call = Call(
@@ -113,7 +120,8 @@ class RestClient:
             body=b"" if body is None else json.dumps(body).encode(),
             cap=_CAP,
         )
-        return self._retry(lambda: self._once(call, ok))
+        retry = replace(self._retry, attempts=1) if once else self._retry
+        return retry(lambda: self._once(call, ok))
 
     def pages(
         self,

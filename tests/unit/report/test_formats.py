@@ -191,7 +191,7 @@ def test_every_json_file_carries_its_schema(tmp_path: Path) -> None:
     write_reports(REPORT, tmp_path, {}, Redactor())
     write_plan({"schema": 1, "jobs": []}, tmp_path, Redactor())
     files = sorted(tmp_path.glob("*.json"))
-    assert len(files) == 4
+    assert len(files) == 5
     assert all(json.loads(path.read_text())["schema"] == 1 for path in files)
 
 

@@ -1,0 +1,85 @@
+"""`podbuild notes [VERSION]`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from podbuild.cli.options import Common, common_options, only_image, only_registry, option
+from podbuild.cli.session import open_session
+
+if TYPE_CHECKING:
+    from podbuild.report.notes import Noted
+    from podbuild.system.records import JSONValue
+
+
+@click.command(
+    epilog="\b\nExamples:\n  podbuild notes v1.2.3 > images.md\n  podbuild notes v1.2.3 --update"
+)
+@click.argument("version", required=False)
+@option("--update", is_flag=True, help="Put the section into the release on the forge.")
+@option("--create", is_flag=True, help="Make a draft where the forge has no such release.")
+@only_image
+@only_registry
+@common_options
+def command(
+    common: Common,
+    version: str | None,
+    update: bool,
+    create: bool,
+    images: tuple[str, ...],
+    registries: tuple[str, ...],
+) -> None:
+    """Print the images of a release as a section of its notes, or put them there.
+
+    The section stands between two comments, <!-- podbuild:images begin --> and end: with
+    --update it replaces the one that the release on GitHub, GitLab, Gitea or Forgejo has
+    (drafts too), else it goes to the end; the rest of the text stays as it is. GITHUB_TOKEN goes
+    to github.com alone, any other forge gets PODBUILD_NOTES_TOKEN.
+    """
+    with open_session(common) as session:
+        from podbuild.commands.notes import (  # noqa: PLC0415  # --help is asked often
+            noted,
+            open_forge,
+            say_outcome,
+            update_notes,
+        )
+        from podbuild.commands.released import asked_version  # noqa: PLC0415
+        from podbuild.commands.relocate import Selection  # noqa: PLC0415
+        from podbuild.report.notes import section  # noqa: PLC0415
+
+        services = session.services()
+        asked = asked_version(services, version)
+        access = open_forge(services, asked) if update or create else None
+        found = noted(services, asked.version, Selection(images=images, registries=registries))
+        outcome = ""
+        if access is not None:
+            create = create or services.config.notes.create
+            outcome = update_notes(access, found, create=create)
+            say_outcome(services, access, outcome)
+        services.ui.give(section(found), _json(str(asked.version), found, outcome))
+
+
+def _json(version: str, found: Noted, outcome: str) -> JSONValue:
+    from podbuild.report.notes import section  # noqa: PLC0415  # --help is asked often
+
+    return {
+        "schema": 1,
+        "version": version,
+        "forge": outcome,
+        "section": section(found),
+        "images": [
+            {
+                "image": each.name,
+                "digest": str(each.digest),
+                "references": dict(each.places),
+                "before": each.before,
+                "platforms": {
+                    part.name: {"size": part.size, "grown": part.grown, "update": part.update}
+                    for part in each.platforms
+                },
+            }
+            for each in found.images
+        ],
+    }

@@ -1,0 +1,143 @@
+"""`podbuild pin [VERSION] [FILE...]`."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+import click
+
+from podbuild.cli.options import Common, common_options, only_image, only_registry, option
+from podbuild.cli.session import Session, open_session
+
+if TYPE_CHECKING:
+    from podbuild.commands.borders import Borders
+    from podbuild.commands.pin import PinnedFile
+    from podbuild.commands.relocate import Selection
+    from podbuild.config.following import Deployment
+    from podbuild.oci.names import Tag
+    from podbuild.semver import Version
+    from podbuild.workspace import Services
+
+
+@click.command(
+    epilog="\b\nExamples:\n  podbuild pin v1.2.3 compose.yaml\n"
+    "  podbuild pin v1.2.2 --deploy production     # back to 1.2.2\n"
+    "  podbuild pin --check\n  podbuild pin v1.2.3 --format env > images.env"
+)
+@click.argument("arguments", nargs=-1, metavar="[VERSION] [FILE]...")
+@option("--check", is_flag=True, help="Change nothing; exit 10 where something is stale.")
+@option(
+    "--deploy", "deployments", multiple=True, metavar="NAME", help="Only [deploy.NAME]; repeatable."
+)
+@option(
+    "--format",
+    "form",
+    type=click.Choice(["env", "compose", "helm", "kustomize"]),
+    help="Print the images in this form instead.",
+)
+@only_image
+@only_registry
+@common_options
+def command(  # options
+    common: Common,
+    arguments: tuple[str, ...],
+    check: bool,
+    deployments: tuple[str, ...],
+    form: str | None,
+    images: tuple[str, ...],
+    registries: tuple[str, ...],
+) -> None:
+    """Have deployment files name the images of VERSION by tag and digest.
+
+    FILEs are YAML, JSON, TOML, HCL or lists of variables (default: those of [deploy]); only
+    references to this project's images change, in place, and each keeps its registry (--format
+    prints the names of --registry). VERSION
+    may be another tag, too; left out it is what [deploy] follows, else the version at HEAD.
+    Nothing is committed or applied.
+    """
+    with open_session(common) as session:
+        from podbuild.commands.pin import (  # noqa: PLC0415  # --help is asked often
+            chosen_deployments,
+            pin_files,
+            pin_tasks,
+            split_arguments,
+            write_pins,
+        )
+        from podbuild.commands.relocate import Selection  # noqa: PLC0415
+
+        services = session.services()
+        wanted, files = split_arguments(services, arguments, session.directory)
+        chosen = chosen_deployments(services, deployments)
+        scope = Selection(images=images, registries=registries)
+        if form:
+            _list(services, chosen, wanted, scope=scope, form=form)
+            return
+        tasks = pin_tasks(services, wanted, files, chosen, _borders(session, services))
+        found = pin_files(services, tasks, scope)
+        if not check:
+            write_pins(found)
+        _answer(services, found, check=check)
+
+
+def _borders(session: Session, services: Services) -> Borders:
+    from podbuild.commands.borders import Borders  # noqa: PLC0415
+
+    return Borders.around(services.config.root, session.allowed)
+
+
+def _list(
+    services: Services,
+    chosen: tuple[Deployment, ...],
+    wanted: Version | Tag | None,
+    *,
+    scope: Selection,
+    form: str,
+) -> None:
+    from podbuild.commands.pin import image_list, lock_for, wanted_of  # noqa: PLC0415
+    from podbuild.report.lists import PinFormat, listed  # noqa: PLC0415
+    from podbuild.report.lock import lock_value  # noqa: PLC0415
+
+    only = chosen[0] if len(chosen) == 1 else None
+    lock = lock_for(services, wanted_of(services, only, wanted), scope)
+    own = (only.registry,) if only and only.registry else ()
+    found = image_list(services, lock, scope.registries or own, only.services if only else {})
+    services.ui.give(listed(found, PinFormat(form)), lock_value(lock))
+
+
+def _answer(services: Services, found: list[PinnedFile], *, check: bool) -> None:
+    from podbuild.config.toml import shown  # noqa: PLC0415
+    from podbuild.errors import PolicyError  # noqa: PLC0415
+
+    stale = [each for each in found if each.is_stale]
+    lines = [
+        f"{shown(each.path)}:{change.line}: {change.before or 'nothing'} -> {change.after}"
+        for each in stale
+        for change in each.pinned.changes
+    ]
+    services.ui.give(
+        "\n".join(lines) or "nothing to do: every reference is as it should be",
+        {
+            "schema": 1,
+            "stale": bool(stale) and check,
+            "changes": [
+                {
+                    "file": shown(each.path),
+                    "line": change.line,
+                    "before": change.before,
+                    "after": change.after,
+                }
+                for each in stale
+                for change in each.pinned.changes
+            ],
+        },
+    )
+    files = list(dict.fromkeys(shown(each.path) for each in stale))
+    if check and stale:
+        raise PolicyError(
+            f"stale: {', '.join(files)}", hint="`podbuild pin` with the same arguments pins them"
+        )
+    if stale:
+        names = sorted({each.wanted for each in stale})
+        message = shlex.quote(f"Deploy {', '.join(names)}")
+        services.ui.info(f"next: git commit -m {message} -- {shlex.join(files)}")

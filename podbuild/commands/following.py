@@ -1,0 +1,64 @@
+"""What follows a release that stands: its notes and the files that deploy it, best effort.
+
+Nothing here changes how the release ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from podbuild.commands.borders import Borders
+from podbuild.commands.released import AskedVersion
+from podbuild.commands.relocate import Selection
+from podbuild.config.toml import shown
+from podbuild.errors import PodbuildError
+from podbuild.report.model import ReleaseResult, Report
+from podbuild.semver import Version
+from podbuild.workspace import Services
+
+
+def follow(services: Services, report: Report, version: Version) -> None:
+    """Do what the configuration asks for after a release; what fails is a warning."""
+    if report.result not in (ReleaseResult.PUBLISHED, ReleaseResult.SKIPPED):
+        return
+    if services.config.notes.update:
+        asked = AskedVersion(version, report.tag or services.config.project.form.tag(version))
+        _attempt(services, "the notes are not updated", lambda: _notes(services, asked))
+    if any(each.update for each in services.config.deploy):
+        _attempt(services, "deployment files are not pinned", lambda: _pins(services, version))
+
+
+def _attempt(services: Services, lacking: str, step: Callable[[], None]) -> None:
+    try:
+        step()
+    except PodbuildError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        services.ui.warn(f"{lacking}: {error.message}{hint}")
+    except OSError as error:
+        services.ui.warn(f"{lacking}: {error}")
+
+
+def _notes(services: Services, asked: AskedVersion) -> None:
+    from podbuild.commands.notes import (  # noqa: PLC0415  # where asked for
+        noted,
+        open_forge,
+        say_outcome,
+        update_notes,
+    )
+
+    access = open_forge(services, asked)
+    found = noted(services, asked.version, Selection())
+    outcome = update_notes(access, found, create=services.config.notes.create)
+    say_outcome(services, access, outcome)
+
+
+def _pins(services: Services, version: Version) -> None:
+    from podbuild.commands.pin import pin_files, pin_tasks, write_pins  # noqa: PLC0415
+
+    chosen = [each for each in services.config.deploy if each.update]
+    borders = Borders.around(services.config.root)
+    found = pin_files(services, pin_tasks(services, version, (), chosen, borders), Selection())
+    write_pins(found)
+    for each in found:
+        if each.is_stale:
+            services.ui.info(f"{shown(each.path)} names {each.wanted} now; commit it")
