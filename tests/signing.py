@@ -37,7 +37,9 @@ def public_pem(key: Private) -> str:
     return key.public_key().public_bytes(Encoding.PEM, form).decode()
 
 
-def run_reader(home: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+def run_reader(
+    home: Path, *argv: str, cwd: Path | None = None, password: str = ""
+) -> subprocess.CompletedProcess[str]:
     """Run cosign or oras with a home of its own; it finds no network and needs none."""
     return subprocess.run(
         argv,
@@ -45,6 +47,12 @@ def run_reader(home: Path, *argv: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
-        env={"PATH": os.environ["PATH"], "HOME": str(home), "TUF_ROOT": str(home / "tuf")},
+        cwd=cwd,
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "TUF_ROOT": str(home / "tuf"),
+            "COSIGN_PASSWORD": password,
+        },
         timeout=60,
     )

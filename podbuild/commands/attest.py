@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from podbuild.build.attest.provenance import Builder
-from podbuild.build.attest.signer import Keys
+from podbuild.build.attest.signer import SigningSetup
 from podbuild.build.attest.subjects import Describer
 from podbuild.build.engines import Engines
 from podbuild.build.examine.children import LAYERS
 from podbuild.build.images import source_of
 from podbuild.commands.record import Recorder
 from podbuild.config.attest import Attest, SbomSource
+from podbuild.config.template import Placeholders
 from podbuild.errors import (
     CredentialError,
     PartialReleaseError,
@@ -21,34 +23,47 @@ from podbuild.errors import (
     VerificationError,
 )
 from podbuild.oci.examine import Examiner
-from podbuild.oci.keys import PrivateKey
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Tag
 from podbuild.oci.store import Store
 from podbuild.plan.destination import Destination
 from podbuild.plan.journal import Journal
+from podbuild.plan.model import Plan
 from podbuild.plan.planned import Planned
+from podbuild.plan.tags import TagKind
 from podbuild.publish.attach import Attached, Attacher
 from podbuild.publish.attested import Demand, StatementChecker, Statements, same_everywhere
 from podbuild.publish.move import Moved, Outcome
 from podbuild.publish.upload import Published
+from podbuild.semver import Version
 from podbuild.workspace import Services
 
 
-def signing_key(services: Services) -> PrivateKey | None:
-    """Give the key that signs, tried once; None where nothing is to be signed.
+def check_signing(services: Services, plan: Plan) -> None:
+    """Try who signs, before anything is built.
 
-    Raises CredentialError and ToolError, before anything is built.
+    Raises CredentialError and ToolError.
     """
-    keys = _keys(services)
-    return keys.private() if keys else None
+    setup = _setup(services, plan.version)
+    if setup:
+        setup.check()
 
 
-def _keys(services: Services) -> Keys | None:
+def _setup(services: Services, version: Version | None = None) -> SigningSetup | None:
+    """Give who signs by the configuration; None where nothing is to be signed."""
     config = services.config
     if config.attest is None or config.attest.sign is None:
         return None
-    return Keys(signing=config.attest.sign, root=config.root, environment=services.environment)
+    return SigningSetup(
+        signing=config.attest.sign,
+        root=config.root,
+        environment=services.environment,
+        runner=services.runner,
+        folders=services.folders,
+        values=Placeholders(project=config.project.name, env=config.env),
+        version=str(version) if version else "",
+        on_secret=services.ui.redactor.add,
+    )
 
 
 def examiner_of(services: Services) -> Examiner:
@@ -64,13 +79,13 @@ class Attesting:
     planned: Planned
     source: Callable[[str], Store]
     journal: Journal
-    key: PrivateKey | None
 
     def attach(
         self, images: Mapping[str, Manifest], destinations: tuple[Destination, ...]
     ) -> Attached:
         """Say of these images what is to be said, wherever they are; raises as Attacher does."""
         services = self.services
+        setup = _setup(services, self.planned.plan.version)
         describer = Describer(
             settings=services.config.attest or Attest(),
             source=self.source,
@@ -82,7 +97,7 @@ class Attesting:
         )
         attacher = Attacher(
             destinations=destinations,
-            key=self.key,
+            signer=setup.signer() if setup else None,
             journal=self.journal,
             cancel=services.cancel,
         )
@@ -101,7 +116,6 @@ def attest(engines: Engines, planned: Planned, published: Published, record: Rec
             planned=planned,
             source=source_of(planned, engines.staging),
             journal=engines.journal,
-            key=signing_key(services),
         )
         attached = attesting.attach(published.images, published.at)
         failed = {**published.failed, **attached.failed}
@@ -111,30 +125,49 @@ def attest(engines: Engines, planned: Planned, published: Published, record: Rec
     return done
 
 
-def verify_moved(services: Services, moved: Moved, warn: Callable[[str], None]) -> None:
+def verify_moved(services: Services, plan: Plan, moved: Moved, warn: Callable[[str], None]) -> None:
     """Check what is said of the images that tags name now; raises as `require_statements` does."""
     orders = [each.order for each in moved.tags if each.outcome in (Outcome.MOVED, Outcome.ALREADY)]
-    named = ((order.destination, order.tag, order.manifest) for order in orders)
+    version = str(plan.version) if plan.version else ""
+    named = (
+        Named(
+            order.destination,
+            order.tag,
+            order.manifest,
+            version if order.kind is TagKind.VERSION else "",
+        )
+        for order in orders
+    )
     require_statements(statement_checker(services), named, warn)
+
+
+class Named(NamedTuple):
+    """What a tag names at a destination; `version` where the tag is that of a version."""
+
+    destination: Destination
+    tag: Tag
+    manifest: Manifest
+    version: str = ""
 
 
 def statement_checker(services: Services) -> StatementChecker:
     """Give what checks statements by the configuration.
 
-    Raises CredentialError where the accepted key can't be read.
+    Raises CredentialError where the accepted key can't be read, ToolError without what verifies.
     """
     attest = services.config.attest or Attest()
-    keys = _keys(services)
+    setup = _setup(services)
     demand = Demand(
-        key=keys.public() if keys else None,
+        accepted=setup.accepted() if setup else None,
         sbom=attest.sbom is not SbomSource.OFF,
         provenance=attest.provenance,
+        by="identity" if attest.sign and attest.sign.keyless else "key",
     )
     return StatementChecker(demand, services.cancel)
 
 
 def check_statements(
-    checker: StatementChecker, named: Iterable[tuple[Destination, Tag, Manifest]]
+    checker: StatementChecker, named: Iterable[Named]
 ) -> tuple[tuple[Statements, ...], tuple[str, ...]]:
     """Give what is attached to these images, and all that is wrong with it.
 
@@ -142,9 +175,9 @@ def check_statements(
     """
     found = []
     problems = []
-    for destination, tag, manifest in named:
+    for destination, tag, manifest, version in named:
         try:
-            each = checker.check(destination, tag, manifest)
+            each = checker.check(destination, tag, manifest, version)
         except PodbuildError as error:
             if destination.required or error.is_stop:
                 raise
@@ -158,14 +191,14 @@ def check_statements(
 
 def require_statements(
     checker: StatementChecker,
-    named: Iterable[tuple[Destination, Tag, Manifest]],
+    named: Iterable[Named],
     warn: Callable[[str], None],
 ) -> None:
     """Check what a release has attached; raises VerificationError for required registries.
 
     Of optional ones `warn` hears every difference.
     """
-    every = tuple({(each[0].key, each[2].digest): each for each in named}.values())
+    every = tuple({(each[0].key, each[2].digest, each[3]): each for each in named}.values())
     try:
         _, problems = check_statements(checker, (each for each in every if each[0].required))
     except (PublishError, CredentialError) as error:

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from podbuild.build.attest.catalog import catalog
 from podbuild.build.attest.spdx import spdx_document
 from podbuild.build.images import open_staging, source_of
 from podbuild.build.model import BuildRecord
-from podbuild.commands.attest import Attesting, examiner_of, signing_key
+from podbuild.commands.attest import Attesting, check_signing, examiner_of
 from podbuild.commands.relocate import Selection, plan_of, required_first
 from podbuild.commands.verify import tag_of_version
 from podbuild.errors import ConfigError, VersionError
@@ -47,8 +47,9 @@ def attest_version(services: Services, scope: Selection, text: str) -> Completed
             "the configuration has no [attest]: there is nothing to say of images",
             hint='such as [attest] with sign = { key = "env:COSIGN_PRIVATE_KEY" }',
         )
-    key = signing_key(services)
-    plan = plan_of(services, scope)
+    version = services.config.project.form.find(text)
+    plan = replace(plan_of(services, scope), version=version)
+    check_signing(services, plan)
     destinations = open_destinations(services.opener, plan)
     images = {}
     for image in plan.images:
@@ -67,7 +68,6 @@ def attest_version(services: Services, scope: Selection, text: str) -> Completed
             planned=planned,
             source=source_of(planned, open_staging(services)),
             journal=journal,
-            key=key,
         )
         attached = attesting.attach(images, destinations)
     finally:

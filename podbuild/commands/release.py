@@ -146,9 +146,9 @@ def _ready(
 
             check_removal_rights(services, ready.plan, ready.destinations)
     if services.config.attest:
-        from podbuild.commands.attest import signing_key  # noqa: PLC0415  # costs time
+        from podbuild.commands.attest import check_signing  # noqa: PLC0415  # costs time
 
-        signing_key(services)
+        check_signing(services, ready.plan)
     return ready
 
 
@@ -185,7 +185,7 @@ def _deliver(engines: Engines, options: ReleaseOptions, planned: Planned, record
             if services.config.attest:
                 from podbuild.commands.attest import verify_moved  # noqa: PLC0415  # costs time
 
-                verify_moved(services, moved, record.warn)
+                verify_moved(services, planned.plan, moved, record.warn)
     journal.finish()
     if _cleans_up(services, options):
         clean_up(services, planned, record)

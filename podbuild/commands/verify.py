@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from podbuild.commands.attest import check_statements, statement_checker
+from podbuild.commands.attest import Named, check_statements, statement_checker
 from podbuild.commands.relocate import Selection, plan_of
 from podbuild.errors import PodbuildError
 from podbuild.oci.names import Tag
 from podbuild.plan.destination import open_destinations
 from podbuild.plan.journal import recorded_tags
-from podbuild.plan.model import PlannedImage
+from podbuild.plan.model import Plan, PlannedImage
 from podbuild.publish.attested import Statements
 from podbuild.publish.verify import Checked, Expectation, agree, check, verify
 from podbuild.workspace import Services
@@ -62,12 +62,12 @@ def check_tag(services: Services, scope: Selection, text: str) -> VerifiedTag:
     )
     own = tuple(f"{each.expectation}: {problem}" for each in checked for problem in each.problems)
     own += agree(checked, lambda each: each.expectation.destination.image)
-    statements, unsaid = _statements(services, checked)
+    statements, unsaid = _statements(services, plan, checked)
     return VerifiedTag(checked=checked, statements=statements, problems=(*own, *unsaid))
 
 
 def _statements(
-    services: Services, checked: Iterable[Checked]
+    services: Services, plan: Plan, checked: Iterable[Checked]
 ) -> tuple[tuple[Statements, ...], tuple[str, ...]]:
     if services.config.attest is None:
         return (), ()
@@ -76,7 +76,10 @@ def _statements(
         destination = each.expectation.destination
         manifest = destination.store.manifest(each.digest) if each.digest else None
         if manifest is not None:
-            named.append((destination, each.expectation.tag, manifest))
+            readers = plan.image(destination.image).readers
+            versions = (reader.version(each.expectation.tag) for reader in readers)
+            version = str(next(filter(None, versions), ""))
+            named.append(Named(destination, each.expectation.tag, manifest, version))
     return check_statements(statement_checker(services), named)
 
 

@@ -1,7 +1,9 @@
-"""What podbuild.toml says of statements: SBOM, provenance, and the key that signs them."""
+"""What podbuild.toml says of statements: SBOM, provenance, and who signs them."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -9,33 +11,65 @@ from pathlib import Path
 from podbuild.config.keys import (
     FLAG,
     PATH,
+    TEXT,
     Invalid,
     ValueKind,
     choice,
     declared,
     key,
-    matching,
-    table_of,
+    read_table,
+    table_schema,
 )
+from podbuild.config.template import Placeholders, Template
 
-_KEY = matching(
-    r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+",
-    "where a key is",
-    'a PKCS#8 PEM key: "env:NAME" or "file:PATH"',
-)
+_SCHEMES = frozenset({"env", "file"})  # of keys that podbuild reads itself
+_IN_IDENTITY = frozenset({"project", "version"})
+_VERSION = r"[0-9][0-9A-Za-z.+-]*"
 
 
-def _keyless(value: object, base: Path) -> bool:
-    """Refuse what this version can't do: a release that looks signed and is not is the worst."""
-    if FLAG.parse(value, base):
+def _key(value: object, base: Path) -> str:
+    if isinstance(value, str) and "PRIVATE KEY" in value:
         raise Invalid(
-            "signing without a key is not there yet",
-            hint='sign with a key: key = "env:COSIGN_PRIVATE_KEY", or file:PATH',
+            "a private key itself stands here, where everybody reads it",
+            hint='name where it is, "env:NAME" or "file:PATH", and replace the key',
         )
-    return False
+    text = TEXT.parse(value, base)
+    scheme, colon, place = text.partition(":")
+    if scheme in _SCHEMES and not (colon and place):
+        raise Invalid(f"{text!r} names no key", hint='"env:NAME" or "file:PATH"')
+    if scheme == "env" and not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", place):
+        raise Invalid(f"{place!r} is no variable's name", hint='"env:COSIGN_PRIVATE_KEY"')
+    return text
 
 
-KEYLESS: ValueKind[bool] = ValueKind(_keyless, "false", {"const": False})
+def _identity(value: object, base: Path) -> Template:
+    found = Template(TEXT.parse(value, base))
+    if odd := sorted(
+        name for name in found.names if name not in _IN_IDENTITY and not name.startswith("env.")
+    ):
+        raise Invalid(
+            f"{{{odd[0]}}} can't stand in an identity",
+            hint="known are {version}, {project} and {env.NAME}",
+        )
+    return found
+
+
+def _identities(value: object, base: Path) -> tuple[Template, ...]:
+    if not isinstance(value, list):
+        return (_identity(value, base),)
+    if not value:
+        raise Invalid("must not be empty")
+    return tuple(
+        ValueKind(_identity, "", {}).read(item, base, place) for place, item in enumerate(value)
+    )
+
+
+IDENTITIES: ValueKind[tuple[Template, ...]] = ValueKind(
+    _identities,
+    "string, or array of strings",
+    {"anyOf": [TEXT.schema, {"type": "array", "items": TEXT.schema, "minItems": 1}]},
+)
+KEY: ValueKind[str] = ValueKind(_key, "where a key is", {"type": "string", "minLength": 1})
 
 
 class SbomSource(StrEnum):
@@ -53,16 +87,18 @@ class Placement(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Signing:
-    """The key that signs, and the one that `verify` accepts."""
+    """Who signs, and whose signatures `verify` accepts."""
 
     private: str = field(
+        default="",
         metadata=key(
-            _KEY,
-            "the key that signs, PKCS#8 PEM (P-256, P-384, RSA, Ed25519), from the environment or "
-            "a file; its password stands in PODBUILD_SIGN_PASSWORD",
+            KEY,
+            "the key that signs: PKCS#8 PEM (P-256, P-384, RSA, Ed25519) from the environment or a "
+            "file, or any key that cosign knows; its password stands in PODBUILD_SIGN_PASSWORD "
+            "or COSIGN_PASSWORD",
             name="key",
             example='"env:COSIGN_PRIVATE_KEY"',
-        )
+        ),
     )
     public_key: Path | None = field(
         default=None,
@@ -73,13 +109,100 @@ class Signing:
         ),
     )
     keyless: bool = field(
-        default=False, metadata=key(KEYLESS, "signing by a CI system's token is not there yet")
+        default=False,
+        metadata=key(
+            FLAG,
+            "sign by the CI system's token (sigstore): repository, workflow and digests then stand "
+            "in a public log for ever",
+        ),
+    )
+    identity: tuple[Template, ...] = field(
+        default=(),
+        metadata=key(
+            IDENTITIES,
+            "who signs without a key, as the certificate says: a workflow's full path; several "
+            "where releases and snapshots differ",
+            example='"https://github.com/acme/shop/.github/workflows/release.yml'
+            '@refs/tags/v{version}"',
+        ),
+    )
+    issuer: str = field(
+        default="",
+        metadata=key(
+            TEXT,
+            "who vouches for the identity",
+            example='"https://token.actions.githubusercontent.com"',
+        ),
+    )
+    trust: Path | None = field(
+        default=None,
+        metadata=key(
+            PATH,
+            "of a private sigstore: where its services are and what it trusts "
+            "(ClientTrustConfig, JSON); the public one unless written",
+        ),
     )
 
     def file(self, root: Path) -> Path | None:
-        """Give the private key's file, from the folder of podbuild.toml; None for a variable."""
+        """Give the private key's file, from the folder of podbuild.toml; None for another place."""
         scheme, _, place = self.private.partition(":")
-        return root / Path(place).expanduser() if scheme == "file" else None
+        if scheme == "file":
+            return root / Path(place).expanduser()
+        if not self.private or scheme == "env" or "://" in self.private:
+            return None
+        return root / Path(self.private).expanduser()
+
+    def accepts(self, identity: str, version: str, values: Placeholders) -> bool:
+        """Tell whether a certificate's name is one of the accepted; without a version, of any."""
+        return any(
+            re.fullmatch(identity_pattern(each, version, values), identity)
+            for each in self.identity
+        )
+
+
+def identity_pattern(template: Template, version: str, values: Placeholders) -> str:
+    """Give a regular expression of an identity; without a version, of all versions.
+
+    Raises ConfigError for a variable that is not set.
+    """
+    return "".join(
+        (re.escape(version) if version else _VERSION)
+        if part.is_placeholder and part.text == "version"
+        else re.escape(Template(f"{{{part.text}}}").expand(values))
+        if part.is_placeholder
+        else re.escape(part.text)
+        for part in template.parts
+    )
+
+
+def _signing(value: object, base: Path) -> Signing:
+    found = read_table(Signing, declared(Signing), value, base)
+    if found.keyless and found.private:
+        raise Invalid(
+            "a key, or keyless: it can't be both",
+            hint="leave out key, or keyless = true",
+            path=("keyless",),
+        )
+    if not found.keyless and not found.private:
+        raise Invalid(
+            "key is missing: nobody would sign",
+            hint='key = "env:COSIGN_PRIVATE_KEY", or keyless = true with identity and issuer',
+        )
+    if found.keyless and not found.identity:
+        raise Invalid(
+            "who signs is not pinned: identity is missing",
+            hint="the workflow's full path, such as identity = \"https://github.com/acme/shop/"
+            '.github/workflows/release.yml@refs/tags/v{version}"',
+        )
+    if bool(found.identity) != bool(found.issuer):
+        raise Invalid("identity and issuer belong together", hint="write both, or none")
+    if found.trust and not found.identity:
+        raise Invalid("is about keyless signing alone", hint="leave it out", path=("trust",))
+    return found
+
+
+def _table(parse: Callable[[object, Path], Signing]) -> ValueKind[Signing]:
+    return ValueKind(parse, "{ key, public-key, ... }", table_schema(declared(Signing)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +227,13 @@ class Attest:
     sign: Signing | None = field(
         default=None,
         metadata=key(
-            table_of(Signing, declared(Signing), "{ key, public-key }"),
-            "the key that signs; without it statements are there, and prove nothing",
+            _table(_signing),
+            "who signs; without it statements are there, and prove nothing",
             example='{ key = "env:COSIGN_PRIVATE_KEY" }',
         ),
     )
+
+    @property
+    def templates(self) -> tuple[Template, ...]:
+        """Give the texts in it that may name variables of the environment."""
+        return self.sign.identity if self.sign else ()

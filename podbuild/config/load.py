@@ -222,6 +222,7 @@ def used_variables(config: Config) -> frozenset[str]:
         ]
     templates += [registry.template for registry in config.registries]
     templates += [config.cache.repository] if config.cache.repository else []
+    templates += config.attest.templates if config.attest else ()
     return frozenset[str]().union(*(template.variables for template in templates))
 
 

@@ -17,11 +17,14 @@ from podbuild.errors import CredentialError, ToolError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+    from cryptography.x509 import Certificate
 
     Private = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
     Public = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 
 _CURVES = ("secp256r1", "secp384r1")
+_ISSUERS = ("1.3.6.1.4.1.57264.1.8", "1.3.6.1.4.1.57264.1.1")  # sigstore's, newer form first
+_UTF8_STRING = 0x0C
 _RSA_LEAST = 2048  # bits
 _KINDS = "podbuild signs with P-256, P-384, RSA of 2048 bits and more, or Ed25519"
 
@@ -174,3 +177,30 @@ def read_public_key(data: bytes, where: str) -> PublicKey:
     if isinstance(key, (rsa.RSAPublicKey, ed25519.Ed25519PublicKey)):
         return _public(key)
     raise CredentialError(f"{where} is a key of a kind that is not verified here", hint=_KINDS)
+
+
+def certified_names(certificate: Certificate) -> tuple[tuple[str, ...], str]:
+    """Give whom a certificate of sigstore names, and who vouches for them.
+
+    Source: sigstore/fulcio, docs/oid-info.md. The older form is bare text, the newer one a DER
+    string.
+    """
+    from cryptography.x509 import (  # noqa: PLC0415  # an extra
+        ObjectIdentifier,
+        RFC822Name,
+        SubjectAlternativeName,
+        UniformResourceIdentifier,
+    )
+
+    extensions = {each.oid: each.value for each in certificate.extensions}
+    names = extensions.get(SubjectAlternativeName.oid)
+    if not isinstance(names, SubjectAlternativeName):
+        return (), ""
+    found = (
+        *names.get_values_for_type(UniformResourceIdentifier),
+        *names.get_values_for_type(RFC822Name),
+    )
+    issuers = (extensions.get(ObjectIdentifier(each)) for each in _ISSUERS)
+    data = next((each.public_bytes() for each in issuers if each is not None), b"")
+    is_string = data[:1] == bytes([_UTF8_STRING]) and len(data) == 2 + (data[1:2] or b"\0")[0]
+    return found, data[2 if is_string else 0 :].decode(errors="replace")

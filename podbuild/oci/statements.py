@@ -7,15 +7,12 @@ statements that nobody signs. Nothing of a registry, a clock or a random number 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from podbuild.errors import VerificationError
 from podbuild.oci.artifact import EMPTY
-from podbuild.oci.keys import PrivateKey, PublicKey
 from podbuild.oci.manifest import Descriptor, Manifest, MediaType
 from podbuild.oci.names import Digest
 from podbuild.system.records import JSONValue
@@ -80,31 +77,8 @@ def statement(name: str, subject: Digest, kind: str, predicate: JSONValue) -> St
     return Statement(kind, canonical(content))
 
 
-def preauthenticated(kind: str, payload: bytes) -> bytes:
-    """Give the bytes that DSSE signs (PAE)."""
-    name = kind.encode()
-    return b"DSSEv1 %d %b %d %b" % (len(name), name, len(payload), payload)
-
-
-def signed_bundle(found: Statement, key: PrivateKey) -> bytes:
-    """Give the bundle that signs a statement with a key."""
-    signature = key.sign(preauthenticated(IN_TOTO, found.data))
-    return canonical(
-        {
-            "mediaType": BUNDLE,
-            "verificationMaterial": {"publicKey": {"hint": key.public.hint}},
-            "dsseEnvelope": {
-                "payload": base64.b64encode(found.data).decode(),
-                "payloadType": IN_TOTO,
-                "signatures": [{"sig": base64.b64encode(signature).decode()}],
-            },
-        }
-    )
-
-
-def signed_referrer(subject: Manifest, found: Statement, key: PrivateKey) -> Referrer:
-    """Give the referrer that carries a signed statement, as cosign 3 looks for it."""
-    bundle = signed_bundle(found, key)
+def signed_referrer(subject: Manifest, found: Statement, bundle: bytes) -> Referrer:
+    """Give the referrer that carries a bundle of a statement, as cosign 3 looks for it."""
     annotations: dict[str, JSONValue] = {
         _CONTENT: "dsse-envelope",
         _BUNDLED_TYPE: found.predicate_type,
@@ -148,40 +122,6 @@ def _artifact(
         **({"annotations": annotations} if annotations else {}),
     }
     return Manifest(MediaType.OCI_MANIFEST, canonical(content))
-
-
-def read_bundle(data: bytes, key: PublicKey, subject: Digest) -> Statement:
-    """Give the statement that a bundle signs.
-
-    Raises VerificationError for what is no bundle, another key's, altered, or about another
-    subject.
-    """
-    payload, kind, signature = _envelope(data)
-    if not key.verifies(signature, preauthenticated(kind, payload)):
-        raise VerificationError("its signature is not the configured key's")
-    return read_statement(payload, subject)
-
-
-def _envelope(data: bytes) -> tuple[bytes, str, bytes]:
-    try:
-        match json.loads(data):
-            case {
-                "dsseEnvelope": {
-                    "payload": str(payload),
-                    "payloadType": "application/vnd.in-toto+json",
-                    "signatures": [{"sig": str(signature)}],
-                }
-            }:
-                return (
-                    base64.b64decode(payload, validate=True),
-                    IN_TOTO,
-                    base64.b64decode(signature, validate=True),
-                )
-            case _:
-                pass
-    except (ValueError, RecursionError, binascii.Error):
-        pass
-    raise VerificationError("not a bundle with a signed statement")
 
 
 def read_statement(payload: bytes, subject: Digest) -> Statement:

@@ -15,14 +15,13 @@ from typing import TypeVar
 
 from podbuild.errors import CredentialError, PodbuildError, PublishError, VerificationError
 from podbuild.oci.attach import Attachments, read_referrer
-from podbuild.oci.keys import PrivateKey, PublicKey
 from podbuild.oci.names import Digest
+from podbuild.oci.signing import Accepted, Signer, read_bundle
 from podbuild.oci.statements import (
     BUNDLE,
     UNSIGNED,
     Described,
     Referrer,
-    read_bundle,
     read_statement,
     signed_referrer,
     unsigned_referrer,
@@ -49,10 +48,10 @@ class Attached:
 
 @dataclass(frozen=True, kw_only=True)
 class Attacher:
-    """Signs and attaches. Without a key, statements are attached unsigned."""
+    """Signs and attaches. Without a signer, statements are attached unsigned."""
 
     destinations: tuple[Destination, ...]
-    key: PrivateKey | None
+    signer: Signer | None
     journal: Journal
     cancel: Cancel
     _places: dict[str, Attachments] = field(default_factory=dict)
@@ -109,19 +108,19 @@ class Attacher:
         What nobody signs is not carried from one registry to another, as anybody may have put it:
         it counts only where it says everything, everywhere.
         """
-        key = self.key.public if self.key else None
+        accepted = self.signer.accepted if self.signer else None
         digest = subject.manifest.digest
         found = [
             answer[0]
             for each in here
             if (
                 answer := self._asking(
-                    each, partial(valid_referrers, self._place(each), digest, key)
+                    each, partial(valid_referrers, self._place(each), digest, accepted)
                 )
             )
         ]
         said = {each: referrer for held in found for each, referrer in held.items()}
-        if key is not None:
+        if accepted is not None:
             return said
         return {
             each: referrer
@@ -135,13 +134,14 @@ class Attacher:
         missing = [kind for kind in subject.statements if kind not in covered]
         if not missing:
             return ()
-        if self.key is None:
+        if self.signer is None:
             made = [make() for make in subject.statements.values()]
             return (unsigned_referrer(subject.manifest, made),)
-        return tuple(
-            signed_referrer(subject.manifest, subject.statements[kind](), self.key)
-            for kind in sorted(missing)
-        )
+        signed = []
+        for kind in sorted(missing):
+            found = subject.statements[kind]()
+            signed.append(signed_referrer(subject.manifest, found, self.signer.bundle(found)))
+        return tuple(signed)
 
     def _put(
         self, destination: Destination, subject: Digest, said: Mapping[Digest, Referrer]
@@ -179,18 +179,18 @@ class Attacher:
 
 
 def valid_referrers(
-    place: Attachments, subject: Digest, key: PublicKey | None
+    place: Attachments, subject: Digest, accepted: Accepted | None
 ) -> tuple[Mapping[Digest, Referrer], int]:
-    """Give the referrers of a subject that carry statements of this key, and how many others.
+    """Give the referrers of a subject that carry accepted statements, and how many others.
 
-    Without a key, those that carry statements at all. Raises as the store does.
+    Where nobody signs, those that carry statements at all. Raises as the store does.
     """
     found: dict[Digest, Referrer] = {}
     others = 0
     for digest in place.of(subject):
         try:
             referrer = read_referrer(place.store, digest, STATEMENT_CAP)
-            types = _statements(referrer, subject, key) if referrer else ()
+            types = _statements(referrer, subject, accepted) if referrer else ()
         except (VerificationError, RegistryError):  # damaged, or without its blob
             referrer, types = None, ()
         if referrer is None or not types:
@@ -200,14 +200,14 @@ def valid_referrers(
     return found, others
 
 
-def _statements(referrer: Referrer, subject: Digest, key: PublicKey | None) -> tuple[str, ...]:
+def _statements(referrer: Referrer, subject: Digest, accepted: Accepted | None) -> tuple[str, ...]:
     manifest = referrer.manifest
     if manifest.subject is None or manifest.subject.digest != subject:
         return ()
     kind = manifest.content.get("artifactType")
-    if kind == BUNDLE and key is not None:
-        return tuple(read_bundle(blob, key, subject).predicate_type for blob in referrer.blobs)
-    if kind == UNSIGNED and key is None:
+    if kind == BUNDLE and accepted is not None:
+        return tuple(read_bundle(blob, accepted, subject).predicate_type for blob in referrer.blobs)
+    if kind == UNSIGNED and accepted is None:
         return tuple(read_statement(blob, subject).predicate_type for blob in referrer.blobs)
     return ()
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from podbuild.errors import VerificationError
 from podbuild.oci.attach import Attachments
-from podbuild.oci.keys import PublicKey
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest, Tag
+from podbuild.oci.signing import Accepted, read_bundle
 from podbuild.oci.statements import (
     BUNDLE,
     ORIGIN_BUILT,
@@ -19,7 +19,6 @@ from podbuild.oci.statements import (
     SPDX,
     Referrer,
     predicate_of,
-    read_bundle,
     read_statement,
 )
 from podbuild.plan.destination import Destination
@@ -29,11 +28,12 @@ from podbuild.system.cancel import Cancel
 
 @dataclass(frozen=True, kw_only=True)
 class Demand:
-    """What must be said of an image. `key` is whose signature counts; None: nothing is signed."""
+    """What must be said of an image, and by whom; None: nothing is signed."""
 
-    key: PublicKey | None
+    accepted: Accepted | None
     sbom: bool
     provenance: bool
+    by: str = "key"  # or "identity"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,17 +61,22 @@ class StatementChecker:
     cancel: Cancel
     _valid: dict[tuple[str, Digest], Mapping[Digest, Referrer]] = field(default_factory=dict)
 
-    def check(self, destination: Destination, tag: Tag, top: Manifest) -> Statements:
+    def check(
+        self, destination: Destination, tag: Tag, top: Manifest, version: str = ""
+    ) -> Statements:
         """Check an image or index with its children; differences are values, not errors.
 
+        An image or index of a version must be signed for that one; its children may be older.
         Raises what the registry raises when it can't be asked.
         """
         place = Attachments(destination.store, self.cancel.sleep)
         children = tuple(child for child in top.children if child.is_runnable)
         valid: dict[Digest, Mapping[Digest, Referrer]] = {}
         foreign = 0
+        accepted = self.demand.accepted
         for subject in (top.digest, *(child.digest for child in children)):
-            valid[subject], others = valid_referrers(place, subject, self.demand.key)
+            who = accepted.of(version) if accepted and subject == top.digest else accepted
+            valid[subject], others = valid_referrers(place, subject, who)
             foreign += others
         problems = tuple(self._problems(top, children, valid))
         return Statements(
@@ -101,10 +106,10 @@ class StatementChecker:
 
     def _lacks(self, what: str, held: Mapping[Digest, Referrer], *wanted: str) -> Iterator[str]:
         there = {kind for each in held.values() for kind in each.predicate_types}
-        demanded = {SIGNATURE: self.demand.key is not None, SPDX: self.demand.sbom}
+        demanded = {SIGNATURE: self.demand.accepted is not None, SPDX: self.demand.sbom}
         for kind in (SIGNATURE, *filter(None, wanted)):
             if demanded.get(kind, self.demand.provenance) and kind not in there:
-                by = " of the accepted key" if self.demand.key else ""
+                by = f" of the accepted {self.demand.by}" if self.demand.accepted else ""
                 yield f"{what}no {SAYS[kind]}{by}"
 
     def _built(self, top: Digest, held: Mapping[Digest, Referrer]) -> Collection[Digest]:
@@ -118,8 +123,8 @@ class StatementChecker:
     def _predicates(self, top: Digest, referrer: Referrer) -> Iterator[Mapping[str, object]]:
         signed = referrer.manifest.content.get("artifactType") == BUNDLE
         for blob in referrer.blobs:
-            if signed and self.demand.key is not None:
-                said = read_bundle(blob, self.demand.key, top)
+            if signed and self.demand.accepted is not None:
+                said = read_bundle(blob, self.demand.accepted, top)
             else:
                 said = read_statement(blob, top)
             if said.predicate_type == PROVENANCE:

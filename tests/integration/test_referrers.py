@@ -14,6 +14,7 @@ from podbuild.oci.keys import PrivateKey, read_private_key
 from podbuild.oci.manifest import Manifest, MediaType
 from podbuild.oci.names import Digest, Repository
 from podbuild.oci.registry import RegistryStore
+from podbuild.oci.signing import KeyAccepted, KeySigner
 from podbuild.oci.statements import SIGNATURE, SPDX, Referrer, signed_referrer, statement
 from podbuild.system.records import JSONValue
 from tests.fakes.registry import forward
@@ -68,7 +69,8 @@ def referrers(key: PrivateKey) -> tuple[Referrer, ...]:
         statement("web", SUBJECT.digest, SIGNATURE, {}),
         statement("web", SUBJECT.digest, SPDX, {"packages": []}),
     )
-    return tuple(signed_referrer(SUBJECT, each, key) for each in said)
+    signer = KeySigner(key, KeyAccepted(key.public))
+    return tuple(signed_referrer(SUBJECT, each, signer.bundle(each)) for each in said)
 
 
 @pytest.mark.parametrize("api", Api)

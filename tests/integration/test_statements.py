@@ -16,13 +16,13 @@ from podbuild.oci.layout import LayoutStore
 from podbuild.oci.manifest import Descriptor, Manifest, MediaType
 from podbuild.oci.names import Digest, Tag
 from podbuild.oci.registry import RegistryStore
+from podbuild.oci.signing import KeyAccepted, read_bundle
 from podbuild.oci.statements import (
     BUNDLE,
     PROVENANCE,
     SPDX,
     Referrer,
     predicate_of,
-    read_bundle,
 )
 from podbuild.system.cancel import Cancel
 from podbuild.system.records import JSONValue
@@ -194,7 +194,7 @@ def test_oras_finds_types_and_annotations_in_the_fallback_entries(signed: Signed
 
 def predicate(signed: Signed, subject: Digest, kind: str) -> dict[str, JSONValue]:
     store = signed.store()
-    key = read_public_key(public_pem(KEY).encode(), "the test's")
+    key = KeyAccepted(read_public_key(public_pem(KEY).encode(), "the test's"))
     for digest in attached(store, subject):
         referrer = read_referrer(store, digest, 1 << 20)
         assert referrer is not None
@@ -423,7 +423,7 @@ def test_who_builds_needs_no_key_and_the_join_signs_how_it_was_built(tmp_path: P
         assert done.code == 0, done.text
         store = server.store("acme/web")
         index = top(store)
-        key = read_public_key(public_pem(KEY).encode(), "the test's")
+        key = KeyAccepted(read_public_key(public_pem(KEY).encode(), "the test's"))
         for child in index.children:
             said = set()
             for digest in attached(store, child.digest):

@@ -1,86 +1,178 @@
-"""The key that the configuration names, read before anything is built."""
+"""Who signs and whose signatures count, by the configuration; tried before anything is built."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
+from podbuild.build.attest.cosign import Cosign, CosignKeySigner
+from podbuild.build.attest.keyless import IdentityAccepted, KeylessSigner, Trust, has_sigstore
 from podbuild.config.attest import Signing
+from podbuild.config.template import Placeholders
 from podbuild.config.toml import shown
-from podbuild.errors import CredentialError
-from podbuild.oci.keys import (
-    PrivateKey,
-    PublicKey,
-    read_private_key,
-    read_public_key,
-)
-from podbuild.oci.statements import SIGNATURE, preauthenticated
+from podbuild.errors import CredentialError, PodbuildError, VerificationError
+from podbuild.oci.keys import PrivateKey, PublicKey, read_private_key, read_public_key
+from podbuild.oci.names import Digest
+from podbuild.oci.signing import Accepted, KeyAccepted, KeySigner, Signer, accepted_of
+from podbuild.oci.statements import SIGNATURE, statement
+from podbuild.system.folders import Folders
+from podbuild.system.process import Runner
 
 PASSWORDS = ("PODBUILD_SIGN_PASSWORD", "COSIGN_PASSWORD")
 _CAP = 64 * 1024  # bytes of a key's file
+_COSIGN_FORMS = (b"SIGSTORE PRIVATE KEY", b"COSIGN PRIVATE KEY")
+_PROBE = statement("podbuild", Digest.of(b"podbuild"), SIGNATURE, {})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Keys:
-    """Where the configuration says that keys are."""
+class SigningSetup:
+    """What the configuration says of signing, on this machine.
+
+    `values` fill identities; `version` is what is released, where that is known.
+    """
 
     signing: Signing
     root: Path  # the folder of podbuild.toml, from which paths start
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
+    runner: Runner = field(repr=False)
+    folders: Folders = field(repr=False)
+    values: Placeholders
+    version: str = ""
+    on_secret: Callable[[str], None] = field(default=lambda _text: None, repr=False)
 
-    def private(self) -> PrivateKey:
-        """Give the key that signs, tried once.
+    def signer(self) -> Signer:
+        """Give who signs; raises CredentialError, ToolError, ConfigError."""
+        if self.signing.keyless:
+            assert self._identity is not None  # noqa: S101  # the configuration asks for it
+            return KeylessSigner(
+                accepted=self._identity,
+                version=self.version,
+                environment=self.environment,
+                on_secret=self.on_secret,
+            )
+        key = self._private
+        if key is None:
+            return CosignKeySigner(
+                cosign=self._cosign, key=self._cosign_name, accepted=self.accepted()
+            )
+        return KeySigner(key, self.accepted())
 
-        Raises CredentialError for one that is missing, unusable, or not the pair of `public-key`;
-        ToolError where the extra is not installed.
+    def check(self) -> None:
+        """Try who signs, before anything is built.
+
+        Raises CredentialError for a key or token that is missing, unusable, or not what is
+        accepted; ToolError where what signs is not installed.
         """
-        scheme, _, place = self.signing.private.partition(":")
-        data, where = self._environment(place) if scheme == "env" else self._file(place)
-        password = next((self.environment[n] for n in PASSWORDS if self.environment.get(n)), "")
-        key = read_private_key(data, password, where)
-        probe = preauthenticated(SIGNATURE, b"podbuild")
-        if not key.public.verifies(key.sign(probe), probe):
-            raise CredentialError(f"{where} signs, and its own public key does not verify it")
-        if self.signing.public_key and self._public().der != key.public.der:
+        signer = self.signer()
+        if isinstance(signer, KeylessSigner):
+            signer.check()
+            return
+        try:
+            bundle = signer.bundle(_PROBE)
+        except CredentialError:
+            raise
+        except PodbuildError as error:  # nothing is published yet
+            raise CredentialError(error.message, hint="check [attest] sign.key") from error
+        key = self._own_public
+        try:
+            KeyAccepted(key).verified(bundle)
+        except VerificationError:
+            raise CredentialError("the key that signs does not verify what it signs") from None
+        if self.signing.public_key and self._public().der != key.der:
             raise CredentialError(
-                f"{where} is not the private key of {shown(self.signing.public_key)}",
+                f"{self.signing.private} is not the private key of "
+                f"{shown(self.signing.public_key)}",
                 hint="`podbuild verify` would refuse what it signs: name the pair of keys",
             )
-        return key
 
-    def public(self) -> PublicKey:
-        """Give the key that is accepted: the one configured, else that of the private key.
+    def accepted(self) -> Accepted:
+        """Give whose signatures count: the public key or that of the private one; identities.
 
-        Raises CredentialError where neither can be read.
+        Raises CredentialError where a key can't be read, ToolError where nothing can verify.
         """
+        found: list[Accepted] = []
         if self.signing.public_key:
-            return self._public()
+            found.append(KeyAccepted(self._public()))
+        elif self.signing.private:
+            found.append(KeyAccepted(self._shown_public()))
+        if identity := self._identity:
+            if not found and not has_sigstore():
+                _ = self._cosign
+            found.append(identity)
+        return accepted_of(found)
+
+    @cached_property
+    def _identity(self) -> IdentityAccepted | None:
+        if not self.signing.identity:
+            return None
+        return IdentityAccepted(
+            signing=self.signing,
+            values=self.values,
+            trust=Trust(signing=self.signing),
+            cosign=lambda: self._cosign,
+        )
+
+    def _shown_public(self) -> PublicKey:
         try:
-            return self.private().public
+            return self._own_public
         except CredentialError as error:
             raise CredentialError(
                 f"signatures can't be checked: {error.message}",
                 hint="name the key that is accepted: [attest] sign.public-key",
             ) from error
 
+    @cached_property
+    def _own_public(self) -> PublicKey:
+        key = self._private
+        return key.public if key else self._cosign.public(self._cosign_name)
+
     def _public(self) -> PublicKey:
         path = self.signing.public_key
         assert path is not None  # noqa: S101  # asked only where it is configured
         return read_public_key(_read(path), shown(path))
 
-    def _environment(self, name: str) -> tuple[bytes, str]:
+    @cached_property
+    def _private(self) -> PrivateKey | None:
+        """Give the key that is read here; None for one that cosign alone can use."""
+        scheme, _, place = self.signing.private.partition(":")
+        if scheme == "env":
+            data, where = self._variable(place), f"${place}"
+        elif path := self.signing.file(self.root):
+            data, where = _read(path), shown(path)
+        else:
+            return None
+        if any(form in data for form in _COSIGN_FORMS):
+            return None
+        return read_private_key(data, self._password, where)
+
+    @property
+    def _password(self) -> str:
+        return next((self.environment[n] for n in PASSWORDS if self.environment.get(n)), "")
+
+    @property
+    def _cosign_name(self) -> str:
+        """Give the key as cosign names it."""
+        scheme, _, place = self.signing.private.partition(":")
+        if scheme == "env":
+            return f"env://{place}"
+        path = self.signing.file(self.root)
+        return str(path) if path else self.signing.private
+
+    @cached_property
+    def _cosign(self) -> Cosign:
+        why = f"the key {self.signing.private}" if self.signing.private else "signing without a key"
+        return Cosign.find(self.runner, self.folders, why, self._password)
+
+    def _variable(self, name: str) -> bytes:
         text = self.environment.get(name, "")
         if not text.strip():
             raise CredentialError(
                 f"the key that signs is missing: ${name} is not set",
                 hint="set it to a PKCS#8 PEM key, or name another in [attest] sign.key",
             )
-        return text.replace("\\n", "\n").encode(), f"${name}"
-
-    def _file(self, place: str) -> tuple[bytes, str]:
-        path = self.signing.file(self.root) or self.root / place
-        return _read(path), shown(path)
+        return text.replace("\\n", "\n").encode()
 
 
 def _read(path: Path) -> bytes:

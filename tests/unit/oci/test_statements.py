@@ -10,16 +10,14 @@ import pytest
 
 from podbuild.errors import CredentialError, VerificationError
 from podbuild.oci.attach import Attachments, fallback_tag
-from podbuild.oci.keys import read_private_key, read_public_key
+from podbuild.oci.keys import PrivateKey, read_private_key, read_public_key
 from podbuild.oci.manifest import Manifest, MediaType
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Digest
+from podbuild.oci.signing import KeyAccepted, KeySigner, preauthenticated, read_bundle
 from podbuild.oci.statements import (
     SIGNATURE,
     SPDX,
-    preauthenticated,
-    read_bundle,
-    signed_bundle,
     signed_referrer,
     statement,
     unsigned_referrer,
@@ -35,12 +33,12 @@ SAID = statement("web", SUBJECT.digest, SIGNATURE, {})
 def test_every_kind_of_key_signs_alike_each_time(kind: str, password: str) -> None:
     made = new_key(kind)
     key = read_private_key(private_pem(made, password).encode(), password, "it")
-    bundle = signed_bundle(SAID, key)
+    bundle = signer(key).bundle(SAID)
     again = read_private_key(private_pem(made).encode(), "", "it")
-    assert signed_bundle(SAID, again) == bundle
+    assert signer(again).bundle(SAID) == bundle
     public = read_public_key(public_pem(made).encode(), "it")
     assert public == key.public
-    assert read_bundle(bundle, public, SUBJECT.digest).data == SAID.data
+    assert read_bundle(bundle, KeyAccepted(public), SUBJECT.digest).data == SAID.data
 
 
 @pytest.mark.parametrize(
@@ -73,6 +71,10 @@ def test_small_and_odd_keys_are_refused() -> None:
             read_private_key(private_pem(key).encode(), "", "it")
 
 
+def signer(key: PrivateKey) -> KeySigner:
+    return KeySigner(key, KeyAccepted(key.public))
+
+
 def altered(bundle: bytes, **changes: object) -> bytes:
     content = json.loads(bundle)
     content["dsseEnvelope"] |= changes
@@ -82,7 +84,7 @@ def altered(bundle: bytes, **changes: object) -> bytes:
 def test_a_bundle_counts_only_as_it_was_signed() -> None:
     made = new_key()
     key = read_private_key(private_pem(made).encode(), "", "it")
-    bundle = signed_bundle(SAID, key)
+    bundle = signer(key).bundle(SAID)
     other = base64.b64encode(SAID.data.replace(b"web", b"bad")).decode()
     for wrong in (
         altered(bundle, payload=other),
@@ -92,12 +94,12 @@ def test_a_bundle_counts_only_as_it_was_signed() -> None:
         b"[]",
     ):
         with pytest.raises(VerificationError):
-            read_bundle(wrong, key.public, SUBJECT.digest)
+            read_bundle(wrong, KeyAccepted(key.public), SUBJECT.digest)
     with pytest.raises(VerificationError, match="another image"):
-        read_bundle(bundle, key.public, Digest.of(b"other"))
+        read_bundle(bundle, KeyAccepted(key.public), Digest.of(b"other"))
     stranger = read_public_key(public_pem(new_key()).encode(), "it")
     with pytest.raises(VerificationError, match="not the configured key's"):
-        read_bundle(bundle, stranger, SUBJECT.digest)
+        read_bundle(bundle, KeyAccepted(stranger), SUBJECT.digest)
 
 
 def test_what_is_signed_is_as_dsse_has_it() -> None:
@@ -112,7 +114,7 @@ def test_attaching_twice_is_attaching_once() -> None:
     store.put_manifest(SUBJECT)
     key = read_private_key(private_pem(new_key()).encode(), "", "it")
     place = Attachments(store, lambda _seconds: None)
-    signed = signed_referrer(SUBJECT, SAID, key)
+    signed = signed_referrer(SUBJECT, SAID, signer(key).bundle(SAID))
     sbom = statement("web", SUBJECT.digest, SPDX, {"packages": []})
     unsigned = unsigned_referrer(SUBJECT, [sbom, SAID])
     for _ in range(2):
@@ -127,7 +129,7 @@ def test_the_tag_for_registries_without_the_api() -> None:
 
 def test_an_entry_of_a_list_says_what_the_artifact_is() -> None:
     key = read_private_key(private_pem(new_key()).encode(), "", "it")
-    signed = signed_referrer(SUBJECT, SAID, key).manifest
+    signed = signed_referrer(SUBJECT, SAID, signer(key).bundle(SAID)).manifest
     listing = signed.listing
     assert listing.artifact_type == "application/vnd.dev.sigstore.bundle.v0.3+json"
     assert listing.annotations == signed.annotations
