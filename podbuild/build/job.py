@@ -31,11 +31,11 @@ from podbuild.build.engine.session import Workplace
 from podbuild.build.finish import finished, is_what_was_made
 from podbuild.build.image import check_platform
 from podbuild.build.inputs.contents import Contents
-from podbuild.build.inputs.excluded import Patterns, engine_patterns
 from podbuild.build.inputs.ignore import write_ignore
-from podbuild.build.inputs.reach import Wanted
+from podbuild.build.inputs.reach import Taken, Wanted
 from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.inputs.secrets import BuildSecrets
+from podbuild.build.inputs.selected import SelectedCopies, selections
 from podbuild.build.inputs.views import Extra
 from podbuild.build.model import Cost, Metrics
 from podbuild.build.output import Output
@@ -333,20 +333,20 @@ def _prepared(
         fetch=lambda image: run_engine(
             site, str(recipe.job), partial(runner, *workplace.command.pull(image))
         ),
-        excludes=_excludes(site, recipe),
+        selected=_selected(site, recipe),
     )
 
 
-def _excludes(site: Site, recipe: Recipe) -> Mapping[int, Patterns]:
-    """Give the patterns that mean to the engine what those of --exclude mean to BuildKit."""
+def _selected(site: Site, recipe: Recipe) -> Mapping[int, SelectedCopies]:
+    """Give what means to the engine what wildcards and --exclude mean to BuildKit."""
 
-    def names_of(name: str, wanted: Wanted) -> frozenset[str] | None:
+    def taken(name: str, wanted: Wanted) -> tuple[Taken, ...]:
         extra = recipe.extras.get(name)
         if extra is None:
-            return site.contents.excluded(recipe.context, recipe.matcher, wanted)
-        return site.contents.excluded(extra.folder, extra.matcher, wanted)
+            return site.contents.taken(recipe.context, recipe.matcher, wanted)
+        return site.contents.taken(extra.folder, extra.matcher, wanted)
 
-    return engine_patterns(recipe.excluding, names_of)
+    return selections(recipe.selecting, taken)
 
 
 def run_engine(

@@ -11,12 +11,12 @@ from podbuild.build.engine.failure import FailedStep
 from podbuild.build.engine.storage import Storage
 from podbuild.build.inputs.across import name_across
 from podbuild.build.inputs.containerfile import Containerfile, Stage
-from podbuild.build.inputs.excluded import Patterns
 from podbuild.build.inputs.instructions import Instruction
 from podbuild.build.inputs.mounted import SecretFile
 from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.inputs.rewrite import Rewritten, rewrite_containerfile
 from podbuild.build.inputs.secrets import BuildSecrets
+from podbuild.build.inputs.selected import SelectedCopies
 from podbuild.build.inputs.values import uses_values
 from podbuild.errors import BuildError
 from podbuild.system.process import Runner
@@ -98,11 +98,11 @@ def prepare(
     bases: Mapping[str, str],
     storage: Storage,
     fetch: Callable[[str], object],
-    excludes: Mapping[int, Patterns] | None = None,
+    selected: Mapping[int, SelectedCopies] | None = None,
 ) -> Prepared:
     """Write what the engine is given into `folder`, and secrets into `memory` alone.
 
-    `excludes` are the patterns of --exclude that it is given, by the line of the instruction.
+    `selected` are the copies that it is given for some, by the line of the instruction.
 
     `bases` are ids of images in the storage; `fetch` brings another base there, whose ENV the
     texts of heredocs may use. Raises ConfigError for what can't be made to mean the same.
@@ -116,7 +116,7 @@ def prepare(
         target=recipe.target,
         variables=recipe.variables,
         secrets=[secret.id for secret in recipe.secrets],
-        excludes=excludes,
+        selected=selected,
         large=secrets.large(recipe.secrets),
         across={index: name_across(index) for index in recipe.inner.across},
     )

@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from podbuild.build.jobs import build_all
 from podbuild.build.toolchain.model import EngineKind
+from podbuild.oci.manifest import Manifest
 from podbuild.plan.model import Job
-from tests.builds import NATIVE, new_bench, opened, remove_bench
+from tests.builds import NATIVE, Open, new_bench, opened, remove_bench
 
 pytestmark = pytest.mark.integration
 
 TEXT = """\
+FROM base AS other
+RUN mkdir /o /o/in; echo 1 > /o/in/beyond; ln -s /o/in /way
 FROM base
 COPY --chmod=640 Containerfile /made/x
 VOLUME /volume
@@ -24,9 +28,16 @@ COPY other /link
 ADD packed.tar /two/
 WORKDIR /end/
 USER 7
+COPY --from=other */beyond /by/link/
 """
-TRIGGER = 'FROM base\nSHELL ["/bin/sh", "-e", "-c"]\nONBUILD CMD run me\n'
-ON_USERS = "FROM web\nWORKDIR /last\n"
+IMAGES = {  # by name: what it starts from, and its Containerfile
+    "web": ("base", TEXT),
+    "below": ("web", "FROM web\nWORKDIR /last\n"),
+    "trigger": ("base", 'FROM base\nSHELL ["/bin/sh", "-e", "-c"]\nONBUILD CMD run me\n'),
+    "fired": ("trigger", "FROM trigger\n"),
+    "linked": ("base", "FROM base\nRUN mkdir -m 700 /there\nCOPY --link other /there/\n"),
+    "nothing": ("base", "FROM base AS x\nFROM base\nCOPY --from=x /nothing* /here/\n"),
+}
 
 
 def pack(path: Path) -> None:
@@ -38,30 +49,39 @@ def pack(path: Path) -> None:
         archive.addfile(tarfile.TarInfo("./inside"))
 
 
+def files_of(place: Open, job: Job, manifest: Manifest) -> dict[str, tarfile.TarInfo]:
+    """Give what is in an image, later layers winning."""
+    found: dict[str, tarfile.TarInfo] = {}
+    for layer in manifest.layers:
+        with place.store(job.image).blob(layer) as blob:
+            data = io.BytesIO(b"".join(blob.chunks()))
+        with tarfile.open(fileobj=data) as archive:
+            found |= {entry.name.strip("/"): entry for entry in archive}
+    return found
+
+
 def test_what_the_documents_say_of_the_engine(tmp_path: Path) -> None:
     bench = new_bench(tmp_path / "bench", EngineKind.BUILDAH)
-    toml = bench.write_base(NATIVE)
-    bench.write("web/Containerfile", TEXT)
-    bench.write("web/other", "new\n")
+    toml = f'[defaults]\nplatforms = ["{NATIVE}"]\n{bench.write_base(NATIVE)}'
+    for name, (base, text) in IMAGES.items():
+        bench.write(f"{name}/Containerfile", text)
+        bench.write(f"{name}/other", "new\n")
+        toml += f'[images.{name}]\ncontext = "{name}"\ncontexts = {{ {base} = "image:{base}" }}\n'
+        toml += f"layers = {str(name != 'linked').lower()}\n"
     pack(bench.project / "web" / "packed.tar")
-    bench.write("below/Containerfile", ON_USERS)
-    bench.write("trigger/Containerfile", TRIGGER)
-    bench.write("fired/Containerfile", "FROM trigger\n")
-    toml += '[images.trigger]\ncontext = "trigger"\ncontexts = { base = "image:base" }\n'
-    toml += '[images.fired]\ncontext = "fired"\ncontexts = { trigger = "image:trigger" }\n'
-    toml += '[images.web]\ncontext = "web"\ncontexts = { base = "image:base" }\n'
-    toml += '[images.below]\ncontext = "below"\ncontexts = { web = "image:web" }\n'
     with opened(bench) as place:
-        built = place.build(f'[defaults]\nplatforms = ["{NATIVE}"]\n{toml}')
-        found: dict[str, tarfile.TarInfo] = {}
-        for layer in built.images[Job("below", NATIVE)].manifest.layers:
-            with place.store("below").blob(layer) as blob:
-                data = io.BytesIO(b"".join(blob.chunks()))
-            with tarfile.open(fileobj=data) as archive:
-                found |= {entry.name.strip("/"): entry for entry in archive}
-        config = place.config("web", built.images[Job("web", NATIVE)].manifest)["config"]
-        fired = place.config("fired", built.images[Job("fired", NATIVE)].manifest)["config"]
+        built = build_all(place.work(bench.plan(toml)))
+        images = {job.image: (job, image.manifest) for job, image in built.images.items()}
+        found = files_of(place, *images["below"])
+        linked = files_of(place, *images["linked"])
+        config = place.config("web", images["web"][1])["config"]
+        fired = place.config("fired", images["fired"][1])["config"]
     remove_bench(bench)
+    (failure,) = built.failed.values()  # BuildKit: an image without /here
+    assert "Containerfile:3: nothing" in failure.message
+    assert "nothing there has such a name" in failure.hint
+    assert "by/link/beyond" in found  # BuildKit: not, the link /way is not followed
+    assert linked["there"].mode == 0o700  # BuildKit: 0755
     assert (found["made"].mode, found["made/x"].mode) == (0o755, 0o640)  # BuildKit: both 0640
     assert "volume" in found  # BuildKit: not
     assert found["two"].isdir()  # BuildKit: a file, the last of both

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from podbuild.system.records import JSONValue
-from tests.parity.cases import BASE, RECORDS, Case, read_cases
+from tests.parity.cases import BASE, RECORDS, Case, drawn_cases, written_cases
 from tests.parity.listing import config_keys, listing
 
 NAME = "podbuild-parity-base"
@@ -36,7 +36,7 @@ def record(docker: Sequence[str], busybox: Path, names: Sequence[str]) -> None:
         shutil.copyfile(busybox, base / "busybox")
         (base / "Containerfile").write_text(BASE)
         _build(docker, base, "--tag", NAME, "--load")
-        for case in read_cases():
+        for case in (*written_cases(), *drawn_cases()):
             if not names or case.name in names:
                 try:
                     known[case.name] = _recorded(docker, case, Path(work, case.name))

@@ -33,6 +33,7 @@ _REFUSED = re.compile(
 )
 _REGISTER = re.compile(r"\w+ +0x[0-9a-f]+")  # the last line that a Go program leaves at a crash
 _STORAGE = re.compile(r"/(overlay|vfs)-(images|layers|containers)/\w+\.json")
+_NO_SOURCE = re.compile(r"copier: stat: \[|no items matching glob")
 _NO_PLATFORM = re.compile(r"no image found in (image index|manifest list)")
 _TRANSIENT = re.compile(
     r"layer not known"
@@ -154,6 +155,8 @@ def _failed(
 def _hint(reason: str, log: str) -> str:
     if _REGISTER.fullmatch(reason):
         return f"too little memory or too few processes (ulimit -u, pids.max)? {log} says why"
+    if _NO_SOURCE.search(reason) and not _IN_RUN.search(reason):
+        return "nothing there has such a name: look at the steps that should make it"
     if _NO_PLATFORM.search(reason):
         return "one of its bases has no image for this platform"
     if _STORAGE.search(reason) and not _IN_RUN.search(reason):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from podbuild.build.inputs.ignore import Matcher, can_write
-from podbuild.build.inputs.reach import EVERYTHING, Reach, Wanted, excluded_names, reach
+from podbuild.build.inputs.reach import EVERYTHING, Reach, Taken, Wanted, reach, taken_of
 from podbuild.build.inputs.remembered import Remembered
 from podbuild.build.inputs.tree import Tree, Visible
 from podbuild.errors import ConfigError
@@ -86,12 +86,12 @@ class Contents:
 
         return self._reading(read)
 
-    def excluded(self, folder: Path, matcher: Matcher, wanted: Wanted) -> frozenset[str] | None:
-        """Give what --exclude leaves out, as `excluded_names` does; raises as `of` does."""
+    def taken(self, folder: Path, matcher: Matcher, wanted: Wanted) -> tuple[Taken, ...]:
+        """Give what one copy takes of each source, as `taken_of` does; raises as `of` does."""
 
-        def read() -> frozenset[str] | None:
+        def read() -> tuple[Taken, ...]:
             self._reach(folder, matcher, (wanted,))
-            return excluded_names(self._visible[folder, matcher.patterns], wanted)
+            return taken_of(self._visible[folder, matcher.patterns], wanted)
 
         return self._reading(read)
 

@@ -1,14 +1,15 @@
 """What instructions take from a context: sources resolved to files as engines resolve them.
 
-Follows buildah's add.go and copier.go: sources are globs below the context's root, links on the
-way to a source are followed inside the context, those inside a folder that is copied are not.
+Sources are globs below the context's root; links on the way to a source are followed inside the
+context, those inside a folder that is copied are not. Beyond a wildcard engines follow links
+(buildah's copier.go), BuildKit does not, nor is `**` more than `*` to it.
 """
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from podbuild.build.inputs.ignore import Matcher
@@ -37,6 +38,11 @@ class Wanted:
     known: bool = True
 
 
+def has_wildcard(source: str) -> bool:
+    """Tell whether a source is a pattern."""
+    return bool(_GLOB.search(source))
+
+
 EVERYTHING = (Wanted(sources=("/",), known=False),)
 
 
@@ -63,24 +69,43 @@ def reach(visible: Visible, wanted: Iterable[Wanted]) -> Reach:
     return Reach(entries, frozenset(walk.roots), walk.has_git, walk.hidden)
 
 
-def excluded_names(visible: Visible, wanted: Wanted) -> frozenset[str] | None:
-    """Give the outermost names that one copy leaves out; None where sources contradict each other.
+@dataclass(frozen=True)
+class Taken:
+    """What a copy takes of one source: entries by name, and those that --exclude leaves out.
+
+    `names` are what its wildcards stand for; None where every engine reads them alike.
+    """
+
+    entries: frozenset[str]
+    left_out: frozenset[str]
+    names: tuple[str, ...] | None
+
+
+def taken_of(visible: Visible, wanted: Wanted) -> tuple[Taken, ...]:
+    """Give what one copy takes of each of its sources.
 
     Raises OSError for what can't be read, ConfigError for patterns that mean nothing.
     """
-    left_out: set[str] = set()
-    taken: set[str] = set()
-    for source in wanted.sources:
-        walk = _Walk(visible)
-        walk.take(replace(wanted, sources=(source,)), source)
-        whole = _Walk(visible)
-        whole.take(replace(wanted, sources=(source,), excludes=()), source)
-        taken |= walk.entries.keys()
-        left_out |= whole.entries.keys() - walk.entries.keys()
-    if left_out & taken:
-        return None
+    return tuple(_taken_of(visible, wanted, source) for source in wanted.sources)
+
+
+def _taken_of(visible: Visible, wanted: Wanted, source: str) -> Taken:
+    walk, whole = _Walk(visible), _Walk(visible)
+    walk.take(wanted, source)
+    whole.take(replace(wanted, excludes=()), source)
+    is_glob = has_wildcard(source) and not wanted.parents
+    names = tuple(whole.names(source)) if is_glob else ()
+    return Taken(
+        entries=frozenset(walk.entries),
+        left_out=frozenset(whole.entries.keys() - walk.entries.keys()),
+        names=names if is_glob and (whole.passed_by or not names) else None,
+    )
+
+
+def outermost(left_out: Collection[str], taken: Collection[str]) -> frozenset[str]:
+    """Give the names that leave out what is left out, and nothing that is taken."""
     above = {name[:at] for name in taken for at, sign in enumerate(name) if sign == "/"}
-    names = left_out - above
+    names = {*left_out} - above
     return frozenset(
         name
         for name in names
@@ -95,6 +120,7 @@ class _Walk:
         self.roots: set[str] = set()
         self.has_git = False
         self.hidden = False
+        self.passed_by = False  # a link that the engine would follow beyond a wildcard
         self.way: list[Entry] = []  # folders above what is found, where they are kept
 
     def take(self, wanted: Wanted, source: str) -> None:
@@ -114,6 +140,24 @@ class _Walk:
             for entry in tuple(self.entries.values()):
                 if entry.is_link:
                     deque(self._follow(entry, 0), maxlen=0)
+
+    def names(self, source: str) -> Iterator[str]:
+        """Give what a source with wildcards stands for, as its names are written."""
+        parts = _parts(source)
+        first = next(at for at, part in enumerate(parts) if has_wildcard(part))
+        for folder in self._find("", parts[:first], Wanted(()), 0):
+            for name in self._named(folder, parts[first:]):
+                yield "/".join((*parts[:first], name))
+
+    def _named(self, folder: str, parts: tuple[str, ...]) -> Iterator[str]:
+        for entry in self._matching(folder, parts[0], is_glob=has_wildcard(parts[0])):
+            name = entry.name.rpartition("/")[2]
+            if not self.visible.shows(entry):
+                continue
+            if len(parts) == 1:
+                yield name
+            elif entry.is_folder:
+                yield from (f"{name}/{rest}" for rest in self._named(entry.name, parts[1:]))
 
     def _take(self, name: str, start: str, matcher: Matcher, *, own: bool) -> None:
         """Take a file, or what is in a folder; patterns of --exclude count from `start`."""
@@ -148,36 +192,46 @@ class _Walk:
             if entry is not None:
                 self._add(entry)
 
-    def _find(self, at: str, parts: tuple[str, ...], wanted: Wanted, links: int) -> Iterator[str]:
-        """Give the names, links followed, that a source stands for below a folder."""
+    def _find(
+        self, at: str, parts: tuple[str, ...], wanted: Wanted, links: int, *, wild: bool = False
+    ) -> Iterator[str]:
+        """Give the names, links followed, that a source stands for below a folder.
+
+        `wild`: a wildcard stood before these parts; no link is followed there but at the end.
+        """
         if not parts:
+            self.hidden = self.hidden or (links > 0 and any(self.visible.left_out_of(at)))
             yield at
             return
         part, rest = parts[0], parts[1:]
         if part == "..":
-            yield from self._find(at.rpartition("/")[0], rest, wanted, links)
+            yield from self._find(at.rpartition("/")[0], rest, wanted, links, wild=wild)
             return
-        is_glob = not wanted.mounted and bool(_GLOB.search(part))
+        is_glob = not wanted.mounted and has_wildcard(part)
         if is_glob:
             self.roots.add(at)
-        if is_glob and part == "**":
+        deep = is_glob and part == "**" and wanted.parents
+        if deep:
             yield from self._find(at, rest, wanted, links)
+        wild = wild or (is_glob and not wanted.parents)
         for entry in self._matching(at, part, is_glob=is_glob):
-            again = parts if part == "**" and is_glob and entry.is_folder else rest
-            yield from self._beyond(entry, again, wanted, links)
+            again = parts if deep and entry.is_folder else rest
+            yield from self._beyond(entry, again, wanted, links, wild=wild)
 
     def _beyond(
-        self, entry: Entry, rest: tuple[str, ...], wanted: Wanted, links: int
+        self, entry: Entry, rest: tuple[str, ...], wanted: Wanted, links: int, *, wild: bool
     ) -> Iterator[str]:
         if not self.visible.shows(entry):
             self.roots.add(entry.name)
             self.hidden |= links > 0
+        elif entry.is_link and wild and rest:
+            self.passed_by = True
         elif entry.is_link:
             for found in self._follow(entry, links):
                 yield from self._find(found, rest, wanted, links + 1)
         elif entry.is_folder:
             self.way += [entry] if wanted.parents else []
-            yield from self._find(entry.name, rest, wanted, links)
+            yield from self._find(entry.name, rest, wanted, links, wild=wild)
             self.way = self.way[:-1] if wanted.parents else []
         elif not rest:
             yield entry.name

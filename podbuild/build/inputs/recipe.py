@@ -17,19 +17,19 @@ from podbuild.build.inputs.containerfile import (
     read_containerfile,
     written_platform,
 )
-from podbuild.build.inputs.excluded import Excluding, unfit_for_stage
 from podbuild.build.inputs.ignore import Matcher, kept_out, own_patterns
 from podbuild.build.inputs.ignored import ignored_of_context, ignored_of_folder
 from podbuild.build.inputs.reach import EVERYTHING, Wanted
 from podbuild.build.inputs.refusals import Shown, Unbuildable, refusals
+from podbuild.build.inputs.selected import Selecting, unfit_for_stage
 from podbuild.build.inputs.views import Extra
 from podbuild.build.inputs.wanted import (
     MAIN,
     BaseFacts,
     FactsOf,
-    excluding_in,
     handed_on,
     known_environments,
+    selecting_in,
     wanted_by,
 )
 from podbuild.config.choices import (
@@ -75,7 +75,7 @@ class Recipe:
     ssh: tuple[str, ...]
     extras: Mapping[str, Extra]
     wanted: tuple[Wanted, ...] = EVERYTHING  # what it takes from the context
-    excluding: tuple[Excluding, ...] = ()
+    selecting: tuple[Selecting, ...] = ()
     inner: Inner
     pins: Mapping[str, str]
     unpinned: tuple[str, ...]
@@ -166,8 +166,7 @@ def refusals_of(
 ) -> Iterator[Unbuildable]:
     """Give what keeps an image from being built as its Containerfile is written."""
     folders = {name for name, each in image.contexts.items() if isinstance(each, FolderContext)}
-    excluding = excluding_in(parsed, image.target, variables, folders, lambda *_: BaseFacts())
-    for each in excluding:
+    for each in selecting_in(parsed, image.target, variables, folders, lambda *_: BaseFacts()):
         if each.place is None and (reason := unfit_for_stage(each)):
             yield Unbuildable(
                 instruction=each.instruction, message=reason.message, hint=reason.hint
@@ -218,7 +217,7 @@ def make_recipe(
         ssh=image.ssh,
         extras={name: replace(each, wanted=wanted[name]) for name, each in extras.items()},
         wanted=wanted[MAIN],
-        excluding=excluding_in(parsed, image.target, variables, extras, facts_of),
+        selecting=selecting_in(parsed, image.target, variables, extras, facts_of),
         inner=inner_images(image, parsed, variables, platform),
         pins={name: pins[value] for name, value in names.items() if value in pins},
         unpinned=tuple(sorted({value for value in names.values() if value not in pins})),

@@ -6,7 +6,6 @@ can't: texts of heredocs lie in build contexts of their own, with their variable
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping
@@ -14,10 +13,10 @@ from dataclasses import dataclass, field, replace
 
 from podbuild.build.inputs.arguments import arguments_with_values, lines_of_arguments
 from podbuild.build.inputs.containerfile import Containerfile, Stage
-from podbuild.build.inputs.excluded import Patterns
 from podbuild.build.inputs.instructions import Instruction, lines_of, parse_heredoc
 from podbuild.build.inputs.lexer import Lexer, LexError
 from podbuild.build.inputs.mounted import SecretFile, bound_secrets
+from podbuild.build.inputs.selected import SelectedCopies, as_selected, with_single_stars
 from podbuild.build.inputs.unpacking import unpacked
 from podbuild.build.inputs.values import OPERATED, with_values
 from podbuild.build.inputs.workdirs import EMPTY, unmade_folders
@@ -26,6 +25,7 @@ from podbuild.errors import ConfigError
 _BLANKS = re.compile(r"[\t\v\f\r ]+")
 _NAME = re.compile(r"[\w.-]+")
 _MOUNTED = "/run/podbuild-heredoc"
+_NOTHING = "podbuild_no_file"  # takes the place of an instruction that copies none
 _SCRIPT = "/run/secrets/podbuild-env"
 
 
@@ -76,18 +76,18 @@ def rewrite_containerfile(
     target: str | None,
     variables: Mapping[str, str],
     secrets: Collection[str] = (),
-    excludes: Mapping[int, Patterns] | None = None,
+    selected: Mapping[int, SelectedCopies] | None = None,
     large: Collection[str] = (),
     across: Mapping[int, str] | None = None,
 ) -> Rewritten:
     """Give the copy for a target; `secrets` are the ids that there are, `large` those in files.
 
-    `excludes` are the patterns of --exclude that the engine is given, by line. `across` says what
+    `selected` are the copies that the engine is given for some, by line. `across` says what
     stages start from, by their index, where the name that is written means another platform's.
 
     Raises ConfigError with file and line for what can't be made to mean the same.
     """
-    writer = _Rewriter(parsed, variables, secrets, excludes or {})
+    writer = _Rewriter(parsed, variables, secrets, selected or {})
     writer.large = large
     writer.across = across or {}
     for stage in parsed.needed(target, variables):
@@ -123,7 +123,7 @@ class _Rewriter:
         parsed: Containerfile,
         variables: Mapping[str, str],
         secrets: Collection[str],
-        excludes: Mapping[int, Patterns],
+        selected: Mapping[int, SelectedCopies],
     ) -> None:
         self.replaced: dict[int, tuple[int, list[str]]] = {}
         self.contexts: dict[str, Mapping[str, str]] = {}
@@ -138,7 +138,7 @@ class _Rewriter:
         self._parsed = parsed
         self._values = variables
         self._secrets = secrets
-        self._excludes = excludes
+        self._selected = selected
 
     def stage(self, stage: Stage) -> None:
         """Write one stage."""
@@ -146,10 +146,8 @@ class _Rewriter:
         self._folders(stage)
         for instruction, known in self._parsed.walk(stage, self._values):
             new = self._stage_names(stage, unpacked(instruction), known)
-            if instruction.line in self._excludes:
-                new = self._excluding(stage, new, self._excludes[instruction.line])
-            if new.word in ("COPY", "ADD") and new.heredocs:
-                self._put(instruction, self._files(new, known))
+            if new.word in ("COPY", "ADD"):
+                self._copy(stage, instruction, new, known)
             elif new.word == "RUN":
                 self._run(instruction, new)
             elif new.word != "ONBUILD":
@@ -174,12 +172,6 @@ class _Rewriter:
         self.replaced[instruction.line] = (instruction.last, new)
 
     def _from(self, stage: Stage) -> None:
-        if stage.line in self._excludes:
-            raise ConfigError(
-                f"{stage.start.place}: an ONBUILD of {stage.base} has --exclude, which means "
-                "another thing to the engine",
-                hint="write its COPY here, on an image without it",
-            )
         reference = next(self._parsed.uses(stage, self._values))
         below = self._parsed.earlier(stage, reference)
         base = stage.base if below is None else self.name_of(below)
@@ -203,24 +195,36 @@ class _Rewriter:
     def _insert(self, at: int, *new: str) -> None:
         self.inserted.setdefault(at, []).extend(new)
 
-    def _excluding(self, stage: Stage, instruction: Instruction, found: Patterns) -> Instruction:
-        """Let it leave out what is meant; from a stage, what links led to is copied first."""
-        kept = [flag for flag in instruction.flags if not flag.startswith("--exclude=")]
-        flags = [f"--exclude={pattern}" for pattern in found.patterns]
-        if not found.places:
-            return replace(instruction, flags=(*kept, *flags))
-        name = f"podbuild.copy.{instruction.line}"
-        origin = next(flag for flag in kept if flag.startswith("--from="))
-        copies = (f"COPY {origin} /{source} {place}" for source, place in found.places)
-        self._insert(stage.line, f"FROM scratch AS {name}", *copies)
-        self.added.append(stage.index)
-        kept = [f"--from={name}" if flag == origin else flag for flag in kept]
-        words = [place for _, place in found.places]
-        if instruction.array is None:
-            text = " ".join((*words, instruction.words[-1]))
-        else:
-            text = json.dumps([*words, instruction.array[-1]])
-        return replace(instruction, flags=(*kept, *flags), text=text)
+    def _copy(
+        self, stage: Stage, instruction: Instruction, new: Instruction, known: Mapping[str, str]
+    ) -> None:
+        """Copy the texts of heredocs from a context of their own, what is selected beside them."""
+        new, texts = self._texts(new, known) if new.heredocs else (new, None)
+        copies = [new] if new.words[1:] else []
+        if copies and (found := self._selected.get(instruction.line)):
+            copies = self._selecting(stage, new, found)
+        copies = [replace(each, text=with_values(each, known)) for each in copies]
+        lines = [_line(with_single_stars(each)) for each in (*copies, *([texts] if texts else []))]
+        if lines == [_line(instruction)]:
+            return
+        self._put(instruction, lines[:1] or [f"ARG {_NOTHING}"])
+        self.inserted.setdefault(instruction.last + 1, [])[:0] = lines[1:]
+        self.more += [instruction.line] * (len(lines) - 1)
+
+    def _selecting(
+        self, stage: Stage, instruction: Instruction, found: SelectedCopies
+    ) -> list[Instruction]:
+        """Give the copies that stand for one; from a stage, what links led to is copied first."""
+        flags = [flag for flag in instruction.flags if not flag.startswith("--exclude=")]
+        if found.places:
+            name = f"podbuild.copy.{instruction.line}"
+            origin = next(flag for flag in flags if flag.startswith("--from="))
+            copies = (f"COPY {origin} /{source} {place}" for source, place in found.places)
+            self._insert(stage.line, f"FROM scratch AS {name}", *copies)
+            self.added.append(stage.index)
+            flags = [f"--from={name}" if flag == origin else flag for flag in flags]
+        new = replace(instruction, flags=tuple(flags))
+        return as_selected(new, found)
 
     def _stage_names(
         self, stage: Stage, instruction: Instruction, known: Mapping[str, str]
@@ -248,8 +252,10 @@ class _Rewriter:
         found = self._parsed.stage(instruction.expand(text, known), before=stage.index)
         return text if found is None else self.name_of(found)
 
-    def _files(self, instruction: Instruction, known: Mapping[str, str]) -> list[str]:
-        """Copy the texts of heredocs from a context of their own, other sources beside them."""
+    def _texts(
+        self, instruction: Instruction, known: Mapping[str, str]
+    ) -> tuple[Instruction, Instruction]:
+        """Give the instruction without its heredocs, and the copy of their texts."""
         *sources, destination = _BLANKS.split(instruction.text.strip())
         names = [found[0] for each in sources if (found := parse_heredoc(each))]
         others = [each for each in sources if not parse_heredoc(each)]
@@ -274,12 +280,9 @@ class _Rewriter:
             word="COPY",
             flags=(f"--from={context}", *kept),
             text=" ".join((*dict.fromkeys(names), destination)),
+            heredocs=(),
         )
-        if not others:
-            return [_line(copy)]
-        self.more.append(instruction.line)
-        rest = replace(instruction, text=" ".join((*others, destination)))
-        return [_line(rest), _line(copy)]
+        return replace(instruction, text=" ".join((*others, destination)), heredocs=()), copy
 
     def _run(self, instruction: Instruction, new: Instruction) -> None:
         new, setting = self._secret_variables(new)

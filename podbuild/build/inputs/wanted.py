@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from podbuild.build.inputs.containerfile import Containerfile, Stage
-from podbuild.build.inputs.excluded import Excluding
 from podbuild.build.inputs.instructions import Instruction
 from podbuild.build.inputs.patterns import BadPatternError, check_syntax
-from podbuild.build.inputs.reach import EVERYTHING, Wanted
+from podbuild.build.inputs.reach import EVERYTHING, Wanted, has_wildcard
+from podbuild.build.inputs.selected import Selecting
 
 MAIN = ""  # the name of the build context itself
 _FETCHED = re.compile(r"https?://|git@|git://|ssh://")
@@ -56,18 +56,18 @@ def wanted_by(
     }
 
 
-def excluding_in(
+def selecting_in(
     parsed: Containerfile,
     target: str | None,
     variables: Mapping[str, str],
     folders: Collection[str],
     facts_of: FactsOf,
-) -> tuple[Excluding, ...]:
-    """Give the instructions with --exclude in the stages that the target needs."""
+) -> tuple[Selecting, ...]:
+    """Give the copies with --exclude or wildcards in the stages that the target needs."""
     walk = _StageWalk(parsed, variables, frozenset(folders), facts_of)
     for stage in parsed.needed(target, variables):
         walk.stage(stage)
-    return tuple(walk.excluding)
+    return tuple(walk.selecting)
 
 
 def handed_on(
@@ -160,7 +160,7 @@ class _StageWalk:
         self.folders = folders
         self.facts_of = facts_of
         self.found: dict[str, list[Wanted]] = {name: [] for name in (MAIN, *folders)}
-        self.excluding: list[Excluding] = []
+        self.selecting: list[Selecting] = []
         self._stages: dict[int, BaseFacts | None] = {}
 
     def stage(self, stage: Stage) -> BaseFacts | None:
@@ -183,7 +183,7 @@ class _StageWalk:
             trigger = _trigger(stage.start, text)
             if trigger is None:
                 return None
-            self._take(trigger, scope)
+            self._take(trigger, scope, trigger=True)
             if trigger.word == "ARG":
                 declared = {word.partition("=")[0] for word in trigger.words}
                 scope.doubtful |= declared & scope.environment.keys()
@@ -208,12 +208,12 @@ class _StageWalk:
         written = None if platform is None else stage.start.expand(platform, self.outer)
         return self.facts_of(stage.base, value, written)
 
-    def _take(self, instruction: Instruction, scope: _Scope) -> None:
+    def _take(self, instruction: Instruction, scope: _Scope, *, trigger: bool = False) -> None:
         match instruction.word:
             case "ARG" | "ENV":
                 self._assign(instruction, scope)
             case "COPY" | "ADD":
-                self._copy(instruction, scope)
+                self._copy(instruction, scope, trigger=trigger)
             case "RUN":
                 for mount in instruction.all_flags("mount"):
                     self._mount(mount)
@@ -237,7 +237,7 @@ class _StageWalk:
             elif name in self.outer:
                 scope.declare(name, self.outer[name])
 
-    def _copy(self, instruction: Instruction, scope: _Scope) -> None:
+    def _copy(self, instruction: Instruction, scope: _Scope, *, trigger: bool = False) -> None:
         if instruction.word not in ("COPY", "ADD"):
             return
         place = MAIN
@@ -248,12 +248,13 @@ class _StageWalk:
             except _UnknownError:
                 self._everything(self.folders)
                 if instruction.all_flags("exclude"):
-                    self.excluding.append(Excluding(instruction, None, None))
+                    self.selecting.append(Selecting(instruction, None, None, trigger))
                 return
         context = place if place in self.folders or written is None else None
         taken = self._sources(instruction, scope)
-        if instruction.all_flags("exclude"):
-            self.excluding.append(Excluding(instruction, context, taken))
+        wild = context is not None and taken is not None and any(map(has_wildcard, taken.sources))
+        if wild or instruction.all_flags("exclude"):
+            self.selecting.append(Selecting(instruction, context, taken, trigger))
         if context is not None and taken is None:
             self._everything((context,))
         elif context is not None and taken is not None and taken.sources:

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from podbuild.build.inputs.containerfile import read_containerfile
-from podbuild.build.inputs.excluded import Patterns
 from podbuild.build.inputs.rewrite import rewrite_containerfile
+from podbuild.build.inputs.selected import Copy, SelectedCopies
 
 
 def written(text: str, given: Mapping[str, str], base: Mapping[str, str]) -> str:
@@ -47,7 +47,7 @@ def test_a_stage_without_a_name_keeps_its_number_beside_stages_that_are_added() 
         text,
         target=None,
         variables={},
-        excludes={3: Patterns(("0/d/x",), (("d", "/0/d"),))},
+        selected={3: SelectedCopies((Copy({0: ("/0/d",)}, ("0/d/x",)),), (("d", "/0/d"),))},
     )
     assert found.text == (
         "FROM a\nFROM scratch AS podbuild.copy.3\nCOPY --from=0 /d /0/d\nFROM b\n"

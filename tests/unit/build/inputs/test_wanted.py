@@ -64,7 +64,7 @@ SEEN = EVERY - {"kept", "kept/secret"}
         ("COPY src/ /", SRC),
         ("COPY src/deep/.. /", SRC),
         ("COPY src/*/x.py /", {"src/deep/x.py"}),
-        ("COPY **/*.py /", {"src/main.py", "src/deep/x.py", "link", "way"}),
+        ("COPY **/*.py /", {"src/main.py"}),
         ('COPY ["a.txt", "b.md", "/"]', {"a.txt", "b.md"}),
         ("COPY . /", SEEN),
         ("COPY ./ /", SEEN),

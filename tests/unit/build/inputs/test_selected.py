@@ -1,4 +1,4 @@
-"""`COPY --exclude` as BuildKit (Docker 28.5.2) reads it; what it copied stands beside each case."""
+"""COPY's wildcards and --exclude as BuildKit (Docker 28.5.2) reads them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import pytest
 
 from podbuild.build.inputs.containerfile import read_containerfile
 from podbuild.build.inputs.contents import Contents
-from podbuild.build.inputs.excluded import engine_patterns
 from podbuild.build.inputs.ignore import Matcher
 from podbuild.build.inputs.reach import Wanted
 from podbuild.build.inputs.rewrite import rewrite_containerfile
-from podbuild.build.inputs.wanted import BaseFacts, excluding_in
+from podbuild.build.inputs.selected import selections
+from podbuild.build.inputs.wanted import BaseFacts, selecting_in
 from podbuild.errors import ConfigError
 
+MADE = "COPY --from=podbuild.empty --chown=7 . .\nUSER 8"
 FILES = ("d/a.md", "d/b.txt", "d/.env", "d/sub/c.md", "d/sub/.env", "r.md", "r.txt")
 
 
@@ -86,24 +87,36 @@ def test_what_a_link_of_a_stage_may_lead_to_is_copied_first(
     assert copy == f"COPY --from=podbuild.copy.3 {engine}"
 
 
-def test_triggers_of_a_base_with_exclude_are_refused() -> None:
-    text = "FROM b\n"
-    base = BaseFacts(triggers=("COPY --exclude=.env src /d/",))
-    parsed = read_containerfile(text, where="web/Containerfile")
-    found = excluding_in(parsed, None, {}, (), lambda *_: base)
-    patterns = engine_patterns(found, lambda *_: frozenset())
-    with pytest.raises(ConfigError, match="web/Containerfile:1: an ONBUILD of b has --exclude"):
-        rewrite_containerfile(parsed, text, target=None, variables={}, excludes=patterns)
+@pytest.mark.parametrize(
+    ("trigger", "refused"),
+    [
+        ("COPY --exclude=.env d /d/", True),
+        ("COPY d/**/*.md /d/", True),
+        ("COPY */a.md /d/", True),
+        ("COPY nothing* /d/", True),
+        ("COPY r.* d/*.md /d/", False),
+        ("COPY ld/sub d /d/", False),
+    ],
+)
+def test_triggers_of_a_base_with_exclude_are_refused(
+    folder: Path, trigger: str, refused: bool
+) -> None:
+    parsed = read_containerfile("FROM b\n", where="web/Containerfile")
+    found = selecting_in(parsed, None, {}, (), lambda *_: BaseFacts(triggers=(trigger,)))
+    contents = Contents()
+    if not refused:
+        assert not selections(found, lambda _, wanted: contents.taken(folder, Matcher(()), wanted))
+        return
+    with pytest.raises(ConfigError, match="web/Containerfile:1: an ONBUILD of the base copies"):
+        selections(found, lambda _, wanted: contents.taken(folder, Matcher(()), wanted))
 
 
 def handed(folder: Path, text: str) -> str:
     parsed = read_containerfile(text, where="web/Containerfile")
-    found = excluding_in(parsed, None, {}, (), lambda *_: BaseFacts())
+    found = selecting_in(parsed, None, {}, (), lambda *_: BaseFacts())
     contents = Contents()
-    patterns = engine_patterns(
-        found, lambda _, wanted: contents.excluded(folder, Matcher(()), wanted)
-    )
-    return rewrite_containerfile(parsed, text, target=None, variables={}, excludes=patterns).text
+    patterns = selections(found, lambda _, wanted: contents.taken(folder, Matcher(()), wanted))
+    return rewrite_containerfile(parsed, text, target=None, variables={}, selected=patterns).text
 
 
 @pytest.mark.parametrize(
@@ -121,6 +134,24 @@ def handed(folder: Path, text: str) -> str:
         ),
         ("ARG P=a\nCOPY --exclude=$P.md d /d/", "ARG P=a\nCOPY --exclude=d/a.md d /d/"),
         ("ADD --exclude=sub ld /d/", "ADD --exclude=d/sub ld /d/"),
+        (
+            "COPY --exclude=a.md d d/sub d/a.md /d/",  # a file that is named is taken
+            "COPY --exclude=d/a.md d /d/\nCOPY d/sub /d/\nCOPY d/a.md /d/",
+        ),
+        (
+            "COPY --exclude=a.md \\\n d d/a.md /d/\nUSER 7\nWORKDIR /x\nUSER 8",
+            "COPY --exclude=d/a.md d /d/\n\nCOPY d/a.md /d/\nUSER 7\nWORKDIR /x\n" + MADE,
+        ),
+        ("COPY **/*.md **/ ** /d/", "COPY d/a.md */ * /d/"),
+        ('ADD ["d/**/*.md", "/d/**"]', 'ADD ["d/*/*.md", "/d/**"]'),
+        ("COPY --from=a /**/x /d/", "COPY --from=a /*/x /d/"),
+        ("COPY */sub /d/", "COPY d/sub /d/"),  # not ld/sub
+        ("COPY ld/*.md r.* /d/", "COPY ld/*.md r.* /d/"),
+        ("COPY ld/*/*.md [l]d/*.md r.* /d/", "COPY ld/*/*.md r.* /d/"),
+        ("COPY nothing* r.* /d/", "COPY r.* /d/"),
+        ("COPY --chown=1 nothing* /d/", "ARG podbuild_no_file"),
+        ("COPY nothing* <<A /d/\nA", "COPY --from=podbuild.heredoc.2 A /d/\n"),
+        ("ADD no* https://e.test/x /d/", "ADD https://e.test/x /d/"),
     ],
 )
 def test_the_engine_is_given_what_means_the_same_to_it(
@@ -132,7 +163,6 @@ def test_the_engine_is_given_what_means_the_same_to_it(
 @pytest.mark.parametrize(
     "instruction",
     [
-        "COPY --exclude=a.md d d/sub d/a.md /d/",  # a file that is named is taken
         "COPY --exclude=![a] --from=x /app /d/",
         "COPY --exclude=a/**/b --from=x /app /d/",
         "COPY --exclude=a --from=x /app/* /d/",

@@ -1,0 +1,227 @@
+"""Wildcards and `--exclude` of COPY and ADD as BuildKit reads them.
+
+Engines follow links beyond a wildcard and fail where none matches; they count --exclude from the
+root of where they copy from and have a matcher of their own. The copy of the Containerfile that
+they are given names what is meant file by file. What comes from a stage or an image is copied to
+a stage of its own first, where no link is on the way to it, with the folder before each pattern.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from podbuild.build.inputs.instructions import REMOTE, Instruction
+from podbuild.build.inputs.reach import Taken, Wanted, outermost
+from podbuild.errors import ConfigError
+
+# What every matcher reads alike, once a folder stands before it.
+_ALIKE = re.compile(r"(?:\*\*/)?(?!.*\*\*)[\w.*?/-]+", re.ASCII)
+_PLAIN_SOURCE = re.compile(r"[\w./-]+", re.ASCII)
+_NAMED = re.compile(r"[\w./@:,=~%+ -]+")
+_IN_FLAG = re.compile(r"[\w./@:,=~%-]+", re.ASCII)
+_STARS = re.compile(r"(?<!\\)\*{2,}")
+_HINT = "copy what is wanted by its names, or leave the rest out with an ignore file"
+
+
+@dataclass(frozen=True)
+class Selecting:
+    """An instruction with wildcards or --exclude: what it takes, and of which context.
+
+    `place` is None where it copies from a stage or an image, `wanted` where that can't be told.
+    A `trigger` is an ONBUILD of what the stage starts from, which the engine reads by itself.
+    """
+
+    instruction: Instruction
+    place: str | None
+    wanted: Wanted | None
+    trigger: bool = False
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One copy for the engine: its sources by number, with the names for each, and --exclude.
+
+    None stands for a source as it is written.
+    """
+
+    sources: Mapping[int, tuple[str, ...] | None]
+    patterns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SelectedCopies:
+    """The copies that stand for one instruction.
+
+    `places` are sources in a stage, and where each is copied to first, in a stage of its own.
+    """
+
+    copies: tuple[Copy, ...]
+    places: tuple[tuple[str, str], ...] = ()
+
+
+def unfit_for_stage(selecting: Selecting) -> ConfigError | None:
+    """Give why a copy from a stage or an image can't be handed over; its place left out."""
+    try:
+        _selection_of_stage(selecting)
+    except ConfigError as error:
+        message = error.message.removeprefix(f"{selecting.instruction.place}: ")
+        return ConfigError(message, hint=error.hint)
+    return None
+
+
+def selections(
+    selecting: tuple[Selecting, ...], taken: Callable[[str, Wanted], tuple[Taken, ...]]
+) -> Mapping[int, SelectedCopies]:
+    """Give what the engine is given instead, by the line of the instruction.
+
+    `taken` gives what a copy takes of each source in a context. Raises ConfigError with file and
+    line for what can't be handed over.
+    """
+    found = {}
+    for each in selecting:
+        if each.place is None:
+            selection: SelectedCopies | None = _selection_of_stage(each)
+        else:
+            selection = _selection(each, each.place, taken)
+        recursive = each.wanted and any("**" in source for source in each.wanted.sources)
+        if each.trigger and (selection is not None or recursive):
+            raise ConfigError(
+                f"{each.instruction.place}: an ONBUILD of the base copies by patterns that mean "
+                f"another thing to the engine: {each.instruction}",
+                hint="write its COPY here, on an image without it",
+            )
+        if selection is not None:
+            found[each.instruction.line] = selection
+    return found
+
+
+def with_single_stars(instruction: Instruction) -> Instruction:
+    """Let `**` mean one star, as BuildKit has it but for --parents."""
+    if instruction.flag("parents") or "--parents" in instruction.flags:
+        return instruction
+    words = instruction.array or instruction.words
+    sources = [_STARS.sub("*", each) for each in words[:-1]]
+    return instruction if sources == [*words[:-1]] else _with_words(instruction, sources)
+
+
+def as_selected(instruction: Instruction, found: SelectedCopies) -> list[Instruction]:
+    """Give the copies that stand for an instruction, its --exclude left out before."""
+    copies = [
+        _one_copy(instruction, each, first=at == 0)
+        for at, each in enumerate(found.copies or (Copy({}),))
+    ]
+    return [each for each in copies if len(each.array or each.words) > 1]
+
+
+def _one_copy(instruction: Instruction, copy: Copy, *, first: bool) -> Instruction:
+    """Give one of the copies; the first has what is fetched, too."""
+    words: list[str] = []
+    at = 0
+    for word in (instruction.array or instruction.words)[:-1]:
+        if instruction.word == "ADD" and REMOTE.match(word):
+            words += [word] if first else []
+            continue
+        names = copy.sources.get(at, ())
+        words += [word] if names is None else names
+        at += 1
+    flags = (f"--exclude={pattern}" for pattern in copy.patterns)
+    return _with_words(replace(instruction, flags=(*instruction.flags, *flags)), words)
+
+
+def _with_words(instruction: Instruction, sources: Sequence[str]) -> Instruction:
+    destination = (instruction.array or instruction.words)[-1]
+    words = [*sources, destination]
+    if instruction.array is None and not any(" " in word for word in sources):
+        return replace(instruction, text=" ".join(words))
+    return replace(instruction, text=json.dumps(words))
+
+
+def _selection_of_stage(selecting: Selecting) -> SelectedCopies:
+    """Give the patterns that an engine must be given for a copy from a stage or an image.
+
+    Raises ConfigError, with file and line, where they can't mean the same to it.
+    """
+    wanted, place = selecting.wanted, selecting.instruction.place
+    if wanted is None or wanted.parents or "$" in (selecting.instruction.flag("from") or ""):
+        raise ConfigError(f"{place}: --exclude can't be told from what is copied", hint=_HINT)
+    found, places = [], []
+    for at, written in enumerate(wanted.sources):
+        if not _PLAIN_SOURCE.fullmatch(written):
+            raise ConfigError(
+                f"{place}: --exclude with the source {written} means another thing to the engine",
+                hint="name a folder of the stage, without wildcards",
+            )
+        source = posixpath.normpath(f"/{written}").lstrip("/")
+        places.append((source, f"/{at}/{posixpath.basename(source)}".rstrip("/")))
+    for pattern in map(posixpath.normpath, wanted.excludes):
+        if pattern.startswith(("/", "..")) or pattern == ".":
+            continue  # it matches nothing
+        if not _ALIKE.fullmatch(pattern):
+            raise ConfigError(
+                f"{place}: the engine reads --exclude={pattern} in another way", hint=_HINT
+            )
+        found += [f"{copied[1:]}/{pattern}" for _, copied in places]
+    sources = {at: (copied,) for at, (_, copied) in enumerate(places)}
+    return SelectedCopies((Copy(sources, tuple(found)),), tuple(places))
+
+
+def _selection(
+    selecting: Selecting, context: str, taken: Callable[[str, Wanted], tuple[Taken, ...]]
+) -> SelectedCopies | None:
+    """Give the copies of context files; None where the engine can be given it as it is."""
+    where = selecting.instruction.place
+    if selecting.wanted is None:
+        raise ConfigError(f"{where}: what --exclude leaves out can't be told", hint=_HINT)
+    found = taken(context, selecting.wanted)
+    if not selecting.wanted.excludes and all(each.names is None for each in found):
+        return None
+    return SelectedCopies(tuple(_copies(found, where)))
+
+
+def _copies(found: tuple[Taken, ...], where: str) -> Iterator[Copy]:
+    """Give one copy, or one for each source where one takes what another one leaves out."""
+    left_out = frozenset[str]().union(*(each.left_out for each in found))
+    entries = frozenset[str]().union(*(each.entries for each in found))
+    alone = (
+        [(at,) for at in range(len(found))] if left_out & entries else [tuple(range(len(found)))]
+    )
+    for numbers in alone:
+        chosen = [found[at] for at in numbers]
+        if all(each.names == () for each in chosen):
+            continue  # no wildcard matches, which is no error to BuildKit
+        yield Copy(
+            {at: _names(found[at].names, where) for at in numbers},
+            _patterns(chosen, where),
+        )
+
+
+def _names(names: tuple[str, ...] | None, where: str) -> tuple[str, ...] | None:
+    for name in names or ():
+        if not _NAMED.fullmatch(name):
+            raise ConfigError(
+                f"{where}: a wildcard stands for {name!r}, which the engine can't be told",
+                hint="copy it by its name, or let the wildcard stand last in the source",
+            )
+    return names
+
+
+def _patterns(chosen: list[Taken], where: str) -> tuple[str, ...]:
+    left_out = frozenset[str]().union(*(each.left_out for each in chosen))
+    entries = frozenset[str]().union(*(each.entries for each in chosen))
+    names = outermost(left_out, entries)
+    if left_out & entries:  # by links that lead to the same
+        raise ConfigError(
+            f"{where}: --exclude leaves out of one source what another one takes",
+            hint="write a COPY for each source",
+        )
+    for name in names:
+        if not _IN_FLAG.fullmatch(name):
+            raise ConfigError(
+                f"{where}: --exclude leaves out {name!r}, which no flag of the engine can name",
+                hint=_HINT,
+            )
+    return tuple(sorted(names))
