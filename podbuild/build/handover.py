@@ -9,25 +9,22 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 
-from podbuild.build.model import BuildRecord, Origin
-from podbuild.build.staging.area import Staging, repository_name, staged_tag
+from podbuild.build.model import BuildRecord
+from podbuild.build.staging.area import Staging, repository_name
 from podbuild.build.staging.pool import Pool
-from podbuild.errors import ConfigError, PodbuildError, VerificationError
+from podbuild.errors import PodbuildError, VerificationError
 from podbuild.oci.blobs import CheckedFileBlob
 from podbuild.oci.copy import copy_blob
 from podbuild.oci.layout import LayoutStore, placed, pushed_at, tag_of
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest, Platform, Tag
-from podbuild.oci.store import Store
-from podbuild.plan.journal import NAME, Binding, Journal, Section, read_journal
-from podbuild.plan.model import Job, Plan
-from podbuild.semver import Version
+from podbuild.plan.journal import Journal, Section
+from podbuild.plan.model import Job
 from podbuild.system.files import unwritable, write_whole
-from podbuild.system.records import JSONValue
 
 FOLDER = "staging"
 
@@ -61,15 +58,12 @@ def _name(image: str) -> str:
     return f"image-{hashlib.sha256(image.encode()).hexdigest()[:12]}"
 
 
-# Writing.
-
-
-def hand_over(folder: Path, journal: Journal, staging: Staging) -> None:
+def hand_over(folder: Path, journal: Journal, staging: Staging, *, thin: bool = False) -> None:
     """Make `folder/staging` hold what a release has staged: links to the pool's files, else copies.
 
-    Layers that are not in the pool lie in a registry and stay there. What podbuild put there
-    for another release goes; what others put there stays. Raises BuildError when no space is
-    left, ConfigError when the folder can't be written.
+    Layers that are not in the pool lie in a registry and stay there; with `thin`, all do. What
+    podbuild put there for another release goes; what others put there stays. Raises BuildError
+    when no space is left, ConfigError when the folder can't be written.
     """
     layout, pool = layout_of(folder), staging.pool
     named = dict(_staged(journal, staging))
@@ -78,28 +72,41 @@ def hand_over(folder: Path, journal: Journal, staging: Staging) -> None:
     try:
         with layout.editing() as entries:
             for manifest in named.values():
-                for part in (*manifest.blobs, manifest.descriptor):
+                for part in _parts(manifest, thin=thin):
                     _place(pool, layout, part)
             before, entries[:] = list(entries), _entries(layout, entries, named)
-            _sweep(layout, pool, before, entries)
+            left = {layer.digest for each in named.values() for layer in each.layers if thin}
+            _sweep(layout, pool, before, entries, left)
     except OSError as error:
         raise unwritable(layout.path, error) from error
 
 
+def _parts(manifest: Manifest, *, thin: bool) -> tuple[Descriptor, ...]:
+    blobs = manifest.blobs
+    if thin:
+        blobs = tuple(each for each in blobs if each not in manifest.layers)
+    return (*blobs, manifest.descriptor)
+
+
 @contextmanager
 def handing_over(
-    folder: Path, journal: Journal, staging: Staging, warn: Callable[[str], None]
+    folder: Path,
+    journal: Journal,
+    staging: Staging,
+    warn: Callable[[str], None],
+    *,
+    thin: bool = False,
 ) -> Iterator[None]:
     """Leave in the output folder what another machine needs, also when something fails."""
     try:
         yield
     except PodbuildError:
         try:
-            hand_over(folder, journal, staging)
+            hand_over(folder, journal, staging, thin=thin)
         except PodbuildError as problem:
             warn(problem.message)
         raise
-    hand_over(folder, journal, staging)
+    hand_over(folder, journal, staging, thin=thin)
 
 
 def _staged(journal: Journal, staging: Staging) -> Iterator[tuple[Tag, Manifest]]:
@@ -154,10 +161,14 @@ def _is_there(source: Path, target: Path) -> bool:
 
 
 def _sweep(
-    layout: LayoutStore, pool: Pool, before: list[Descriptor], now: list[Descriptor]
+    layout: LayoutStore,
+    pool: Pool,
+    before: list[Descriptor],
+    now: list[Descriptor],
+    left: AbstractSet[Digest],
 ) -> None:
-    """Remove the blobs that only dropped entries need, and those of runs that were killed."""
-    needed = _reached(layout, now)
+    """Remove the blobs that only dropped entries need, those of killed runs, and those `left`."""
+    needed = _reached(layout, now) - left
     dropped = _reached(layout, before) - needed
     for file in (layout.path / "blobs" / "sha256").iterdir():
         with suppress(VerificationError):
@@ -179,160 +190,6 @@ def _reached(layout: LayoutStore, entries: Iterable[Descriptor]) -> frozenset[Di
                 waiting += [part.digest for part in manifest.children] if manifest else []
                 found |= {part.digest for part in manifest.blobs} if manifest else set()
     return frozenset(found)
-
-
-# Taking over.
-
-
-@dataclass(frozen=True, kw_only=True)
-class Handed:
-    """One image for one platform that another machine staged in `folder`."""
-
-    job: Job
-    record: BuildRecord
-    folder: Path
-    provenance: JSONValue = None  # how it says that the image was made
-
-
-def read_handed_over(folders: Iterable[Path], plan: Plan, here: Binding) -> tuple[Handed, ...]:
-    """Give what output folders of other machines hold for a plan, nothing copied yet.
-
-    Raises ConfigError for a folder of another release, commit or configuration, for one without
-    staging, and for two that hold different images for one job.
-    """
-    found: dict[Job, Handed] = {}
-    for folder in folders:
-        for each in _read(folder, plan, here):
-            other = found.setdefault(each.job, each)
-            if other.record.digest != each.record.digest:
-                raise ConfigError(
-                    f"{each.job}: {other.folder} has {other.record.digest}, "
-                    f"{folder} has {each.record.digest}",
-                    hint="hand over one of them; only one machine should build a platform",
-                )
-    return tuple(found.values())
-
-
-def _read(folder: Path, plan: Plan, here: Binding) -> Iterator[Handed]:
-    if not folder.is_dir():
-        raise ConfigError(f"{folder}: no such folder", hint="--from names existing folders")
-    _refuse_links(folder)
-    try:
-        state = read_journal(folder / NAME)
-    except ConfigError as error:
-        raise ConfigError(error.message, hint="hand over the whole dist folder") from error
-    if state is None or not (folder / FOLDER / "index.json").is_file():
-        missing = NAME if state is None else f"{FOLDER}/index.json"
-        raise ConfigError(
-            f"{folder}: there is no {missing}",
-            hint="--from takes the dist folder of `podbuild build`, or of `release --platform`",
-        )
-    differences = _differences(here, state.binding)
-    if differences:
-        raise ConfigError(
-            f"{folder} belongs to another release: {'; '.join(differences)}",
-            hint=_same(here, state.binding),
-        )
-    for job in plan.jobs:
-        record = BuildRecord.from_json(state.sections[Section.BUILT].get(str(job)))
-        if record is not None and plan.image(job.image).published:
-            provenance = state.sections[Section.PROVENANCE].get(str(job))
-            yield Handed(job=job, record=record, folder=folder, provenance=provenance)
-
-
-def _refuse_links(folder: Path) -> None:
-    """Refuse links that lead out: other machines' folders are read, and those of this one not."""
-    walked = (
-        Path(here, name)
-        for here, folders, files in os.walk(folder / FOLDER)
-        for name in (*folders, *files)
-    )
-    top = os.path.realpath(folder)
-    for path in (folder / NAME, folder / FOLDER, *walked):
-        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(top):
-            raise ConfigError(
-                f"{path} is a link that leads out of the folder",
-                hint="hand over the folder as podbuild made it",
-            )
-
-
-def _differences(here: Binding, there: Binding) -> tuple[str, ...]:
-    """Name what differs; the engine that built may be another one.
-
-    Where no version was known there, as without the git tag, and the configuration with all that
-    it says of images is the same, no input uses the version.
-    """
-    if _is_unversioned(here, there) and there.configuration == here.configuration:
-        there = replace(there, release=here.release)
-    pairs = {
-        "version": (there.release, here.release),
-        "commit": (there.commit, here.commit),
-        "configuration": (there.configuration, here.configuration),
-    }
-    return tuple(
-        f"its {name} is {theirs or 'unknown'}, here it is {ours or 'unknown'}"
-        for name, (theirs, ours) in pairs.items()
-        if theirs != ours
-    )
-
-
-def _is_unversioned(here: Binding, there: Binding) -> bool:
-    return Version.read(there.release) is None and Version.read(here.release) is not None
-
-
-def _same(here: Binding, there: Binding) -> str:
-    if _is_unversioned(here, there) and here.commit == there.commit:
-        return f"an input uses the version: podbuild build --version {here.release}, there"
-    return "build it from the same commit, version and configuration"
-
-
-def take_over(
-    handed: Iterable[Handed],
-    journal: Journal,
-    staging: Staging,
-    elsewhere: Callable[[str], Store],
-) -> None:
-    """Stage what was handed over and record it; `elsewhere` has layers that registries keep.
-
-    Raises ConfigError for what is incomplete, VerificationError for what is damaged.
-    """
-    records: dict[str, JSONValue] = {}
-    provenance: dict[str, JSONValue] = {}
-    for each in handed:
-        _stage(each, staging, elsewhere(each.job.image))
-        record = replace(each.record, origin=Origin.JOINED, folder=str(each.folder))
-        records[str(each.job)] = record.to_json()
-        if each.provenance is not None:
-            provenance[str(each.job)] = each.provenance
-    journal.record_all(Section.BUILT, records)
-    journal.record_all(Section.PROVENANCE, provenance)
-
-
-def _stage(handed: Handed, staging: Staging, elsewhere: Store) -> None:
-    job, layout = handed.job, layout_of(handed.folder)
-    manifest = layout.manifest(handed.record.digest)
-    if manifest is None:
-        raise _incomplete(handed, handed.record.digest)
-    sink = staging.repository(repository_name(job.image))
-    for blob in manifest.blobs:
-        if layout.has_blob(blob):
-            copy_blob(layout, sink, blob)
-        elif not elsewhere.has_blob(blob):
-            raise _incomplete(handed, blob.digest)
-    sink.put_manifest(manifest, staged_tag(job))
-
-
-def _incomplete(handed: Handed, digest: Digest) -> ConfigError:
-    if handed.record.origin is Origin.REUSED:
-        return ConfigError(
-            f"{handed.folder}: {handed.job} is re-used from a registry that has lost {digest}",
-            hint=f"build it again: podbuild build {handed.job.image} "
-            f"--platform {handed.job.platform} --no-reuse",
-        )
-    return ConfigError(
-        f"{handed.folder}: {handed.job} is incomplete, {digest} is missing",
-        hint="hand over the whole dist folder",
-    )
 
 
 def restock(folder: Path, journal: Journal, staging: Staging) -> None:

@@ -104,13 +104,10 @@ def staged_before(engines: Engines) -> Staged:
     return Staged(images=images, inputs=inputs, joined=frozenset(joined))
 
 
-def require_all(plan: Plan, staged: Staged) -> Staged:
-    """Give what is staged; raises ConfigError where a published image lacks a platform."""
-    published = [job for job in plan.jobs if plan.image(job.image).published]
-    missing = [job for job in published if job not in staged.images]
-    if missing:
-        raise _not_staged(missing)
-    return staged
+def missing_jobs(plan: Plan, staged: Staged) -> tuple[Job, ...]:
+    """Give the platforms that published images lack."""
+    published = (job for job in plan.jobs if plan.image(job.image).published)
+    return tuple(job for job in published if job not in staged.images)
 
 
 def _not_staged(missing: list[Job]) -> ConfigError:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from podbuild.errors import PodbuildError, VerificationError
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest
+from podbuild.oci.store import Store
 from podbuild.plan.model import Job
 from podbuild.system.records import JSONValue
 
@@ -157,6 +158,7 @@ class BuildRecord:
     origin: Origin = Origin.BUILT
     folder: str = ""  # that handed it over
     dirty: bool = False  # the work tree had changes that no commit holds
+    asked: bool = True  # False: it was only needed for another image
 
     def to_json(self) -> dict[str, JSONValue]:
         """Give the journal's entry."""
@@ -168,6 +170,7 @@ class BuildRecord:
             "origin": self.origin.value,
             "folder": self.folder,
             "dirty": self.dirty,
+            "asked": self.asked,
         }
 
     @classmethod
@@ -191,6 +194,26 @@ class BuildRecord:
                     origin=Origin(origin) if known else Origin.BUILT,
                     folder=folder,
                     dirty=rest.get("dirty") is True,
+                    asked=rest.get("asked") is not False,
                 )
             case _:
                 return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handed:
+    """One image for one platform that another machine staged at `place`."""
+
+    job: Job
+    record: BuildRecord
+    place: str
+    store: Store
+    provenance: JSONValue = None  # how it says that the image was made
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandedOver:
+    """What was handed over for a plan, and the places where there was nothing."""
+
+    parts: tuple[Handed, ...] = ()
+    empty: tuple[str, ...] = ()

@@ -137,7 +137,7 @@ class Results:
     @cached_property
     def known(self) -> Mapping[Job, Known]:
         """Give every job whose result is known and complete."""
-        found = {job: self._find(job) for job in self.planned.plan.jobs}
+        found = {job: self.find(job) for job in self.planned.plan.jobs}
         return {job: known for job, known in found.items() if known is not None}
 
     def remember(self, built: BuiltImage) -> None:
@@ -165,7 +165,14 @@ class Results:
             inputs=self.hashes[image.job],
             origin=origin,
             dirty=self.planned.plan.source.dirty,
+            asked=image.job.image in self._asked,
         )
+
+    @property
+    def _asked(self) -> frozenset[str]:
+        """Give the images that are wanted for themselves."""
+        plan = self.planned.plan
+        return frozenset(plan.request.images or (image.name for image in plan.images))
 
     def _origin(self, image: BuiltImage) -> Origin:
         """Tell whether this release has made it itself, maybe from a tree with other changes."""
@@ -178,7 +185,8 @@ class Results:
         now = self._recording(image, record.origin if record else Origin.REUSED)
         return record is not None and replace(record, folder="") == now
 
-    def _find(self, job: Job) -> Known | None:
+    def find(self, job: Job) -> Known | None:
+        """Give a job's result, where one is known and complete."""
         record = BuildRecord.from_json(self.journal.get(Section.BUILT, str(job)))
         inputs = self.hashes[job]
         mine = record is not None and record.inputs.text == inputs.text

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from podbuild.config.image import Secret
 from podbuild.errors import ConfigError
-from podbuild.oci.names import Platform
+from podbuild.oci.names import Platform, Reference
 from podbuild.plan.model import Request
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -29,9 +29,10 @@ def make_request(
     cache: bool = True,
     reuse: bool = True,
     fail_fast: bool = False,
-    handed_over: tuple[Path, ...] = (),
+    handed_over: Iterable[str] = (),
 ) -> Request:
     """Give the request that options make; raises ConfigError for what can't be read."""
+    places = tuple(handed_over)
     return Request(
         images=tuple(images),
         registries=tuple(registries),
@@ -47,9 +48,15 @@ def make_request(
         cache=cache,
         reuse=reuse,
         fail_fast=fail_fast,
-        handed_over=handed_over,
+        handed_over=_read_places(places, directory) if places else (),
         dirty=dirty,
     )
+
+
+def _read_places(texts: tuple[str, ...], directory: Path) -> tuple[Path | Reference, ...]:
+    from podbuild.build.parcel import read_place  # noqa: PLC0415  # seldom needed
+
+    return tuple(read_place(each) or directory / each for each in texts)
 
 
 def read_build_args(given: Iterable[str]) -> Mapping[str, str]:

@@ -23,7 +23,9 @@ from podbuild.cli.session import open_session
 
 @click.command(
     epilog="\b\nExamples:\n  podbuild build\n  podbuild build web --platform linux/arm64\n"
-    "  podbuild build web --load && podman run --rm localhost/web:latest"
+    "  podbuild build web --load && podman run --rm localhost/web:latest\n"
+    "  podbuild build --platform linux/arm64 --push "
+    "--hand-over oci:ghcr.io/acme/shop-hand-over:7-linux-arm64"
 )
 @click.argument("images", nargs=-1, metavar="[IMAGE]...")
 @only_platform
@@ -34,6 +36,26 @@ from podbuild.cli.session import open_session
 @no_reuse
 @jobs
 @option("--load", is_flag=True, help="Also tag it in local storage, as localhost/IMAGE:TAG.")
+@option("--push", is_flag=True, help="Publish each by digest as soon as it is ready; no tag moves.")
+@option(
+    "--hand-over",
+    "leaves_at",
+    metavar="oci:REPO:TAG",
+    help="Leave what a join needs in a registry: a few KB, as --push has sent the layers.",
+)
+@option(
+    "--thin", is_flag=True, help="Leave no layers in dist/staging: --push has sent them already."
+)
+@option(
+    "--tag-children",
+    is_flag=True,
+    help="Name each pushed platform leg-DIGEST, where what has no tag is soon deleted.",
+)
+@option(
+    "--version",
+    metavar="VERSION",
+    help="The version that inputs use; default: the git tag that is checked out.",
+)
 @fail_fast
 @timeout
 @common_options
@@ -48,18 +70,29 @@ def command(
     no_reuse: bool,
     jobs: int | None,
     load: bool,
+    push: bool,
+    leaves_at: str | None,
+    thin: bool,
+    tag_children: bool,
+    version: str | None,
     fail_fast: bool,
     timeout: str | None,
 ) -> None:
-    """Build images into staging; publish nothing.
+    """Build images into staging; publish nothing unless told to.
 
     What is built lies in dist/staging, an OCI layout, and can be pushed, assembled, or handed to
     another machine together with dist/state.json. No git tag and no registry is needed.
+
+    With --push this is a leg of a fan-out: the layers go to the registries by digest, what can't
+    start or fails another check ends it (exit 10), and `podbuild release --from` joins the legs.
     """
     from podbuild.cli.asking import make_request, read_duration  # noqa: PLC0415  # lazily
 
     with open_session(common, timeout=read_duration(timeout)) as session:
-        from podbuild.commands.build import build  # noqa: PLC0415
+        from podbuild.build.parcel import read_place  # noqa: PLC0415
+        from podbuild.commands.build import Leaving, build  # noqa: PLC0415
+        from podbuild.commands.planning import Asked  # noqa: PLC0415
+        from podbuild.errors import ConfigError  # noqa: PLC0415
         from podbuild.report.json import summary_json  # noqa: PLC0415
         from podbuild.report.text import report_text  # noqa: PLC0415
 
@@ -75,5 +108,19 @@ def command(
             reuse=not no_reuse,
             fail_fast=fail_fast,
         )
-        report = build(session.services(), request, loads=load)
+        place = read_place(leaves_at) if leaves_at else None
+        if leaves_at and place is None:
+            raise ConfigError(
+                f"--hand-over {leaves_at}: no registry's reference",
+                hint="write it as oci:REPO:TAG; in dist/ it is handed over anyway, see --thin",
+            )
+        leaving = Leaving(
+            loads=load,
+            pushes=push,
+            thin=thin,
+            hand_over=place,
+            tags_children=tag_children,
+        )
+        asked = Asked(version=version, loose=True, request=request)
+        report = build(session.services(), asked, leaving)
         session.ui.give(report_text(report), summary_json(report))

@@ -31,7 +31,8 @@ def flow_request(flow: Flow, directory: Path) -> Request:
         cache=not flow.no_cache,
         reuse=not flow.no_reuse,
         fail_fast=flow.fail_fast,
-        handed_over=tuple(directory / each for each in flow.handed_over),
+        directory=directory,
+        handed_over=flow.handed_over,
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from podbuild.cli.options import Common, common_options, hand_over
@@ -17,7 +15,7 @@ from podbuild.cli.session import open_session
 @click.argument("images", nargs=-1, metavar="[IMAGE]...")
 @hand_over
 @common_options
-def command(common: Common, images: tuple[str, ...], handed_over: tuple[Path, ...]) -> None:
+def command(common: Common, images: tuple[str, ...], handed_over: tuple[str, ...]) -> None:
     """Assemble the manifest lists from what is staged; publish nothing.
 
     Takes what `podbuild build` left here, and what other machines built, with --from.
@@ -28,7 +26,6 @@ def command(common: Common, images: tuple[str, ...], handed_over: tuple[Path, ..
         from podbuild.report.json import summary_json  # noqa: PLC0415
         from podbuild.report.text import report_text  # noqa: PLC0415
 
-        folders = tuple(session.directory / each for each in handed_over)
-        request = make_request(images=images, handed_over=folders)
+        request = make_request(images=images, directory=session.directory, handed_over=handed_over)
         report = assemble(session.services(), request)
         session.ui.give(report_text(report), summary_json(report))

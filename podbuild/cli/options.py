@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
@@ -38,7 +39,7 @@ class Flow:
     no_cache: bool
     no_reuse: bool
     fail_fast: bool
-    handed_over: tuple[Path, ...]
+    handed_over: tuple[str, ...]
     skip: str | None
     skip_push: bool
     allow_backwards: bool
@@ -168,13 +169,25 @@ timeout = option("--timeout", metavar="DURATION", help="Stop after this long, su
 yes = option("--yes", is_flag=True, help="Do it without asking.")
 
 
+class Place(click.types.StringParamType):
+    """A folder, or `oci:REPO:TAG`; in a variable, with colons between folders, else with spaces."""
+
+    name = "DIR|oci:REPO:TAG"
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """Give the places that a variable lists."""
+        words = rv.split()
+        return words if any(word.startswith("oci:") for word in words) else rv.split(os.pathsep)
+
+
 hand_over = option(
     "--from",
     "handed_over",
     multiple=True,
-    type=click.Path(path_type=Path),  # relative to -C, so looked for later
-    metavar="DIR",
-    help="Join what other machines built: their dist folders; repeatable.",
+    type=Place(),  # relative to -C, so looked for later
+    metavar="DIR|oci:REPO:TAG",
+    help="Join what other machines built: their dist folders, or what --hand-over left in a "
+    "registry; repeatable.",
 )
 
 

@@ -9,25 +9,22 @@ from dataclasses import dataclass, replace
 
 from podbuild.build.attest.subjects import remember_making
 from podbuild.build.engines import Engines
-from podbuild.build.handover import Handed, handing_over, read_handed_over, restock, take_over
+from podbuild.build.handover import handing_over, restock
 from podbuild.build.images import (
     assembled_images,
     open_staging,
-    require_all,
     source_of,
     stage,
     staged_before,
 )
 from podbuild.build.indexes import assemble_images
+from podbuild.build.model import HandedOver, Staged
 from podbuild.build.resolve import resolve
 from podbuild.build.toolchain.find import ChosenToolchain
 from podbuild.commands.dirt import with_built_dirt, with_dirt
+from podbuild.commands.join import join, open_parts
 from podbuild.commands.load import load_images
-from podbuild.commands.planning import (
-    Asked,
-    plan_offline,
-    plan_tolerantly,
-)
+from podbuild.commands.planning import Asked, plan_offline, plan_online, plan_tolerantly
 from podbuild.commands.record import Recorder
 from podbuild.commands.release import (
     binding_of,
@@ -37,6 +34,7 @@ from podbuild.commands.release import (
     open_publisher,
 )
 from podbuild.errors import ConfigError
+from podbuild.oci.names import Reference
 from podbuild.plan.destination import open_destinations
 from podbuild.plan.journal import Section, recorded_toolchain
 from podbuild.plan.model import Request
@@ -53,33 +51,98 @@ class OpenedPlan:
     planned: Planned
     engines: Engines
     record: Recorder
-    handed: tuple[Handed, ...]
+    handed: HandedOver
 
 
-def build(services: Services, request: Request, *, loads: bool = False) -> Report:
+@dataclass(frozen=True, kw_only=True)
+class Leaving:
+    """What `build` leaves besides staging.
+
+    What is `thin`, or handed over to a registry, lacks the layers: the registries have them.
+    """
+
+    loads: bool = False  # each is also tagged in the storage that the user's own engine has
+    pushes: bool = False  # by digest, as soon as each is ready
+    thin: bool = False
+    hand_over: Reference | None = None
+    tags_children: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a hand-over without layers that no registry has."""
+        names = {"--thin": self.thin, "--hand-over": self.hand_over}
+        names["--tag-children"] = self.tags_children
+        for name, given in names.items():
+            if given and not self.pushes:
+                raise ConfigError(f"{name} needs --push", hint=f"podbuild build --push {name} ...")
+
+
+def build(services: Services, asked: Asked, leaving: Leaving) -> Report:
     """Build images into staging and hand them over in the output folder.
 
-    With `loads`, each is also tagged in the storage that the user's own engine has.
-
-    Raises BuildError, CredentialError, ToolError, ConfigError.
+    Raises BuildError, CredentialError, ToolError, ConfigError; where images are pushed also
+    PolicyError for one that is not fit to be released, and PublishError.
     """
-    prepare = _to_build if request.reuses else _to_assemble
-    with _opened(services, request, prepare, builds=True) as opened:
-        engines, planned, record = opened.engines, opened.planned, opened.record
-        for job in () if request.reuses else planned.plan.jobs:
+    request = asked.request
+    prepare = _to_assemble
+    if leaving.pushes:
+        prepare = plan_online if request.reuses else _to_push
+    elif request.reuses:
+        prepare = _to_build
+    with _opened(services, asked, prepare, builds=True) as opened:
+        engines, record = opened.engines, opened.record
+        ready = _ready_to_push(services, opened, leaving)
+        for job in () if request.reuses else ready.plan.jobs:
             engines.journal.forget(Section.BUILT, str(job))  # or what was ever built would be kept
-        with _handing_over(engines), engines, record.step("build"):
+        if leaving.pushes:
+            engines.journal.forget_all(Section.PUBLISHED)  # a leg runs again for what was lost
+        with _handing_over(engines, thin=leaving.thin), engines:
+            staged = _built(replace(opened, planned=ready), leaving)
+        if leaving.pushes:
+            from podbuild.commands.leg import hand_over_parts  # noqa: PLC0415  # costs time
+
+            hand_over_parts(engines, ready, leaving.hand_over)
+        if leaving.loads:
+            images = {job: each.manifest for job, each in staged.images.items()}
+            source = source_of(ready, engines.staging)
+            with record.step("load"):
+                load_images(services, ready.plan, engines.toolchain(), images, source)
+        return record.report()
+
+
+def _ready_to_push(services: Services, opened: OpenedPlan, leaving: Leaving) -> Planned:
+    """Give the plan with the destinations that can be pushed to; raises before any build."""
+    if not leaving.pushes:
+        return opened.planned
+    from podbuild.commands.leg import check_hand_over  # noqa: PLC0415  # costs time
+
+    with opened.record.step("check logins"):
+        check_hand_over(services, opened.planned, leaving.hand_over, thin=leaving.thin)
+        return check_logins(services, opened.planned, opened.record)
+
+
+def _built(opened: OpenedPlan, leaving: Leaving) -> Staged:
+    """Build, and publish by digest what is asked to be pushed; what is unfit ends it."""
+    planned, engines, record = opened.planned, opened.engines, opened.record
+    goes_to = planned if leaving.pushes else replace(planned, destinations=())
+    with open_publisher(engines, goes_to, record) as publisher:
+        with record.step("build"):
             inputs = resolve(planned, engines, anew=True)
-            staged = stage(planned, inputs, engines)
+            offer = publisher.offer if leaving.pushes else None
+            staged = stage(planned, inputs, engines, offer=offer)
             remember_making(planned, staged, inputs, engines)
             record.staged(staged)
             staged.check()
-        if loads:
-            images = {job: each.manifest for job, each in staged.images.items()}
-            source = source_of(planned, engines.staging)
-            with record.step("load"):
-                load_images(services, planned.plan, engines.toolchain(), images, source)
-        return record.report()
+        if leaving.pushes:
+            from podbuild.commands.judge import judge_images  # noqa: PLC0415  # costs time
+            from podbuild.commands.leg import pushed_parts, tag_children  # noqa: PLC0415
+
+            judge_images(engines, staged, record)
+            with record.step("publish by digest"):
+                published = publisher.finish(pushed_parts(planned.plan, staged))
+                record.published(published)
+                if leaving.tags_children:
+                    tag_children(published.at, pushed_parts(planned.plan, staged), record.warn)
+    return staged
 
 
 def assemble(services: Services, request: Request) -> Report:
@@ -87,12 +150,10 @@ def assemble(services: Services, request: Request) -> Report:
 
     Raises ConfigError when a platform is missing, ToolError, BuildError, VerificationError.
     """
-    with _opened(services, request, _to_assemble) as opened:
+    with _opened(services, Asked(loose=True, request=request), _to_assemble) as opened:
         engines, record = opened.engines, opened.record
-        source = source_of(opened.planned, engines.staging)
-        take_over(opened.handed, engines.journal, engines.staging, source)
         with _handing_over(engines), engines, record.step("assemble"):
-            staged = require_all(opened.planned.plan, staged_before(engines))
+            staged = join(engines, opened.planned, opened.handed)
             record.staged(staged)
             record.assembled(assemble_images(staged, engines))
         return record.report()
@@ -103,7 +164,7 @@ def push(services: Services, request: Request) -> Report:
 
     Raises ConfigError when nothing is staged, CredentialError, PublishError.
     """
-    with _opened(services, request, _to_push) as opened:
+    with _opened(services, Asked(loose=True, request=request), _to_push) as opened:
         engines, record = opened.engines, opened.record
         staged = staged_before(engines)
         if not staged.images:
@@ -145,7 +206,7 @@ def _to_push(services: Services, offline: Planned) -> Planned:
 @contextmanager
 def _opened(
     services: Services,
-    request: Request,
+    asked: Asked,
     prepare: Callable[[Services, Planned], Planned],
     *,
     builds: bool = False,
@@ -154,13 +215,14 @@ def _opened(
 
     What `builds` continues is bound to the engine; the rest takes what any engine has built.
     """
-    asked = Asked(loose=True, request=request)
     offline = plan_offline(services, asked)
-    handed = read_handed_over(request.handed_over, offline.plan, binding_of(offline.plan))
+    handed = HandedOver()
+    if asked.request.handed_over:
+        handed = open_parts(services, offline.plan, binding_of(offline.plan))
     me = Holder(work=Purpose.OTHER, name=offline.plan.name, pid=os.getpid())
     with one_at_a_time(services, me):
         with services.ui.step("plan"):
-            planned = prepare(services, with_dirt(offline, handed, asked))
+            planned = prepare(services, with_dirt(offline, handed.parts, asked))
             for warning in planned.warnings:
                 services.ui.warn(warning)
         toolchain = ChosenToolchain(services.runner, services.folders, services.environment)
@@ -172,7 +234,7 @@ def _opened(
             )
             journal = continued(services, planned.plan, binding_of(planned.plan, known))
             if not builds:
-                planned = record.marked(with_built_dirt(planned, journal, handed, asked))
+                planned = record.marked(with_built_dirt(planned, journal, handed.parts, asked))
             engines = Engines(
                 services=services,
                 plan=planned.plan,
@@ -184,6 +246,8 @@ def _opened(
             yield OpenedPlan(planned=planned, engines=engines, record=record, handed=handed)
 
 
-def _handing_over(engines: Engines) -> AbstractContextManager[None]:
+def _handing_over(engines: Engines, *, thin: bool = False) -> AbstractContextManager[None]:
     services = engines.services
-    return handing_over(services.config.output, engines.journal, engines.staging, services.ui.warn)
+    return handing_over(
+        services.config.output, engines.journal, engines.staging, services.ui.warn, thin=thin
+    )

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from podbuild.build.handover import Handed
-from podbuild.build.model import BuildRecord
+from podbuild.build.model import BuildRecord, Handed
 from podbuild.commands.planning import Asked, dirt_refusal, what_dirt_means
 from podbuild.plan.journal import Journal, Section
 from podbuild.plan.planned import Planned
@@ -14,7 +13,7 @@ from podbuild.plan.planned import Planned
 
 def with_dirt(planned: Planned, handed: Iterable[Handed], asked: Asked) -> Planned:
     """Give the plan as one of a tree with changes, where such a tree was built elsewhere."""
-    folders = {str(each.folder) for each in handed if each.record.dirty}
+    folders = {each.place for each in handed if each.record.dirty}
     return _with_changes(planned, f"what {', '.join(sorted(folders))} holds", asked, any(folders))
 
 

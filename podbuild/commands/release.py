@@ -6,23 +6,21 @@ Nothing that a user can see changes before `move_tags`; everything before it can
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from podbuild.build.engines import Engines
-from podbuild.build.handover import Handed, handing_over, read_handed_over, restock, take_over
+from podbuild.build.handover import handing_over, restock
 from podbuild.build.images import (
     Offer,
     adopted_images,
     open_staging,
-    require_all,
     source_of,
     stage,
-    staged_before,
 )
-from podbuild.build.model import Staged
+from podbuild.build.model import HandedOver, Staged
 from podbuild.build.toolchain.find import ChosenToolchain
 from podbuild.build.toolchain.model import Toolchain
 from podbuild.commands.dirt import with_built_dirt, with_dirt
@@ -72,6 +70,14 @@ class ReleaseOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Supply:
+    """Who hears of each image that is staged, and what other machines have staged."""
+
+    offer: Offer | None = None
+    handed: HandedOver = field(default_factory=HandedOver)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ended:
     """A release that is out; `incomplete` says what its cleanup has left."""
 
@@ -86,12 +92,12 @@ def release(services: Services, options: ReleaseOptions) -> Ended:
     """
     offline = plan_offline(services, options.asked)
     plan = offline.plan
-    handed = read_handed_over(plan.request.handed_over, plan, binding_of(plan))
+    handed = _handed_over(services, plan)
     work = Purpose.SNAPSHOT if options.asked.snapshot else Purpose.RELEASE
     me = Holder(work=work, name=plan.name, pid=os.getpid())
     with one_at_a_time(services, me, cancel_superseded=options.cancel_superseded):
         toolchain = ChosenToolchain(services.runner, services.folders, services.environment)
-        begun = with_dirt(offline, handed, options.asked)
+        begun = with_dirt(offline, handed.parts, options.asked)
         record = Recorder(services, begun, toolchain.engine)
         with record.recording():
             if begun.refusal:
@@ -99,8 +105,8 @@ def release(services: Services, options: ReleaseOptions) -> Ended:
             planned = _decided(services, options, record)
             ready = _ready(services, options, planned, record)
             journal = _journal(services, options, ready.plan, toolchain)
-            if handed:
-                ready = record.marked(with_built_dirt(ready, journal, handed, options.asked))
+            if handed.parts:
+                ready = record.marked(with_built_dirt(ready, journal, handed.parts, options.asked))
             engines = Engines(
                 services=services,
                 plan=ready.plan,
@@ -108,8 +114,8 @@ def release(services: Services, options: ReleaseOptions) -> Ended:
                 staging=open_staging(services),
                 toolchain=toolchain,
             )
-            _take(engines, ready, handed)
-            _deliver(engines, options, ready, record)
+            restock(services.config.output, journal, engines.staging)
+            _deliver(engines, options, ready, record, handed)
         report = record.report()
         _follow(services, options, planned.plan, report)
         return Ended(report=report, incomplete=record.incomplete)
@@ -152,20 +158,28 @@ def _ready(
     return ready
 
 
-def _take(engines: Engines, planned: Planned, handed: Iterable[Handed]) -> None:
-    """Stage what this release has staged before, and what other machines hand over."""
-    restock(engines.services.config.output, engines.journal, engines.staging)
-    wanted = (each for each in handed if each.job in planned.plan.jobs)
-    take_over(wanted, engines.journal, engines.staging, source_of(planned, engines.staging))
+def _handed_over(services: Services, plan: Plan) -> HandedOver:
+    """Give what other machines hand over; without any, no word of joins is loaded."""
+    if not plan.request.handed_over:
+        return HandedOver()
+    from podbuild.commands.join import open_parts  # noqa: PLC0415  # costs time
+
+    return open_parts(services, plan, binding_of(plan))
 
 
-def _deliver(engines: Engines, options: ReleaseOptions, planned: Planned, record: Recorder) -> None:
+def _deliver(
+    engines: Engines,
+    options: ReleaseOptions,
+    planned: Planned,
+    record: Recorder,
+    handed: HandedOver,
+) -> None:
     """Make the images, publish them by digest, move the tags, verify and clean up."""
     services, journal = engines.services, engines.journal
     publishes = options.publish and not planned.plan.is_partial
     with open_publisher(engines, planned, record) as publisher:
         offer = publisher.offer if publishes else None
-        images = make_images(engines, options, planned, record, offer)
+        images = make_images(engines, options, planned, record, Supply(offer=offer, handed=handed))
         if not publishes:
             return
         with record.step("publish by digest"):
@@ -196,7 +210,7 @@ def make_images(
     options: ReleaseOptions,
     planned: Planned,
     record: Recorder,
-    offer: Offer | None,
+    supply: Supply,
 ) -> Mapping[str, Manifest]:
     """Give what is published of each image, all staged (or where an earlier release put it).
 
@@ -210,7 +224,7 @@ def make_images(
     )
     with handing, engines:
         with record.step("build"):
-            staged = _staged(engines, options, planned, offer)
+            staged = _staged(engines, options, planned, supply)
             record.staged(staged)
             staged.check()
         with record.step("assemble"):
@@ -224,18 +238,18 @@ def make_images(
     return {**indexes, **adopted}
 
 
-def _staged(
-    engines: Engines, options: ReleaseOptions, planned: Planned, offer: Offer | None
-) -> Staged:
+def _staged(engines: Engines, options: ReleaseOptions, planned: Planned, supply: Supply) -> Staged:
     """Give each job's image; without a job, no word of builds and engines is loaded."""
-    if planned.plan.request.handed_over:
-        return require_all(planned.plan, staged_before(engines))
     if not planned.plan.jobs:
         return Staged(images={}, inputs={})
+    if planned.plan.request.handed_over:
+        from podbuild.commands.join import join  # noqa: PLC0415  # costs time
+
+        return join(engines, planned, supply.handed)
     from podbuild.build.resolve import resolve  # noqa: PLC0415  # where images are due
 
     builds, inputs = Skip.BUILD not in options.skip, resolve(planned, engines)
-    staged = stage(planned, inputs, engines, offer=offer, builds=builds)
+    staged = stage(planned, inputs, engines, offer=supply.offer, builds=builds)
     if engines.services.config.attest:
         from podbuild.build.attest.subjects import remember_making  # noqa: PLC0415  # costs time
 

@@ -38,6 +38,7 @@ def check(config: Config, document: Mapping[str, object]) -> None:
     _check_yanked(config)
     _check_ignored(config)
     _check_deployments(config)
+    _check_runners(config)
     for image in config.images:
         way: Way = ("images", image.name, "tags")
         _check_tags(way, config.tags_of(image))
@@ -93,6 +94,13 @@ def _check_deployments(config: Config) -> None:
                 hint="follow is pinned whatever version is asked for, tag where none is",
                 path=(*way, "follow"),
             )
+
+
+def _check_runners(config: Config) -> None:
+    platforms = sorted({str(each) for image in config.images for each in image.platforms})
+    for platform in config.ci.runners:
+        if platform not in platforms:
+            raise _no_such(platform, platforms, "platform", ("ci", "runners", platform))
 
 
 def _check_names(config: Config, image: Image) -> None:

@@ -13,6 +13,7 @@ from podbuild.config.attest import Attest
 from podbuild.config.budget import SizeBudget
 from podbuild.config.checks import check
 from podbuild.config.choices import NAME, RegistryKind
+from podbuild.config.ci import CiSettings
 from podbuild.config.closing import close_known
 from podbuild.config.contexts import OpenContext
 from podbuild.config.following import Deployment, NotesSettings
@@ -99,6 +100,7 @@ def _read(document: dict[str, object], path: Path) -> Config:
         audit=_table(document, "audit", AuditSettings, root),
         notes=_table(document, "notes", NotesSettings, root),
         deploy=_deployments(document, root),
+        ci=_table(document, "ci", CiSettings, root),
     )
 
 

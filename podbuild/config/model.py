@@ -9,6 +9,7 @@ from pathlib import Path
 
 from podbuild.config.attest import Attest
 from podbuild.config.choices import IGNORED, NAME, TAG_FORM, TAGS, URL, RegistryKind
+from podbuild.config.ci import CiSettings
 from podbuild.config.following import Deployment, NotesSettings
 from podbuild.config.image import Image
 from podbuild.config.keys import (
@@ -306,6 +307,7 @@ class Config:
     audit: AuditSettings = AuditSettings()
     notes: NotesSettings = field(default_factory=NotesSettings)
     deploy: tuple[Deployment, ...] = ()
+    ci: CiSettings = field(default_factory=CiSettings)
     env: Mapping[str, str] = field(default_factory=dict, hash=False)  # what {env.NAME} may give
 
     @property

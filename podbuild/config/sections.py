@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from podbuild.config.attest import Attest
 from podbuild.config.choices import PREFIX
+from podbuild.config.ci import CiSettings
 from podbuild.config.following import Deployment, NotesSettings
 from podbuild.config.image import Image
 from podbuild.config.keys import Declared, Schema, declared, list_of, map_of, table_schema
@@ -124,6 +125,12 @@ SECTIONS = (
         help="one table for each set of files that deploys images, [deploy.NAME] (`podbuild pin`)",
         keys=declared(Deployment),
         named=True,
+    ),
+    Table(
+        name="ci",
+        sample="[ci], and below it slices = 4",
+        help="what `podbuild ci` makes pipelines of (docs/ci.md)",
+        keys=declared(CiSettings),
     ),
 )
 

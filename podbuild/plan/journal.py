@@ -106,6 +106,13 @@ class Journal:
             if self._sections[section].pop(key, None) is not None:
                 self._save()
 
+    def forget_all(self, section: Section) -> None:
+        """Take all of one section back, so that it is asked for again."""
+        with self._lock:
+            if self._sections[section]:
+                self._sections[section] = {}
+                self._save()
+
     def finish(self) -> None:
         """Mark the release as complete."""
         with self._lock:
@@ -152,13 +159,17 @@ class Journal:
             case _:
                 return None
 
-    def _save(self) -> None:
-        content = {
+    def document(self, sections: Mapping[Section, dict[str, JSONValue]]) -> dict[str, JSONValue]:
+        """Give a journal of this release with other sections, as its file would have it."""
+        return {
             "schema": SCHEMA,
             "binding": asdict(self.binding),
             "finished": self._finished,
-            **{name.value: section for name, section in self._sections.items()},
+            **{name.value: section for name, section in sections.items()},
         }
+
+    def _save(self) -> None:
+        content = self.document(self._sections)
         # Without indent: json would write it in Python, ten times slower, at each step.
         write_atomically(self.path, json.dumps(content, sort_keys=True).encode())
 
@@ -273,6 +284,11 @@ def read_journal(path: Path) -> JournalFile | None:
         return None
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(path) from error
+    return journal_of(value, path)
+
+
+def journal_of(value: JSONValue, path: Path | str) -> JournalFile:
+    """Give what a journal's document says; `path` is where it was. Raises ConfigError."""
     match value:
         case {
             "schema": int(schema),
@@ -294,13 +310,13 @@ def read_journal(path: Path) -> JournalFile | None:
             raise _damaged(path)
 
 
-def _section(path: Path, value: object) -> dict[str, JSONValue]:
+def _section(path: Path | str, value: object) -> dict[str, JSONValue]:
     if not isinstance(value, dict):
         raise _damaged(path)
     return value
 
 
-def _damaged(path: Path) -> PodbuildError:
+def _damaged(path: Path | str) -> PodbuildError:
     return ConfigError(
         f"{path}: not a journal that this podbuild can read",
         hint="pass --restart to forget it; what registries hold already is found again",

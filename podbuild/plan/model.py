@@ -10,7 +10,7 @@ from pathlib import Path
 from podbuild.config.choices import IndexPolicy
 from podbuild.config.image import Image, Secret
 from podbuild.config.model import Registry
-from podbuild.oci.names import Digest, Platform
+from podbuild.oci.names import Digest, Platform, Reference
 from podbuild.plan import labels
 from podbuild.plan.guards import Decision, ReleaseIdentity, Verdict
 from podbuild.plan.tags import NamedTag, Reader, TagKind
@@ -54,7 +54,8 @@ class Request:
     cache: bool = True
     reuse: bool = True
     fail_fast: bool = False
-    handed_over: tuple[Path, ...] = ()  # output folders of other machines: nothing is built here
+    # what other machines hand over, output folders or where it is kept: nothing is built here
+    handed_over: tuple[Path | Reference, ...] = ()
 
     @property
     def reuses(self) -> bool:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from podbuild.build.handover import Handed, hand_over, read_handed_over, restock, take_over
-from podbuild.build.model import BuildRecord, InputHash, Origin
+from podbuild.build.handover import hand_over, restock
+from podbuild.build.join import Lost, missing_parts, read_handed_over, take_over
+from podbuild.build.model import BuildRecord, Handed, InputHash, Origin
+from podbuild.build.parcel import pack, put_parcel, read_place
 from podbuild.build.results import recorded
 from podbuild.build.staging.area import Staging
 from podbuild.build.staging.pool import Pool
 from podbuild.commands.dirt import with_dirt
 from podbuild.commands.planning import Asked
 from podbuild.config.load import parse_config
-from podbuild.errors import ConfigError
+from podbuild.errors import ConfigError, PodbuildError
 from podbuild.oci.layout import LayoutStore
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.memory import MemoryStore
-from podbuild.oci.names import Digest, Platform
+from podbuild.oci.names import Digest, Platform, Reference, Tag
 from podbuild.plan.journal import Binding, Journal, Section, open_journal
 from podbuild.plan.labels import DIRTY
 from podbuild.plan.make import make_plan
@@ -70,14 +74,17 @@ class Machine:
         self.journal.record(Section.BUILT, str(job), record.to_json())
         return manifest
 
-    def hand_over(self) -> Path:
-        hand_over(self.output, self.journal, self.staging)
+    def hand_over(self, *, thin: bool = False) -> Path:
+        hand_over(self.output, self.journal, self.staging, thin=thin)
         return self.output
 
-    def take(self, *folders: Path, elsewhere: MemoryStore | None = None) -> None:
-        plan = plan_of()
-        handed = read_handed_over(folders, plan, binding_of(plan))
-        take_over(handed, self.journal, self.staging, lambda _image: elsewhere or MemoryStore())
+    def take(
+        self, *places: Path | Reference, elsewhere: MemoryStore | None = None
+    ) -> Mapping[Job, Lost]:
+        """Take over; `elsewhere` is the registry of layers and of what is handed over."""
+        plan, registry = plan_of(), elsewhere or MemoryStore()
+        handed = read_handed_over(places, plan, binding_of(plan), lambda _repository: registry)
+        return take_over(handed.parts, self.journal, self.staging, lambda _image: registry)
 
     @property
     def layout(self) -> LayoutStore:
@@ -175,7 +182,7 @@ def test_what_was_built_without_a_version_that_an_input_uses_is_refused(tmp_path
         Commit(commit=COMMIT),
     )
     with pytest.raises(ConfigError, match="its version is main") as raised:
-        read_handed_over([other.hand_over()], plan, binding_of(plan))
+        read_handed_over([other.hand_over()], plan, binding_of(plan), lambda _: MemoryStore())
     assert "--version 1.2.3" in raised.value.hint
 
 
@@ -195,7 +202,7 @@ def test_what_a_dirty_tree_built_makes_no_clean_release(tmp_path: Path) -> None:
     record = BuildRecord(
         digest=Digest.of(b"x"), inputs=InputHash(text="sha256:1"), origin=Origin.BUILT, dirty=True
     )
-    handed = Handed(job=AMD64, record=record, folder=tmp_path)
+    handed = Handed(job=AMD64, record=record, place=str(tmp_path), store=MemoryStore())
     planned = with_dirt(Planned(plan=plan), [handed], Asked())
     assert not planned.plan.result("web").clean
     assert planned.plan.image("web").release_annotations[DIRTY] == "true"
@@ -251,8 +258,10 @@ def test_a_layer_that_neither_the_folder_nor_a_registry_has_is_refused(tmp_path:
     (layer,) = other.build(AMD64).layers
     folder = other.hand_over()
     other.layout.blob_file(layer.digest).unlink()
-    with pytest.raises(ConfigError, match=str(layer.digest)):
-        Machine(tmp_path / "here").take(folder)
+    lost = Machine(tmp_path / "here").take(folder)
+    error = missing_parts(lost, lost, ())
+    assert str(layer.digest) in error.message
+    assert error.hint.endswith("podbuild build web --platform linux/amd64")
 
 
 def test_a_layer_that_a_registry_has_lost_is_built_again(tmp_path: Path) -> None:
@@ -263,9 +272,10 @@ def test_a_layer_that_a_registry_has_lost_is_built_again(tmp_path: Path) -> None
     reused = replace(built, origin=Origin.REUSED)
     other.journal.record(Section.BUILT, str(AMD64), reused.to_json())
     other.staging.pool.path(layer.digest).unlink()
-    with pytest.raises(ConfigError, match="registry that has lost") as raised:
-        Machine(tmp_path / "here").take(other.hand_over())
-    assert raised.value.hint.endswith("web --platform linux/amd64 --no-reuse")
+    lost = Machine(tmp_path / "here").take(other.hand_over())
+    error = missing_parts(lost, lost, ())
+    assert "registry that has lost" in error.message
+    assert error.hint.endswith("web --platform linux/amd64 --no-reuse")
 
 
 def test_a_layer_may_stay_in_a_registry(tmp_path: Path) -> None:
@@ -308,3 +318,128 @@ def test_a_record_of_an_older_podbuild_is_read() -> None:
     assert BuildRecord.from_json(None) is None
     assert BuildRecord.from_json({"digest": "sha512:1", "inputs": "sha256:1"}) is None
     assert BuildRecord.from_json(record.to_json()) == record
+
+
+PLACE = Reference.parse("registry.example.com/acme/hand-over:7-linux-amd64")
+
+
+def leave(machine: Machine, registry: MemoryStore, *jobs: Job) -> bytes:
+    """Leave a parcel in the registry that has the layers."""
+    data = pack(machine.journal, machine.staging, jobs)
+    assert isinstance(PLACE.target, Tag)
+    put_parcel(registry, PLACE.target, data)
+    return data
+
+
+def test_a_thin_folder_holds_no_layers_and_is_joined_where_a_registry_has_them(
+    tmp_path: Path,
+) -> None:
+    other, registry = Machine(tmp_path / "other"), MemoryStore()
+    manifest = other.build(AMD64)
+    make_image(registry, b"layer")
+    other.hand_over()  # whole, and then thin
+    folder = other.hand_over(thin=True)
+    assert not any(map(other.layout.has_blob, manifest.layers))
+    assert manifest.config
+    assert other.layout.has_blob(manifest.config)
+    here = Machine(tmp_path / "here")
+    assert not here.take(folder, elsewhere=registry)
+    assert [job for job, _, _ in recorded(plan_of(), here.journal, here.staging)] == [AMD64]
+    assert here.take(folder).keys() == {AMD64}  # no registry has the layer
+
+
+def test_a_parcel_in_a_registry_is_joined_as_a_folder_is(tmp_path: Path) -> None:
+    other, registry = Machine(tmp_path / "other"), MemoryStore()
+    built = other.build(AMD64)
+    make_image(registry, b"layer")
+    other.journal.record(Section.PROVENANCE, str(AMD64), {"digest": str(built.digest)})
+    assert leave(other, registry, AMD64, ARM64) == leave(other, registry, AMD64, ARM64)
+    here = Machine(tmp_path / "here")
+    assert not here.take(PLACE, elsewhere=registry)
+    ((job, record, known),) = recorded(plan_of(), here.journal, here.staging)
+    assert (job, known.manifest, record.origin) == (AMD64, built, Origin.JOINED)
+    assert str(PLACE) in known.reason
+    assert here.journal.get(Section.PROVENANCE, str(AMD64)) == {"digest": str(built.digest)}
+
+
+def test_a_parcel_of_another_commit_is_refused(tmp_path: Path) -> None:
+    other, registry = Machine(tmp_path / "other", plan_of(commit="f" * 40)), MemoryStore()
+    other.build(AMD64)
+    leave(other, registry, AMD64)
+    with pytest.raises(ConfigError, match=r"oci:registry.*belongs to another release"):
+        Machine(tmp_path / "here").take(PLACE, elsewhere=registry)
+
+
+def test_a_place_without_a_parcel_is_named_with_the_others() -> None:
+    plan = plan_of()
+    handed = read_handed_over([PLACE], plan, binding_of(plan), lambda _: MemoryStore())
+    assert not handed.parts
+    lost = {AMD64: Lost(why="its layer is gone")}
+    error = missing_parts([AMD64, ARM64], lost, handed.empty)
+    said = "\n".join((error.message, *error.details, error.hint))
+    for word in ("its layer is gone", f"oci:{PLACE}: nothing", "not staged: web linux/arm64"):
+        assert word in said
+    assert "build web --platform linux/amd64; and podbuild build web --platform linux/arm64" in said
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"no gzip",
+        gzip.compress(b"no JSON"),
+        gzip.compress(b"[]"),
+        gzip.compress(b'{"journal": {}, "manifests": [], "blobs": []}'),
+        gzip.compress(b'{"journal": {}, "manifests": [1], "blobs": []}'),
+        gzip.compress(b"{}")[:-9],
+        gzip.compress(b"[" * 100_000),
+    ],
+)
+def test_what_is_no_parcel_is_refused(tmp_path: Path, data: bytes) -> None:
+    registry = MemoryStore()
+    assert isinstance(PLACE.target, Tag)
+    put_parcel(registry, PLACE.target, data)
+    with pytest.raises(ConfigError, match="is no hand-over"):
+        Machine(tmp_path / "here").take(PLACE, elsewhere=registry)
+
+
+def test_an_image_is_no_parcel(tmp_path: Path) -> None:
+    registry = MemoryStore()
+    assert isinstance(PLACE.target, Tag)
+    registry.put_manifest(make_image(registry, b"layer"), PLACE.target)
+    with pytest.raises(ConfigError, match="is no hand-over"):
+        Machine(tmp_path / "here").take(PLACE, elsewhere=registry)
+
+
+def test_who_was_asked_for_an_image_comes_before_who_only_needed_it(tmp_path: Path) -> None:
+    one, two = Machine(tmp_path / "1"), Machine(tmp_path / "2")
+    one.build(AMD64, b"needed")
+    record = BuildRecord.from_json(one.journal.get(Section.BUILT, str(AMD64)))
+    assert record is not None
+    one.journal.record(Section.BUILT, str(AMD64), replace(record, asked=False).to_json())
+    asked = two.build(AMD64, b"asked")
+    for name, order in (("a", (one, two)), ("b", (two, one))):
+        here = Machine(tmp_path / name)
+        here.take(*(each.hand_over() for each in order))
+        ((_, found, _),) = recorded(plan_of(), here.journal, here.staging)
+        assert found.digest == asked.digest
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("oci:ghcr.io/acme/x", "it has no tag"),
+        ("oci:127.0.0.1:5000/acme/x", "it has no tag"),
+        ("oci:./folder:tag", "a folder is no registry"),
+        ("oci:acme/x:1", "bad repository"),
+        ("oci:ghcr.io/acme/x:-", "not a valid tag"),
+    ],
+)
+def test_a_place_that_can_not_be_read_is_refused(text: str, says: str) -> None:
+    with pytest.raises(PodbuildError, match=says):
+        read_place(text)
+
+
+def test_a_place_is_a_reference_or_a_folder() -> None:
+    assert str(read_place("oci:127.0.0.1:5000/acme/x:1")) == "127.0.0.1:5000/acme/x:1"
+    assert read_place("legs/oci") is None
