@@ -191,10 +191,21 @@ def _trace(error: Exception) -> None:
     sys.stderr.write(current_ui().redactor.cut(text))
 
 
+def _with_tools_here(hint: str) -> str:
+    """Name the program to log in with that this machine has, where podman is not on PATH."""
+    if "podman login" not in hint:
+        return hint
+    import shutil  # noqa: PLC0415  # rarely needed
+
+    here = next(filter(shutil.which, ("podman", "docker", "buildah", "skopeo")), "podman")
+    return hint.replace("podman login", f"{here} login")
+
+
 def _fail(error: PodbuildError, *, as_json: bool) -> None:
     """Print an error through the user interface that the command chose, or a plain one."""
     from podbuild.cli.session import current_ui  # noqa: PLC0415  # only when something failed
 
     ui = current_ui()
+    error.hint = _with_tools_here(error.hint)
     ui.fail(error)
     ui.answer_failure(error, as_json=as_json)

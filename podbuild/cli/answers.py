@@ -17,7 +17,7 @@ from podbuild.commands.planning import refuse_conflicts
 from podbuild.errors import ConfigError
 from podbuild.plan.planned import Planned
 from podbuild.publish.move import Moved, Outcome
-from podbuild.report.plan import plan_json, plan_text
+from podbuild.report.plan import NOTHING_FORESEEN, plan_json, plan_text
 from podbuild.system.console import Ui
 from podbuild.system.records import JSONValue
 from podbuild.workspace import Services
@@ -36,11 +36,21 @@ def confirm(ui: Ui, question: str, *, yes: bool) -> None:
     click.confirm("Go on?", abort=True, err=True)
 
 
-def show_plan(ui: Ui, planned: Planned) -> None:
-    """Give the plan as the answer; raises ImmutableTagError when the release would be refused."""
+def show_plan(services: Services, planned: Planned, *, looks: bool = True) -> None:
+    """Give the plan as the answer; raises ImmutableTagError when the release would be refused.
+
+    Unless `looks` is false, it says what would be built and what re-used.
+    """
+    ui = services.ui
     for warning in planned.warnings:
         ui.warn(warning)
-    ui.give(plan_text(planned.plan), plan_json(planned.plan))
+    foreseen = NOTHING_FORESEEN
+    if looks:
+        from podbuild.commands.foresee import foresee  # noqa: PLC0415  # costs time
+
+        foreseen = foresee(services, planned)
+    answer = {**plan_json(planned.plan), **foreseen.to_json()}
+    ui.give(plan_text(planned.plan, foreseen, ui.width), answer)
     refuse_conflicts(planned.plan)
 
 

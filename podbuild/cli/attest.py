@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from podbuild.cli.options import Common, common_options, only_image, only_registry
+from podbuild.cli.options import Common, common_options, completes, only_image, only_registry
 from podbuild.cli.session import open_session
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.command(
     epilog="\b\nExamples:\n  podbuild attest v1.2.3\n  podbuild attest 1.2.3 --image web --json"
 )
-@click.argument("version")
+@click.argument("version", shell_complete=completes("version"))
 @only_image
 @only_registry
 @common_options

@@ -8,6 +8,7 @@ from podbuild.cli.options import (
     Common,
     build_args,
     common_options,
+    completes,
     fail_fast,
     jobs,
     no_cache,
@@ -27,7 +28,7 @@ from podbuild.cli.session import open_session
     "  podbuild build --platform linux/arm64 --push "
     "--hand-over oci:ghcr.io/acme/shop-hand-over:7-linux-arm64"
 )
-@click.argument("images", nargs=-1, metavar="[IMAGE]...")
+@click.argument("images", nargs=-1, metavar="[IMAGE]...", shell_complete=completes("image"))
 @only_platform
 @target
 @build_args
@@ -123,4 +124,4 @@ def command(
         )
         asked = Asked(version=version, loose=True, request=request)
         report = build(session.services(), asked, leaving)
-        session.ui.give(report_text(report), summary_json(report))
+        session.ui.give(report_text(report, session.ui.width), summary_json(report))

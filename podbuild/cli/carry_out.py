@@ -43,7 +43,7 @@ def carry_out(
     services = session.services()
     skipped = read_parts(flow.skip or "")
     if flow.dry_run:
-        show_plan(services.ui, plan_online(services, plan_offline(services, asked)))
+        show_plan(services, plan_online(services, plan_offline(services, asked)))
         return
     options = ReleaseOptions(
         asked=asked,
@@ -54,7 +54,7 @@ def carry_out(
         cancel_superseded=cancel_superseded,
     )
     ended = release(services, options)
-    services.ui.give(report_text(ended.report), summary_json(ended.report))
+    services.ui.give(report_text(ended.report, services.ui.width), summary_json(ended.report))
     if ended.incomplete is not None:
         raise ended.incomplete
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from podbuild.cli.options import Common, common_options, hand_over
+from podbuild.cli.options import Common, common_options, completes, hand_over
 from podbuild.cli.session import open_session
 
 
@@ -12,7 +12,7 @@ from podbuild.cli.session import open_session
     epilog="\b\nExamples:\n  podbuild build && podbuild manifest\n"
     "  podbuild manifest --from dist-amd64 --from dist-arm64"
 )
-@click.argument("images", nargs=-1, metavar="[IMAGE]...")
+@click.argument("images", nargs=-1, metavar="[IMAGE]...", shell_complete=completes("image"))
 @hand_over
 @common_options
 def command(common: Common, images: tuple[str, ...], handed_over: tuple[str, ...]) -> None:
@@ -28,4 +28,4 @@ def command(common: Common, images: tuple[str, ...], handed_over: tuple[str, ...
 
         request = make_request(images=images, directory=session.directory, handed_over=handed_over)
         report = assemble(session.services(), request)
-        session.ui.give(report_text(report), summary_json(report))
+        session.ui.give(report_text(report, session.ui.width), summary_json(report))

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from podbuild.cli.options import Common, common_options, only_image, only_registry, option
+from podbuild.cli.options import (
+    Common,
+    common_options,
+    completes,
+    only_image,
+    only_registry,
+    option,
+)
 from podbuild.cli.session import open_session
 
 if TYPE_CHECKING:
@@ -17,7 +24,7 @@ if TYPE_CHECKING:
 @click.command(
     epilog="\b\nExamples:\n  podbuild notes v1.2.3 > images.md\n  podbuild notes v1.2.3 --update"
 )
-@click.argument("version", required=False)
+@click.argument("version", required=False, shell_complete=completes("version"))
 @option("--update", is_flag=True, help="Put the section into the release on the forge.")
 @option("--create", is_flag=True, help="Make a draft where the forge has no such release.")
 @only_image

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -52,6 +53,17 @@ def option(*names: str, **settings: Any) -> Callable[[F], F]:
     long = next(name for name in names if name.startswith("--")).split("/")[0]
     variable = "PODBUILD_" + long.removeprefix("--").replace("-", "_").upper()
     return click.option(*names, envvar=variable, show_envvar=True, **settings)
+
+
+def completes(what: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Give what completes a name of this kind in a shell; read only when a shell asks."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+        names = importlib.import_module("podbuild.cli.names")  # as commands are, when called
+        found: list[str] = names.COMPLETIONS[what](ctx, param, incomplete)
+        return found
+
+    return complete
 
 
 def common_options(function: F) -> F:
@@ -117,12 +129,22 @@ _CONSENT: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
 
 
 only_image = option(
-    "--image", "images", multiple=True, metavar="NAME", help="Only this image; repeatable."
+    "--image",
+    "images",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completes("image"),
+    help="Only this image; repeatable.",
 )
 
 
 only_registry = option(
-    "--registry", "registries", multiple=True, metavar="NAME", help="Only there; repeatable."
+    "--registry",
+    "registries",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completes("registry"),
+    help="Only there; repeatable.",
 )
 
 
@@ -131,6 +153,7 @@ only_platform = option(
     "platforms",
     multiple=True,
     metavar="OS/ARCH",
+    shell_complete=completes("platform"),
     help="Only this platform; repeatable, or with commas. Fewer than configured moves no tag.",
 )
 

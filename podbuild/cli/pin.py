@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from podbuild.cli.options import Common, common_options, only_image, only_registry, option
+from podbuild.cli.options import (
+    Common,
+    common_options,
+    completes,
+    only_image,
+    only_registry,
+    option,
+)
 from podbuild.cli.session import Session, open_session
 
 if TYPE_CHECKING:
@@ -25,10 +32,17 @@ if TYPE_CHECKING:
     "  podbuild pin v1.2.2 --deploy production     # back to 1.2.2\n"
     "  podbuild pin --check\n  podbuild pin v1.2.3 --format env > images.env"
 )
-@click.argument("arguments", nargs=-1, metavar="[VERSION] [FILE]...")
+@click.argument(
+    "arguments", nargs=-1, metavar="[VERSION] [FILE]...", shell_complete=completes("version")
+)
 @option("--check", is_flag=True, help="Change nothing; exit 10 where something is stale.")
 @option(
-    "--deploy", "deployments", multiple=True, metavar="NAME", help="Only [deploy.NAME]; repeatable."
+    "--deploy",
+    "deployments",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completes("deployment"),
+    help="Only [deploy.NAME]; repeatable.",
 )
 @option(
     "--format",

@@ -10,6 +10,7 @@ from podbuild.cli.options import (
     allow_dirty,
     allow_overwrite,
     common_options,
+    completes,
     only_image,
     only_platform,
     only_registry,
@@ -22,7 +23,7 @@ from podbuild.cli.session import open_session
 @click.command(
     epilog="\b\nExamples:\n  podbuild plan v1.2.3\n  podbuild plan --offline --json | jq .targets"
 )
-@click.argument("version", required=False)
+@click.argument("version", required=False, shell_complete=completes("version"))
 @option("--offline", is_flag=True, help="Ask no registry; what guards decide is unknown.")
 @only_image
 @only_registry
@@ -46,7 +47,8 @@ def command(
 ) -> None:
     """Print what a release would build, push and tag where.
 
-    Changes nothing and needs no engine. The same as `podbuild release --dry-run`.
+    Changes nothing. Where an engine is installed it says which images would be built and which
+    re-used, and why; without one it plans all the same. As `podbuild release --dry-run`.
     """
     with open_session(common) as session:
         from podbuild.cli.answers import show_plan  # noqa: PLC0415
@@ -64,4 +66,5 @@ def command(
         )
         asked = Asked(version=version, require_tag=require_tag, request=request)
         planned = plan_offline(services, asked)
-        show_plan(services.ui, planned if offline else plan_online(services, planned))
+        decided = planned if offline else plan_online(services, planned)
+        show_plan(services, decided, looks=not offline)

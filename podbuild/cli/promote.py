@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from podbuild.cli.options import Common, common_options, only_image, only_registry, yes
+from podbuild.cli.options import Common, common_options, completes, only_image, only_registry, yes
 from podbuild.cli.session import open_session
 
 
@@ -12,8 +12,8 @@ from podbuild.cli.session import open_session
     epilog="\b\nExamples:\n  podbuild promote edge staging\n"
     "  podbuild promote 1.2.3 stable --image web --yes"
 )
-@click.argument("origin", metavar="FROM")
-@click.argument("target", metavar="TO")
+@click.argument("origin", metavar="FROM", shell_complete=completes("tag"))
+@click.argument("target", metavar="TO", shell_complete=completes("tag"))
 @only_image
 @only_registry
 @yes

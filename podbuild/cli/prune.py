@@ -61,7 +61,7 @@ def command(
             services.ui.info(prune_text(found))
             done = {each.target.key: each for each in pruner.prune(found)}
             found = tuple(done.get(each.target.key, each) for each in found)
-        services.ui.give(prune_text(found), prune_json(found))
+        services.ui.give(prune_text(found, services.ui.width), prune_json(found))
         if not apply and any(each.planned and each.planned.plan.removed for each in found):
             services.ui.note("nothing was deleted; pass --apply to delete")
         raise_failures(services.ui, found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from podbuild.cli.options import Common, common_options, only_registry, timeout
+from podbuild.cli.options import Common, common_options, completes, only_registry, timeout
 from podbuild.cli.session import open_session
 
 
@@ -12,7 +12,7 @@ from podbuild.cli.session import open_session
     epilog="\b\nExamples:\n  podbuild build && podbuild manifest && podbuild push\n"
     "  podbuild push web --registry ghcr"
 )
-@click.argument("images", nargs=-1, metavar="[IMAGE]...")
+@click.argument("images", nargs=-1, metavar="[IMAGE]...", shell_complete=completes("image"))
 @only_registry
 @timeout
 @common_options
@@ -32,4 +32,4 @@ def command(
 
         request = make_request(images=images, registries=registries)
         report = push(session.services(), request)
-        session.ui.give(report_text(report), summary_json(report))
+        session.ui.give(report_text(report, session.ui.width), summary_json(report))

@@ -12,6 +12,7 @@ from podbuild.cli.options import (
     allow_dirty,
     allow_overwrite,
     common_options,
+    completes,
     flow_options,
     require_tag,
 )
@@ -22,7 +23,7 @@ from podbuild.cli.session import open_session
     epilog="\b\nExamples:\n  podbuild release v1.2.3\n  podbuild release v1.2.3 --dry-run\n"
     "  podbuild release --from dist-amd64 --from dist-arm64"
 )
-@click.argument("version", required=False)
+@click.argument("version", required=False, shell_complete=completes("version"))
 @flow_options
 @allow_overwrite
 @allow_dirty

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from podbuild.cli.options import Common, common_options, only_image, only_registry, yes
+from podbuild.cli.options import Common, common_options, completes, only_image, only_registry, yes
 from podbuild.cli.session import open_session
 
 
 @click.command(
     epilog="\b\nExamples:\n  podbuild rollback\n  podbuild rollback v1.2.3 --registry ghcr --yes"
 )
-@click.argument("version", required=False)
+@click.argument("version", required=False, shell_complete=completes("version"))
 @only_image
 @only_registry
 @yes

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from podbuild.cli.options import Common, common_options, option
+from podbuild.cli.options import Common, common_options, completes, option
 from podbuild.cli.session import open_session
 
 
@@ -14,7 +14,7 @@ from podbuild.cli.session import open_session
     epilog="\b\nExamples:\n  podbuild sbom web:1.2.3 --platform linux/arm64\n"
     "  podbuild sbom web > web.spdx.json"
 )
-@click.argument("image", metavar="IMAGE[:TAG]")
+@click.argument("image", metavar="IMAGE[:TAG]", shell_complete=completes("image"))
 @option(
     "--platform",
     "platforms",

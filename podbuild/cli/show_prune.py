@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from podbuild.commands.prune import Pruned
 from podbuild.oci.delete import Removal
 from podbuild.publish.retention.cleanup import CleanupProgress
 from podbuild.publish.retention.plan import RemovalItem
 from podbuild.system.console import Ui
+from podbuild.system.console.text import fold
 from podbuild.system.records import JSONValue
 
-_SHOWN = 40  # kept tags per repository in the text; the JSON holds all
+_FEW = 3  # items with the same reason that get a line each
+_SHOWN = 12  # of those that share one; the JSON holds all
 _EVERY = 500  # manifests between two lines of progress
 
 
-def prune_text(found: tuple[Pruned, ...]) -> str:
-    """Give one block per repository: each item with its reason."""
-    return "\n\n".join("\n".join(_lines(each)) for each in found) or "no repository is published to"
+def prune_text(found: tuple[Pruned, ...], width: int | None = None) -> str:
+    """Give one block per repository, what has one reason together, and what it comes to in all."""
+    blocks = ["\n".join(_lines(each, width)) for each in found]
+    if len(found) > 1:
+        blocks.append(_sum(found))
+    return "\n\n".join(blocks) or "no repository is published to"
+
+
+def _sum(found: tuple[Pruned, ...]) -> str:
+    plans = [each.planned.plan for each in found if each.planned]
+    goes = sum(len(plan.removed) for plan in plans)
+    stays = sum(len(plan.kept) for plan in plans)
+    ended = [each.cleaned for each in found if each.cleaned]
+    what = f"{sum(len(each.removed) for each in ended)} deleted" if ended else f"{goes} to delete"
+    unread = len(found) - len(plans)
+    more = f", {unread} could not be read" if unread else ""
+    return f"in all {len(found)} repositories: {what}, {stays} stay{more}"
 
 
 def prune_json(found: tuple[Pruned, ...]) -> JSONValue:
@@ -55,7 +71,12 @@ def _ended(item: RemovalItem, removal: Removal) -> str:
     return f"{item} {removal.kind.value}{f': {removal.reason}' if removal.reason else ''}"
 
 
-def _lines(each: Pruned) -> Iterator[str]:
+def _lines(each: Pruned, width: int | None) -> Iterator[str]:
+    for line in _whole_lines(each):
+        yield from fold(line, width, "    ")
+
+
+def _whole_lines(each: Pruned) -> Iterator[str]:
     if each.planned is None:
         yield f"{each.target}: {each.error.message if each.error else 'not planned'}"
         return
@@ -64,16 +85,28 @@ def _lines(each: Pruned) -> Iterator[str]:
     requests = f"{each.requests} request{'' if each.requests == 1 else 's'}"
     if cleaned is None:
         yield f"{name}: {len(plan.removed)} to delete, {len(plan.kept)} stay ({requests})"
-        yield from (f"  delete {_shown(item)}: {item.reason}" for item in plan.removed)
+        yield from _alike("delete", ((item, item.reason) for item in plan.removed))
     else:
         yield f"{name}: {len(cleaned.removed)} deleted, {len(plan.kept)} stay ({requests})"
-        yield from (f"  deleted {_shown(item)}: {item.reason}" for item in cleaned.removed)
-        yield from (f"  gone already {_shown(item)}" for item in cleaned.gone)
-        yield from (f"  kept {_shown(item)}: {reason}" for item, reason in cleaned.kept)
-    tags = [item for item in plan.kept if item.tag]
-    yield from (f"  keep {item.tag}: {item.reason}" for item in tags[:_SHOWN])
-    if len(tags) > _SHOWN:
-        yield f"  keep {len(tags) - _SHOWN} more tags (--json lists all)"
+        yield from _alike("deleted", ((item, item.reason) for item in cleaned.removed))
+        yield from _alike("gone already", ((item, "") for item in cleaned.gone))
+        yield from _alike("kept", cleaned.kept)
+    yield from _alike("keep", ((item, item.reason) for item in plan.kept if item.tag))
+
+
+def _alike(word: str, items: Iterable[tuple[RemovalItem, str]]) -> Iterator[str]:
+    """Give a line for each item, or one for all that have the same reason, if they are many."""
+    reasons: dict[str, list[str]] = {}
+    for item, reason in items:
+        reasons.setdefault(reason, []).append(_shown(item))
+    for reason, names in reasons.items():
+        why = f": {reason}" if reason else ""
+        if len(names) <= _FEW:
+            yield from (f"  {word} {name}{why}" for name in names)
+            continue
+        more = len(names) - _SHOWN
+        rest = f" and {more} more (--json lists all)" if more > 0 else ""
+        yield f"  {word} {len(names)}{why}: {', '.join(names[:_SHOWN])}{rest}"
 
 
 def _shown(item: RemovalItem) -> str:

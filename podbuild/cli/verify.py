@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from podbuild.cli.options import Common, common_options, only_image, only_registry
+from podbuild.cli.options import Common, common_options, completes, only_image, only_registry
 from podbuild.cli.session import open_session
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command(
     epilog="\b\nExamples:\n  podbuild verify 1.2.3\n  podbuild verify latest --registry ghcr --json"
 )
-@click.argument("tag")
+@click.argument("tag", shell_complete=completes("tag"))
 @only_image
 @only_registry
 @common_options

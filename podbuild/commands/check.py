@@ -22,7 +22,7 @@ from podbuild.build.inputs.lint import (
 )
 from podbuild.build.toolchain.emulation import GUESTS, native_architecture
 from podbuild.commands.foreign import output_refusal
-from podbuild.config.choices import RegistryKind
+from podbuild.config.choices import RegistryKind, Rule
 from podbuild.config.closing import unset_variables, without_unset
 from podbuild.config.contexts import FolderContext
 from podbuild.config.image import Image
@@ -126,7 +126,7 @@ def _value(config: Config, name: str) -> str:
 
 def _remarks(config: Config, text: str) -> Iterator[Finding]:
     for image in config.images:
-        for remark in check_texts(image):
+        for remark in () if _is_silent(config, image) else check_texts(image):
             yield Finding(
                 level=Level.WARNING,
                 file=shown(config.path),
@@ -134,6 +134,11 @@ def _remarks(config: Config, text: str) -> Iterator[Finding]:
                 message=f"{dotted(remark.way)}: {remark.message}",
                 hint=remark.hint,
             )
+
+
+def _is_silent(config: Config, image: Image) -> bool:
+    rule = Rule.CHANGING_INPUT
+    return not {rule, f"{image.name}:{rule}"}.isdisjoint(config.audit.ignore)
 
 
 def _rare_platforms(config: Config, text: str) -> Iterator[Finding]:

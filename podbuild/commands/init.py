@@ -162,9 +162,11 @@ def _config_lines(seen: Seen) -> Iterator[str]:
     yield ""
     yield "# [mirrors]"
     yield '# "docker.io" = ["mirror.example.com/hub"]  # bases come from here first'
-    for name in ("tags", "retention", "cache", "attest", "audit", "ci"):
+    for name in ("tags", "retention", "cache", "attest", "audit", "ci", "notes"):
         yield ""
         yield from commented(section(name), {})
+    yield ""
+    yield from commented(section("deploy"), {}, name="production")
 
 
 def _versions(seen: Seen) -> dict[str, str]:

@@ -70,7 +70,9 @@ def plan_offline(services: Services, asked: Asked) -> Planned:
                 resolved.warning,
                 hint=f"git tag {form.tag(resolved.version)}, or do without require-tag",
             )
-        warnings.append(resolved.warning if resolved else _without_git(facts))
+        expected = services.config.project.require_tag is not False or isinstance(facts, NoFacts)
+        if resolved is None or resolved.tag or expected:
+            warnings.append(resolved.warning if resolved else _without_git(facts))
         if resolved:
             request = replace(request, version=resolved.version)
             tag = resolved.tag or form.tag(resolved.version)
@@ -148,7 +150,7 @@ def _untagged(plan: Plan) -> tuple[str, ...]:
 
 
 def _requires_tag(services: Services, asked: Asked) -> bool:
-    return asked.require_tag or (services.config.project.require_tag and not asked.loose)
+    return asked.require_tag or (services.config.project.require_tag is True and not asked.loose)
 
 
 def dirt_refusal(asked: Asked, changes: str) -> ConfigError | None:

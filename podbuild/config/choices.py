@@ -124,6 +124,7 @@ class Rule(StrEnum):
     EMPTY = "empty-entrypoint"
     NO_INTERPRETER = "no-interpreter"
     UNKNOWN_USER = "unknown-user"
+    CHANGING_INPUT = "changing-input"
 
 
 def _ignored(value: object, base: Path) -> str:

@@ -94,9 +94,14 @@ class Project:
     output: Path = field(
         default=Path("dist"), metadata=key(PATH, "the folder for everything that podbuild writes")
     )
-    require_tag: bool = field(
-        default=False,
-        metadata=key(FLAG, "true: a release needs its git tag, as with --require-tag"),
+    require_tag: bool | None = field(
+        default=None,
+        metadata=key(
+            FLAG,
+            "true: a release needs its git tag, as with --require-tag; false: there need be none; "
+            "without it a missing one is a warning",
+            example="true",
+        ),
     )
 
     @property

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from podbuild.plan.fingerprint import relative
 from podbuild.plan.guards import Decision
-from podbuild.plan.model import Plan, PlannedImage, TagMove, Target
-from podbuild.system.console.text import table
+from podbuild.plan.model import Job, Plan, PlannedImage, TagMove, Target
+from podbuild.system.console.text import fold, table
 from podbuild.system.records import JSONValue
 
 SCHEMA = 1
@@ -82,9 +83,44 @@ def _tag(move: TagMove) -> dict[str, JSONValue]:
     }
 
 
-def plan_text(plan: Plan) -> str:
-    """Give the plan for people."""
-    return "\n".join((*_heading(plan), "", *_builds(plan), "", *_targets(plan)))
+@dataclass(frozen=True, kw_only=True)
+class Foreseen:
+    """What a release would find out: what becomes of each job and why, and what goes afterwards.
+
+    Empty where nobody looked: no registry was asked, or there is no engine here.
+    """
+
+    jobs: Mapping[Job, tuple[bool, str]] = field(default_factory=dict, hash=False)  # built? why?
+    superseded: tuple[tuple[str, str, str], ...] = ()  # repository, digest, when and why
+    unknown: str = ""  # why nothing is known of the jobs
+
+    def to_json(self) -> dict[str, JSONValue]:
+        """Give what `podbuild plan --json` adds."""
+        return {
+            "foreseen": [
+                {
+                    "image": job.image,
+                    "platform": str(job.platform),
+                    "builds": builds,
+                    "reason": reason,
+                }
+                for job, (builds, reason) in self.jobs.items()
+            ],
+            "superseded": [
+                {"repository": place, "digest": digest, "reason": reason}
+                for place, digest, reason in self.superseded
+            ],
+        }
+
+
+NOTHING_FORESEEN = Foreseen()
+
+
+def plan_text(plan: Plan, foreseen: Foreseen = NOTHING_FORESEEN, width: int | None = None) -> str:
+    """Give the plan for people; `width` is that of the terminal that shows it, in columns."""
+    parts = (_heading(plan), _builds(plan, foreseen, width), _targets(plan, width))
+    blocks = ["\n".join(part) for part in (*parts, _superseded(foreseen, width))]
+    return "\n\n".join(block for block in blocks if block)
 
 
 def _heading(plan: Plan) -> Iterator[str]:
@@ -94,33 +130,74 @@ def _heading(plan: Plan) -> Iterator[str]:
     yield f"{plan.project}: {what} at {commit}{dirty}"
 
 
-def _builds(plan: Plan) -> Iterator[str]:
+def _builds(plan: Plan, foreseen: Foreseen, width: int | None) -> Iterator[str]:
     if not plan.jobs:
         yield "build nothing: every image is there already"
         return
-    yield f"build {len(plan.jobs)}:"
+    if foreseen.jobs:
+        yield from _foreseen(plan, foreseen, width)
+        return
+    yield f"build {len(plan.jobs)}, or re-use what is known:"
     for image in plan.images:
         platforms = [str(job.platform) for job in plan.jobs if job.image == image.name]
         if platforms:
-            inner = sorted(set(image.image.inner.values()))
-            on = f" on {', '.join(inner)}" if inner else ""
-            only = "" if image.published else " (published nowhere)"
-            yield f"  {image.name}: {', '.join(platforms)}{on}{only}"
+            yield from fold(f"  {image.name}: {', '.join(platforms)}{_on(image)}", width)
+    if foreseen.unknown:
+        yield from fold(f"  which of them is not known: {foreseen.unknown}", width)
 
 
-def _targets(plan: Plan) -> Iterator[str]:
+def _foreseen(plan: Plan, foreseen: Foreseen, width: int | None) -> Iterator[str]:
+    builds = sum(built for built, _ in foreseen.jobs.values())
+    counts = ((builds, "build"), (len(foreseen.jobs) - builds, "re-use"))
+    yield f"{', '.join(f'{word} {count}' for count, word in counts if count)}:"
+    rows: dict[tuple[str, str, str], list[str]] = {}
+    for job, (built, why) in foreseen.jobs.items():
+        key = (f"{job.image}{_on(plan.image(job.image))}", "build" if built else "re-use", why)
+        rows.setdefault(key, []).append(str(job.platform))
+    lines = [(name, ", ".join(found), what, why) for (name, what, why), found in rows.items()]
+    found = table(("image", "platforms", "what", "why"), lines, width=_inner(width))
+    yield from (f"  {line}" for line in found)
+
+
+def _on(image: PlannedImage) -> str:
+    inner = sorted(set(image.image.inner.values()))
+    only = "" if image.published else " (published nowhere)"
+    on = f" on {', '.join(inner)}" if inner else ""
+    return f"{on}{only}"
+
+
+def _targets(plan: Plan, width: int | None) -> Iterator[str]:
+    """Say what becomes of each tag, once where registries agree."""
     yield "publish and tag:"
-    rows = [row for target in plan.targets for row in _rows(target)]
-    yield from (f"  {line}" for line in table(("where", "tag", "what", "why"), rows))
+    alike: dict[tuple[str, str, str, str], list[str]] = {}
+    for target in plan.targets:
+        optional = "" if target.registry.required else " (optional)"
+        for tag, what, why in _moves(target):
+            alike.setdefault((target.image, tag, what, why), []).append(f"{target.place}{optional}")
+    rows: dict[tuple[str, str, str, str], list[str]] = {}
+    for (image, tag, what, why), places in alike.items():
+        rows.setdefault((image, ", ".join(places), what, why), []).append(tag)
+    lines = [(where, ", ".join(tags), what, why) for (_, where, what, why), tags in rows.items()]
+    found = table(("where", "tag", "what", "why"), lines, width=_inner(width))
+    yield from (f"  {line}" for line in found)
     if plan.is_partial:
         yield "  no tag moves: platforms are left out"
 
 
-def _rows(target: Target) -> Iterator[tuple[str, str, str, str]]:
-    optional = "" if target.registry.required else " (optional)"
-    place = f"{target.place}{optional}"
+def _moves(target: Target) -> Iterator[tuple[str, str, str]]:
     if not target.tags:
-        yield (place, "-", "publish by digest", "")
+        yield ("-", "publish by digest", "")
     for move in target.tags:
         reason = "" if move.decision is Decision.UNKNOWN else move.verdict.reason
-        yield (place, str(move), move.decision.value, reason)
+        yield (str(move), move.decision.value, reason)
+
+
+def _superseded(foreseen: Foreseen, width: int | None) -> Iterator[str]:
+    if foreseen.superseded:
+        yield "delete afterwards (superseded), where nothing else reaches it:"
+        found = table(("where", "digest", "why"), foreseen.superseded, width=_inner(width))
+        yield from (f"  {line}" for line in found)
+
+
+def _inner(width: int | None) -> int | None:
+    return None if width is None else width - 2

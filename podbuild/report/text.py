@@ -16,40 +16,47 @@ from podbuild.report.model import (
     TagOutcome,
     TargetReport,
 )
-from podbuild.system.console.text import duration, one_line, size, table
+from podbuild.system.console.text import duration, fold, one_line, size, table
 
 
-def report_text(report: Report) -> str:
-    """Give the tables of images and registries, what was left out, and how to run an image."""
+def report_text(report: Report, width: int | None = None) -> str:
+    """Give the tables of images and registries, what was left out, and how to run an image.
+
+    `width` is that of the terminal that shows it, in columns.
+    """
     parts = (
-        "\n".join(images_table(report)),
-        "\n".join(targets_table(report)),
-        "\n".join(_remarks(report)),
+        "\n".join(images_table(report, width)),
+        "\n".join(targets_table(report, width)),
+        "\n".join(part for line in _remarks(report) for part in fold(line, width)),
         "\n".join(_end(report)),
     )
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def images_table(report: Report) -> tuple[str, ...]:
+def images_table(report: Report, width: int | None = None) -> tuple[str, ...]:
     """Give a table of images, platforms, digests, sizes and seconds."""
     idle = "not needed" if report.failure is None else "not built"
     rows = [row for image in report.images for row in _image_rows(image, idle)]
     header = ("image", "platform", "digest", "size", "time", "origin")
-    return table(header, rows, right=("size", "time"))
+    return table(header, rows, right=("size", "time"), width=width)
 
 
-def targets_table(report: Report) -> tuple[str, ...]:
-    """Give a table of what each registry has and which tags name it."""
+def targets_table(report: Report, width: int | None = None) -> tuple[str, ...]:
+    """Give a table of what registries have and which tags name it, once where they agree."""
+    alike: dict[tuple[str, str, str], list[TargetReport]] = {}
+    for target in report.targets:
+        tags = ", ".join(str(tag.tag) for tag in target.live)
+        alike.setdefault((target.image, tags, _trouble(target)), []).append(target)
     rows = [
         (
-            target.registry,
-            target.repository,
-            ", ".join(str(tag.tag) for tag in target.live),
-            _trouble(target),
+            ", ".join(target.registry for target in targets),
+            ", ".join(target.repository for target in targets),
+            tags,
+            trouble,
         )
-        for target in report.targets
+        for (_, tags, trouble), targets in alike.items()
     ]
-    return table(("registry", "repository", "tags", "trouble"), rows)
+    return table(("registry", "repository", "tags", "trouble"), rows, width=width)
 
 
 def run_line(report: Report) -> str:
@@ -84,9 +91,11 @@ def _trouble(target: TargetReport) -> str:
 def _remarks(report: Report) -> Iterator[str]:
     yield from _layer_cache(report)
     yield from (f"attached to {line}" for line in statement_lines(report))
+    left: dict[str, list[str]] = {}
     for _, tag in report.left_out:
         reason = f": {one_line(tag.reason)}" if tag.reason else ""
-        yield f"{tag.reference} {tag.outcome}{reason}"
+        left.setdefault(f"{tag.outcome}{reason}", []).append(tag.reference)
+    yield from (f"{', '.join(references)} {what}" for what, references in left.items())
     for gone in report.removed:
         reason = f": {one_line(gone.reason)}" if gone.reason else ""
         yield f"{gone.repository} {gone.what} {gone.outcome.value}{reason}"

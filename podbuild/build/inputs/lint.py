@@ -13,7 +13,7 @@ from enum import StrEnum
 from podbuild.build.inputs.containerfile import Containerfile, OutsideImage, platform_arguments
 from podbuild.build.inputs.recipe import refusals_of
 from podbuild.build.toolchain.emulation import native_architecture
-from podbuild.config.choices import Timestamp
+from podbuild.config.choices import Rule, Timestamp
 from podbuild.config.image import Image
 from podbuild.config.model import Config
 from podbuild.config.template import VERSION_NAMES, Placeholders
@@ -250,5 +250,6 @@ def check_texts(image: Image) -> Iterator[ConfigRemark]:
                 yield ConfigRemark(
                     way,
                     f"{{{changing[0]}}} changes, so {image.name!r} is built again for each release",
-                    "leave it out: version and revision stand on the index anyway",
+                    "leave it out: version and revision stand on the index anyway; or "
+                    f'[audit] ignore = ["{image.name}:{Rule.CHANGING_INPUT}"] if it is meant',
                 )

@@ -7,6 +7,7 @@ from outside (a registry's text, a tool's output) is a command for a CI's runner
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -40,6 +41,7 @@ __all__ = ["Activity", "Answers", "Streams", "Ui", "Verbosity", "choose_ui"]
 
 
 _QUICK = 1.0  # seconds
+_LEAST_WIDTH = 40  # columns; nobody reads less
 
 
 class Verbosity(IntEnum):
@@ -69,7 +71,9 @@ class Ui:
         verbosity: Verbosity = Verbosity.NORMAL,
         answers: Answers = Answers.TEXT,
         clock: Callable[[], float] = time.monotonic,
+        width: int | None = None,
     ) -> None:
+        self.width = width  # of the terminal that answers go to; None where they go elsewhere
         self.redactor = redactor or Redactor()
         self.verbosity = verbosity
         self._screen = screen
@@ -291,7 +295,26 @@ def choose_ui(
             )
 
             screen = LiveScreen(streams, colours=colours)
-    return Ui(screen, look, redactor=redactor, verbosity=verbosity, answers=answers)
+    return Ui(
+        screen,
+        look,
+        redactor=redactor,
+        verbosity=verbosity,
+        answers=answers,
+        width=_answers_width(environment, streams),
+    )
+
+
+def _answers_width(environment: Mapping[str, str], streams: Streams) -> int | None:
+    """Give the columns that answers have: of their terminal, or as COLUMNS asks for."""
+    asked = environment.get("COLUMNS", "")
+    if asked.isdecimal() and int(asked) > 0:
+        return max(_LEAST_WIDTH, int(asked))
+    try:
+        columns = os.get_terminal_size(streams.out.fileno()).columns
+    except (OSError, ValueError):
+        return None
+    return max(_LEAST_WIDTH, columns) if columns else None
 
 
 def _is_terminal(environment: Mapping[str, str], streams: Streams) -> bool:

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import Enum
+from itertools import zip_longest
 
 # ECMA-48: CSI, OSC and other strings (with 7 and 8 bits), then any other escape.
 _SEQUENCE = re.compile(
@@ -109,6 +110,9 @@ def no_command(line: str) -> str:
     return _FOLDS.sub(r"\1: ", line) if "_" in line else line
 
 
+_GAP = 2  # columns between those of a table
+
+
 _UNITS = ("kB", "MB", "GB", "TB")
 
 
@@ -175,11 +179,17 @@ class Align(Enum):
 
 
 def table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    width: int | None = None,
 ) -> tuple[str, ...]:
     """Give the lines of a table; the columns named in `right` are aligned right.
 
-    Columns that are empty in every row are left out; no row, no lines.
+    Columns that are empty in every row are left out; no row, no lines. In `width` columns of a
+    terminal, cells go on in the next line, at spaces only; where words alone are too many for one
+    line, the first column stands above the others.
 
     >>> table(("image", "size"), [("web", "9 B"), ("worker", "12 kB")], right=("size",))
     ('image    size', 'web       9 B', 'worker  12 kB')
@@ -188,7 +198,78 @@ def table(
     alignment = [Align.RIGHT if header[place] in right else Align.LEFT for place in shown]
     cells = [[one_line(row[place]) for place in shown] for row in (header, *rows)] if rows else []
     widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
-    return tuple("  ".join(_aligned(row, widths, alignment)).rstrip() for row in cells)
+    if width is None or _total(widths) <= width:
+        return tuple("  ".join(_aligned(row, widths, alignment)).rstrip() for row in cells)
+    fitting = _fitting(cells, widths, width)
+    if fitting is None:
+        return tuple(_stacked(cells, [header[place] in right for place in shown], width))
+    return tuple(
+        "  ".join(_aligned(part, fitting, alignment)).rstrip()
+        for row in cells
+        for part in zip_longest(
+            *(_folded(cell, room) for cell, room in zip(row, fitting, strict=True)), fillvalue=""
+        )
+    )
+
+
+def fold(text: str, width: int | None, indent: str = "  ") -> tuple[str, ...]:
+    """Give a line as lines of a terminal, broken at spaces; those after the first are indented.
+
+    >>> fold("web: sha256:ab is not there", 16)
+    ('web: sha256:ab', '  is not there')
+    """
+    if width is None or _width(text) <= width:
+        return (text,)
+    start = text[: len(text) - len(text.lstrip(" "))]
+    room = width - len(start)
+    first, *_ = _folded(text.strip(), room)
+    rest = text.strip()[len(first) :].strip()
+    more = _folded(rest, room - len(indent)) if rest else []
+    return (start + first, *(f"{start}{indent}{line}" for line in more))
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + _GAP * (len(widths) - 1)
+
+
+def _fitting(cells: Sequence[Sequence[str]], widths: Sequence[int], width: int) -> list[int] | None:
+    """Take from the widest columns until all fit, down to their longest words; None: they can't."""
+    least = [
+        max((_width(word) for cell in column for word in cell.split()), default=0)
+        for column in zip(*cells, strict=True)
+    ]
+    if _total(least) > width:
+        return None
+    found = list(widths)
+    while _total(found) > width:
+        able = [place for place in range(len(found)) if found[place] > least[place]]
+        found[max(able, key=lambda place: found[place])] -= 1
+    return found
+
+
+def _stacked(cells: Sequence[Sequence[str]], right: Sequence[bool], width: int) -> Iterator[str]:
+    """Give the first cell of each row above the others, once where rows share it."""
+    header, *rows = cells
+    groups: dict[str, list[Sequence[str]]] = {}
+    for row in rows:
+        groups.setdefault(row[0], []).append(row[1:])
+    named = [name for name, is_right in zip(header[1:], right[1:], strict=True) if is_right]
+    for first, others in groups.items():
+        yield from _folded(first, width)
+        if header[1:]:
+            inner = table(header[1:], others, right=named, width=width - _GAP)
+            yield from (f"{' ' * _GAP}{line}" for line in inner[1:])
+
+
+def _folded(text: str, room: int) -> list[str]:
+    """Give the words of a cell in lines of so many columns; a longer word has its own line."""
+    found: list[str] = []
+    for word in text.split(" "):
+        if found and _width(f"{found[-1]} {word}") <= room:
+            found[-1] += f" {word}"
+        else:
+            found.append(word)
+    return found or [""]
 
 
 def shortened(text: str, most: int = 80) -> str:

@@ -187,6 +187,13 @@ def test_report_is_as_written_down(name: str, made: str) -> None:
     assert made == path.read_text()
 
 
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_end_of_a_release_fits_the_terminal_without_a_broken_word(width: int) -> None:
+    fitted, whole = report_text(REPORT, width), report_text(REPORT)
+    assert sorted(fitted.split()) == sorted(whole.split())
+    assert max(map(len, fitted.splitlines())) <= width
+
+
 def test_every_json_file_carries_its_schema(tmp_path: Path) -> None:
     write_reports(REPORT, tmp_path, {}, Redactor())
     write_plan({"schema": 1, "jobs": []}, tmp_path, Redactor())
