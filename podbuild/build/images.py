@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from podbuild.build.resolve import Inputs
 
 Offer = Callable[[str, Manifest], None]  # hears of an image's child as soon as it is staged
+Examine = Callable[[Job, Manifest], None]  # the same, of every image
 
 
 def open_staging(services: Services) -> Staging:
@@ -47,6 +48,7 @@ def stage(
     engines: Engines,
     *,
     offer: Offer | None = None,
+    examine: Examine | None = None,
     builds: bool = True,
 ) -> Staged:
     """Re-use what is known and build the rest; `Staged.check` raises what failed.
@@ -67,6 +69,8 @@ def stage(
         image = plan.image(each.job.image)
         if offer and image.published and image.is_index:
             offer(image.name, each.manifest)
+        if examine:
+            examine(each.job, each.manifest)
 
     def remember(each: BuiltImage) -> None:
         results.remember(each)

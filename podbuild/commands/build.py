@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 from podbuild.build.attest.subjects import remember_making
@@ -30,6 +30,7 @@ from podbuild.commands.release import (
     binding_of,
     check_logins,
     continued,
+    examining_images,
     one_at_a_time,
     open_publisher,
 )
@@ -124,19 +125,21 @@ def _built(opened: OpenedPlan, leaving: Leaving) -> Staged:
     """Build, and publish by digest what is asked to be pushed; what is unfit ends it."""
     planned, engines, record = opened.planned, opened.engines, opened.record
     goes_to = planned if leaving.pushes else replace(planned, destinations=())
-    with open_publisher(engines, goes_to, record) as publisher:
+    examining = examining_images(engines) if leaving.pushes else nullcontext()
+    with open_publisher(engines, goes_to, record) as publisher, examining as examination:
         with record.step("build"):
             inputs = resolve(planned, engines, anew=True)
             offer = publisher.offer if leaving.pushes else None
-            staged = stage(planned, inputs, engines, offer=offer)
+            begin = examination.begin if examination else None
+            staged = stage(planned, inputs, engines, offer=offer, examine=begin)
             remember_making(planned, staged, inputs, engines)
             record.staged(staged)
             staged.check()
-        if leaving.pushes:
+        if examination:
             from podbuild.commands.judge import judge_images  # noqa: PLC0415  # costs time
             from podbuild.commands.leg import pushed_parts, tag_children  # noqa: PLC0415
 
-            judge_images(engines, staged, record)
+            judge_images(engines, staged, record, examination)
             with record.step("publish by digest"):
                 published = publisher.finish(pushed_parts(planned.plan, staged))
                 record.published(published)

@@ -16,7 +16,21 @@ from podbuild.config.toml import line_of, parse_toml, read_config, shown
 from podbuild.oci.names import Platform
 
 
-def judge_images(engines: Engines, staged: Staged, record: Recorder) -> None:
+def examination_of(engines: Engines) -> Examination:
+    """Give what examines images as soon as they are staged."""
+    services = engines.services
+    return Examination(
+        plan=engines.plan,
+        staging=engines.staging,
+        cache=services.folders.cache,
+        build=Platform("linux", native_architecture()),
+        ignored=Ignored(rules=frozenset(services.config.audit.ignore)),
+    )
+
+
+def judge_images(
+    engines: Engines, staged: Staged, record: Recorder, examination: Examination
+) -> None:
     """Judge the image of every platform, all of them before any verdict.
 
     Raises PolicyError for one that can't start there, or is over its budget: no tag moves then.
@@ -24,13 +38,7 @@ def judge_images(engines: Engines, staged: Staged, record: Recorder) -> None:
     services = engines.services
     images = {job: each.manifest for job, each in staged.images.items()}
     with record.step("examine"):
-        sound = Examination(
-            plan=engines.plan,
-            staging=engines.staging,
-            cache=services.folders.cache,
-            build=Platform("linux", native_architecture()),
-            ignored=Ignored(rules=frozenset(services.config.audit.ignore)),
-        ).judge(images)
+        sound = examination.judge(images)
         sizes = over_budget(engines.plan, images, partial(_place, services.config))
         judged = replace(sound, findings=(*sound.findings, *merged_findings(sizes)))
         for each in judged.warnings:

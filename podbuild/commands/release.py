@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from podbuild.build.engines import Engines
 from podbuild.build.handover import handing_over, restock
@@ -47,6 +48,9 @@ from podbuild.report.collect import adopted_parts
 from podbuild.report.model import Report
 from podbuild.system.locks import Holder, Purpose, project_lock, supersede
 from podbuild.workspace import Services
+
+if TYPE_CHECKING:
+    from podbuild.build.examine.children import Examination
 
 
 class Skip(StrEnum):
@@ -222,23 +226,41 @@ def make_images(
     handing = handing_over(
         services.config.output, engines.journal, engines.staging, services.ui.warn
     )
-    with handing, engines:
+    with handing, engines, examining_images(engines) as examination:
         with record.step("build"):
-            staged = _staged(engines, options, planned, supply)
+            staged = _staged(engines, options, planned, supply, examination)
             record.staged(staged)
             staged.check()
         with record.step("assemble"):
             indexes = _assembled(staged, engines)
             adopted = adopted_images(plan.images, source)
             record.assembled(indexes, dict(adopted_parts(plan, adopted, source)))
-        if staged.images:
+        if examination and staged.images:
             from podbuild.commands.judge import judge_images  # noqa: PLC0415  # where images are due
 
-            judge_images(engines, staged, record)
+            judge_images(engines, staged, record, examination)
     return {**indexes, **adopted}
 
 
-def _staged(engines: Engines, options: ReleaseOptions, planned: Planned, supply: Supply) -> Staged:
+@contextmanager
+def examining_images(engines: Engines) -> Iterator[Examination | None]:
+    """Give what examines images while others are built; nothing where there are none to make."""
+    if not engines.plan.jobs:
+        yield None
+        return
+    from podbuild.commands.judge import examination_of  # noqa: PLC0415  # where images are due
+
+    with examination_of(engines) as examination:
+        yield examination
+
+
+def _staged(
+    engines: Engines,
+    options: ReleaseOptions,
+    planned: Planned,
+    supply: Supply,
+    examination: Examination | None,
+) -> Staged:
     """Give each job's image; without a job, no word of builds and engines is loaded."""
     if not planned.plan.jobs:
         return Staged(images={}, inputs={})
@@ -249,7 +271,8 @@ def _staged(engines: Engines, options: ReleaseOptions, planned: Planned, supply:
     from podbuild.build.resolve import resolve  # noqa: PLC0415  # where images are due
 
     builds, inputs = Skip.BUILD not in options.skip, resolve(planned, engines)
-    staged = stage(planned, inputs, engines, offer=supply.offer, builds=builds)
+    begin = examination.begin if examination else None
+    staged = stage(planned, inputs, engines, offer=supply.offer, examine=begin, builds=builds)
     if engines.services.config.attest:
         from podbuild.build.attest.subjects import remember_making  # noqa: PLC0415  # costs time
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
 import zlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +22,8 @@ from podbuild.oci.names import Digest
 from podbuild.oci.store import Store
 from podbuild.system.files import write_atomically
 from podbuild.system.records import JSONValue
+
+_IN_MEMORY = 32  # answers that one Examiner has at hand: those of bases are asked for again
 
 
 class Gatherer(Protocol):
@@ -49,6 +53,10 @@ class Examiner:
 
     folder: Path
     _known: dict[tuple[str, Digest], JSONValue] = field(default_factory=dict, repr=False)
+    _locks: dict[Digest, threading.Lock] = field(
+        default_factory=lambda: defaultdict(threading.Lock), repr=False
+    )
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def ask(
         self, store: Store, layers: Iterable[Descriptor], analyses: Iterable[LayerAnalysis]
@@ -56,10 +64,17 @@ class Examiner:
         """Give each layer's answers by the analyses' keys, in the order of the layers.
 
         One pass over a layer answers all that is not known of it. Raises VerificationError for
-        what is no layer, and what the store raises.
+        what is no layer, and what the store raises. Safe to share between threads, which wait for
+        one that reads the same layer.
         """
         asked = tuple(analyses)
-        return tuple(self._ask(store, layer, asked) for layer in layers)
+        return tuple(self._ask_once(store, layer, asked) for layer in layers)
+
+    def _ask_once(
+        self, store: Store, layer: Descriptor, analyses: tuple[LayerAnalysis, ...]
+    ) -> Mapping[str, JSONValue]:
+        with self._locks[layer.digest]:
+            return self._ask(store, layer, analyses)
 
     def _ask(
         self, store: Store, layer: Descriptor, analyses: tuple[LayerAnalysis, ...]
@@ -72,20 +87,27 @@ class Examiner:
                     for gatherer in missing.values():
                         gatherer.see(found)
         for key, gatherer in missing.items():
-            answers[key] = self._known[key, layer.digest] = gatherer.result()
+            answers[key] = self._remember(key, layer.digest, gatherer.result())
             packed = gzip.compress(json.dumps(answers[key]).encode(), compresslevel=1, mtime=0)
             write_atomically(self._file(key, layer.digest), packed)
         return answers
 
     def _kept(self, key: str, digest: Digest) -> JSONValue:
         """Give a known answer; None where there is none that can be read."""
-        if (key, digest) not in self._known:
-            try:
-                data = gzip.decompress(self._file(key, digest).read_bytes())
-                self._known[key, digest] = json.loads(data)
-            except (OSError, EOFError, ValueError, zlib.error):
-                return None
-        return self._known[key, digest]
+        if (known := self._known.get((key, digest))) is not None:
+            return known
+        try:
+            data = gzip.decompress(self._file(key, digest).read_bytes())
+            return self._remember(key, digest, json.loads(data))
+        except (OSError, EOFError, ValueError, zlib.error):
+            return None
+
+    def _remember(self, key: str, digest: Digest, answer: JSONValue) -> JSONValue:
+        with self._lock:
+            self._known[key, digest] = answer
+            if len(self._known) > _IN_MEMORY:
+                del self._known[next(iter(self._known))]
+        return answer
 
     def _file(self, key: str, digest: Digest) -> Path:
         return self.folder / key / digest.hex

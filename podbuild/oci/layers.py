@@ -7,7 +7,6 @@ Sources: image-spec, layer.md (change sets, whiteouts); pax(1), as Python's tarf
 
 from __future__ import annotations
 
-import gzip
 import io
 import posixpath
 import sys
@@ -17,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from typing import IO, Protocol, cast
 
 from podbuild.errors import VerificationError
@@ -27,6 +27,7 @@ _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _PLUMBING = ".wh..wh."  # aufs kept its own files under such names; they are nobody's
 _GZIP = b"\x1f\x8b"
+_GZIP_BITS = 31  # zlib(3), inflateInit2: a gzip header and trailer, checked
 _ZSTD = (b"\x28\xb5\x2f\xfd", b"\x50\x2a\x4d\x18")  # a frame, and the skippable one of zstd:chunked
 _PIECE = 1024 * 1024  # bytes
 _HEADER_CAP = 16 * 1024 * 1024  # bytes of one tar header with all that stands in it
@@ -119,35 +120,13 @@ class _Content:
             yield self._stream.exactly(min(_PIECE, left))
 
 
-class _Raw(io.RawIOBase):
-    """A blob's pieces as a file."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: object) -> int:
-        target = memoryview(cast("bytearray", buffer))
-        while not self._rest:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return 0
-            self._rest = memoryview(piece)
-        count = min(len(target), len(self._rest))
-        target[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count
-
-
 class _Forward:
-    """A stream for tarfile that goes forward only and gives no header of any length."""
+    """Pieces as a stream for tarfile that goes forward only and gives no header of any length."""
 
-    def __init__(self, stream: IO[bytes], what: str) -> None:
-        self._stream = stream
+    def __init__(self, pieces: Iterator[bytes], what: str) -> None:
+        self._pieces = pieces
         self._what = what
+        self._rest = memoryview(b"")
         self._position = 0
 
     def tell(self) -> int:
@@ -156,13 +135,7 @@ class _Forward:
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= _HEADER_CAP:
             raise tarfile.ReadError(f"a header of {size} bytes")
-        found = []
-        with _readable(self._what):
-            while size and (piece := self._stream.read(size)):
-                found.append(piece)
-                size -= len(piece)
-                self._position += len(piece)
-        return b"".join(found)
+        return b"".join(self._take(size))
 
     def exactly(self, size: int) -> bytes:
         data = self.read(size)
@@ -173,10 +146,29 @@ class _Forward:
     def seek(self, position: int, _whence: int = 0) -> int:
         if position < self._position:
             raise tarfile.ReadError("it leads backwards")
-        while left := position - self._position:
-            if not self.read(min(_PIECE, left)):
-                break
+        for _ in self._take(position - self._position):
+            pass
         return self._position
+
+    def to_the_end(self) -> None:
+        """Read what is left."""
+        with _readable(self._what):
+            for _ in self._pieces:
+                pass
+
+    def _take(self, size: int) -> Iterator[memoryview]:
+        """Give the next bytes as they lie there, fewer at the end."""
+        while size:
+            if not self._rest:
+                with _readable(self._what):
+                    piece = next(self._pieces, None)
+                if piece is None:
+                    return
+                self._rest = memoryview(piece)
+            found, self._rest = self._rest[:size], self._rest[size:]
+            self._position += len(found)
+            size -= len(found)
+            yield found
 
 
 def read_entries(source: BlobSource, what: str = "layer") -> Iterator[LayerEntry]:
@@ -184,14 +176,12 @@ def read_entries(source: BlobSource, what: str = "layer") -> Iterator[LayerEntry
 
     The blob is read to its end, which checks it. Raises VerificationError for what is no layer.
     """
-    with _unpacked(source) as stream:
-        forward = _Forward(stream, what)
-        try:
-            yield from _entries(forward)
-        except (tarfile.TarError, ValueError) as error:
-            raise _unreadable(what, error) from error
-        while forward.read(_PIECE):
-            pass
+    forward = _Forward(_unpacked(source.chunks()), what)
+    try:
+        yield from _entries(forward)
+    except (tarfile.TarError, ValueError) as error:
+        raise _unreadable(what, error) from error
+    forward.to_the_end()
 
 
 @contextmanager
@@ -278,20 +268,65 @@ def clean(path: str) -> str:
     return posixpath.normpath(f"/{path}").lstrip("/")
 
 
-@contextmanager
-def _unpacked(source: BlobSource) -> Iterator[IO[bytes]]:
-    with io.BufferedReader(_Raw(source.chunks()), _PIECE) as raw:
-        magic = raw.peek(4)[:4]
-        if magic.startswith(_GZIP):
-            with gzip.GzipFile(fileobj=raw) as unpacked:
-                yield cast("IO[bytes]", unpacked)
-        elif magic.startswith(_ZSTD) or (magic[1:] == _ZSTD[1][1:] and magic[:1] >= b"\x50"):
-            with _zstd().ZstdFile(raw) as expanded:
-                yield cast("IO[bytes]", expanded)
-        else:
-            yield raw
-        while raw.read(_PIECE):  # what follows is part of the blob that is checked
-            pass
+def _unpacked(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    begun = b""
+    while len(begun) < len(_ZSTD[0]) and (piece := next(pieces, None)) is not None:
+        begun += piece
+    whole = chain((begun,), pieces)
+    if begun.startswith(_GZIP):
+        return _inflated(whole)
+    if begun.startswith(_ZSTD) or (begun[1:4] == _ZSTD[1][1:] and begun[:1] >= b"\x50"):
+        return _expanded(whole)
+    return whole
+
+
+def _inflated(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Unpack gzip (RFC 1952), several members too; the standard library's file takes 8 KB a turn.
+
+    Raises EOFError, ValueError, zlib.error.
+    """
+    member, rest = zlib.decompressobj(_GZIP_BITS), b""
+    for piece in pieces:
+        rest = piece
+        while rest:
+            if member.eof:
+                rest = rest.lstrip(b"\0")  # padding
+                member = zlib.decompressobj(_GZIP_BITS) if rest else member
+                continue
+            if found := member.decompress(rest, _PIECE):
+                yield found
+            rest = member.unconsumed_tail or member.unused_data
+    if not member.eof:
+        raise EOFError("it ends before its end")
+
+
+def _expanded(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    with _zstd().ZstdFile(io.BufferedReader(_Raw(pieces), _PIECE)) as expanded:
+        while piece := expanded.read(_PIECE):
+            yield piece
+
+
+class _Raw(io.RawIOBase):
+    """Pieces as a file."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        target = memoryview(cast("bytearray", buffer))
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._rest = memoryview(piece)
+        count = min(len(target), len(self._rest))
+        target[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
 
 
 if sys.version_info >= (3, 14):
@@ -311,4 +346,4 @@ else:
 class Zstd(Protocol):
     """What is used of the standard library's module."""
 
-    ZstdFile: Callable[[IO[bytes]], gzip.GzipFile]
+    ZstdFile: Callable[[IO[bytes]], IO[bytes]]

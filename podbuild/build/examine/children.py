@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 from podbuild.build.examine.blame import Cause, Steps, steps_of
 from podbuild.build.examine.programs import ANALYSES, files_of
@@ -22,7 +24,7 @@ from podbuild.build.staging.area import StagedRepository, Staging, repository_na
 from podbuild.errors import PolicyError, VerificationError
 from podbuild.oci.examine import Examiner
 from podbuild.oci.manifest import Manifest
-from podbuild.oci.names import Platform
+from podbuild.oci.names import Digest, Platform
 from podbuild.plan.model import Job, Plan
 from podbuild.system.files import write_atomically
 from podbuild.system.records import JSONValue
@@ -79,13 +81,40 @@ class Judged:
 
 @dataclass(frozen=True, kw_only=True)
 class Examination:
-    """Examines the published images of a plan. `cache` is podbuild's cache folder."""
+    """Examines the published images of a plan, while the block runs. `cache` is podbuild's folder.
+
+    Safe to share between threads.
+    """
 
     plan: Plan
     staging: Staging
     cache: Path
     build: Platform  # of this machine
     ignored: Ignored
+    _pool: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="examine"),
+        repr=False,
+    )
+    _begun: dict[tuple[Job, Digest], Future[tuple[Fault, ...] | None]] = field(
+        default_factory=dict, repr=False
+    )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def begin(self, job: Job, manifest: Manifest) -> None:
+        """Examine an image that is staged beside what else goes on; `judge` asks for the rest."""
+        if self.plan.image(job.image).published:
+            self._begin(job, manifest)
+
+    def _begin(self, job: Job, manifest: Manifest) -> Future[tuple[Fault, ...] | None]:
+        key = (job, manifest.digest)
+        if key not in self._begun:
+            self._begun[key] = self._pool.submit(self._faults, job, manifest)
+        return self._begun[key]
 
     def judge(self, images: Mapping[Job, Manifest]) -> Judged:
         """Give what keeps images from starting, all of them judged.
@@ -97,9 +126,8 @@ class Examination:
             for job, manifest in sorted(images.items(), key=lambda each: each[0])
             if self.plan.image(job.image).published
         }
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="examine") as pool:
-            waiting = {job: pool.submit(self._faults, job, each) for job, each in published.items()}
-            faults = {job: each.result() for job, each in waiting.items()}
+        waiting = {job: self._begin(job, manifest) for job, manifest in published.items()}
+        faults = {job: each.result() for job, each in waiting.items()}
         found = (
             finding
             for job, each in faults.items()
@@ -118,7 +146,7 @@ class Examination:
         store = self._store(job)
         if not all(map(store.has_blob, manifest.layers)):
             return None
-        answers = Examiner(self.cache / LAYERS).ask(store, manifest.layers, ANALYSES)
+        answers = self._examiner.ask(store, manifest.layers, ANALYSES)
         faults = faults_of(files_of(answers), _inner(store, manifest), job.platform)
         write_atomically(record, json.dumps([each.to_json() for each in faults]).encode())
         return faults
@@ -142,6 +170,10 @@ class Examination:
                 image=job.image,
                 platforms=(job.platform,),
             )
+
+    @cached_property
+    def _examiner(self) -> Examiner:
+        return Examiner(self.cache / LAYERS)
 
     def _store(self, job: Job) -> StagedRepository:
         return self.staging.repository(repository_name(job.image))

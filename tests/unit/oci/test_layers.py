@@ -8,6 +8,7 @@ import sys
 import tarfile
 import tracemalloc
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,30 @@ def test_a_layer_is_read_however_it_is_compressed(packed: object) -> None:
     ]
 
 
+def in_pieces(data: bytes, size: int) -> list[tuple[str, bytes]]:
+    class Pieces:
+        path: Path | None = None
+
+        def chunks(self, start: int = 0) -> Iterator[bytes]:
+            return (data[at : at + size] for at in range(start, len(data), size))
+
+    return [(each.entry.path, b"".join(each.chunks())) for each in read_entries(Pieces())]
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 1 << 20])
+def test_gzip_of_several_members_is_one_layer(size: int) -> None:
+    whole = layer(("a", "text" * 999), ("b", ""), ("c", "more"))
+    parts = [whole[at : at + 700] for at in range(0, len(whole), 700)]
+    packed = b"".join(map(gzip.compress, parts)) + b"\0" * 50  # padded, as tapes are
+    assert in_pieces(packed, size) == [("a", b"text" * 999), ("b", b""), ("c", b"more")]
+
+
+@pytest.mark.parametrize("packed", [bytes, gzip.compress, zstd.compress])
+def test_a_layer_may_come_byte_by_byte(packed: object) -> None:
+    assert callable(packed)
+    assert in_pieces(packed(layer(("a", "text"))), 1) == [("a", b"text")]
+
+
 def test_content_that_nobody_reads_is_passed_over() -> None:
     data = layer(*((f"f{n}", "x" * n) for n in (0, 1, 511, 512, 513, 5000)))
     assert [(each.path, each.size) for each in entries(data)] == [
@@ -95,6 +120,7 @@ def test_whiteouts_say_what_goes() -> None:
         gzip.compress(layer(("a", "x" * 3000)))[:60],
         zstd.compress(layer(("a", "text")))[:-5],
         b"\x1f\x8bnot really",
+        gzip.compress(layer(("a", "text"))) + b"no member",
     ],
 )
 def test_what_is_no_layer_is_one_error(data: bytes) -> None:
@@ -238,6 +264,18 @@ def test_one_pass_answers_all_and_answers_are_kept(tmp_path: Path) -> None:
     assert again["second"] == again["first"] == ["a", "b"]
     store.blobs.clear()
     Examiner(tmp_path).ask(store, [blob], [first, second, Listing()])  # reads no layer
+
+
+def test_threads_read_a_layer_once(tmp_path: Path) -> None:
+    data = gzip.compress(layer(*((f"f{n}", "text") for n in range(2000))))
+    blob = Descriptor(media_type="x", digest=Digest.of(data), size=len(data))
+    store = MemoryStore()
+    store.put_blob(blob, BytesBlob(data))
+    asked, examiner = Counting("first"), Examiner(tmp_path)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: examiner.ask(store, [blob], [asked]), range(8)))
+    assert asked.asked == 1
+    assert all(each == answers[0] for each in answers)
 
 
 def test_an_answer_that_is_damaged_is_asked_for_again(tmp_path: Path) -> None:
