@@ -25,6 +25,7 @@ from podbuild.errors import (
 from podbuild.oci.examine import Examiner
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Tag
+from podbuild.oci.signing import Signer
 from podbuild.oci.store import Store
 from podbuild.plan.destination import Destination
 from podbuild.plan.journal import Journal
@@ -33,6 +34,7 @@ from podbuild.plan.planned import Planned
 from podbuild.plan.tags import TagKind
 from podbuild.publish.attach import Attached, Attacher
 from podbuild.publish.attested import Demand, StatementChecker, Statements, same_everywhere
+from podbuild.publish.classic import ClassicSigner
 from podbuild.publish.move import Moved, Outcome
 from podbuild.publish.upload import Published
 from podbuild.semver import Version
@@ -66,6 +68,12 @@ def _setup(services: Services, version: Version | None = None) -> SigningSetup |
     )
 
 
+def _classic(setup: SigningSetup, signer: Signer | None) -> ClassicSigner | None:
+    """Give who signs for podman, where that is asked for."""
+    key = setup.public_key() if setup.signing.podman else None
+    return ClassicSigner(key=key, sign=signer.signature if signer else None) if key else None
+
+
 def examiner_of(services: Services) -> Examiner:
     """Give what reads layers and remembers what it read."""
     return Examiner(services.folders.cache / LAYERS)
@@ -86,6 +94,7 @@ class Attesting:
         """Say of these images what is to be said, wherever they are; raises as Attacher does."""
         services = self.services
         setup = _setup(services, self.planned.plan.version)
+        signer = setup.signer() if setup else None
         describer = Describer(
             settings=services.config.attest or Attest(),
             source=self.source,
@@ -97,7 +106,8 @@ class Attesting:
         )
         attacher = Attacher(
             destinations=destinations,
-            signer=setup.signer() if setup else None,
+            signer=signer,
+            classic=_classic(setup, signer) if setup else None,
             journal=self.journal,
             cancel=services.cancel,
         )
@@ -161,6 +171,7 @@ def statement_checker(services: Services) -> StatementChecker:
         accepted=setup.accepted() if setup else None,
         sbom=attest.sbom is not SbomSource.OFF,
         provenance=attest.provenance,
+        classic=setup.public_key() if setup and setup.signing.podman else None,
         by="identity" if attest.sign and attest.sign.keyless else "key",
     )
     return StatementChecker(demand, services.cancel)

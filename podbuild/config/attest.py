@@ -143,6 +143,15 @@ class Signing:
         ),
     )
 
+    podman: bool = field(
+        default=False,
+        metadata=key(
+            FLAG,
+            "the classic signature too (`.sig`), the only one that policies of podman, skopeo and "
+            "CRI-O read; by a key alone",
+        ),
+    )
+
     def file(self, root: Path) -> Path | None:
         """Give the private key's file, from the folder of podbuild.toml; None for another place."""
         scheme, _, place = self.private.partition(":")
@@ -196,6 +205,12 @@ def _signing(value: object, base: Path) -> Signing:
         )
     if bool(found.identity) != bool(found.issuer):
         raise Invalid("identity and issuer belong together", hint="write both, or none")
+    if found.podman and not found.private:
+        raise Invalid(
+            "podman's policies take a workflow's certificate not at all: it needs a key",
+            hint="sign with a key, or leave out podman",
+            path=("podman",),
+        )
     if found.trust and not found.identity:
         raise Invalid("is about keyless signing alone", hint="leave it out", path=("trust",))
     return found

@@ -22,7 +22,14 @@ SIGNATURE = "https://sigstore.dev/cosign/sign/v1"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 SPDX = "https://spdx.dev/Document"
 VEX = "https://openvex.dev/ns"
-SAYS = {SIGNATURE: "signature", PROVENANCE: "provenance", SPDX: "SBOM", VEX: "VEX"}
+SIMPLE = "application/vnd.dev.cosign.simplesigning.v1+json"  # no statement, but a signature too
+SAYS = {
+    SIGNATURE: "signature",
+    SIMPLE: "signature for podman",
+    PROVENANCE: "provenance",
+    SPDX: "SBOM",
+    VEX: "VEX",
+}
 
 ORIGIN_BUILT = "built"  # of a child, in an index's provenance: it has one of its own
 

@@ -15,10 +15,13 @@ from typing import TypeVar
 
 from podbuild.errors import CredentialError, PodbuildError, PublishError, VerificationError
 from podbuild.oci.attach import Attachments, read_referrer
+from podbuild.oci.classic import classic_tag
 from podbuild.oci.names import Digest
+from podbuild.oci.registry import RegistryStore
 from podbuild.oci.signing import Accepted, Signer, read_bundle
 from podbuild.oci.statements import (
     BUNDLE,
+    SIMPLE,
     UNSIGNED,
     Described,
     Referrer,
@@ -29,6 +32,7 @@ from podbuild.oci.statements import (
 from podbuild.oci.transport.problem import RegistryError
 from podbuild.plan.destination import Destination
 from podbuild.plan.journal import Journal, Section
+from podbuild.publish.classic import ClassicSigner
 from podbuild.system.cancel import Cancel
 from podbuild.system.records import JSONValue
 
@@ -52,6 +56,7 @@ class Attacher:
 
     destinations: tuple[Destination, ...]
     signer: Signer | None
+    classic: ClassicSigner | None = None
     journal: Journal
     cancel: Cancel
     _places: dict[str, Attachments] = field(default_factory=dict)
@@ -74,7 +79,38 @@ class Attacher:
         return Attached(referrers=attached, failed=self._failed, notes=tuple(self._notes))
 
     def _all(self, group: list[Described]) -> dict[str, Mapping[Digest, tuple[str, ...]]]:
-        return {each.name: self._attach(each) for each in group}
+        found = {each.name: self._attach(each) for each in group}
+        if self.classic is None:
+            return found
+        images = {each.image for each in group}
+        here = [
+            each
+            for each in self.destinations
+            if each.image in images and isinstance(each.store, RegistryStore)
+        ]
+        signatures = self._classic(group[0].manifest.digest, here, self.classic)
+        added: dict[Digest, tuple[str, ...]] = {signatures: (SIMPLE,)} if signatures else {}
+        return {name: {**held, **added} for name, held in found.items()}
+
+    def _classic(
+        self, subject: Digest, here: list[Destination], classic: ClassicSigner
+    ) -> Digest | None:
+        """Sign for podman; what this run, or the one that it continues, has put stays."""
+        here = [each for each in here if each not in self._failed]
+        keys = [_classic_key(each, subject) for each in here]
+        known = [self.journal.digest(Section.ATTESTED, key) for key in keys]
+        tag = classic_tag(subject)
+        for digest, each in zip(known, here, strict=True):
+            there = self._asking(each, partial(each.store.head, tag)) if digest else None
+            if there is None or there.digest != digest:
+                break
+        else:
+            return known[0] if known else None
+        made = classic.attach(subject, here, self._asking)
+        if made:
+            done = (key for key, each in zip(keys, here, strict=True) if each not in self._failed)
+            self.journal.record_all(Section.ATTESTED, dict.fromkeys(done, str(made)))
+        return made
 
     def _attach(self, subject: Described) -> Mapping[Digest, tuple[str, ...]]:
         self.cancel.check()
@@ -214,6 +250,10 @@ def _statements(referrer: Referrer, subject: Digest, accepted: Accepted | None) 
 
 def _key(destination: Destination, subject: Digest) -> str:
     return f"{destination.key}@{subject}"
+
+
+def _classic_key(destination: Destination, subject: Digest) -> str:
+    return f"{_key(destination, subject)}.sig"
 
 
 def _types(value: object) -> Mapping[Digest, tuple[str, ...]]:

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 
 from podbuild.errors import VerificationError
 from podbuild.oci.attach import Attachments
+from podbuild.oci.classic import read_classic
+from podbuild.oci.keys import PublicKey
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest, Tag
+from podbuild.oci.registry import RegistryStore
 from podbuild.oci.signing import Accepted, read_bundle
 from podbuild.oci.statements import (
     BUNDLE,
@@ -16,6 +19,7 @@ from podbuild.oci.statements import (
     PROVENANCE,
     SAYS,
     SIGNATURE,
+    SIMPLE,
     SPDX,
     Referrer,
     predicate_of,
@@ -34,6 +38,7 @@ class Demand:
     sbom: bool
     provenance: bool
     by: str = "key"  # or "identity"
+    classic: PublicKey | None = None  # whose signatures for podman must be there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +83,10 @@ class StatementChecker:
             who = accepted.of(version) if accepted and subject == top.digest else accepted
             valid[subject], others = valid_referrers(place, subject, who)
             foreign += others
-        problems = tuple(self._problems(top, children, valid))
+        problems = (
+            *self._problems(top, children, valid),
+            *self._classic(destination, (top.descriptor, *children)),
+        )
         return Statements(
             destination=destination,
             tag=tag,
@@ -103,6 +111,16 @@ class StatementChecker:
             provenance = PROVENANCE if child.digest in built else ""
             yield from self._lacks(f"{named}{child.digest.short}: ", valid[child.digest], SPDX,
                                    provenance)  # fmt: skip
+
+    def _classic(self, destination: Destination, subjects: Iterable[Descriptor]) -> Iterator[str]:
+        """Name what podman would not take; a layout has no name that it could ask for."""
+        key, store = self.demand.classic, destination.store
+        if key is None or not isinstance(store, RegistryStore):
+            return
+        for subject in subjects:
+            if store.name not in read_classic(store, subject.digest, key).valid:
+                named = f"{subject.platform} {subject.digest.short}: " if subject.platform else ""
+                yield f"{named}no {SAYS[SIMPLE]} of the accepted key"
 
     def _lacks(self, what: str, held: Mapping[Digest, Referrer], *wanted: str) -> Iterator[str]:
         there = {kind for each in held.values() for kind in each.predicate_types}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from podbuild.oci.attach import Attachments, fallback_tag, read_referrer
+from podbuild.oci.classic import classic_tag
 from podbuild.oci.keys import read_public_key
 from podbuild.oci.layout import LayoutStore
 from podbuild.oci.manifest import Descriptor, Manifest, MediaType
@@ -31,6 +32,7 @@ from tests.fakes.wire import Reply, Request, served
 from tests.registries import Server, registry_server
 from tests.shops import Shop, environment, oci_registry
 from tests.signing import new_key, private_pem, public_pem, run_reader
+from tests.toolchains import private_toolchain
 
 pytestmark = pytest.mark.integration
 
@@ -40,7 +42,7 @@ name = "shop"
 source = "https://example.com/acme/shop"
 
 [attest]
-sign = { key = "env:SIGNING_KEY", public-key = "cosign.pub" }
+sign = { key = "env:SIGNING_KEY", public-key = "cosign.pub", podman = true }
 
 [images.web]
 context = "web"
@@ -182,6 +184,50 @@ def test_another_key_verifies_nothing(signed: Signed, tmp_path: Path) -> None:
     assert run_reader(signed.home, *call, signed.reference()).returncode != 0
 
 
+def policy(folder: Path, host: str, key: str) -> tuple[str, ...]:
+    """Write what lets podman, skopeo and CRI-O take only what this key has signed."""
+    (folder / "key.pub").write_text(key)
+    rule = {
+        "type": "sigstoreSigned",
+        "keyPath": str(folder / "key.pub"),
+        "signedIdentity": {"type": "matchRepository"},
+    }
+    rules = {"default": [{"type": "reject"}], "transports": {"docker": {host: [rule]}}}
+    (folder / "policy.json").write_text(json.dumps(rules))
+    (folder / "registries.d").mkdir(exist_ok=True)
+    attached = f"docker:\n  {host}:\n    use-sigstore-attachments: true\n"
+    (folder / "registries.d" / "here.yaml").write_text(attached)
+    return (f"--policy={folder / 'policy.json'}", f"--registries.d={folder / 'registries.d'}")
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_policies_of_podman_take_index_and_children(
+    signed: Signed, which: int, tmp_path: Path
+) -> None:
+    skopeo = str(private_toolchain().skopeo)
+    host = signed.servers[which].host
+    trusted = policy(tmp_path, host, public_pem(KEY))
+    copy = ("copy", "--src-tls-verify=false")
+    source = f"docker://{signed.reference(which)}"
+    for argv in (("--override-arch=arm64", *copy), (*copy, "--all")):
+        into = f"dir:{tmp_path / 'copy'}"
+        found = run_reader(signed.home, skopeo, *trusted, *argv, source, into)
+        assert found.returncode == 0, found.stderr
+    strange = policy(tmp_path, host, public_pem(new_key()))
+    found = run_reader(signed.home, skopeo, *strange, *copy, source, f"dir:{tmp_path / 'no'}")
+    assert found.returncode != 0
+    assert "signature" in found.stderr
+
+
+def test_signatures_for_podman_are_one_manifest_everywhere(signed: Signed) -> None:
+    for subject in subjects(signed):
+        one, other = (signed.store(which).manifest(classic_tag(subject)) for which in (0, 1))
+        assert one is not None
+        assert other is not None
+        assert one.digest == other.digest
+        assert len(one.layers) == 2
+
+
 def test_oras_finds_types_and_annotations_in_the_fallback_entries(signed: Signed) -> None:
     call = ("oras", "discover", "--plain-http", "--format", "json", signed.reference())
     found = run_reader(signed.home, *call)
@@ -230,7 +276,7 @@ def test_provenance_names_the_commit_and_no_value_of_the_environment(signed: Sig
 
 
 def test_reports_name_what_is_attached(signed: Signed) -> None:
-    line = "web linux/arm64: SBOM, provenance, signature"
+    line = "web linux/arm64: SBOM, provenance, signature, signature for podman"
     assert line in (signed.shop.root / "dist" / "summary.md").read_text()
     assert f"attached to {line}" in signed.out
     metadata = json.loads((signed.shop.root / "dist" / "metadata.json").read_text())
@@ -332,6 +378,13 @@ def test_damage_is_found_and_junk_beside_is_not(copied: Signed) -> None:
     assert flipped.code == 9, flipped.text
     assert "no SBOM of the accepted key" in flipped.err
 
+    signatures = store.manifest(classic_tag(index.digest))
+    assert signatures is not None
+    for layer in signatures.layers:
+        flip(copied.servers[0], layer.digest)
+    flipped = shop("verify", "1.2.3")
+    assert "no signature for podman of the accepted key" in flipped.err
+
 
 def test_an_image_that_nobody_signed_is_found_and_can_be_completed(copied: Signed) -> None:
     shop = copied.shop
@@ -404,7 +457,7 @@ path = "dist/registry/{image}"
             for place in (store, layout):
                 assert place.manifest(subject) is None
                 assert not [each for each in referrers if place.manifest(each)]
-            assert fallback_tag(subject) not in store.tags()
+            assert not {fallback_tag(subject), classic_tag(subject)} & {*store.tags()}
         new = top(store, "latest").digest
         assert attached(store, new) == attached(layout, new) != ()
         verified = shop("verify", "latest")

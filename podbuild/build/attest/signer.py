@@ -87,16 +87,23 @@ class SigningSetup:
                 hint="`podbuild verify` would refuse what it signs: name the pair of keys",
             )
 
+    def public_key(self) -> PublicKey | None:
+        """Give the key whose signatures count; None where only identities do.
+
+        Raises as `accepted` does.
+        """
+        if self.signing.public_key:
+            return self._public()
+        return self._shown_public() if self.signing.private else None
+
     def accepted(self) -> Accepted:
         """Give whose signatures count: the public key or that of the private one; identities.
 
         Raises CredentialError where a key can't be read, ToolError where nothing can verify.
         """
         found: list[Accepted] = []
-        if self.signing.public_key:
-            found.append(KeyAccepted(self._public()))
-        elif self.signing.private:
-            found.append(KeyAccepted(self._shown_public()))
+        if key := self.public_key():
+            found.append(KeyAccepted(key))
         if identity := self._identity:
             if not found and not has_sigstore():
                 _ = self._cosign

@@ -49,6 +49,7 @@ def test_where_a_key_is(tmp_path: Path, key: str, file: str | None) -> None:
         ("keyless = true\n", "identity is missing"),
         (f'keyless = true\nidentity = "{IDENTITY}"\n', "belong together"),
         (f'keyless = true\nkey = "env:K"\nidentity = "{IDENTITY}"\n{ISSUER}', "can't be both"),
+        (f'keyless = true\nidentity = "{IDENTITY}"\n{ISSUER}podman = true\n', "needs a key"),
         (f'key = "env:K"\n{ISSUER}', "belong together"),
         ('key = "env:K"\ntrust = "sigstore.json"\n', "keyless signing alone"),
         (f'keyless = true\nidentity = "https://e.x/{{sha}}"\n{ISSUER}', "{sha} can't stand"),
