@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from podbuild.build.engines import Engines
 from podbuild.build.model import BuiltImage, Origin, Staged
@@ -22,8 +22,14 @@ from podbuild.workspace import Services
 if TYPE_CHECKING:
     from podbuild.build.resolve import Inputs
 
-Offer = Callable[[str, Manifest], None]  # hears of an image's child as soon as it is staged
-Examine = Callable[[Job, Manifest], None]  # the same, of every image
+Examine = Callable[[Job, Manifest], None]  # hears of every image as soon as it is staged
+
+
+class Offer(Protocol):
+    """Hears of an image's child as soon as it is staged, and whether it was published before."""
+
+    def __call__(self, image: str, manifest: Manifest, *, earlier: bool) -> None:
+        """Take it."""
 
 
 def open_staging(services: Services) -> Staging:
@@ -68,7 +74,7 @@ def stage(
     def offered(each: BuiltImage) -> None:
         image = plan.image(each.job.image)
         if offer and image.published and image.is_index:
-            offer(image.name, each.manifest)
+            offer(image.name, each.manifest, earlier=each.reused)
         if examine:
             examine(each.job, each.manifest)
 

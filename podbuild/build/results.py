@@ -46,23 +46,37 @@ class EarlierImage:
 
 @dataclass(frozen=True)
 class Earlier:
-    """Earlier results of one image: input hash -> where to find the image."""
+    """Earlier results of one image, found one by one as they are asked for.
 
-    found: Mapping[str, tuple[Store, Digest, str]]
+    `results` gives input hashes, and where to find the image: store, digest, reference.
+    """
+
+    results: Iterator[tuple[str, tuple[Store, Digest, str]]]
+    stores: tuple[Store, ...]  # all that the image goes to
+    _found: dict[str, tuple[Store, Digest, str]] = field(default_factory=dict)
 
     def image(self, inputs: str) -> EarlierImage | None:
-        """Give the image with these inputs, if it is still complete where it was found."""
-        known = self.found.get(inputs)
-        if known is None:
-            return None
-        store, digest, reference = known
+        """Give the image with these inputs, if it can still be had where it was found."""
+        while inputs not in self._found:
+            found = next(self.results, None)
+            if found is None:
+                return None
+            self._found.setdefault(*found)
+        store, digest, reference = self._found[inputs]
         try:
             manifest = store.manifest(digest)
-            if manifest is None or not all(map(store.has_blob, manifest.blobs)):
+            if manifest is None or not self._is_whole(store, manifest):
                 return None
         except PodbuildError:
             return None
         return EarlierImage(manifest=manifest, store=store, reference=reference)
+
+    def _is_whole(self, store: Store, manifest: Manifest) -> bool:
+        """Ask for the blobs only where they must be copied from: another store lacks the image."""
+        others = (each for each in self.stores if each is not store)
+        return all(each.head(manifest.digest) for each in others) or all(
+            map(store.has_blob, manifest.blobs)
+        )
 
 
 def earlier_results(
@@ -75,14 +89,14 @@ def earlier_results(
     `tags` are those worth reading, by `Destination.key`. A registry that can't be read has
     nothing to offer.
     """
-    wanted = tuple(platforms)
-    found: dict[str, tuple[Store, Digest, str]] = {}
-    for destination in destinations:
-        for tag in tuple(tags.get(destination.key, ()))[:_TAGS_READ]:
-            for inputs, digest in _inputs(destination.store, tag, wanted):
-                reference = destination.store.reference(tag)
-                found.setdefault(inputs, (destination.store, digest, reference))
-    return Earlier(found)
+    wanted, asked = tuple(platforms), tuple(destinations)
+    results = (
+        (inputs, (destination.store, digest, destination.store.reference(tag)))
+        for destination in asked
+        for tag in tuple(tags.get(destination.key, ()))[:_TAGS_READ]
+        for inputs, digest in _inputs(destination.store, tag, wanted)
+    )
+    return Earlier(results, tuple(each.store for each in asked))
 
 
 def _inputs(

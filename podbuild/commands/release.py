@@ -329,6 +329,7 @@ def open_publisher(engines: Engines, planned: Planned, record: Recorder) -> Publ
         retry=engines.services.retry,
         cancel=engines.services.cancel,
         progress=record.progress,
+        earlier=frozenset(filter(None, (image.adopted for image in planned.plan.images))),
     )
 
 

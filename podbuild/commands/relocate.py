@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from podbuild.errors import PodbuildError
 from podbuild.oci.manifest import Manifest
@@ -116,6 +116,7 @@ class _AsShown:
     """The guard of moves that a person has seen and confirmed, from what tags named then."""
 
     before: Mapping[str, Digest | None]  # by Order.key
+    takes_long: ClassVar[bool] = False
 
     def refresh(self) -> None:
         """Need nothing."""

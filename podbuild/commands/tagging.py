@@ -46,6 +46,7 @@ def expectations(planned: Planned, moved: Moved) -> Iterator[Expectation]:
                 tag=tagged.order.tag,
                 digest=tagged.order.manifest.digest,
                 platforms=frozenset(image.platforms),
+                seen=tagged.seen,
             )
 
 

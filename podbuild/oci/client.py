@@ -15,10 +15,12 @@ from typing import TypeVar
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from podbuild.errors import PodbuildError, PublishError
+from podbuild.oci.auth.scopes import AccessScope
 from podbuild.oci.auth.secret import Credential
-from podbuild.oci.auth.tokens import AccessScope, Authorizer
+from podbuild.oci.auth.tokens import Authorizer
+from podbuild.oci.known import KnownManifests, Presence
 from podbuild.oci.names import Digest
-from podbuild.oci.transport.endpoint import Conduct, Counts, Endpoint
+from podbuild.oci.transport.endpoint import Conduct, Counts, Endpoint, Pace
 from podbuild.oci.transport.http import Call, Http
 from podbuild.oci.transport.problem import (
     Recovery,
@@ -36,25 +38,32 @@ from podbuild.system.retry import Breaker, Transient, Unreachable
 _LOOK = 0.2  # seconds between two looks whether work must stop, while another uploads
 
 
-class Holders:
-    """Remembers what one registry holds where, so that other repositories can mount it."""
+class Turns:
+    """Lets one thread at a time do something, so that the next ones find it done."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._paths: dict[Digest, set[str]] = {}
-        self._turns: dict[Digest, threading.Lock] = {}
+        self._turns: dict[str, threading.Lock] = {}
 
     @contextmanager
-    def turn(self, digest: Digest, cancel: Cancel) -> Iterator[None]:
-        """Let one thread at a time upload a blob: the next one then finds it and mounts it."""
+    def turn(self, what: str, cancel: Cancel) -> Iterator[None]:
+        """Wait for one's turn at `what` (a blob that goes up, a right that is asked for)."""
         with self._lock:
-            turn = self._turns.setdefault(digest, threading.Lock())
+            turn = self._turns.setdefault(what, threading.Lock())
         while not turn.acquire(timeout=_LOOK):
             cancel.check()
         try:
             yield
         finally:
             turn.release()
+
+
+class Holders:
+    """Remembers what one registry holds where, so that other repositories can mount it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._paths: dict[Digest, set[str]] = {}
 
     def add(self, digest: Digest, path: str) -> None:
         """Note that a repository holds a blob."""
@@ -90,6 +99,9 @@ _UNHEARD_TRIES = 2  # of an optional registry that has not answered yet
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
+_TOO_MANY = 429
+
+
 class RegistryClient:
     """Talks to one registry with one login. Safe to share between threads."""
 
@@ -101,6 +113,8 @@ class RegistryClient:
         conduct: Conduct | None = None,
         network: WayOut | None = None,
         connections: int = 16,
+        manifests: KnownManifests | None = None,
+        pace: Pace | None = None,
     ) -> None:
         conduct = conduct or Conduct()
         network = network or WayOut()
@@ -109,7 +123,13 @@ class RegistryClient:
         self.endpoint = endpoint
         self.cancel = conduct.cancel
         self.holders: Holders = Holders()
+        self.turns = Turns()
         self.listed: set[str] = set()  # repositories that have answered with their tags
+        self.pushable: set[str] = set()  # where this login may push
+        self.manifests = manifests or KnownManifests()
+        self.held = Presence()
+        self._pace = pace or Pace()
+        self._sleep = conduct.sleep
         self._retry = conduct.retrying(self._count)
         self._http = Http(network, connections=connections)
         self._auth = Authorizer(
@@ -334,14 +354,24 @@ class RegistryClient:
     def _authorization(self, call: Call, scopes: tuple[AccessScope, ...]) -> str:
         return self._auth.header(scopes, call.method) if self.is_own(call.url) else ""
 
+    def may_push(self, scope: AccessScope) -> bool:
+        """Tell whether the registry has said already that this login may push there."""
+        return self._auth.grants(scope)
+
     def _opened(self, call: Call) -> AbstractContextManager[tuple[Response, Iterator[bytes]]]:
+        self._pace.wait(self._sleep)
         self._count(Counts(requests=1))
         return self._http.stream(call)
 
     def _send(self, call: Call) -> Response:
+        self._pace.wait(self._sleep)
         self._count(Counts(requests=1))
         answer = self._http.send(call)
         self._has_answered = True
+        if answer.status == _TOO_MANY:
+            self._pace.complained(read_problem(answer).wait or 0.0)
+        else:
+            self._pace.pleased()
         self._count(Counts(received=len(answer.body)))
         return answer
 

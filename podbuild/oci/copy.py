@@ -171,8 +171,8 @@ class FallbackStore:
     @contextmanager
     def blob(self, blob: Descriptor) -> Iterator[BlobSource]:
         """Give a blob's bytes from the first store that has it."""
-        holder = next((store for store in self.others if store.has_blob(blob)), self.first)
-        with (self.first if self.first.has_blob(blob) else holder).blob(blob) as content:
+        holder = next((store for store in self._all if store.has_blob(blob)), self.first)
+        with holder.blob(blob) as content:
             yield content
 
     def tags(self) -> tuple[Tag, ...]:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from podbuild.oci.auth.credentials import Keyring
 from podbuild.oci.auth.secret import Credential
 from podbuild.oci.client import RegistryClient
+from podbuild.oci.known import KnownManifests
 from podbuild.oci.names import Repository
 from podbuild.oci.registry import RegistryStore
-from podbuild.oci.transport.endpoint import Conduct, Counts, Endpoint
+from podbuild.oci.transport.endpoint import Conduct, Counts, Endpoint, Pace
 from podbuild.oci.transport.proxy import WayOut
 from podbuild.oci.upload import UploadPolicy
 
@@ -24,6 +25,8 @@ class Registries:
     conduct: Conduct = field(default_factory=Conduct)
     network: WayOut = field(default_factory=WayOut)
     policy: UploadPolicy = field(default_factory=UploadPolicy)
+    manifests: KnownManifests = field(default_factory=KnownManifests, repr=False)
+    paces: dict[str, Pace] = field(default_factory=dict, repr=False)  # by host
     _clients: dict[tuple[Endpoint, Credential | None], RegistryClient] = field(
         default_factory=dict, repr=False
     )
@@ -46,25 +49,24 @@ class Registries:
             key = (endpoint, credential)
             if key not in self._clients:
                 self._clients[key] = RegistryClient(
-                    endpoint, credential, conduct=self.conduct, network=self.network
+                    endpoint,
+                    credential,
+                    conduct=self.conduct,
+                    network=self.network,
+                    manifests=self.manifests,
+                    pace=self.paces.setdefault(endpoint.host, Pace()),
                 )
             return self._clients[key]
 
     def impatient(self) -> Registries:
         """Give the same with clients of their own, which try again only once."""
         conduct = replace(self.conduct, retry=replace(self.conduct.retry, attempts=2))
-        return Registries(
-            keyring=self.keyring, conduct=conduct, network=self.network, policy=self.policy
-        )
+        return replace(self, conduct=conduct, _clients={}, _lock=threading.Lock())
 
     def anonymous(self) -> Registries:
         """Give the same without the logins of the environment's variables."""
-        return Registries(
-            keyring=replace(self.keyring, environment={}),
-            conduct=self.conduct,
-            network=self.network,
-            policy=self.policy,
-        )
+        keyring = replace(self.keyring, environment={})
+        return replace(self, keyring=keyring, _clients={}, _lock=threading.Lock())
 
     @property
     def counts(self) -> Mapping[str, Counts]:

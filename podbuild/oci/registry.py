@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from podbuild.errors import CredentialError, PublishError, VerificationError, VersionError
-from podbuild.oci.auth.tokens import AccessScope
+from podbuild.oci.auth.scopes import AccessScope
 from podbuild.oci.client import RegistryClient
 from podbuild.oci.manifest import MANIFEST_CAP, MANIFEST_TYPES, Descriptor, Manifest
-from podbuild.oci.names import Digest, Repository, Tag
+from podbuild.oci.names import DOCKER_HUB, GHCR, Digest, Repository, Tag
 from podbuild.oci.store import BlobSource, PushRight
 from podbuild.oci.transport.http import Call
 from podbuild.oci.transport.problem import Recovery, RegistryError, Response, whole_number
@@ -52,6 +52,14 @@ class RegistryStore:
 
     def head(self, target: Tag | Digest) -> Descriptor | None:
         """Give what a tag or digest names now; registries that leave facts out are asked fully."""
+        found, held = self._head(target), self.client.held
+        if found is not None:
+            held.add(self.repository.path, found.digest)
+        elif isinstance(target, Digest):
+            held.forget(self.repository.path, target)
+        return found
+
+    def _head(self, target: Tag | Digest) -> Descriptor | None:
         answer = self.client.request(
             "HEAD",
             self._manifests(target),
@@ -65,14 +73,31 @@ class RegistryStore:
         length = whole_number(answer.header("content-length"))
         digest = answer.header("docker-content-digest")
         if not (digest and length and kind in MANIFEST_TYPES):
-            manifest = self.manifest(target)
+            manifest = self._read(target)
             return manifest.descriptor if manifest else None
         found = Descriptor(media_type=kind, digest=Digest(digest), size=length)
         self._expect(target, found.digest)
         return found
 
     def manifest(self, target: Tag | Digest) -> Manifest | None:
-        """Give a manifest's exact bytes, checked against every digest that is known of it."""
+        """Give a manifest's exact bytes, checked against every digest that is known of it.
+
+        Where this run knows the bytes of what is named, the registry is only asked whether it
+        has them, and not even that right after it said so: reading counts as a pull on Docker Hub.
+        """
+        path, held, manifests = self.repository.path, self.client.held, self.client.manifests
+        if isinstance(target, Digest):
+            known = manifests.get(target)
+            if known is None or held.is_fresh(path, target):
+                return known or self._read(target)
+        elif self.repository.host != DOCKER_HUB and not held.has_read(path):
+            return self._read(target)
+        found = self.head(target)
+        if found is None:
+            return None
+        return manifests.get(found.digest, found.media_type) or self._read(target)
+
+    def _read(self, target: Tag | Digest) -> Manifest | None:
         answer = self.client.request(
             "GET",
             self._manifests(target),
@@ -91,6 +116,8 @@ class RegistryStore:
                     f"{self.reference(target)}: the registry's answer has the digest "
                     f"{manifest.digest} instead of {expected}"
                 )
+        self.client.manifests.add(manifest)
+        self.client.held.add(self.repository.path, manifest.digest)
         return manifest
 
     def put_manifest(self, manifest: Manifest, tag: Tag | None = None) -> None:
@@ -145,7 +172,7 @@ class RegistryStore:
             on_bytes=on_bytes,
         )
         holders = self.client.holders
-        with holders.turn(blob.digest, self.client.cancel):
+        with self.client.turns.turn(str(blob.digest), self.client.cancel):
             try:
                 self.client.guarded(upload.attempt)
             except BaseException:
@@ -196,10 +223,23 @@ class RegistryStore:
     def check_push(self) -> PushRight:
         """Open an upload and cancel it, where the repository exists; else only log in.
 
+        None is opened where the token says it, nor for a second repository of a namespace.
         Raises CredentialError for a proved refusal.
         """
         if not self._exists():
             return PushRight.UNKNOWN
+        with self.client.turns.turn(f"push {self._neighbours}", self.client.cancel):
+            if not self._is_pushable:
+                self._open_upload()
+                self.client.pushable.add(self._neighbours)
+        return PushRight.ALLOWED
+
+    @property
+    def _is_pushable(self) -> bool:
+        scope = AccessScope.repository(self.repository.path, "pull", "push")
+        return self._neighbours in self.client.pushable or self.client.may_push(scope)
+
+    def _open_upload(self) -> None:
         uploads = f"/v2/{self.repository.path}/blobs/uploads/"
         opened = self.client.request(
             "POST",
@@ -213,7 +253,15 @@ class RegistryStore:
                 hint="push to the registry behind it",
             )
         self._cancel(opened)
-        return PushRight.ALLOWED
+
+    @property
+    def _neighbours(self) -> str:
+        """Give what shares its rights with this repository: its namespace.
+
+        On GHCR each package has rights of its own.
+        """
+        above, _, name = self.repository.path.rpartition("/")
+        return above if above and self.repository.host != GHCR else f"{above}/{name}"
 
     def _exists(self) -> bool:
         """Tell whether the repository exists; one whose tags were read is not asked again."""

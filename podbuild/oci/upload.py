@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from podbuild.errors import CredentialError, PublishError
-from podbuild.oci.auth.tokens import AccessScope
+from podbuild.oci.auth.scopes import AccessScope
 from podbuild.oci.blobs import FileBlob, checked
 from podbuild.oci.client import RegistryClient
 from podbuild.oci.manifest import Descriptor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Tag
@@ -59,6 +60,7 @@ class ReleaseGuard:
     replaced: Mapping[str, Digest] = field(default_factory=dict)  # as planned, by Order.key
     cancel: Cancel = field(default_factory=Cancel)
     _held: dict[Destination, Mapping[Tag, Version]] = field(default_factory=dict)
+    takes_long: ClassVar[bool] = False
 
     def refresh(self) -> None:
         """List every repository's tags anew; an optional registry may stay silent."""
@@ -127,6 +129,7 @@ class BranchGuard:
     commit: str
     ancestry: Callable[[str], Ancestry]  # of a revision, to this commit
     overrides: Overrides = field(default_factory=Overrides)
+    takes_long: ClassVar[bool] = True  # git is asked, and may fetch
 
     def refresh(self) -> None:
         """Do nothing: what a tag names is read right before it is asked for."""

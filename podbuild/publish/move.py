@@ -5,14 +5,16 @@ The words of tagging stand here too: orders, guards' rulings, and what became of
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Protocol
 
 from podbuild.errors import CredentialError, ImmutableTagError, PodbuildError, PublishError
-from podbuild.oci.manifest import Manifest
+from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest, Tag
 from podbuild.plan.destination import Destination
 from podbuild.plan.guards import Decision
@@ -64,6 +66,10 @@ class Ruling:
 class Guard(Protocol):
     """Decides on fresh facts whether a tag may move (design, invariants 4 and 5)."""
 
+    @property
+    def takes_long(self) -> bool:
+        """Tell whether ruling takes so long that the tag may have changed meanwhile."""
+
     def refresh(self) -> None:
         """Ask the registries anew for what the decisions rest on."""
 
@@ -84,12 +90,16 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Tagged:
-    """One tag and what became of it; `before` is what it named (None: nothing)."""
+    """One tag and what became of it; `before` is what it named (None: nothing).
+
+    `seen` is when it was last read, by the monotonic clock (seconds).
+    """
 
     order: Order
     outcome: Outcome
     reason: str = ""
     before: Digest | None = None
+    seen: float = field(default=-math.inf, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,13 +121,18 @@ SHIELD = 30.0  # seconds after a stop in which a begun move may end, and moved t
 
 @dataclass(frozen=True, kw_only=True)
 class Placer:
-    """Moves single tags and remembers it. Safe to share between threads."""
+    """Moves single tags and remembers it. Safe to share between threads.
+
+    Version tags are read back at once; moving tags when all have moved, which finds competing
+    releases as well (`settle`).
+    """
 
     guard: Guard
     journal: Journal
     retry: Retry
     cancel: Cancel
     note: Callable[[str], None]
+    clock: Callable[[], float] = time.monotonic
 
     def standing(self, order: Order, named: Digest) -> Manifest:
         """Read what a tag names: guards need it, and a tag must not count as new without it.
@@ -146,6 +161,8 @@ class Placer:
         with self.cancel.shielded(SHIELD):
             self.journal.keep_manifest(Section.BEFORE, order.key, current)
             self.put(order, order.manifest)
+            if order.kind is not TagKind.MOVING:
+                self.read_back(order, order.manifest.digest)
             self.record(order)
 
     def record(self, order: Order) -> None:
@@ -156,16 +173,22 @@ class Placer:
         self.journal.record(Section.MOVED, order.key, str(order.manifest.digest))
 
     def put(self, order: Order, manifest: Manifest) -> None:
-        """Point the tag at a manifest and wait until the registry says so."""
+        """Point the tag at a manifest; raises as the registry does."""
         store = order.destination.store
         try:
             self.retry(lambda: store.put_manifest(manifest, order.tag))
         except (PublishError, CredentialError) as error:
             raise _immutable(order, manifest, error) or error from error
 
-        def read_back() -> None:
-            found = store.head(order.tag)
-            if found is None or found.digest != manifest.digest:
+    def read_back(self, order: Order, expected: Digest) -> None:
+        """Wait until the registry says that a tag names this; raises PublishError if it does not.
+
+        Of a moving tag it raises nothing: a competing release may have moved it.
+        """
+
+        def read() -> None:
+            found = order.destination.store.head(order.tag)
+            if found is None or found.digest != expected:
                 named = "nothing" if found is None else str(found.digest)
                 raise Transient(
                     PublishError(
@@ -175,10 +198,10 @@ class Placer:
                 )
 
         try:
-            replace(self.retry, attempts=READ_BACKS)(read_back)
+            replace(self.retry, attempts=READ_BACKS)(read)
         except PublishError:
             if order.kind is not TagKind.MOVING:
-                raise  # else a competing release may have moved it: settled at the end
+                raise
 
     def settle(self, tags: Iterable[Tagged]) -> tuple[Tagged, ...]:
         """Ask once more, now that tags have moved, until nothing has to be put right.
@@ -211,8 +234,7 @@ class Placer:
         order = tagged.order
         if tagged.outcome is Outcome.SKIPPED:
             return tagged, False
-        store = order.destination.store
-        found = store.head(order.tag)
+        found = self._settled_head(tagged)
         ours = found is not None and found.digest == order.manifest.digest
         current = None if ours or found is None else self.standing(order, found.digest)
         ruling = self.guard.rule(order, current)
@@ -221,10 +243,21 @@ class Placer:
             return replace(tagged, outcome=Outcome.YIELDED, reason=ruling.reason), corrected
         if ours:
             outcome = Outcome.MOVED if tagged.outcome is Outcome.YIELDED else tagged.outcome
-            return replace(tagged, outcome=outcome), False
+            return replace(tagged, outcome=outcome, seen=self.clock()), False
         self.move(order, current or self.journal.manifest(Section.BEFORE, order.key))
         placed[order] = order.manifest.digest
         return replace(tagged, outcome=Outcome.MOVED), True
+
+    def _settled_head(self, tagged: Tagged) -> Descriptor | None:
+        """Read what a tag names; a registry may show for a while what it named before."""
+        order = tagged.order
+        found = order.destination.store.head(order.tag)
+        for attempt in range(1, READ_BACKS):
+            if tagged.outcome is not Outcome.MOVED or (found and found.digest != tagged.before):
+                break
+            self.retry.sleep(self.retry.delay(attempt, None))
+            found = order.destination.store.head(order.tag)
+        return found
 
     def give_way(self, order: Order, placed: dict[Order, Digest]) -> bool:
         """Put the rightful image where a tag names what we placed; tell whether we had to.
@@ -244,6 +277,7 @@ class Placer:
             return False
         with self.cancel.shielded(SHIELD):
             self.put(order, right)
+            self.read_back(order, right.digest)
         placed[order] = right.digest
         return True
 
@@ -271,6 +305,7 @@ class Placer:
         ours = found is not None and found.digest == order.manifest.digest
         if ours:
             self.put(order, before)
+            self.read_back(order, before.digest)
             self.note(f"{order} went back to {before.digest}")
             self.journal.forget(Section.SUPERSEDED, _left(order, before))
         self.journal.forget(Section.MOVED, order.key)

@@ -58,8 +58,10 @@ class TagMover:
             begun = self._begun(every)
             self._placer.take_back(moving)
             raise self._partial(error, begun) from error
+        settled = tuple(second.done)
         try:
-            settled = self._placer.settle(second.done)
+            if any(tagged.outcome is Outcome.MOVED for tagged in settled):
+                settled = self._placer.settle(settled)
         except PodbuildError as error:
             raise self._partial(error, self._begun(every)) from error
         return Moved(tags=(*first.done, *settled), failed={**first.failed, **second.failed})
@@ -113,7 +115,7 @@ class TagMover:
         current = None if before is None else self._placer.standing(order, before)
         ruling = self.guard.rule(order, current)
         moves = ruling.decision is Decision.MOVE and order.kind is TagKind.MOVING
-        if moves and rounds and _named(order) != before:
+        if moves and self.guard.takes_long and rounds and _named(order) != before:
             return self._one(order, rounds - 1)
         if ruling.decision is Decision.REFUSE:
             raise ImmutableTagError(
@@ -123,7 +125,13 @@ class TagMover:
         if ruling.decision is Decision.SKIP:
             return Tagged(order=order, outcome=Outcome.SKIPPED, reason=ruling.reason, before=before)
         self._placer.move(order, current)
-        return Tagged(order=order, outcome=Outcome.MOVED, reason=ruling.reason, before=before)
+        return Tagged(
+            order=order,
+            outcome=Outcome.MOVED,
+            reason=ruling.reason,
+            before=before,
+            seen=self._placer.clock(),
+        )
 
     def _already(self, order: Order) -> Tagged:
         """Find a tag in its place; an interrupted run of this release may have moved it."""
@@ -134,6 +142,7 @@ class TagMover:
             order=order,
             outcome=Outcome.MOVED if moved_by_us else Outcome.ALREADY,
             before=None if before is None else before.digest,
+            seen=self._placer.clock(),
         )
 
     def _begun(self, orders: Iterable[Order]) -> Mapping[Order, bool]:

@@ -15,6 +15,7 @@ from typing import Self
 
 from podbuild.errors import PodbuildError, PublishError, VerificationError
 from podbuild.oci.copy import settled_head
+from podbuild.oci.known import FRESH
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest
 from podbuild.oci.registry import BlobsMissingError
@@ -25,7 +26,6 @@ from podbuild.system.cancel import Cancel
 from podbuild.system.retry import Retry, Transient
 
 UPLOADS = 6  # blobs on their way to one registry at a time
-FRESH = 3.0  # seconds for which what was read back counts as there
 DELIVERIES = 16  # images on their way to one registry; they wait for blobs most of the time
 
 
@@ -33,7 +33,8 @@ DELIVERIES = 16  # images on their way to one registry; they wait for blobs most
 class Published:
     """What every destination holds now, by digest, read back.
 
-    `present` are the blobs that destinations held before, as they said when asked for them.
+    `present` are the blobs that destinations held before, as they said when asked for them, and
+    the images of earlier releases that stand there, whose blobs nobody was asked for.
     """
 
     images: Mapping[str, Manifest]
@@ -65,7 +66,11 @@ class _Lane:
 
 @dataclass(frozen=True, kw_only=True)
 class Publisher:
-    """Copies staged images to all their destinations; use as a context manager."""
+    """Copies staged images to all their destinations; use as a context manager.
+
+    `earlier` are images and indexes of earlier releases: one that a destination holds is whole
+    there, as registries take no image without its blobs.
+    """
 
     destinations: tuple[Destination, ...]
     source: Callable[[str], Store]  # the staging store of an image
@@ -73,9 +78,11 @@ class Publisher:
     retry: Retry
     cancel: Cancel
     progress: UploadProgress = field(default_factory=UploadProgress)
+    earlier: frozenset[Digest] = frozenset()
     clock: Callable[[], float] = time.monotonic
     _offered: dict[tuple[Destination, Digest], Future[None]] = field(default_factory=dict)
     _blobs: dict[tuple[Destination, Digest], Future[bool]] = field(default_factory=dict)
+    _standing: set[tuple[Destination, Digest]] = field(default_factory=set)
     _read_back: dict[tuple[Destination, Digest], float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _lanes: dict[str, _Lane] = field(default_factory=dict)  # by registry
@@ -91,11 +98,11 @@ class Publisher:
             lane.deliveries.shutdown(cancel_futures=True)
             lane.uploads.shutdown(cancel_futures=True)
 
-    def offer(self, image: str, manifest: Manifest) -> None:
+    def offer(self, image: str, manifest: Manifest, *, earlier: bool = False) -> None:
         """Begin to copy a staged image (or index) to all its destinations, by digest."""
         for destination in self.destinations:
             if destination.image == image:
-                self._offer(destination, manifest)
+                self._offer(destination, manifest, earlier=earlier)
 
     def finish(self, images: Iterable[tuple[str, Manifest]]) -> Published:
         """Copy these images, by name, completely, read them back, and give what is where.
@@ -106,7 +113,10 @@ class Publisher:
         """
         pairs = tuple(images)
         wanted = {
-            self._offer(destination, manifest): (destination, manifest)
+            self._offer(destination, manifest, earlier=manifest.digest in self.earlier): (
+                destination,
+                manifest,
+            )
             for destination in self.destinations
             for image, manifest in pairs
             if image == destination.image
@@ -128,7 +138,7 @@ class Publisher:
             images=dict(pairs),
             at=tuple(dict.fromkeys(each for each, _ in wanted.values() if each not in failed)),
             failed=failed,
-            present=frozenset(self._present()),
+            present=frozenset((*self._present(), *self._standing)),
         )
 
     def _present(self) -> Iterator[tuple[Destination, Digest]]:
@@ -156,16 +166,19 @@ class Publisher:
         if not all(destination.store.head(part.digest) for part in parts):
             self.retry(lambda: self._put(destination, manifest))
 
-    def _offer(self, destination: Destination, manifest: Manifest) -> Future[None]:
+    def _offer(
+        self, destination: Destination, manifest: Manifest, *, earlier: bool
+    ) -> Future[None]:
         """Queue children before their parent: a parent that runs never waits for a place."""
         children = [
-            self._offer(destination, child) for child in self._children(destination, manifest)
+            self._offer(destination, child, earlier=earlier)
+            for child in self._children(destination, manifest)
         ]
         key = (destination, manifest.digest)
         with self._lock:
             if key not in self._offered:
                 self._offered[key] = self._lanes[destination.registry].deliveries.submit(
-                    self._deliver, destination, manifest, children
+                    self._deliver, destination, manifest, children, earlier=earlier
                 )
             return self._offered[key]
 
@@ -178,14 +191,22 @@ class Publisher:
         return [content for _, content in found if content is not None]
 
     def _deliver(
-        self, destination: Destination, manifest: Manifest, children: list[Future[None]]
+        self,
+        destination: Destination,
+        manifest: Manifest,
+        children: list[Future[None]],
+        *,
+        earlier: bool,
     ) -> None:
         """Children before parents, blobs before manifests; then read back."""
         known = f"{destination.key}@{manifest.digest}"
         sink = destination.store
         for child in children:
             child.result()
-        there = self.journal.get(Section.PUBLISHED, known) and sink.head(manifest.digest)
+        asked = earlier or self.journal.get(Section.PUBLISHED, known)
+        there = asked and sink.head(manifest.digest)
+        if there and earlier:
+            self._standing.add((destination, manifest.digest))
         if not there and not self.retry(lambda: self._stands(destination, manifest)):
             self.retry(lambda: self._put(destination, manifest))
             if not settled_head(sink, manifest.digest, manifest.digest, cancel=self.cancel):
@@ -197,7 +218,7 @@ class Publisher:
         self.journal.record(Section.PUBLISHED, known, True)
 
     def _stands(self, destination: Destination, manifest: Manifest) -> bool:
-        """Tell whether an image is there with all its blobs, as one that is re-used is."""
+        """Tell whether an image is there with all its blobs."""
         uploads = [self._upload(destination, blob) for blob in manifest.blobs]
         present = [upload.result() for upload in uploads]
         return bool(present) and all(present) and bool(destination.store.head(manifest.digest))
@@ -208,7 +229,10 @@ class Publisher:
         for upload in uploads:
             upload.result()
         children = self._children(destination, manifest)
+        since = self.clock() - FRESH
         for child in children:
+            if self._read_back.get((destination, child.digest), 0.0) > since:
+                continue
             if destination.store.head(child.digest) is None:  # taken away since it was put
                 self._put_again(destination, child)
         try:

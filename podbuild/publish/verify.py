@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 from podbuild.errors import CredentialError, PartialReleaseError, PublishError, VerificationError
+from podbuild.oci.known import FRESH
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Platform, Tag
 from podbuild.plan.destination import Destination
@@ -26,6 +29,7 @@ class Expectation:
     tag: Tag
     digest: Digest | None = None
     platforms: frozenset[Platform] | None = None
+    seen: float = field(default=-math.inf, compare=False)  # when this run has read it (monotonic)
 
     def __str__(self) -> str:
         return self.destination.store.reference(self.tag)
@@ -47,9 +51,10 @@ def verify(
 ) -> tuple[Checked, ...]:
     """Check each expectation against its registry; differences are values, not errors.
 
-    An image that several tags of a repository name is read once. `present` are layers that
-    this run has found where they belong; they are not asked for again. Raises what the
-    registries raise when they can't be asked.
+    An image that several tags of a repository name is read once, and a tag that this run has read
+    a moment ago is not read again. `present` are layers and whole images that this run has found
+    where they belong; they are not asked for again. Raises what the registries raise when they
+    can't be asked.
     """
     asked = tuple(expectations)
     with ThreadPoolExecutor(READERS, thread_name_prefix="verify") as pool:
@@ -128,8 +133,11 @@ def check(expected: Expectation) -> Checked:
 
 def _top(expected: Expectation) -> Manifest | str:
     """Give what a tag names, or what is wrong with it."""
+    store, digest = expected.destination.store, expected.digest
     try:
-        return expected.destination.store.manifest(expected.tag) or "does not exist"
+        seen = time.monotonic() - expected.seen < FRESH
+        found = store.manifest(digest) if digest and seen else None
+        return found or store.manifest(expected.tag) or "does not exist"
     except VerificationError as error:  # bytes that are not what their digest says
         return error.message
 
@@ -184,6 +192,9 @@ class _ReadBack:
         platforms: set[Platform] = set()
         problems: list[str] = []
         for child in manifest.children:
+            if (self.destination, child.digest) in self.present and child.platform:
+                platforms |= {child.platform} if child.is_runnable else set()
+                continue
             content = self.destination.store.manifest(child.digest)
             if content is None:
                 problems.append(f"{child.platform or child.media_type} {child.digest} is missing")

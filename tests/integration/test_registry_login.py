@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from podbuild.errors import CredentialError, PublishError
+from podbuild.oci.auth.scopes import AccessScope
 from podbuild.oci.auth.secret import Credential, CredentialKind
-from podbuild.oci.auth.tokens import AccessScope
 from podbuild.oci.blobs import BytesBlob
 from podbuild.oci.client import RegistryClient
 from podbuild.oci.names import Digest, Tag

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit, urlunsplit
 
 from podbuild.errors import CleanupError, CredentialError
-from podbuild.oci.transport.endpoint import Conduct, Counts
+from podbuild.oci.transport.endpoint import Conduct, Counts, Pace
 from podbuild.oci.transport.http import Call, Http
 from podbuild.oci.transport.problem import (
     Recovery,
@@ -32,31 +32,6 @@ _MAX_PAGES = 5_000
 _THIN_PAGES = 100  # of a list, after which they must have held so many bytes each:
 _THIN = 1000
 _SECONDARY_WAIT = 60.0  # seconds; GitHub: "wait for at least one minute"
-
-
-class Pace:
-    """At most so many calls a minute, evenly; `wait` hears the seconds to wait."""
-
-    def __init__(
-        self,
-        per_minute: float,
-        wait: Callable[[float], None],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._every = 60.0 / per_minute
-        self._wait = wait
-        self._clock = clock
-        self._next = 0.0
-        self._lock = threading.Lock()
-
-    def __call__(self) -> None:
-        """Wait until the next call may go."""
-        with self._lock:
-            now = self._clock()
-            begin = max(now, self._next)
-            self._next = begin + self._every
-        if begin > now:
-            self._wait(begin - now)
 
 
 class RestClient:
@@ -78,7 +53,8 @@ class RestClient:
         self._cancel = conduct.cancel
         self._clock = clock
         self._retry = conduct.retrying(self._count)
-        self._pace = Pace(deletes_per_minute, conduct.sleep)
+        self._pace = Pace(deletes_per_minute / 60)
+        self._sleep = conduct.sleep
         self._headers = {"Accept": "application/json", **(headers or {})}
         self._lock = threading.Lock()
         self._counts = Counts()
@@ -108,7 +84,7 @@ class RestClient:
         Raises RegistryError, CredentialError (401, 403), PublishError (unreachable).
         """
         if method == "DELETE":
-            self._pace()
+            self._pace.wait(self._sleep)
         headers = {**self._headers, **({"Authorization": authorization} if authorization else {})}
         headers |= login or {}
         if body is not None:

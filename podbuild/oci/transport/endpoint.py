@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -80,3 +82,67 @@ class Conduct:
             self.observe(f"{error}; again in {wait:.1f} s")
 
         return replace(self.retry, sleep=self.sleep, on_retry=told)
+
+
+_WINDOW = 1.0  # seconds over which requests are counted
+_SLOWEST = 1.0  # requests a second
+_FASTEST = 200.0  # requests a second from which on there is no limit again
+_GROWTH = 1.25  # of the rate, for each second without a complaint
+_LONGEST = 60.0  # seconds for which one complaint stops all
+
+
+class Pace:
+    """Spaces the requests of all threads to one host. Safe to share between them.
+
+    `most` is the rate that is never passed (requests a second; None: there is no such). A
+    complaint (429) halves the rate at which it came and stops everybody for the time that the
+    registry asks for; what is answered well raises it again.
+    """
+
+    def __init__(
+        self, most: float | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        self._most = most
+        self._lock = threading.Lock()
+        self._sent: deque[float] = deque()
+        self._rate = most
+        self._next = 0.0  # when the next request may go out
+        self._raised = 0.0  # when the rate was last changed
+
+    @property
+    def rate(self) -> float | None:
+        """Give the requests a second that may go out; None: as many as there are."""
+        return self._rate
+
+    def wait(self, sleep: Callable[[float], None]) -> None:
+        """Wait for this request's turn."""
+        with self._lock:
+            now = self._clock()
+            turn = max(now, self._next)
+            if self._rate is not None:
+                self._next = turn + 1 / self._rate
+            self._sent.append(turn)
+            while self._sent[0] <= turn - _WINDOW:
+                self._sent.popleft()
+        if turn > now:
+            sleep(turn - now)
+
+    def complained(self, wait: float) -> None:
+        """Take in that the registry had too many requests; `wait` is what it asks for (seconds)."""
+        with self._lock:
+            now = self._clock()
+            if self._rate is None or now - self._raised >= _WINDOW:  # once for one burst
+                self._rate = max(_SLOWEST, (self._rate or len(self._sent) / _WINDOW) / 2)
+                self._raised = now
+            self._next = max(self._next, now + min(wait, _LONGEST))
+
+    def pleased(self) -> None:
+        """Take in that a request was answered."""
+        with self._lock:
+            now = self._clock()
+            if self._rate is not None and now - self._raised >= _WINDOW:
+                faster = self._rate * _GROWTH
+                is_over = faster > (self._most or _FASTEST)
+                self._rate = self._most if is_over else faster
+                self._raised = now

@@ -17,7 +17,7 @@ from podbuild.oci.manifest import MANIFEST_CAP, Manifest, MediaType
 from podbuild.oci.names import Digest, Repository, Tag
 from podbuild.oci.registry import BlobsMissingError, RegistryStore
 from podbuild.oci.store import PushRight
-from podbuild.oci.transport.endpoint import Conduct, Endpoint
+from podbuild.oci.transport.endpoint import Conduct, Endpoint, Pace
 from podbuild.oci.transport.problem import RegistryError
 from podbuild.system.cancel import Cancel
 from podbuild.system.retry import Retry
@@ -43,6 +43,7 @@ def store_at(
     cancel: Cancel | None = None,
     told: list[str] | None = None,
     optional: bool = False,
+    pace: Pace | None = None,
 ) -> RegistryStore:
     host = server if isinstance(server, str) else server.host
     observe = (lambda _line: None) if told is None else told.append
@@ -51,6 +52,7 @@ def store_at(
         credential,
         conduct=Conduct(retry=retry, cancel=cancel or Cancel(), observe=observe),
         network=IN_TESTS,
+        pace=pace,
     )
     return RegistryStore(client, Repository(host, "acme/web"))
 
@@ -215,7 +217,7 @@ def test_retry_after_is_the_least_that_is_waited() -> None:
     answers = iter([Answer(429, b"", {"Retry-After": "7"}), Answer(503), Answer(404)])
     retry = Retry(base=1.0, sleep=waited.append, jitter=lambda: 1.0)
     with answering(lambda _asked: next(answers)) as server:
-        store = store_at(server, retry=retry)
+        store = store_at(server, retry=retry, pace=Pace(clock=lambda: sum(waited)))
         assert store.tags() == ()
     assert waited == [7.0, 2.0]
     assert store.client.counts.retries == 2

@@ -339,7 +339,7 @@ def test_child_that_was_taken_away_since_it_was_put_goes_out_again(world: World)
     assert child is not None
     store = world.stores["a/web"]
     with world.publisher() as publisher:
-        publisher._offer(world.destinations()[0], child).result()
+        publisher._offer(world.destinations()[0], child, earlier=False).result()
         del store.inner.manifests[child.digest]
         publisher.finish(world.images.items())
     assert complete(world, "a/web")

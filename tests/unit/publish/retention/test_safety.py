@@ -12,10 +12,11 @@ import pytest
 from podbuild.config.model import PruneRule, Retention
 from podbuild.errors import CleanupError
 from podbuild.oci.delete import Abilities, Inventory, Removal, RemovalKind
-from podbuild.oci.delete.rest import Pace, limit_wait
+from podbuild.oci.delete.rest import limit_wait
 from podbuild.oci.manifest import Descriptor, Manifest, MediaType
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Digest, Tag
+from podbuild.oci.transport.endpoint import Pace
 from podbuild.oci.transport.problem import Response
 from podbuild.plan.tags import Range
 from podbuild.publish.retention.chart import CleanupTarget
@@ -581,9 +582,9 @@ def test_rule_13_no_more_than_180_deletions_a_minute() -> None:
     def wait(seconds: float) -> None:
         now[0] += seconds
 
-    pace = Pace(180, wait, clock=lambda: now[0])
+    pace = Pace(180 / 60, clock=lambda: now[0])
     for _ in range(181):
-        pace()
+        pace.wait(wait)
     assert now[0] - 100.0 >= 59.9
 
 
