@@ -144,8 +144,9 @@ def _remote(
     environment: dict[str, str] = {}
     registry_kind = RegistryKind.OCI
     match kind:
-        case "hub":
+        case "hub" | "hub with referrers":
             hub = stack.enter_context(fake_hub(upstream, clock, secret=SECRET))
+            hub.state.referrers = kind != "hub"
             host, api, registry_kind = hub.registry.host, hub.api.host, RegistryKind.DOCKERHUB
             environment = login("acme")
         case "ghcr":

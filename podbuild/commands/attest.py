@@ -25,7 +25,6 @@ from podbuild.errors import (
 from podbuild.oci.examine import Examiner
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Tag
-from podbuild.oci.signing import Signer
 from podbuild.oci.store import Store
 from podbuild.plan.destination import Destination
 from podbuild.plan.journal import Journal
@@ -34,6 +33,7 @@ from podbuild.plan.planned import Planned
 from podbuild.plan.tags import TagKind
 from podbuild.publish.attach import Attached, Attacher
 from podbuild.publish.attested import Demand, StatementChecker, Statements, same_everywhere
+from podbuild.publish.carry import Promoted, StatementCarrier
 from podbuild.publish.classic import ClassicSigner
 from podbuild.publish.move import Moved, Outcome
 from podbuild.publish.upload import Published
@@ -68,10 +68,10 @@ def _setup(services: Services, version: Version | None = None) -> SigningSetup |
     )
 
 
-def _classic(setup: SigningSetup, signer: Signer | None) -> ClassicSigner | None:
+def _classic(setup: SigningSetup, sign: Callable[[bytes], bytes | None]) -> ClassicSigner | None:
     """Give who signs for podman, where that is asked for."""
     key = setup.public_key() if setup.signing.podman else None
-    return ClassicSigner(key=key, sign=signer.signature if signer else None) if key else None
+    return ClassicSigner(key=key, sign=sign) if key else None
 
 
 def examiner_of(services: Services) -> Examiner:
@@ -107,7 +107,7 @@ class Attesting:
         attacher = Attacher(
             destinations=destinations,
             signer=signer,
-            classic=_classic(setup, signer) if setup else None,
+            classic=_classic(setup, signer.signature) if setup and signer else None,
             journal=self.journal,
             cancel=services.cancel,
         )
@@ -133,6 +133,22 @@ def attest(engines: Engines, planned: Planned, published: Published, record: Rec
         done = replace(published, at=left, failed=failed)
         record.attested(attached, done)
     return done
+
+
+def carry_statements(
+    services: Services, promoted: Iterable[Promoted]
+) -> Mapping[Destination, PodbuildError]:
+    """Carry what is said of images to where they go; gives the optional registries that lack it.
+
+    Raises PublishError where a required one would name what nobody accepted has signed.
+    """
+    setup = _setup(services)
+    carrier = StatementCarrier(
+        checker=statement_checker(services),
+        classic=_classic(setup, lambda data: setup.signer().signature(data)) if setup else None,
+        cancel=services.cancel,
+    )
+    return carrier.carry(promoted)
 
 
 def verify_moved(services: Services, plan: Plan, moved: Moved, warn: Callable[[str], None]) -> None:

@@ -6,7 +6,7 @@ every image. Only these two may take a tag back to an older release.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, TypeVar
 
@@ -89,6 +89,8 @@ def carry_out(services: Services, relocations: Iterable[Relocation], command: st
     )
     try:
         failed = _copy(services, every, journal)
+        if services.config.attest:
+            failed = {**failed, **_carry(services, every, failed)}
         orders = {
             Order(destination=each.destination, named=each.named, manifest=each.manifest): each
             for each in every
@@ -156,6 +158,32 @@ def _copy(
         with publisher:
             failed |= publisher.finish([(image, first.manifest)]).failed
     return failed
+
+
+def _carry(
+    services: Services, relocations: Iterable[Relocation], failed: Collection[Destination]
+) -> Mapping[Destination, PodbuildError]:
+    """Have every destination hold what must be said of the image, before any tag moves."""
+    from podbuild.commands.attest import carry_statements  # noqa: PLC0415  # costs time
+    from podbuild.publish.carry import Promoted  # noqa: PLC0415
+
+    form = services.config.project.form
+    return carry_statements(
+        services,
+        (
+            Promoted(
+                destination=each.destination,
+                tag=each.named.tag,
+                version=str(form.read(each.named.tag.text) or "")
+                if each.named.kind is TagKind.VERSION
+                else "",
+                manifest=each.manifest,
+                source=each.source,
+            )
+            for each in relocations
+            if each.destination not in failed
+        ),
+    )
 
 
 def by_image(

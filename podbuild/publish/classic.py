@@ -33,13 +33,10 @@ class Asking(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassicSigner:
-    """Signs digests for every repository; `key` is whose signatures count.
-
-    Without `sign`, what is signed already is carried to who lacks it.
-    """
+    """Signs digests for every repository; `key` is whose signatures count."""
 
     key: PublicKey
-    sign: Callable[[bytes], bytes | None] | None
+    sign: Callable[[bytes], bytes | None]
 
     def attach(
         self, subject: Digest, destinations: Iterable[Destination], asking: Asking
@@ -60,7 +57,7 @@ class ClassicSigner:
         names = {str(each.store.name) for each in found}
         for name in sorted(names - known.keys()):
             payload = classic_payload(name, subject)
-            signature = self.sign(payload) if self.sign else None
+            signature = self.sign(payload)
             if signature is None:
                 raise PublishError(f"{name}@{subject}: nobody has signed it for podman")
             known[name] = classic_layer(payload, signature)

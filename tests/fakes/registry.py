@@ -6,6 +6,7 @@ Blobs and manifests are the real server's; tags are held here, because Debian's 
 from __future__ import annotations
 
 import base64
+import json
 import re
 import secrets
 import threading
@@ -23,6 +24,7 @@ from tests.fakes.wire import Reply, Request, Wire, json_reply, served
 
 _MANIFEST = re.compile(r"/v2/(?P<name>.+)/manifests/(?P<target>[^/]+)")
 _TAGS = re.compile(r"/v2/(?P<name>.+)/tags/list")
+_REFERRERS = re.compile(r"/v2/(?P<name>.+)/referrers/(?P<digest>sha256:[0-9a-f]{64})")
 _NAMED = re.compile(r"/v2/(?P<name>.+?)/(?:manifests|blobs|tags|referrers)/.*")
 _HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "date"})
 _ACTIONS = {"GET": ("pull",), "HEAD": ("pull",), "DELETE": ("delete",)}
@@ -53,6 +55,8 @@ class Stored:
     created: datetime
     updated: datetime
     links: frozenset[Digest]
+    subject: str = ""
+    listing: JSONValue = None  # as a list of referrers has it
 
 
 @dataclass(kw_only=True)
@@ -67,6 +71,7 @@ class State:
     manifests: dict[str, dict[Digest, Stored]] = field(default_factory=dict)
     tagged: dict[tuple[str, str], datetime] = field(default_factory=dict)  # name, tag: when last
     tokens: dict[str, frozenset[str]] = field(default_factory=dict)
+    referrers: bool = False  # offers the referrers API, as Docker Hub does since 2025
     background: bool = False  # hub: answer 500 to a deletion that is done nevertheless
     lock: threading.RLock = field(default_factory=threading.RLock)
     numbers: int = 1000
@@ -84,7 +89,12 @@ class State:
             if manifest.digest not in known:
                 self.numbers += 1
                 known[manifest.digest] = Stored(
-                    number=self.numbers, created=now, updated=now, links=frozenset(links)
+                    number=self.numbers,
+                    created=now,
+                    updated=now,
+                    links=frozenset(links),
+                    subject=str(manifest.subject.digest) if manifest.subject else "",
+                    listing=manifest.listing.to_json(),
                 )
             if tag:
                 tags = self.tags.setdefault(name, {})
@@ -125,9 +135,27 @@ class RegistryHalf:
             return self._list(request, found["name"])
         if found := _MANIFEST.fullmatch(request.path):
             return self._manifest(request, found["name"], found["target"])
+        return self._other(request)
+
+    def _other(self, request: Request) -> Reply:
+        found = _REFERRERS.fullmatch(request.path)
+        if found and self.state.referrers:
+            return self._referrers(found["name"], found["digest"])
         if self.state.profile is Profile.GHCR and request.method == "DELETE":
             return error(405, "UNSUPPORTED", "The operation is unsupported.")
         return forward(self.state.upstream, request)
+
+    def _referrers(self, name: str, digest: str) -> Reply:
+        with self.state.lock:
+            every = tuple(self.state.manifests.get(name, {}).values())
+        listed: list[JSONValue] = [each.listing for each in every if each.subject == digest]
+        index: JSONValue = {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": listed,
+        }
+        kind = "application/vnd.oci.image.index.v1+json"
+        return Reply(status=200, body=json.dumps(index).encode(), headers={"Content-Type": kind})
 
     def _manifest(self, request: Request, name: str, target: str) -> Reply:
         if request.method == "DELETE":

@@ -12,8 +12,14 @@ import pytest
 from podbuild.config.model import PruneRule, Retention
 from podbuild.config.template import Placeholders, Template
 from podbuild.errors import CleanupError
+from podbuild.oci.attach import Attachments, fallback_tag
+from podbuild.oci.classic import classic_layer, classic_payload, classic_tag, put_classic
 from podbuild.oci.delete import Abilities, Inventory, Removal, Remover
+from podbuild.oci.layout import LayoutStore
+from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Platform, Tag
+from podbuild.oci.statements import SPDX, statement, unsigned_referrer
+from podbuild.oci.store import Store
 from podbuild.plan.tags import Reader
 from podbuild.publish.retention.cleanup import clean_superseded, plan_repository, prune_repository
 from podbuild.publish.retention.policy import Policy, prune_policy
@@ -237,3 +243,39 @@ def test_a_list_that_leaves_out_an_expected_tag_deletes_nothing(here: Scene) -> 
     whole = replace(place, remover=here.again().remover)
     prune_repository(whole, versioned(here), Cancel())
     assert here.tags() == {"edge", "1.2.0", "latest"}
+
+
+def attach(store: Store, name: str, subject: Manifest) -> tuple[Digest, ...]:
+    """Attach a statement, and a signature for podman where the place has names."""
+    said = statement(name, subject.digest, SPDX, {"packages": []})
+    referrer = unsigned_referrer(subject, [said])
+    Attachments(store, Cancel().sleep).put(subject.digest, [referrer])
+    if isinstance(store, LayoutStore):
+        return (referrer.manifest.digest,)
+    layer = classic_layer(classic_payload(store.name, subject.digest), b"signed")
+    return (referrer.manifest.digest, put_classic(store, subject.digest, [layer]))
+
+
+@pytest.mark.parametrize("kind", ["distribution3", "hub", "hub with referrers", "ghcr", "layout"])
+def test_what_is_attached_lives_and_goes_with_its_image(kind: str, tmp_path: Path) -> None:
+    with scene(kind, tmp_path) as here:
+        here.push("old", "1.0.0")
+        here.push("new", "1.2.0", "latest", share="old")
+        attached = {name: attach(here.store, name, one) for name, one in here.images.items()}
+        here.clock.turn(days=3)
+        _, cleaned = prune_repository(here.again(), versioned(here), Cancel())
+        assert not cleaned.kept
+        gone = {"old", "old/arm64"}
+        assert here.there() == here.images.keys() - gone
+        left = {fallback_tag(here.images[name].digest) for name in gone}
+        left |= {classic_tag(here.images[name].digest) for name in gone}
+        assert not left & {*here.store.tags()}
+        store = here.store if kind == "layout" else here.anew().store
+        fresh = Attachments(store, Cancel().sleep)
+        for name, digests in attached.items():
+            held = [digest for digest in digests if here.store.head(digest)]
+            assert held == ([] if name in gone else [*digests])
+            found = fresh.of(here.images[name].digest)
+            assert (digests[0] in found) is (name not in gone)
+        again, _ = prune_repository(here.again(), versioned(here), Cancel())
+        assert not again.plan.removed

@@ -402,6 +402,35 @@ def test_an_image_that_nobody_signed_is_found_and_can_be_completed(copied: Signe
     copied.cosign("verify", *copied.public, copied.reference(1))
 
 
+def test_promoting_carries_what_is_said_to_where_the_image_is_new(copied: Signed) -> None:
+    with registry_server() as third:
+        shop = copied.shop
+        text = (shop.root / "podbuild.toml").read_text()
+        shop.write("podbuild.toml", text + oci_registry("three", third.host, "insecure = true"))
+        shop = shop.having(SIGNING_KEY=None)
+        refused = shop("promote", "1.2.3", "stable", "--yes")  # podman wants the new name signed
+        assert refused.code == 7, refused.text
+        assert Tag("stable") not in third.store("acme/web").tags()
+        done = copied.shop("promote", "1.2.3", "stable", "--yes")
+        assert done.code == 0, done.text
+        store = third.store("acme/web")
+        index = top(store, "stable")
+        for subject in (index.digest, *(child.digest for child in index.children)):
+            assert attached(store, subject) == attached(copied.store(), subject) != ()
+        verified = shop("verify", "stable")
+        assert verified.code == 0, verified.text
+        # What nobody has signed gets no tag, on its way back or forth.
+        unsigned = {**index.content, "annotations": {"made": "by others"}}
+        for each in (copied.store(0), copied.store(1), store):
+            each.put_manifest(
+                Manifest(MediaType.OCI_INDEX, json.dumps(unsigned).encode()), Tag("unsigned")
+            )
+        refused = copied.shop("promote", "unsigned", "stable", "--yes", "--image", "web")
+        assert refused.code == 7, refused.text
+        assert "podbuild attest" in refused.err
+        assert top(store, "stable").annotations.get("made") is None
+
+
 def test_a_key_that_can_not_sign_ends_it_before_anything_is_built(copied: Signed) -> None:
     tags = copied.store().tags()
     shop = copied.shop
