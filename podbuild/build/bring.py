@@ -24,7 +24,7 @@ def bring(site: Site, recipe: Recipe, base: Job, image: Manifest) -> str:
     pull = site.workplace.command.pull(site.staging.reference(name, image.digest))
 
     def once() -> object:
-        own = site.workplace.runner(job.platform.slug)
+        own = site.workplace.carrier(job.platform.slug)
         with (
             site.staging.granted(name, staged_tag(base), reads=True) as grant,
             site.workplace.logged_in(own, grant.login) as runner,

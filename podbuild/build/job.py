@@ -26,6 +26,7 @@ from podbuild.build.engine.failure import (
     last_words,
 )
 from podbuild.build.engine.files import proxies_with_login
+from podbuild.build.engine.namespace import confined_at_cost
 from podbuild.build.engine.programs import measure
 from podbuild.build.engine.session import Workplace
 from podbuild.build.finish import finished, is_what_was_made
@@ -57,7 +58,7 @@ _KIB = 1024  # bytes; the unit of getrusage(2)'s ru_maxrss
 
 
 def measured(report: Path, argv: Sequence[str]) -> tuple[str, ...]:
-    """Give the argv that runs a command and writes its cost."""
+    """Give the argv that runs a command and writes its cost; what is confined does so itself."""
     return (sys.executable, "-I", "-S", str(measure.__file__), str(report), *argv)
 
 
@@ -170,7 +171,7 @@ def deliver(site: Site, recipe: Recipe, attempted: Attempted) -> tuple[Manifest,
     push = site.workplace.command.push(attempted.image_id, destination, recipe.compression)
 
     def once() -> Attempted:
-        own = site.workplace.runner(job.platform.slug, recipe.compression)
+        own = site.workplace.carrier(job.platform.slug, recipe.compression)
         with (
             site.workplace.temporary(job) as folder,
             site.staging.granted(repository_name(job.image), staged_tag(job)) as grant,
@@ -234,7 +235,7 @@ def _try_once(
 ) -> Attempted:
     job, workplace = recipe.job, site.workplace
     output.begin()
-    own = workplace.runner(job.platform.slug)
+    own = workplace.builder(job.platform.slug)
     cache = site.caches.get(job)
     with (
         workplace.temporary(job) as folder,
@@ -276,8 +277,8 @@ def _try_once(
             containerfile=prepared.containerfile,
             target=prepared.target,
         )
-        runner = runner.extended(prepared.environment)
-        argv = measured(cost, workplace.command.build(order))
+        runner = confined_at_cost(runner.extended(prepared.environment), cost)
+        argv = workplace.command.build(order)
         seconds = run_engine(
             site,
             str(job),

@@ -71,9 +71,10 @@ class Namespace:
         return runner.extended(self.env, prefix=self.prefix)
 
     def confined(self, runner: Runner) -> Runner:
-        """Give a runner for engines: what each mounts and starts is its own, and ends with it.
+        """Give a runner for engines that build: what each mounts and starts ends with it.
 
-        Their RUN steps see processes, memory, queues and devices of no one else.
+        Their RUN steps see processes, memory, queues and devices of no one else. To enter so
+        costs as much as a start of the engine; what runs no steps of others is run `inside`.
         """
         return runner.extended(self.env, prefix=self.confinement)
 
@@ -279,6 +280,11 @@ def _entry(pid: int, order: _Order) -> tuple[str, ...]:
 def _confinement(pid: int, order: _Order) -> tuple[str, ...]:
     processes = "pid" if order.pid_namespace else "nopid"
     return (sys.executable, "-I", "-S", str(_ENTRANCE), str(pid), processes)
+
+
+def confined_at_cost(runner: Runner, report: Path) -> Runner:
+    """Give a confined runner whose command writes into `report` what it cost; for one command."""
+    return runner.extended(prefix=(*runner.prefix, "--cost", str(report)))
 
 
 def outside_user() -> int:

@@ -81,7 +81,7 @@ class Own:
     root: Path  # of the namespace's file system
     scratch: Path  # TMPDIR of jobs
     inside: Runner
-    engines: Runner  # the same, for what runs the steps of others
+    confined: Runner  # the same, for what runs the steps of others
     remove: Callable[[Path], None]
     driver: Callable[[], StorageDriver]  # proved when it is first asked for
     stack: ExitStack
@@ -111,10 +111,18 @@ class Workplace:
         """Give the folder of all storages of this engine and version."""
         return self.setup.folders.cache / "engines" / self.setup.toolchain.identity
 
-    def runner(self, storage: str, compression: Compression = Compression.GZIP) -> Runner:
-        """Give a runner whose engine uses one storage, with blob records of one compression."""
+    def builder(self, storage: str) -> Runner:
+        """Give a runner whose engine builds in one storage."""
         self.storage(storage)
-        return self._using(storage, compression)
+        return self._using(self._own.confined, storage, Compression.GZIP)
+
+    def carrier(self, storage: str, compression: Compression = Compression.GZIP) -> Runner:
+        """Give a runner whose engine uses one storage and runs nothing that is in an image.
+
+        It has blob records of one compression.
+        """
+        self.storage(storage)
+        return self._using(self._own.inside, storage, compression)
 
     @contextmanager
     def logged_in(
@@ -137,7 +145,7 @@ class Workplace:
     def list_runner(self) -> Runner:
         """Give a runner for manifest lists; podman finds its policy only under HOME."""
         own = {"HOME": str(self.files.home), "TMPDIR": str(self._own.scratch)}
-        return self.runner(LISTS).extended(own)
+        return self.carrier(LISTS).extended(own)
 
     @contextmanager
     def temporary(self, job: Job) -> Iterator[Path]:
@@ -221,14 +229,15 @@ class Workplace:
     def _sweep(self, name: str, storage: Storage, lease: IO[bytes]) -> None:
         """Work alone or not at all: another run's containers look the same."""
         if try_lock(lease) and (left := storage.containers):
-            tidier = replace(self._using(name, Compression.GZIP), cancel=Cancel())
+            own = self._using(self._own.inside, name, Compression.GZIP)
+            tidier = replace(own, cancel=Cancel())
             # One that died while it was made can't be removed by buildah, and hurts nobody.
             tidier(*self.command.remove_containers(left), timeout=TIDY, ok=range(256))
 
-    def _using(self, storage: str, compression: Compression) -> Runner:
+    def _using(self, runner: Runner, storage: str, compression: Compression) -> Runner:
         data = self.storages / f"blobs-{compression}"
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return self._own.engines.extended(storage_environment(self.files, storage, data))
+        return runner.extended(storage_environment(self.files, storage, data))
 
 
 @contextmanager
@@ -274,7 +283,7 @@ def open_workplace(setup: Setup) -> Iterator[Workplace]:
             root=files.root,
             scratch=scratch,
             inside=namespace.inside(engines),
-            engines=namespace.confined(engines),
+            confined=namespace.confined(engines),
             remove=remove,
             driver=cache(prove),
             stack=stack,
