@@ -1,4 +1,4 @@
-"""Write docs/reference.md and docs/podbuild.schema.json from what the code declares.
+"""Write docs/reference.md, docs/outputs.md and the schemas from what the code declares.
 
 A test compares them, so run this after changing an option, a key or an exit code.
 """
@@ -15,6 +15,7 @@ import click
 from podbuild.cli import COMMANDS, cli
 from podbuild.config.document import json_schema, reference
 from podbuild.errors import EXIT_CODES
+from podbuild.report.contract import page, promised
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -24,6 +25,12 @@ def files() -> dict[Path, str]:
     return {
         DOCS / "reference.md": "\n".join(lines()) + "\n",
         DOCS / "podbuild.schema.json": json.dumps(json_schema(), indent=2) + "\n",
+        DOCS / "outputs.md": page(),
+        **{
+            DOCS / "schemas" / f"{each.name}.schema.json": json.dumps(each.schema(), indent=2)
+            + "\n"
+            for each in promised()
+        },
     }
 
 

@@ -97,10 +97,10 @@ def _layer(layer: Descriptor, form: Format) -> JSONValue:
 
 def _base(recipe: Recipe) -> Mapping[str, str]:
     """Name the base that the image starts from; one of this project's has no name yet."""
-    pin = recipe.final_pin
-    if pin is None:
+    pin, name = recipe.final_pin, recipe.final_base_name
+    if pin is None or name is None:
         return {}
-    return {BASE_NAME: pin, BASE_DIGEST: pin.partition("@")[2]}
+    return {BASE_NAME: name, BASE_DIGEST: pin.partition("@")[2]}
 
 
 def _whole_config(said: Mapping[str, JSONValue], recipe: Recipe) -> dict[str, JSONValue]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from podbuild.build.engines import Engines
@@ -15,6 +16,7 @@ from podbuild.oci.copy import FallbackStore
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.store import Store
 from podbuild.plan.journal import Section
+from podbuild.plan.labels import RELEASE_LABELS
 from podbuild.plan.model import Job, Plan, PlannedImage
 from podbuild.plan.planned import Planned
 from podbuild.workspace import Services
@@ -48,6 +50,24 @@ def source_of(planned: Planned, staging: Staging) -> Callable[[str], Store]:
     return source
 
 
+def labelled(plan: Plan, staging: Staging, each: BuiltImage) -> BuiltImage:
+    """Give an index's child with the release's labels, where the configuration asks for them.
+
+    They are written after the build, so that its layers and what is known of them stay. Each is
+    written anew in every release: what an earlier one wrote is never left.
+    """
+    image = plan.image(each.job.image)
+    if not (image.image.release_labels and image.is_index and image.published):
+        return each
+    from podbuild.build.image import stamp  # noqa: PLC0415  # seldom asked for
+
+    texts = {
+        name: text for name, text in image.release_annotations.items() if name in RELEASE_LABELS
+    }
+    store = staging.repository(repository_name(image.name))
+    return replace(each, manifest=stamp(store, each.manifest, texts, image.image.format))
+
+
 def stage(
     planned: Planned,
     inputs: Inputs,
@@ -73,10 +93,11 @@ def stage(
 
     def offered(each: BuiltImage) -> None:
         image = plan.image(each.job.image)
+        found = labelled(plan, engines.staging, each)
         if offer and image.published and image.is_index:
-            offer(image.name, each.manifest, earlier=each.reused)
+            offer(image.name, found.manifest, earlier=found is each and each.reused)
         if examine:
-            examine(each.job, each.manifest)
+            examine(each.job, found.manifest)
 
     def remember(each: BuiltImage) -> None:
         results.remember(each)
@@ -97,10 +118,18 @@ def stage(
     for each in reused.values():  # while others are built, or lists made
         offered(each)
     if not missing:
-        return Staged(images=reused, inputs=inputs.hashes)
+        return _labelled(Staged(images=reused, inputs=inputs.hashes), engines)
     recipes = {job: inputs.recipes[job] for job in todo}
     built = engines.session.build(recipes, results.known, remember)
-    return Staged(images={**reused, **built.images}, inputs=inputs.hashes, built=built)
+    staged = Staged(images={**reused, **built.images}, inputs=inputs.hashes, built=built)
+    return _labelled(staged, engines)
+
+
+def _labelled(staged: Staged, engines: Engines) -> Staged:
+    images = {
+        job: labelled(engines.plan, engines.staging, each) for job, each in staged.images.items()
+    }
+    return replace(staged, images=images)
 
 
 def staged_before(engines: Engines) -> Staged:
@@ -111,7 +140,8 @@ def staged_before(engines: Engines) -> Staged:
         inputs[job] = record.inputs
         if record.origin is Origin.JOINED:
             joined.add(job)
-    return Staged(images=images, inputs=inputs, joined=frozenset(joined))
+    found = Staged(images=images, inputs=inputs, joined=frozenset(joined))
+    return _labelled(found, engines)
 
 
 def missing_jobs(plan: Plan, staged: Staged) -> tuple[Job, ...]:

@@ -266,6 +266,15 @@ class Image:
             cascades=True,
         ),
     )
+    release_labels: bool = field(
+        default=False,
+        metadata=key(
+            FLAG,
+            "true: version, revision and created are labels of every platform's image too, for "
+            "`docker inspect` and update bots; nothing is built again for it",
+            cascades=True,
+        ),
+    )
     isolation: Isolation = field(
         default=Isolation.CHROOT,
         metadata=key(choice(Isolation), "how RUN is kept apart from the machine", cascades=True),

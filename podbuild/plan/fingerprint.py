@@ -77,6 +77,7 @@ def _settings(image: Image, root: Path) -> dict[str, JSONValue]:
         "index": (image.index.value, _DEFAULT.index.value),
         "layers": (image.layers, _DEFAULT.layers),
         "timestamp": (image.timestamp.value, _DEFAULT.timestamp.value),
+        "release-labels": (image.release_labels, _DEFAULT.release_labels),
         "network": (image.network.value, _DEFAULT.network.value),
     }
     return given | {name: now for name, (now, default) in choices.items() if now != default}

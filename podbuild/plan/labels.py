@@ -20,6 +20,8 @@ CREATED = "org.opencontainers.image.created"
 BASE_NAME = "org.opencontainers.image.base.name"
 BASE_DIGEST = "org.opencontainers.image.base.digest"
 
+RELEASE_LABELS = (VERSION, REVISION, CREATED)
+
 OWN = "io.github.podbuild."
 CONFIGURATION = f"{OWN}configuration"  # fingerprint of what an image is made with
 DIRTY = f"{OWN}dirty"  # TRUE: the work tree had changes that no commit holds

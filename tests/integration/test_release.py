@@ -19,6 +19,7 @@ import pytest
 from podbuild.build.engine.namespace import open_namespace
 from podbuild.system.folders import Folders
 from tests.builds import NATIVE
+from tests.contract import wrong_files
 from tests.fakes.forges import served_forge
 from tests.faults import Delay, On, Script, fault_proxy
 from tests.registries import Server, registry_server
@@ -330,6 +331,7 @@ def test_what_follows_a_release_is_done_and_never_changes_its_end(place: Place) 
         shop.commit("v1.2.3")
         done = shop.having(PODBUILD_NOTES_TOKEN="writer")("release", "v1.2.3")
         assert done.code == 0, done.text
+        assert wrong_files(shop.root / "dist") == {}
         lock = json.loads((shop.root / "dist/images.lock.json").read_text())
         named = f"{place.server.host}/acme/app:1.2.3@{lock['images']['app']['digest']}"
         assert (shop.root / "deploy/app.yaml").read_text() == f"image: {named}  # ours\n"

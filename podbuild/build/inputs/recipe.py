@@ -125,8 +125,30 @@ class Recipe:
         return self.pins.get(self._final.text) or self.pins.get(self._final.value)
 
     @property
+    def final_base_name(self) -> str | None:
+        """Give the full reference by which that image was asked for, with its tag if it had one."""
+        pin = self.final_pin
+        if pin is None:
+            return None
+        written = self._final.text if self._final.text in self.pins else self._final.value
+        return _tagged(written, pin)
+
+    @property
     def _final(self) -> OutsideImage:
         return self.parsed.final_base(self.target, self.variables)
+
+
+def _tagged(written: str, pin: str) -> str:
+    """Give a pin's repository with the tag that was written (image-spec, annotations.md).
+
+    >>> _tagged("debian", "docker.io/library/debian@sha256:ab")
+    'docker.io/library/debian:latest'
+    """
+    name, at, _ = written.partition("@")
+    head, colon, tag = name.rpartition(":")
+    if colon and head and "/" not in tag:
+        return f"{pin.partition('@')[0]}:{tag}"
+    return pin if at else f"{pin.partition('@')[0]}:latest"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -148,7 +148,7 @@ def test_annotations_are_the_recipes_alone(tmp_path: Path) -> None:
     image = finished(store, given, recipe_of(tmp_path))
     assert image.annotations == {
         "org.opencontainers.image.title": "web",
-        BASE_NAME: PIN,
+        BASE_NAME: "docker.io/library/debian:trixie",
         BASE_DIGEST: PIN.partition("@")[2],
     }
 

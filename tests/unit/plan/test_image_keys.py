@@ -32,7 +32,7 @@ NOT_IN_THE_FINGERPRINT = {
 }
 
 NOT_IN_THE_HASH = {
-    "excluding": "patterns of the Containerfile, which is hashed; what they leave is in `wanted`",
+    "selecting": "patterns of the Containerfile, which is hashed; what they leave is in `wanted`",
     "isolation": HOW,
     "own": "what podbuild leaves out, which the contents of the context lack",
     "pull": HOW,
