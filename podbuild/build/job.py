@@ -33,14 +33,19 @@ from podbuild.build.finish import finished, is_what_was_made
 from podbuild.build.image import check_platform
 from podbuild.build.inputs.contents import Contents
 from podbuild.build.inputs.ignore import write_ignore
-from podbuild.build.inputs.reach import Taken, Wanted
 from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.inputs.secrets import BuildSecrets
-from podbuild.build.inputs.selected import SelectedCopies, selections
+from podbuild.build.inputs.selected import SelectedCopies
 from podbuild.build.inputs.views import Extra
 from podbuild.build.model import Cost, Metrics
 from podbuild.build.output import Output
-from podbuild.build.prepare import Memory, Prepared, prepare
+from podbuild.build.prepare import (
+    Memory,
+    Prepared,
+    changed_contexts,
+    prepare,
+    selected_copies,
+)
 from podbuild.build.staging.area import repository_name, staged_tag
 from podbuild.build.staging.server import StagingRegistry
 from podbuild.config.choices import Compression
@@ -255,7 +260,8 @@ def _try_once(
         memory = Memory(
             folder=temporary, here=workplace.files.here(temporary), inside=workplace.inside
         )
-        prepared = _prepared(site, recipe, bases, folder, runner, memory)
+        selected = selected_copies(site.contents, recipe)
+        prepared = _prepared(site, recipe, bases, folder, runner, memory, selected)
         order = BuildOrder(
             recipe=shown,
             ignorefile=ignore,
@@ -264,6 +270,7 @@ def _try_once(
                 name: workplace.views.of(each, site.contents)
                 for name, each in recipe.extras.items()
             }
+            | changed_contexts(workplace.views, site.contents, recipe, selected)
             | dict(prepared.folders),
             secrets={**site.secrets.options(recipe.secrets), **prepared.secrets},
             destination=None
@@ -322,6 +329,7 @@ def _prepared(
     folder: Path,
     runner: Runner,
     memory: Memory,
+    selected: Mapping[int, SelectedCopies],
 ) -> Prepared:
     workplace = site.workplace
     return prepare(
@@ -334,20 +342,8 @@ def _prepared(
         fetch=lambda image: run_engine(
             site, str(recipe.job), partial(runner, *workplace.command.pull(image))
         ),
-        selected=_selected(site, recipe),
+        selected=selected,
     )
-
-
-def _selected(site: Site, recipe: Recipe) -> Mapping[int, SelectedCopies]:
-    """Give what means to the engine what wildcards and --exclude mean to BuildKit."""
-
-    def taken(name: str, wanted: Wanted) -> tuple[Taken, ...]:
-        extra = recipe.extras.get(name)
-        if extra is None:
-            return site.contents.taken(recipe.context, recipe.matcher, wanted)
-        return site.contents.taken(extra.folder, extra.matcher, wanted)
-
-    return selections(recipe.selecting, taken)
 
 
 def run_engine(

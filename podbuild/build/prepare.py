@@ -11,13 +11,16 @@ from podbuild.build.engine.failure import FailedStep
 from podbuild.build.engine.storage import Storage
 from podbuild.build.inputs.across import name_across
 from podbuild.build.inputs.containerfile import Containerfile, Stage
+from podbuild.build.inputs.contents import Contents
 from podbuild.build.inputs.instructions import Instruction
 from podbuild.build.inputs.mounted import SecretFile
+from podbuild.build.inputs.reach import Taken, Wanted
 from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.inputs.rewrite import Rewritten, rewrite_containerfile
 from podbuild.build.inputs.secrets import BuildSecrets
-from podbuild.build.inputs.selected import SelectedCopies
+from podbuild.build.inputs.selected import SelectedCopies, selections
 from podbuild.build.inputs.values import uses_values
+from podbuild.build.inputs.views import Extra, Views
 from podbuild.errors import BuildError
 from podbuild.system.process import Runner
 
@@ -150,6 +153,31 @@ def prepare(
             for at, (each, value) in enumerate(given)
         },
     )
+
+
+def selected_copies(contents: Contents, recipe: Recipe) -> Mapping[int, SelectedCopies]:
+    """Give what means to the engine what wildcards, --exclude and modes mean to BuildKit."""
+
+    def taken(name: str, wanted: Wanted) -> tuple[Taken, ...]:
+        extra = recipe.extras.get(name)
+        if extra is None:
+            return contents.taken(recipe.context, recipe.matcher, wanted)
+        return contents.taken(extra.folder, extra.matcher, wanted)
+
+    return selections(recipe.selecting, taken)
+
+
+def changed_contexts(
+    views: Views, contents: Contents, recipe: Recipe, selected: Mapping[int, SelectedCopies]
+) -> dict[str, Path]:
+    """Give the views of contexts in which files have the modes that a copy gives them."""
+    found = {}
+    for line, each in selected.items():
+        if changed := each.changed:
+            extra = recipe.extras.get(changed.place, Extra(recipe.context, recipe.patterns))
+            extra = replace(extra, wanted=(changed.wanted,), mode=changed.mode)
+            found[changed.name(line)] = views.view(extra, contents, quiet=True)
+    return found
 
 
 def _written(found: Rewritten, place: Path) -> Mapping[str, Path]:

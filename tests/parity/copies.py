@@ -67,7 +67,7 @@ _GLOBS = (
 )
 _EXCLUDED = ("*.txt", "**/*.txt", "e", "x.txt", "**/z.txt", "e/*", "*.sh", "sub/**", "!x.txt", "**")
 _OWNERS = ("12:34", "12", "0:0", "56:0")
-_CHMODS = ("755", "0640", "600", "0444", "1777")
+_CHMODS = ("755", "0640", "600", "0444", "1777", "+x", "u=rwX,go=rX", "go=", "a-w,u+w")
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class _Draw:
         if self._sometimes(0.25):
             yield f"--chown={self.by.choice(_OWNERS)}"
         if self._sometimes(0.25):
-            yield f"--chmod={self.by.choice(_CHMODS)}"
+            yield f"--chmod={self.by.choice(_CHMODS[: 5 if self.from_stage else None])}"
         known = not self.from_stage or not re.search(r"[*?\]]", "".join(sources))
         if known and self._sometimes(0.25):
             yield f"--exclude={self.by.choice(_EXCLUDED[: 7 if self.from_stage else None])}"

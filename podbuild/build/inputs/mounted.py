@@ -6,7 +6,7 @@ nothing, and unlike a bind mount leaves no digest of what it holds in the image'
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
@@ -75,3 +75,23 @@ def _file(
             f"{instruction.place}: the mount of the build secret {secret!r} is not understood",
             hint="give mode, uid and gid as numbers",
         ) from None
+
+
+def with_known_mounts(instruction: Instruction) -> Instruction:
+    """Leave out what the engine does not know and what changes no file of the image."""
+    flags = (
+        f"--mount={','.join(_mount_options(flag.removeprefix('--mount=').split(',')))}"
+        if flag.startswith("--mount=")
+        else flag
+        for flag in instruction.flags
+    )
+    return replace(instruction, flags=tuple(flags))
+
+
+def _mount_options(parts: list[str]) -> Iterator[str]:
+    for part in parts:
+        if part.startswith("size=") and "type=tmpfs" in parts:
+            yield f"tmpfs-{part}"
+        # each image and platform has its own folder, where steps follow each other
+        elif part != "sharing=private" or "type=cache" not in parts:
+            yield part

@@ -73,12 +73,14 @@ def reach(visible: Visible, wanted: Iterable[Wanted]) -> Reach:
 class Taken:
     """What a copy takes of one source: entries by name, and those that --exclude leaves out.
 
-    `names` are what its wildcards stand for; None where every engine reads them alike.
+    `names` are what its wildcards stand for; None where every engine reads them alike. `modes`
+    are those of the entries that are no links, each with whether it is a folder.
     """
 
     entries: frozenset[str]
     left_out: frozenset[str]
     names: tuple[str, ...] | None
+    modes: frozenset[tuple[int, bool]] = frozenset()
 
 
 def taken_of(visible: Visible, wanted: Wanted) -> tuple[Taken, ...]:
@@ -99,6 +101,7 @@ def _taken_of(visible: Visible, wanted: Wanted, source: str) -> Taken:
         entries=frozenset(walk.entries),
         left_out=frozenset(whole.entries.keys() - walk.entries.keys()),
         names=names if is_glob and (whole.passed_by or not names) else None,
+        modes=frozenset(each.mode for each in walk.entries.values() if not each.is_link),
     )
 
 

@@ -24,6 +24,7 @@ from podbuild.build.inputs.containerfile import (
 from podbuild.build.inputs.ignore import Matcher
 from podbuild.build.inputs.instructions import REMOTE, Instruction, parse_heredoc
 from podbuild.build.inputs.lexer import Lexer, LexError
+from podbuild.build.inputs.modes import parse_mode, symbolic_mode
 from podbuild.build.inputs.unpacking import is_unpacked, unfit_unpacking
 from podbuild.errors import ConfigError
 
@@ -182,6 +183,8 @@ def _trigger(instruction: Instruction) -> Iterator[tuple[str, str]]:
     trigger = instruction.trigger
     if trigger and trigger.word in ("FROM", "MAINTAINER", "ONBUILD"):
         yield (f"ONBUILD can't keep {trigger.word}", "write it in the images that build on it")
+    if trigger and parse_mode(mode := trigger.flag("chmod") or ""):
+        yield f"--chmod={mode[:40]} ends the builds that run the trigger", "--chmod=755"
     if trigger and trigger.all_flags("exclude"):
         yield (
             "the engine would count --exclude in another way when the trigger is run",
@@ -284,11 +287,11 @@ def _values(instruction: Instruction, known: Mapping[str, str]) -> Iterator[Unbu
     mode = instruction.flag("chmod") if instruction.word in ("COPY", "ADD") else None
     if mode and all(name in known for name in _VARIABLE.findall(mode)):
         mode = instruction.expand(mode, known)
-        if not _OCTAL.fullmatch(mode):
+        if not _OCTAL.fullmatch(mode) and not parse_mode(mode):
             yield Unbuildable(
                 instruction=instruction,
-                message=f"--chmod={mode[:40]}: the engine takes octal modes only",
-                hint="--chmod=755, or 644 for files that are not run",
+                message=f"--chmod={mode[:40]} is no mode",
+                hint="--chmod=755, or u=rwX,go=rX",
             )
     for heredoc in instruction.heredocs if instruction.word in ("COPY", "ADD") else ():
         try:
@@ -319,7 +322,10 @@ def _sources(
         if parse_heredoc(word) or any(name not in known for name in _VARIABLE.findall(word)):
             continue
         source = instruction.expand(word, known)
-        if (instruction.word == "ADD" and REMOTE.match(source)) or _GLOB.search(source):
+        fetched = _is_fetched(instruction, source)
+        if fetched and symbolic_mode(instruction, known):
+            yield _octal_only(instruction, source)
+        if fetched or _GLOB.search(source):
             continue
         path = os.path.normpath(f"/{source}").lstrip("/")
         if not path:
@@ -338,13 +344,30 @@ def _sources(
                 message=f"{instruction.word} {source[:80]}: the ignore file leaves it out",
                 hint=f"a line !{path} there brings it back",
             )
-        elif (
-            instruction.word == "ADD"
-            and instruction.flag("chown")
-            and is_unpacked(instruction, shown.folder / path)
-        ):
-            yield Unbuildable(
-                instruction=instruction,
-                message=f"ADD --chown {source[:80]}: the engine keeps the owners of an archive",
-                hint="ADD it without --chown, and RUN chown -R",
-            )
+        elif instruction.word == "ADD" and is_unpacked(instruction, shown.folder / path):
+            yield from _of_archive(instruction, known, source)
+
+
+def _is_fetched(instruction: Instruction, source: str) -> bool:
+    return instruction.word == "ADD" and bool(REMOTE.match(source))
+
+
+def _of_archive(
+    instruction: Instruction, known: Mapping[str, str], source: str
+) -> Iterator[Unbuildable]:
+    if symbolic_mode(instruction, known):
+        yield _octal_only(instruction, source)
+    if instruction.flag("chown"):
+        yield Unbuildable(
+            instruction=instruction,
+            message=f"ADD --chown {source[:80]}: the engine keeps the owners of an archive",
+            hint="ADD it without --chown, and RUN chown -R",
+        )
+
+
+def _octal_only(instruction: Instruction, source: str) -> Unbuildable:
+    return Unbuildable(
+        instruction=instruction,
+        message=f"--chmod={instruction.flag('chmod')} of {source[:80]}: octal modes only",
+        hint="--chmod=755, or 644 for files that are not run",
+    )

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from podbuild.build.inputs.arguments import arguments_with_values, lines_of_arguments
 from podbuild.build.inputs.containerfile import Containerfile, Stage
 from podbuild.build.inputs.instructions import Instruction, lines_of, parse_heredoc
 from podbuild.build.inputs.lexer import Lexer, LexError
-from podbuild.build.inputs.mounted import SecretFile, bound_secrets
+from podbuild.build.inputs.modes import symbolic_mode
+from podbuild.build.inputs.mounted import SecretFile, bound_secrets, with_known_mounts
 from podbuild.build.inputs.selected import SelectedCopies, as_selected, with_single_stars
 from podbuild.build.inputs.unpacking import unpacked
 from podbuild.build.inputs.values import OPERATED, with_values
@@ -24,6 +25,7 @@ from podbuild.errors import ConfigError
 
 _BLANKS = re.compile(r"[\t\v\f\r ]+")
 _NAME = re.compile(r"[\w.-]+")
+_OF_TEXTS = 0o644  # the mode of a heredoc's file
 _MOUNTED = "/run/podbuild-heredoc"
 _NOTHING = "podbuild_no_file"  # takes the place of an instruction that copies none
 _SCRIPT = "/run/secrets/podbuild-env"
@@ -216,6 +218,14 @@ class _Rewriter:
     ) -> list[Instruction]:
         """Give the copies that stand for one; from a stage, what links led to is copied first."""
         flags = [flag for flag in instruction.flags if not flag.startswith("--exclude=")]
+        word = instruction.word
+        if found.changed:
+            dropped = ("--chmod=", "--from=")
+            flags = [flag for flag in flags if not flag.startswith(dropped)]
+            flags.append(f"--from={found.changed.name(instruction.line)}")
+            word = "COPY"
+        elif found.mode is not None:
+            flags = _with_octal(flags, found.mode)
         if found.places:
             name = f"podbuild.copy.{instruction.line}"
             origin = next(flag for flag in flags if flag.startswith("--from="))
@@ -223,7 +233,7 @@ class _Rewriter:
             self._insert(stage.line, f"FROM scratch AS {name}", *copies)
             self.added.append(stage.index)
             flags = [f"--from={name}" if flag == origin else flag for flag in flags]
-        new = replace(instruction, flags=tuple(flags))
+        new = replace(instruction, word=word, flags=tuple(flags))
         return as_selected(new, found)
 
     def _stage_names(
@@ -275,6 +285,8 @@ class _Rewriter:
         }
         kept = [each for each in instruction.flags if each.startswith(("--ch", "--link"))]
         kept = [each for each in kept if not each.startswith("--checksum")]
+        if mode := symbolic_mode(instruction, known):
+            kept = _with_octal(kept, mode.apply(_OF_TEXTS, is_folder=False))
         copy = replace(
             instruction,
             word="COPY",
@@ -288,7 +300,7 @@ class _Rewriter:
         new, setting = self._secret_variables(new)
         new, files = bound_secrets(new, self.large)
         self.files += files
-        new = _with_mounts_known(new)
+        new = with_known_mounts(new)
         bodies = [instruction.heredocs[0].body] if instruction.heredocs else []
         alone = len(instruction.heredocs) == 1 and parse_heredoc(new.text.strip()) is not None
         if alone and bodies[0].startswith("#!"):
@@ -354,24 +366,8 @@ class _Rewriter:
         return replace(instruction, flags=tuple(flags)), setting
 
 
-def _with_mounts_known(instruction: Instruction) -> Instruction:
-    """Leave out what the engine does not know and what changes no file of the image."""
-    flags = (
-        f"--mount={','.join(_mount_options(flag.removeprefix('--mount=').split(',')))}"
-        if flag.startswith("--mount=")
-        else flag
-        for flag in instruction.flags
-    )
-    return replace(instruction, flags=tuple(flags))
-
-
-def _mount_options(parts: list[str]) -> Iterator[str]:
-    for part in parts:
-        if part.startswith("size=") and "type=tmpfs" in parts:
-            yield f"tmpfs-{part}"
-        # each image and platform has its own folder, where steps follow each other
-        elif part != "sharing=private" or "type=cache" not in parts:
-            yield part
+def _with_octal(flags: list[str], mode: int) -> list[str]:
+    return [f"--chmod={mode:04o}" if each.startswith("--chmod=") else each for each in flags]
 
 
 def _line(instruction: Instruction) -> str:

@@ -1,9 +1,11 @@
-"""Wildcards and `--exclude` of COPY and ADD as BuildKit reads them.
+"""Wildcards, `--exclude` and symbolic modes of COPY and ADD as BuildKit reads them.
 
 Engines follow links beyond a wildcard and fail where none matches; they count --exclude from the
 root of where they copy from and have a matcher of their own. The copy of the Containerfile that
 they are given names what is meant file by file. What comes from a stage or an image is copied to
 a stage of its own first, where no link is on the way to it, with the folder before each pattern.
+Engines know octal modes only: where the files of a context get several, they are copied from a view
+in which they have these.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from podbuild.build.inputs.instructions import REMOTE, Instruction
+from podbuild.build.inputs.modes import SET_IDS, SymbolicMode
 from podbuild.build.inputs.reach import Taken, Wanted, outermost
 from podbuild.errors import ConfigError
 
@@ -29,7 +32,7 @@ _HINT = "copy what is wanted by its names, or leave the rest out with an ignore 
 
 @dataclass(frozen=True)
 class Selecting:
-    """An instruction with wildcards or --exclude: what it takes, and of which context.
+    """An instruction with wildcards, --exclude or a symbolic mode: what it takes of which context.
 
     `place` is None where it copies from a stage or an image, `wanted` where that can't be told.
     A `trigger` is an ONBUILD of what the stage starts from, which the engine reads by itself.
@@ -39,6 +42,7 @@ class Selecting:
     place: str | None
     wanted: Wanted | None
     trigger: bool = False
+    mode: SymbolicMode | None = None
 
 
 @dataclass(frozen=True)
@@ -53,14 +57,31 @@ class Copy:
 
 
 @dataclass(frozen=True)
+class Changed:
+    """A context of which a copy takes files with other modes than they have."""
+
+    place: str
+    wanted: Wanted
+    mode: SymbolicMode
+
+    @staticmethod
+    def name(line: int) -> str:
+        """Give what the view of it is called, by the line of the instruction."""
+        return f"podbuild.mode.{line}"
+
+
+@dataclass(frozen=True)
 class SelectedCopies:
-    """The copies that stand for one instruction.
+    """The copies that stand for one instruction; None: it is copied as it is written.
 
     `places` are sources in a stage, and where each is copied to first, in a stage of its own.
+    `mode` is the one that all gets, `changed` where it is copied from if there are several.
     """
 
-    copies: tuple[Copy, ...]
+    copies: tuple[Copy, ...] | None
     places: tuple[tuple[str, str], ...] = ()
+    mode: int | None = None
+    changed: Changed | None = None
 
 
 def unfit_for_stage(selecting: Selecting) -> ConfigError | None:
@@ -110,6 +131,8 @@ def with_single_stars(instruction: Instruction) -> Instruction:
 
 def as_selected(instruction: Instruction, found: SelectedCopies) -> list[Instruction]:
     """Give the copies that stand for an instruction, its --exclude left out before."""
+    if found.copies is None:
+        return [instruction]
     copies = [
         _one_copy(instruction, each, first=at == 0)
         for at, each in enumerate(found.copies or (Copy({}),))
@@ -146,6 +169,15 @@ def _selection_of_stage(selecting: Selecting) -> SelectedCopies:
     Raises ConfigError, with file and line, where they can't mean the same to it.
     """
     wanted, place = selecting.wanted, selecting.instruction.place
+    mode = selecting.mode.fixed if selecting.mode else None
+    if selecting.mode and mode is None:
+        raise ConfigError(
+            f"{place}: --chmod={selecting.instruction.flag('chmod')} of what another stage or an "
+            "image holds: the engine takes octal modes only",
+            hint="--chmod=755, or 644 for files that are not run",
+        )
+    if not selecting.instruction.all_flags("exclude"):
+        return SelectedCopies(None, mode=mode)
     if wanted is None or wanted.parents or "$" in (selecting.instruction.flag("from") or ""):
         raise ConfigError(f"{place}: --exclude can't be told from what is copied", hint=_HINT)
     found, places = [], []
@@ -166,20 +198,31 @@ def _selection_of_stage(selecting: Selecting) -> SelectedCopies:
             )
         found += [f"{copied[1:]}/{pattern}" for _, copied in places]
     sources = {at: (copied,) for at, (_, copied) in enumerate(places)}
-    return SelectedCopies((Copy(sources, tuple(found)),), tuple(places))
+    return SelectedCopies((Copy(sources, tuple(found)),), tuple(places), mode)
 
 
 def _selection(
     selecting: Selecting, context: str, taken: Callable[[str, Wanted], tuple[Taken, ...]]
 ) -> SelectedCopies | None:
     """Give the copies of context files; None where the engine can be given it as it is."""
-    where = selecting.instruction.place
-    if selecting.wanted is None:
-        raise ConfigError(f"{where}: what --exclude leaves out can't be told", hint=_HINT)
-    found = taken(context, selecting.wanted)
-    if not selecting.wanted.excludes and all(each.names is None for each in found):
-        return None
-    return SelectedCopies(tuple(_copies(found, where)))
+    where, wanted = selecting.instruction.place, selecting.wanted
+    if wanted is None:
+        raise ConfigError(f"{where}: what is copied can't be told", hint=_HINT)
+    found = taken(context, wanted)
+    plain = not wanted.excludes and all(each.names is None for each in found)
+    copies = None if plain else tuple(_copies(found, where))
+    if selecting.mode is None:
+        return None if plain else SelectedCopies(copies)
+    modes = frozenset[tuple[int, bool]]().union(*(each.modes for each in found))
+    mode = selecting.mode.one_result(modes or {(0, False)})
+    if mode is not None:
+        return SelectedCopies(copies, mode=mode)
+    if any(selecting.mode.apply(each, is_folder=folder) & SET_IDS for each, folder in modes):
+        raise ConfigError(
+            f"{where}: files with several modes and set-id bits can't be told to the engine",
+            hint="a COPY with an octal --chmod for each of them",
+        )
+    return SelectedCopies(copies, changed=Changed(context, wanted, selecting.mode))
 
 
 def _copies(found: tuple[Taken, ...], where: str) -> Iterator[Copy]:

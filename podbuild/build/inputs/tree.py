@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from podbuild.build.inputs.ignore import Marks, Matcher
+from podbuild.build.inputs.modes import SET_IDS
 from podbuild.build.inputs.remembered import Remembered
 
 _LARGE = 1 << 17  # bytes; handing a smaller file to a thread costs about as much as reading it
@@ -33,6 +34,12 @@ class Entry:
     def is_link(self) -> bool:
         """Tell whether it is a symbolic link."""
         return stat.S_ISLNK(self.facts.st_mode)
+
+    @property
+    def mode(self) -> tuple[int, bool]:
+        """Give its mode as copies have it, and whether it is a folder: no file has set-id bits."""
+        mode = stat.S_IMODE(self.facts.st_mode)
+        return (mode if self.is_folder else mode & ~SET_IDS, self.is_folder)
 
     @property
     def is_file(self) -> bool:

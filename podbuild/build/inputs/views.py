@@ -18,6 +18,7 @@ from pathlib import Path
 
 from podbuild.build.inputs.contents import Contents
 from podbuild.build.inputs.ignore import Matcher, ignore_files, write_ignore
+from podbuild.build.inputs.modes import SymbolicMode
 from podbuild.build.inputs.reach import EVERYTHING, GIT, Reach, Wanted
 from podbuild.errors import from_os_error
 
@@ -32,6 +33,7 @@ class Extra:
     folder: Path
     own: tuple[str, ...] = ()
     wanted: tuple[Wanted, ...] = EVERYTHING
+    mode: SymbolicMode | None = None  # what its files and folders are changed by
 
     @property
     def matcher(self) -> Matcher:
@@ -68,16 +70,18 @@ class Views:
         reach = contents.sent(extra.folder, extra.matcher, extra.wanted).reach
         with self._lock:
             if (extra, quiet) not in self._made:
-                self._made[extra, quiet] = self._make(extra.folder, reach)
+                self._made[extra, quiet] = self._make(extra, reach)
                 if quiet:
                     _quiet(self._made[extra, quiet])
             return self._made[extra, quiet]
 
-    def _make(self, folder: Path, reach: Reach) -> Path:
+    def _make(self, extra: Extra, reach: Reach) -> Path:
         target = self._place / str(next(self._numbers))
         try:
             self._place.mkdir(mode=0o700, exist_ok=True)
-            _mirror(folder, target, reach)
+            _mirror(extra.folder, target, reach)
+            if extra.mode:
+                _change(target, reach, extra.mode)
         except OSError as error:
             raise from_os_error(error) from error
         return target
@@ -97,6 +101,20 @@ def _mirror(folder: Path, target: Path, reach: Reach) -> None:
             _link(folder / name, target / name)
     for name in sorted(folders, reverse=True):
         shutil.copystat(folder / name, target / name)
+
+
+def _change(view: Path, reach: Reach, mode: SymbolicMode) -> None:
+    """Give what is in a view its own modes; files are copied, as links share theirs."""
+    for entry in [*reach.entries.values()][::-1]:  # a folder after what is in it
+        wanted = mode.apply(*entry.mode[:1], is_folder=entry.is_folder)
+        if entry.is_link or wanted == entry.mode[0]:
+            continue
+        path = view / entry.name
+        if not entry.is_folder:
+            whole = path.with_name(f"{path.name}.podbuild")
+            shutil.copy2(path, whole)
+            whole.replace(path)
+        path.chmod(wanted)
 
 
 def _quiet(view: Path) -> None:

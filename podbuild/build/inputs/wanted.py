@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from podbuild.build.inputs.containerfile import Containerfile, Stage
 from podbuild.build.inputs.instructions import Instruction
+from podbuild.build.inputs.modes import SymbolicMode, symbolic_mode
 from podbuild.build.inputs.patterns import BadPatternError, check_syntax
 from podbuild.build.inputs.reach import EVERYTHING, Wanted, has_wildcard
 from podbuild.build.inputs.selected import Selecting
@@ -253,12 +254,19 @@ class _StageWalk:
         context = place if place in self.folders or written is None else None
         taken = self._sources(instruction, scope)
         wild = context is not None and taken is not None and any(map(has_wildcard, taken.sources))
-        if wild or instruction.all_flags("exclude"):
-            self.selecting.append(Selecting(instruction, context, taken, trigger))
+        mode = self._mode(instruction, scope)
+        if wild or mode or instruction.all_flags("exclude"):
+            self.selecting.append(Selecting(instruction, context, taken, trigger, mode))
         if context is not None and taken is None:
             self._everything((context,))
         elif context is not None and taken is not None and taken.sources:
             self.found[context].append(taken)
+
+    def _mode(self, instruction: Instruction, scope: _Scope) -> SymbolicMode | None:
+        try:
+            return symbolic_mode(instruction, scope)
+        except _UnknownError:
+            return None
 
     def _sources(self, instruction: Instruction, scope: _Scope) -> Wanted | None:
         """Give what is taken; None where that can't be told."""

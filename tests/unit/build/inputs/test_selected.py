@@ -151,6 +151,15 @@ def handed(folder: Path, text: str) -> str:
         ("COPY nothing* r.* /d/", "COPY r.* /d/"),
         ("COPY --chown=1 nothing* /d/", "ARG podbuild_no_file"),
         ("COPY nothing* <<A /d/\nA", "COPY --from=podbuild.heredoc.2 A /d/\n"),
+        ("COPY --chmod=+x d/a.md /d/", "COPY --chmod=0755 d/a.md /d/"),
+        ("ARG M=go=u\nCOPY --chmod=$M d /d/", "ARG M=go=u\nCOPY --from=podbuild.mode.3 d /d/"),
+        ("ADD --chmod=go-rwx --exclude=sub d /d/", "ADD --chmod=0600 --exclude=d/sub d /d/"),
+        (
+            'ADD --chmod=u-x --chown=7 ["d", "/d/"]',
+            'COPY --chown=7 --from=podbuild.mode.2 ["d", "/d/"]',
+        ),
+        ("COPY --chmod=+x <<A /d/\nA", "COPY --from=podbuild.heredoc.2 --chmod=0755 A /d/\n"),
+        ("COPY --from=a --chmod=a=rx /x /d/", "COPY --from=a --chmod=0555 /x /d/"),
         ("ADD no* https://e.test/x /d/", "ADD https://e.test/x /d/"),
     ],
 )
@@ -167,8 +176,10 @@ def test_the_engine_is_given_what_means_the_same_to_it(
         "COPY --exclude=a/**/b --from=x /app /d/",
         "COPY --exclude=a --from=x /app/* /d/",
         "COPY --exclude=a --from=$A /app /d/",
+        "COPY --chmod=+x --from=a /app /d/",
+        "COPY --chmod=u+s,go-r d /d/",
     ],
 )
 def test_what_the_engine_cannot_be_told_is_refused(folder: Path, instruction: str) -> None:
-    with pytest.raises(ConfigError, match=r"web/Containerfile:4: .*--exclude"):
+    with pytest.raises(ConfigError, match=r"web/Containerfile:4: .*(--exclude|octal|set-id)"):
         handed(folder, f"FROM scratch\nENV A=1\nARG A=2\n{instruction}")

@@ -9,6 +9,7 @@ import pytest
 
 from podbuild.build.inputs.contents import Contents
 from podbuild.build.inputs.ignore import Matcher, own_patterns, parse_ignore
+from podbuild.build.inputs.modes import parse_mode
 from podbuild.build.inputs.reach import EVERYTHING, Wanted
 from podbuild.build.inputs.views import Extra, Views
 from podbuild.errors import PodbuildError
@@ -112,3 +113,14 @@ def test_many_names_are_left_out_by_a_view(folder: Path) -> None:
     for number in range(150, 300):
         (folder / "src" / f"{number}.log").touch()
     assert Contents().sent(folder, matcher, EVERYTHING).names is None
+
+
+def test_other_modes_in_a_view_leave_the_folder_alone(folder: Path, tmp_path: Path) -> None:
+    mode = parse_mode("go=,u+w")
+    view = Views(tmp_path / "views").view(Extra(folder, ("dist", ".git"), mode=mode), Contents())
+    assert (view / "src" / "run").stat().st_mode & 0o7777 == 0o700
+    assert (view / "src").stat().st_mode & 0o7777 == 0o700
+    assert (view / "src" / "gone").is_symlink()
+    assert (view / "src" / "run").read_text() == "run"
+    assert (folder / "src" / "run").stat().st_mode & 0o7777 == 0o4755
+    assert (folder / "src").stat().st_mode & 0o7777 == 0o750
