@@ -17,6 +17,7 @@ from podbuild.workspace import Services
 
 if TYPE_CHECKING:
     from podbuild.build.inputs.contents import Contents
+    from podbuild.build.remote.places import BuildPlaces
     from podbuild.build.session import BuildSession
 
 
@@ -61,6 +62,20 @@ class Engines:
         return Contents(self.services.folders.cache / "contents.json")
 
     @cached_property
+    def places(self) -> BuildPlaces | None:
+        """Give where jobs are built; None where this machine builds them all. Raises as `open`."""
+        config = self.services.config.builders
+        if not (config.each or not config.local or self.plan.request.builders):
+            return None
+        from podbuild.build.remote.places import BuildPlaces  # noqa: PLC0415  # where there are some
+
+        places = BuildPlaces(self.services, self.plan, self.toolchain)
+        self._stack.callback(places.close)
+        with self.services.ui.step("connect to builders"):
+            places.open()
+        return places
+
+    @cached_property
     def session(self) -> BuildSession:
         """Give what builds and makes lists; it ends with these engines."""
         from podbuild.build.session import BuildSession  # noqa: PLC0415  # where images are due
@@ -71,6 +86,7 @@ class Engines:
             staging=self.staging,
             contents=self.contents,
             toolchain=self.toolchain,
+            places=self.places,
         )
         self._stack.callback(session.close)
         return session

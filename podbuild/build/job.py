@@ -51,6 +51,7 @@ from podbuild.build.staging.server import StagingRegistry
 from podbuild.config.choices import Compression
 from podbuild.errors import BuildError
 from podbuild.oci.manifest import Manifest
+from podbuild.oci.names import Tag
 from podbuild.plan.model import Job
 from podbuild.system.cancel import Cancel
 from podbuild.system.console import Ui
@@ -128,10 +129,24 @@ class Attempted:
 def build(site: Site, recipe: Recipe, bases: Mapping[str, str], *, stored: bool) -> Attempted:
     """Build one image for one platform, to staging or (`stored`) into the engine's storage.
 
-    `bases` map context names to image ids in the storage. Transient failures are tried again.
-    Raises BuildError, DeadlineError, and what Cancel.check raises after a stop.
+    `bases` map context names to image ids in the storage. Raises as `reported` does.
+    """
+    with carried_mounts(site.workplace, recipe.job, site.caches.get(recipe.job), site.ui.warn):
+        return reported(
+            site, recipe, lambda output: _attempt(site, recipe, bases, output, stored=stored)
+        )
+
+
+def reported(
+    site: Site, recipe: Recipe, attempt: Callable[[Output], Attempted], where: str = ""
+) -> Attempted:
+    """Make an image while its log and the screen get what is printed; `where` is a builder.
+
+    Transient failures are tried again. Raises BuildError, DeadlineError, and what Cancel.check
+    raises after a stop.
     """
     job = recipe.job
+    what = f"build {job} on {where}" if where else f"build {job}"
     retries = 0
     began = time.monotonic()
 
@@ -142,8 +157,7 @@ def build(site: Site, recipe: Recipe, bases: Mapping[str, str], *, stored: bool)
 
     with (
         os.fdopen(open_in_place(site.log(job)), "w", buffering=1) as log,
-        site.ui.job(f"build {job}") as doing,
-        carried_mounts(site.workplace, job, site.caches.get(job), site.ui.warn),
+        site.ui.job(what) as doing,
     ):
 
         def write(line: str) -> None:
@@ -154,15 +168,13 @@ def build(site: Site, recipe: Recipe, bases: Mapping[str, str], *, stored: bool)
         output = Output(write=clean.take)
         failed = True
         try:
-            attempted = replace(site.retry, on_retry=again)(
-                lambda: _attempt(site, recipe, bases, output, stored=stored)
-            )
+            attempted = replace(site.retry, on_retry=again)(lambda: attempt(output))
             failed = False
         finally:
             clean.end()
             took = "" if failed else f": done in {duration(time.monotonic() - began)}"
             if not site.cancel.requested:  # what was stopped did nothing wrong
-                site.ui.block(f"build {job}{took}", output.lines, failed=failed)
+                site.ui.block(f"{what}{took}", output.lines, failed=failed)
     return replace(attempted, metrics=replace(attempted.metrics, retries=retries))
 
 
@@ -171,15 +183,27 @@ def deliver(site: Site, recipe: Recipe, attempted: Attempted) -> tuple[Manifest,
 
     Raises as `build` does.
     """
-    job = recipe.job
-    destination = site.staging.reference(repository_name(job.image), staged_tag(job))
+    delivered = push_to(site, recipe, attempted, staged_tag(recipe.job))
+    storage = site.workplace.storage(recipe.job.platform.slug)
+    lossy = recipe.compression is Compression.ZSTD  # pushed as OCI: a part of its config is lost
+    config = storage.config(attempted.image_id) if lossy else b""
+    image = staged_image(site, recipe, delivered, config)
+    if image.config:
+        storage.remember(image.config.digest, attempted.image_id)
+    return image, delivered.metrics
+
+
+def push_to(site: Site, recipe: Recipe, attempted: Attempted, tag: Tag) -> Attempted:
+    """Push an image of the engine's storage to a tag of staging; raises as `build` does."""
+    job, name = recipe.job, repository_name(recipe.job.image)
+    destination = site.staging.reference(name, tag)
     push = site.workplace.command.push(attempted.image_id, destination, recipe.compression)
 
     def once() -> Attempted:
         own = site.workplace.carrier(job.platform.slug, recipe.compression)
         with (
             site.workplace.temporary(job) as folder,
-            site.staging.granted(repository_name(job.image), staged_tag(job)) as grant,
+            site.staging.granted(name, tag) as grant,
             site.workplace.logged_in(own, grant.login) as logged_in,
         ):
             cost = folder / "cost"
@@ -192,14 +216,7 @@ def deliver(site: Site, recipe: Recipe, attempted: Attempted) -> tuple[Manifest,
             metrics = attempted.metrics.with_delivery(seconds, read_cost(cost))
             return replace(attempted, metrics=metrics, delivered=grant.delivered)
 
-    delivered = site.retry(once)
-    storage = site.workplace.storage(job.platform.slug)
-    lossy = recipe.compression is Compression.ZSTD  # pushed as OCI: a part of its config is lost
-    config = storage.config(attempted.image_id) if lossy else b""
-    image = staged_image(site, recipe, delivered, config)
-    if image.config:
-        storage.remember(image.config.digest, attempted.image_id)
-    return image, delivered.metrics
+    return site.retry(once)
 
 
 def staged_image(site: Site, recipe: Recipe, attempted: Attempted, config: bytes = b"") -> Manifest:
@@ -296,7 +313,7 @@ def _try_once(
         image_id = iid.read_text().strip().removeprefix("sha256:")
         times = output.times(partial(prepared.instruction, recipe))
         metrics = replace(
-            _metrics(site, recipe, read_cost(cost), seconds),
+            metrics_of(site, recipe, read_cost(cost), seconds),
             steps=output.steps,
             cached_steps=output.cached,
             times=times,
@@ -367,7 +384,8 @@ def run_engine(
         raise reason from error
 
 
-def _metrics(site: Site, recipe: Recipe, cost: Cost, seconds: float) -> Metrics:
+def metrics_of(site: Site, recipe: Recipe, cost: Cost, seconds: float) -> Metrics:
+    """Give what a job cost, apart from what its output tells."""
     return Metrics(
         seconds=seconds,
         cpu_seconds=cost.cpu_seconds,

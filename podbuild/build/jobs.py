@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from podbuild.build.bring import bring
 from podbuild.build.image import layer_bytes
@@ -23,6 +24,10 @@ from podbuild.oci.manifest import Manifest
 from podbuild.plan.model import Job
 from podbuild.system.parallel import run_all
 from podbuild.system.records import JSONValue, Records
+
+if TYPE_CHECKING:
+    from podbuild.build.remote.places import BuildPlaces
+    from podbuild.build.remote.spread import Spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +45,7 @@ class Work:
     known: Callable[[Job], Known | None] = lambda _job: None
     remember: Callable[[BuiltImage], None] = lambda _image: None
     duration: Callable[[Job], float] = lambda _job: 0.0
+    places: BuildPlaces | None = None  # None: this machine builds everything
 
 
 class _Phase(Enum):
@@ -62,7 +68,7 @@ def build_all(work: Work) -> Built:
     outcome = run_all(
         builder.needs,
         builder.do,
-        workers=work.workers,
+        workers=work.workers if work.places is None else work.places.workers,
         first=lambda task: (task[1] is _Phase.DELIVER) * 1e9 + work.duration(task[0]),
         # Platforms share layers; what one has delivered, the next need not compress again.
         apart=lambda task: task[0].image if task[1] is _Phase.DELIVER else None,
@@ -119,7 +125,34 @@ def _is_whole(work: Work, job: Job, found: Known) -> bool:
 
 
 def _is_stored(work: Work, job: Job, found: Known) -> bool:
-    return bool(_image_id(work, job, found))
+    if _image_id(work, job, found):
+        return True
+    if work.places is None:
+        return False
+    from podbuild.build.remote.spread import carried_before  # noqa: PLC0415  # where there are some
+
+    return carried_before(work.site, job, found.manifest) is not None
+
+
+def _spread(
+    work: Work,
+    recipes: Mapping[Job, Recipe],
+    bases: frozenset[Job],
+    images: Mapping[Job, BuiltImage],
+) -> Spread | None:
+    """Give what builds where there is a place; None where that is always this machine."""
+    if work.places is None:
+        return None
+    from podbuild.build.remote.spread import Spread  # noqa: PLC0415  # where there are some
+
+    return Spread(
+        site=work.site,
+        places=work.places,
+        recipes=recipes,
+        bases=bases,
+        image=lambda job: images[job].manifest,
+        first=work.duration,
+    )
 
 
 def _image_id(work: Work, job: Job, found: Known) -> str:
@@ -166,6 +199,7 @@ class _Builder:
         self._recipes = {job: _with_labels(work.recipes, job) for job in work.recipes}
         self._ids = {job: _image_id(work, job, known[job]) for job in self._bases if job in known}
         self._attempted: dict[Job, Attempted] = {}
+        self._spread = _spread(work, self._recipes, self._bases, self.images)
         self.needs = {
             task: needs
             for job in work.recipes
@@ -189,6 +223,10 @@ class _Builder:
     def _tasks(self, job: Job) -> Iterator[tuple[_Task, tuple[_Task, ...]]]:
         recipe = self._work.recipes[job]
         inner = recipe.inner.here.values()
+        if self._spread is not None:  # all of a base is staged before others build on it
+            needed = [base for base in recipe.inner.jobs if base not in self.images]
+            yield (job, _Phase.BUILD), tuple((base, _Phase.BUILD) for base in needed)
+            return
         waits = [(base, _Phase.BUILD) for base in inner if base not in self.images]
         for base in recipe.inner.across.values():  # which staging must have whole
             if base not in self.images:
@@ -214,6 +252,9 @@ class _Builder:
 
     def _build(self, job: Job) -> None:
         recipe = self._recipes[job]
+        if self._spread is not None:
+            self._finish(job, *self._spread.build(job))
+            return
         bases = {name: self._ids[base] for name, base in recipe.inner.here.items()}
         for stage, base in recipe.inner.across.items():
             found = self.images[base].manifest

@@ -79,6 +79,7 @@ class Metrics:
     pushed_steps: int = 0  # that the registry's layer cache did not have
     layer_bytes: int = 0  # compressed, all layers of the image
     retries: int = 0
+    builder: str = ""  # that it ran on; empty for this machine
     times: tuple[StepTime, ...] = ()  # of the steps, in order
 
     def with_delivery(self, seconds: float, cost: Cost) -> Metrics:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 from podbuild.build.engine.failure import FailedStep
-from podbuild.build.engine.storage import Storage
 from podbuild.build.inputs.across import name_across
 from podbuild.build.inputs.containerfile import Containerfile, Stage
 from podbuild.build.inputs.contents import Contents
@@ -92,14 +92,28 @@ class Memory:
         return context
 
 
+class SecretFolders(Protocol):
+    """Takes secrets that are files of contexts of their own."""
+
+    def put(self, file: SecretFile, data: bytes) -> Path:
+        """Take a secret and give its context."""
+
+
+class Environments(Protocol):
+    """Knows the ENV of images."""
+
+    def environment(self, image: str) -> dict[str, str] | None:
+        """Give the ENV of an image by id or name; None where it is not here."""
+
+
 def prepare(
     recipe: Recipe,
     secrets: BuildSecrets,
     folder: Path,
     *,
-    memory: Memory,
+    memory: SecretFolders,
     bases: Mapping[str, str],
-    storage: Storage,
+    storage: Environments,
     fetch: Callable[[str], object],
     selected: Mapping[int, SelectedCopies] | None = None,
 ) -> Prepared:
@@ -203,7 +217,7 @@ def _needs_environments(recipe: Recipe) -> bool:
 def _with_environments(
     recipe: Recipe,
     bases: Mapping[str, str],
-    storage: Storage,
+    storage: Environments,
     fetch: Callable[[str], object],
 ) -> Containerfile:
     found = dict(recipe.parsed.environments)

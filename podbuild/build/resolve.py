@@ -50,15 +50,19 @@ def resolve(planned: Planned, engines: Engines, *, anew: bool = False) -> Inputs
         pins=_pinned(engines, native, anew=anew),
         facts=open_bases(engines.services).facts,
     )
-    engine = engines.toolchain().identity
+    places = engines.places
     sources = Sources(plan=plan, output=around.output, contents=engines.contents)
     recipes: dict[Job, Recipe] = {}
     hashes: dict[Job, InputHash] = {}
     for job in plan.jobs:  # what others build on comes first
-        recipes[job] = make_recipe(plan, plan.image(job.image), job.platform, around)
+        build = places.build_platform(job.platform) if places else around.build
+        recipe = make_recipe(
+            plan, plan.image(job.image), job.platform, replace(around, build=build)
+        )
+        recipes[job] = recipe
         inputs = input_hash(
-            recipes[job],
-            engine=engine,
+            recipe,
+            engine=places.engine(recipe) if places else engines.toolchain().identity,
             contents=engines.contents,
             git=planned.git,
             inner=hashes,

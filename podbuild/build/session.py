@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from podbuild.build.assemble import Members, assemble, plain_image
 from podbuild.build.bases import registries_conf
@@ -26,11 +27,15 @@ from podbuild.build.pins import repositories_of
 from podbuild.build.staging.area import Staging
 from podbuild.build.staging.server import StagingRegistry
 from podbuild.build.toolchain.model import Toolchain
+from podbuild.config.builders import HERE
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Platform
 from podbuild.plan.model import Job, Plan, PlannedImage
 from podbuild.system.records import Records
 from podbuild.workspace import Services
+
+if TYPE_CHECKING:
+    from podbuild.build.remote.places import BuildPlaces
 
 
 class BuildSession:
@@ -44,12 +49,14 @@ class BuildSession:
         staging: Staging,
         contents: Contents,
         toolchain: Callable[[], Toolchain],
+        places: BuildPlaces | None = None,
     ) -> None:
         self.services = services
         self.plan = plan
         self.staging = staging
         self.contents = contents
         self.toolchain = toolchain
+        self.places = places
         self._stack = ExitStack()
         self._platforms: tuple[Platform, ...] = ()  # that programs run for; lists need none
         self._pins: frozenset[str] = frozenset()  # of bases that are pulled
@@ -70,9 +77,8 @@ class BuildSession:
         missing.
         """
         services, request = self.services, self.plan.request
-        self._platforms = tuple(
-            sorted({each for made in recipes.values() for each in made.platforms})
-        )
+        here = [each for each in recipes.values() if self._may_be_here(each)]
+        self._platforms = tuple(sorted({each for made in here for each in made.platforms}))
         self._pins = frozenset(pin for each in recipes.values() for pin in each.pins.values())
         missing = [job for job in recipes if job not in known]
         may_be_built = _may_be_built(self.plan, missing)
@@ -98,6 +104,15 @@ class BuildSession:
         )
         records = Records.of_project(services.folders.cache, services.config.root)
         needs = {job: recipe.inner.jobs for job, recipe in recipes.items()}
+        if self.places is not None:
+            from podbuild.build.remote.builder import Supplies  # noqa: PLC0415  # where used
+
+            setup = self._setup
+            self.places.supplies = Supplies(
+                port=int(setup.staging.rpartition(":")[2]),
+                registries=setup.registries,
+                logins=setup.logins,
+            )
         built = build_all(
             Work(
                 recipes=recipes,
@@ -107,9 +122,14 @@ class BuildSession:
                 known=known.get,
                 remember=remember,
                 duration=priorities(needs, records).__getitem__,
+                places=self.places,
             )
         )
-        new = (each for each in built.images.values() if not each.reused)
+        new = [each for each in built.images.values() if not each.reused]
+        if self.places is not None:
+            self.places.remember(
+                {each.job: (each.metrics.builder or HERE, each.metrics.seconds) for each in new}
+            )
         remember_durations({each.job: each.metrics.seconds for each in new}, records)
         return built
 
@@ -140,15 +160,22 @@ class BuildSession:
         self.services.ui.redactor.add(endpoint.login.password)
         return endpoint
 
+    def _may_be_here(self, recipe: Recipe) -> bool:
+        return self.places is None or self.places.may_be_here(recipe)
+
     @cached_property
     def _workplace(self) -> Workplace:
+        return self._stack.enter_context(open_workplace(self._setup))
+
+    @cached_property
+    def _setup(self) -> Setup:
         services = self.services
         conf = registries_conf(services)
         repositories = repositories_of(self._pins, conf)
         known = by_host(services.config)
         names = {host: registry.name for host, registry in known.items()}
         serving = [known[host] for host in {each.host for each in repositories} if host in known]
-        setup = Setup(
+        return Setup(
             runner=services.runner,
             folders=services.folders,
             toolchain=self.toolchain(),
@@ -160,7 +187,6 @@ class BuildSession:
             staging=self._endpoint.login.host,
             authorities=tuple(sorted({each.ca for each in serving if each.ca is not None})),
         )
-        return self._stack.enter_context(open_workplace(setup))
 
 
 def _may_be_built(plan: Plan, missing: Collection[Job]) -> tuple[PlannedImage, ...]:

@@ -30,6 +30,8 @@ def make_request(
     reuse: bool = True,
     fail_fast: bool = False,
     handed_over: Iterable[str] = (),
+    builders: Iterable[str] = (),
+    remote: bool = True,
 ) -> Request:
     """Give the request that options make; raises ConfigError for what can't be read."""
     places = tuple(handed_over)
@@ -49,6 +51,8 @@ def make_request(
         reuse=reuse,
         fail_fast=fail_fast,
         handed_over=_read_places(places, directory) if places else (),
+        builders=tuple(builders),
+        remote=remote,
         dirty=dirty,
     )
 

@@ -11,8 +11,10 @@ from podbuild.cli.options import (
     completes,
     fail_fast,
     jobs,
+    no_builders,
     no_cache,
     no_reuse,
+    only_builder,
     only_platform,
     option,
     secrets,
@@ -36,6 +38,8 @@ from podbuild.cli.session import open_session
 @no_cache
 @no_reuse
 @jobs
+@only_builder
+@no_builders
 @option("--load", is_flag=True, help="Also tag it in local storage, as localhost/IMAGE:TAG.")
 @option("--push", is_flag=True, help="Publish each by digest as soon as it is ready; no tag moves.")
 @option(
@@ -70,6 +74,8 @@ def command(
     no_cache: bool,
     no_reuse: bool,
     jobs: int | None,
+    builders: tuple[str, ...],
+    no_builders: bool,
     load: bool,
     push: bool,
     leaves_at: str | None,
@@ -108,6 +114,8 @@ def command(
             cache=not no_cache,
             reuse=not no_reuse,
             fail_fast=fail_fast,
+            builders=builders,
+            remote=not no_builders,
         )
         place = read_place(leaves_at) if leaves_at else None
         if leaves_at and place is None:

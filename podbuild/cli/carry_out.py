@@ -33,6 +33,8 @@ def flow_request(flow: Flow, directory: Path) -> Request:
         fail_fast=flow.fail_fast,
         directory=directory,
         handed_over=flow.handed_over,
+        builders=flow.builders,
+        remote=not flow.no_builders,
     )
 
 

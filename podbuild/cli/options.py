@@ -37,6 +37,8 @@ class Flow:
     registries: tuple[str, ...]
     platforms: tuple[str, ...]
     jobs: int | None
+    builders: tuple[str, ...]
+    no_builders: bool
     no_cache: bool
     no_reuse: bool
     fail_fast: bool
@@ -163,6 +165,18 @@ jobs = option(
 )
 
 
+only_builder = option(
+    "--builder",
+    "builders",
+    multiple=True,
+    metavar="NAME",
+    help="Build there what it can build, and fail where it can't be used; repeatable.",
+)
+
+
+no_builders = option("--no-builders", is_flag=True, help="Build everything on this machine.")
+
+
 no_cache = option("--no-cache", is_flag=True, help="Use no layer cache of the engine.")
 
 
@@ -270,6 +284,8 @@ _FLOW = (
     only_registry,
     only_platform,
     jobs,
+    only_builder,
+    no_builders,
     no_cache,
     no_reuse,
     fail_fast,

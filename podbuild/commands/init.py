@@ -167,6 +167,8 @@ def _config_lines(seen: Seen) -> Iterator[str]:
         yield from commented(section(name), {})
     yield ""
     yield from commented(section("deploy"), {}, name="production")
+    yield ""
+    yield from commented(section("builders"), {}, name="arm1")
 
 
 def _versions(seen: Seen) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING
+from dataclasses import MISSING, replace
 
 from podbuild.config.budget import SizeBudget
 from podbuild.config.image import ImageTags
@@ -87,7 +87,8 @@ def _section_lines(section: Table) -> Iterator[str]:
     yield from (f"### `[{name}]`", "", f"{section.help[:1].upper()}{section.help[1:]}.", "")
     if section.keys:
         yield from ("| key | value | default | meaning |", "|---|---|---|---|")
-        for each in section.keys:
+        above = (replace(each, name=f"{section.name}.{each.name}") for each in section.own)
+        for each in (*above, *section.keys):
             cells = (f"`{each.name}`", each.key.kind.says, _code(default_text(each)), each.key.help)
             yield f"| {' | '.join(map(_cell, cells))} |"
         yield ""

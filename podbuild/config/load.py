@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from podbuild.config.attest import Attest
 from podbuild.config.budget import SizeBudget
+from podbuild.config.builders import HERE, BuilderHost, Builders
 from podbuild.config.checks import check
 from podbuild.config.choices import NAME, RegistryKind
 from podbuild.config.ci import CiSettings
@@ -101,6 +102,7 @@ def _read(document: dict[str, object], path: Path) -> Config:
         notes=_table(document, "notes", NotesSettings, root),
         deploy=_deployments(document, root),
         ci=_table(document, "ci", CiSettings, root),
+        builders=_builders(document, root),
     )
 
 
@@ -174,6 +176,33 @@ def _keys_of_deployment(keys: tuple[Declared, ...], value: object, root: Path) -
     if "files" not in values:
         raise Invalid("files is missing", hint='such as files = ["deploy/production/*.yaml"]')
     return values
+
+
+def _builders(document: dict[str, object], root: Path) -> Builders:
+    """Read what stands in the table itself, and the machines in it."""
+    table = section("builders")
+    names = {each.name for each in table.own}
+    found = document.get(table.name, {})
+    inner = found if isinstance(found, dict) else {}
+    own = {name: value for name, value in inner.items() if name in names}
+    machines = {name: value for name, value in inner.items() if name not in names}
+    here: dict[str, object] = {table.name: machines if isinstance(found, dict) else found}
+    each = _named(here, table.name, functools.partial(read_keys, table.keys), root)
+    built = tuple(_builder(name, values) for name, values in each)
+    try:
+        read = read_keys(table.own, own, root)
+    except Invalid as wrong:
+        raise wrong.under(table.name) from None
+    make: Callable[..., Builders] = functools.partial(Builders, each=built)
+    return make(**read)
+
+
+def _builder(name: str, values: dict[str, object]) -> BuilderHost:
+    if name == HERE or "host" not in values:
+        said = "is this machine's name" if name == HERE else "host is missing"
+        raise Invalid(said, hint='such as host = "build@arm1.example.com"', path=("builders", name))
+    make: Callable[..., BuilderHost] = functools.partial(BuilderHost, name=name)
+    return make(**values)
 
 
 def _here(root: Path, output: Path) -> Registry:

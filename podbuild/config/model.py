@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from podbuild.config.attest import Attest
+from podbuild.config.builders import Builders
 from podbuild.config.choices import IGNORED, NAME, TAG_FORM, TAGS, URL, RegistryKind
 from podbuild.config.ci import CiSettings
 from podbuild.config.following import Deployment, NotesSettings
@@ -313,6 +314,7 @@ class Config:
     notes: NotesSettings = field(default_factory=NotesSettings)
     deploy: tuple[Deployment, ...] = ()
     ci: CiSettings = field(default_factory=CiSettings)
+    builders: Builders = field(default_factory=Builders)
     env: Mapping[str, str] = field(default_factory=dict, hash=False)  # what {env.NAME} may give
 
     @property

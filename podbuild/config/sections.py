@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from podbuild.config.attest import Attest
+from podbuild.config.builders import BuilderHost, Builders
 from podbuild.config.choices import PREFIX
 from podbuild.config.ci import CiSettings
 from podbuild.config.following import Deployment, NotesSettings
@@ -24,12 +25,16 @@ MIRRORS = map_of(list_of(PREFIX, least=1), names=PREFIX)
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """One table: its keys, and whether there is one of them or one by each name."""
+    """One table: its keys, and whether there is one of them or one by each name.
+
+    `own` are keys of the table itself, beside the tables by name in it.
+    """
 
     name: str
     help: str
     sample: str  # the least that it is, in one line
     keys: tuple[Declared, ...] = ()
+    own: tuple[Declared, ...] = ()
     named: bool = False
     required: bool = False
 
@@ -40,7 +45,8 @@ class Table:
             return {**MIRRORS.schema, "description": self.help}
         table = table_schema(self.keys)
         if self.named:
-            table = {"type": "object", "additionalProperties": table}
+            own = {"properties": table_schema(self.own)["properties"]} if self.own else {}
+            table = {"type": "object", **own, "additionalProperties": table}
         return {**table, "description": self.help}
 
 
@@ -98,6 +104,14 @@ SECTIONS = (
         sample='[cache], and below it repository = "ghcr.io/acme/cache/{image}"',
         help="layers kept between runners",
         keys=declared(CacheSettings),
+    ),
+    Table(
+        name="builders",
+        sample="[builders.arm1], a table for each machine",
+        help="other machines that build, one table for each, [builders.NAME] (docs/builders.md)",
+        keys=declared(BuilderHost),
+        own=declared(Builders),
+        named=True,
     ),
     Table(
         name="attest",

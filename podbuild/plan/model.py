@@ -56,6 +56,8 @@ class Request:
     fail_fast: bool = False
     # what other machines hand over, output folders or where it is kept: nothing is built here
     handed_over: tuple[Path | Reference, ...] = ()
+    builders: tuple[str, ...] = ()  # only these of [builders]
+    remote: bool = True  # False: this machine builds everything
 
     @property
     def reuses(self) -> bool:

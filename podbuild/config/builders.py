@@ -1,0 +1,54 @@
+"""Machines that builds may run on: [builders] and [builders.NAME]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from podbuild.config.keys import COUNT, FLAG, key, list_of, matching, parsed
+from podbuild.oci.names import Platform
+
+HERE = "local"  # this machine, where builders are named
+
+_HOST = matching(
+    r"(?!-)[^\s'\"\\]+", "what ssh takes", 'such as "build@arm1.example.com", or an alias of ssh'
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuilderHost:
+    """One other machine, reached by the system's ssh."""
+
+    name: str
+    host: str = field(
+        metadata=key(
+            _HOST,
+            "where it is, as ssh takes it: user@host, an alias of ~/.ssh/config, ssh://host:port",
+            example='"build@arm1.example.com"',
+        )
+    )
+    platforms: tuple[Platform, ...] = field(
+        default=(),
+        metadata=key(
+            list_of(parsed(Platform.parse, "platform"), least=1),
+            "what it builds; without it, what it is native for",
+            example='["linux/arm64"]',
+        ),
+    )
+    jobs: int = field(
+        default=0,
+        metadata=key(COUNT, "builds at a time there; 0 is half its CPUs", example="4"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Builders:
+    """All of them, and whether this machine builds too."""
+
+    local: bool = field(
+        default=True, metadata=key(FLAG, "false: this machine builds nothing, builders do")
+    )
+    each: tuple[BuilderHost, ...] = ()
+
+    def named(self, names: tuple[str, ...]) -> tuple[BuilderHost, ...]:
+        """Give those with these names, or all where none is given."""
+        return tuple(each for each in self.each if not names or each.name in names)

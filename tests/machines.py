@@ -1,0 +1,144 @@
+"""A builder on loopback: an sshd of the test's own, whose sessions have a home of their own."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.toolchains import own_folders
+
+_TOOLS = own_folders().cache / "test-ssh"
+_LIBRARIES = ("usr/lib", "lib")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A machine that ssh reaches as `host`, by an `ssh` that stands first in `path`."""
+
+    host: str
+    folder: Path
+    port: int
+    sshd: subprocess.Popen[bytes]
+
+    @property
+    def home(self) -> Path:
+        """Give the home of who logs in."""
+        return self.folder / "home"
+
+    @property
+    def path(self) -> Path:
+        """Give the folder with the ssh that knows this machine."""
+        return self.folder / "bin"
+
+    @property
+    def known_hosts(self) -> Path:
+        """Give the file of host keys that ssh trusts."""
+        return self.folder / "known_hosts"
+
+    @property
+    def left(self) -> list[str]:
+        """Give what the runs of builders have left."""
+        runs = self.home / ".cache/podbuild-builder/runs"
+        return sorted(entry.name for entry in runs.iterdir()) if runs.is_dir() else []
+
+    def processes(self) -> list[str]:
+        """Give the command lines of what works for builds there."""
+        return [line for line in _command_lines() if str(self.home) in line]
+
+
+def _command_lines() -> Iterator[str]:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                yield (
+                    (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+                )
+            except OSError:
+                continue
+
+
+def _tool(name: str) -> str:
+    return str(_TOOLS / "usr" / name)
+
+
+def _environment() -> dict[str, str]:
+    triple = os.uname().machine + "-linux-gnu"
+    return {
+        "PATH": os.environ["PATH"],
+        "LD_LIBRARY_PATH": ":".join(str(_TOOLS / each / triple) for each in _LIBRARIES),
+    }
+
+
+def _key(path: Path) -> str:
+    argv = (_tool("bin/ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", str(path))
+    subprocess.run(argv, check=True, env=_environment())
+    kind, key = path.with_suffix(".pub").read_text().split()[:2]
+    return f"{kind} {key}"
+
+
+@contextmanager
+def machine(
+    folder: Path, host: str = "builder", *, settings: str = "", env: Mapping[str, str] | None = None
+) -> Iterator[Machine]:
+    """Start one while the block runs; `settings` are more lines of sshd_config."""
+    folder.mkdir(mode=0o700)
+    (folder / "home").mkdir()
+    (folder / "bin").mkdir()
+    toolchains = folder / "home/.local/state/podbuild"
+    toolchains.mkdir(parents=True)
+    (toolchains / "toolchain").symlink_to(own_folders().state / "toolchain")
+    server, client = _key(folder / "server"), _key(folder / "client")
+    (folder / "authorized").write_text(f"{client}\n")
+    port = _free_port()
+    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {server}\n")
+    given = " ".join(f'"{key}={value}"' for key, value in (env or {}).items())
+    (folder / "sshd_config").write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/server\n"
+        f"AuthorizedKeysFile {folder}/authorized\nPidFile none\nUsePAM no\nStrictModes no\n"
+        f'PasswordAuthentication no\nSetEnv "HOME={folder}/home" {given}\n{settings}'
+    )
+    (folder / "ssh_config").write_text(
+        f"Host {host}\n HostName 127.0.0.1\n Port {port}\n User {getpass.getuser()}\n"
+        f" IdentityFile {folder}/client\n IdentitiesOnly yes\n"
+        f" UserKnownHostsFile {folder}/known_hosts\n GlobalKnownHostsFile none\n"
+    )
+    wrapper = folder / "bin/ssh"
+    environment = " ".join(
+        f"{key}='{value}'" for key, value in _environment().items() if key != "PATH"
+    )
+    wrapper.write_text(
+        f'#!/bin/sh\n{environment} exec {_tool("bin/ssh")} -F {folder}/ssh_config "$@"\n'
+    )
+    wrapper.chmod(0o755)
+    argv = (_tool("sbin/sshd"), "-D", "-e", "-f", str(folder / "sshd_config"))
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen(argv, env=_environment(), stderr=log, start_new_session=True) as sshd,
+    ):
+        try:
+            _wait(port)
+            yield Machine(host=host, folder=folder, port=port, sshd=sshd)
+        finally:
+            sshd.terminate()
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def _wait(port: int) -> None:
+    while True:
+        with socket.socket() as trial:
+            if trial.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
