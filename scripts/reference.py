@@ -1,5 +1,7 @@
 """Write docs/reference.md, docs/outputs.md and the schemas from what the code declares.
 
+The pipelines in README.md and docs/ci.md are those of the configuration in README.md.
+
 A test compares them, so run this after changing an option, a key or an exit code.
 """
 
@@ -13,11 +15,15 @@ from pathlib import Path
 import click
 
 from podbuild.cli import COMMANDS, cli
+from podbuild.commands.ci import pipeline_text
+from podbuild.commands.pipeline.model import CiSystem
 from podbuild.config.document import json_schema, reference
+from podbuild.config.load import parse_config
 from podbuild.errors import EXIT_CODES
 from podbuild.report.contract import page, promised
 
 DOCS = Path(__file__).parents[1] / "docs"
+README = DOCS.parent / "README.md"
 
 
 def files() -> dict[Path, str]:
@@ -31,7 +37,22 @@ def files() -> dict[Path, str]:
             + "\n"
             for each in promised()
         },
+        **{path: with_pipelines(path.read_text()) for path in (README, DOCS / "ci.md")},
     }
+
+
+def with_pipelines(document: str) -> str:
+    """Give a document with the pipelines that its comments ask for, without what they record."""
+    block = re.search(r"```toml\n(.*?)```", README.read_text(), re.DOTALL)
+    assert block is not None  # noqa: S101  # a test watches it
+    config = parse_config(block[1], Path("/project/podbuild.toml"), {})
+
+    def written(found: re.Match[str]) -> str:
+        text = pipeline_text(config, CiSystem(found[2])).split("\n", 3)[3]
+        return f"{found[1]}```yaml\n{text}```"
+
+    asked = r"(<!-- podbuild ci print (\w+) -->\n)```yaml\n.*?```"
+    return re.sub(asked, written, document, flags=re.DOTALL)
 
 
 def lines() -> Iterator[str]:

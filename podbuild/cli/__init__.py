@@ -43,6 +43,7 @@ COMMANDS = {
     "promote": "Point a tag at the image of another one, everywhere.",
     "rollback": "Put the moving tags back to the previous stable release.",
     "clean": "Make podbuild's own cache smaller, oldest first.",
+    "ci": "Write pipelines that fan out and join.",
     "completion": "Print the completion script for a shell.",
 }
 

@@ -57,7 +57,7 @@ def plan_offline(services: Services, asked: Asked) -> Planned:
     refuse_secret_arguments(services.config, services.environment, asked.request.build_args or {})
     if refusal := output_refusal(services.config, services.runner):
         raise refusal
-    own = _own_paths(services)
+    own = _own_paths(services, asked.request)
     facts = read_facts(services.runner, services.config.root, own)
     ci = ci_facts(services.environment)
     form = services.config.project.form
@@ -335,8 +335,8 @@ def _source(facts: Facts | NoFacts, ci: CiFacts, branch: str = "") -> Commit:
     )
 
 
-def _own_paths(services: Services) -> tuple[Path, ...]:
-    """Give what podbuild writes into the work tree, which makes nothing dirty."""
+def _own_paths(services: Services, request: Request) -> tuple[Path, ...]:
+    """Give what is podbuild's in the work tree, also of other machines: it makes nothing dirty."""
     config = services.config
     named = [path for name in OUTPUT_NAMES for path in config.output.glob(name)]
     if config.output.is_symlink():  # "dist/" in .gitignore means folders alone
@@ -345,4 +345,5 @@ def _own_paths(services: Services) -> tuple[Path, ...]:
         fixed = registry.path.text.partition("{")[0] if registry.path else ""
         if fixed and not Path(fixed).is_absolute():
             named.extend(config.root.glob(f"{fixed}*"))
+    named.extend(each for each in request.handed_over if isinstance(each, Path))
     return tuple(named)

@@ -36,6 +36,13 @@ def test_reference_is_what_scripts_reference_writes() -> None:
     assert {*(ROOT / "docs/schemas").iterdir()} == schemas
 
 
+@pytest.mark.parametrize("name", ["README.md", "docs/ci.md"])
+def test_pipelines_in_documents_are_what_podbuild_ci_prints(name: str) -> None:
+    text = (ROOT / name).read_text()
+    assert "<!-- podbuild ci print " in text
+    assert text == generated()[ROOT / name], "run .venv/bin/python scripts/reference.py"
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_readme_has_a_row_for_every_command(command: str) -> None:
     assert re.search(rf"^\| `podbuild {command}[` ]", README, re.MULTILINE)

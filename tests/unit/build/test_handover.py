@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from podbuild.build.parcel import pack, put_parcel, read_place
 from podbuild.build.results import recorded
 from podbuild.build.staging.area import Staging
 from podbuild.build.staging.pool import Pool
+from podbuild.commands.build import Leaving
 from podbuild.commands.dirt import with_dirt
 from podbuild.commands.planning import Asked
 from podbuild.config.load import parse_config
@@ -443,3 +445,16 @@ def test_a_place_that_can_not_be_read_is_refused(text: str, says: str) -> None:
 def test_a_place_is_a_reference_or_a_folder() -> None:
     assert str(read_place("oci:127.0.0.1:5000/acme/x:1")) == "127.0.0.1:5000/acme/x:1"
     assert read_place("legs/oci") is None
+
+
+@pytest.mark.parametrize(
+    ("leaving", "says"),
+    [
+        ({"thin": True}, "--thin needs --push"),
+        ({"hand_over": PLACE}, "--hand-over needs --push"),
+        ({"tags_children": True}, "--tag-children needs --push"),
+    ],
+)
+def test_layers_that_no_registry_has_are_not_left_out(leaving: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        Leaving(**leaving)

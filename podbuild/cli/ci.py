@@ -1,0 +1,133 @@
+"""`podbuild ci init`, `print`, `check` and `matrix`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from podbuild.cli.options import Common, common_options, option
+from podbuild.cli.session import open_session
+
+_SYSTEMS = ("github", "gitlab", "kubernetes", "tekton")
+_system = click.argument("system", type=click.Choice(_SYSTEMS), metavar="|".join(_SYSTEMS))
+
+
+@click.group(
+    epilog="\b\nExamples:\n  podbuild ci init github\n  podbuild ci check\n"
+    "  podbuild ci matrix --slices 4"
+)
+def command() -> None:
+    """Write pipelines that build each platform where it is native, and release once.
+
+    Each platform is a leg, a job of its own that pushes by digest and hands over a few KB; the
+    join moves the tags when all legs are there. [ci] in podbuild.toml says who builds what.
+    """
+
+
+@command.command(
+    epilog="\b\nExamples:\n  podbuild ci init github\n"
+    "  podbuild ci init gitlab --output .gitlab/podbuild.yml"
+)
+@_system
+@option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write this file; default: where the system looks for it.",
+)
+@common_options
+def init(common: Common, system: str, output: Path | None) -> None:
+    """Write the pipeline of this project. Never overwrites."""
+    with open_session(common) as session:
+        from podbuild.commands.ci import (  # noqa: PLC0415  # --help is asked often
+            pipeline_file,
+            pipeline_text,
+            repository_top,
+            write_pipeline,
+        )
+        from podbuild.commands.pipeline.model import CiSystem  # noqa: PLC0415
+        from podbuild.config.toml import shown  # noqa: PLC0415
+
+        config, kind = session.config(), CiSystem(system)
+        top = repository_top(config, session.runner)
+        file = session.directory / output if output else pipeline_file(config, kind, top)
+        write_pipeline(file, pipeline_text(config, kind, top))
+        session.ui.give(shown(file), {"schema": 1, "written": [str(file)]})
+        session.ui.info("next: look at its comments, and commit it; `podbuild ci check` watches it")
+
+
+@command.command(
+    "print",
+    epilog="\b\nExamples:\n  podbuild ci print github\n"
+    "  podbuild ci print tekton | kubectl apply -f -",
+)
+@_system
+@common_options
+def print_(common: Common, system: str) -> None:
+    """Print the pipeline of this project."""
+    with open_session(common) as session:
+        from podbuild.commands.ci import pipeline_text, repository_top  # noqa: PLC0415
+        from podbuild.commands.pipeline.model import CiSystem  # noqa: PLC0415
+
+        config = session.config()
+        text = pipeline_text(config, CiSystem(system), repository_top(config, session.runner))
+        session.ui.give(text.rstrip("\n"), {"schema": 1, "pipeline": text})
+
+
+@command.command(
+    epilog="\b\nExamples:\n  podbuild ci check\n  podbuild ci check .gitlab/podbuild.yml"
+)
+@click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path))
+@common_options
+def check(common: Common, files: tuple[Path, ...]) -> None:
+    """Say whether the pipelines that are there still fit podbuild.toml (exit 10: not)."""
+    with open_session(common) as session:
+        from podbuild.commands.ci import check_pipelines, repository_top  # noqa: PLC0415
+        from podbuild.config.toml import shown  # noqa: PLC0415
+
+        config = session.config()
+        top = repository_top(config, session.runner)
+        named = (session.directory / each for each in files)
+        fit = check_pipelines(config, top, named)
+        session.ui.give(
+            "\n".join(f"{shown(file)}: fits podbuild.toml" for file in fit),
+            {"schema": 1, "fits": [str(file) for file in fit]},
+        )
+
+
+@command.command(
+    epilog="\b\nExamples:\n  podbuild ci matrix\n  podbuild ci matrix --slices 4 >> legs.json"
+)
+@option(
+    "--slices",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Legs for each platform, which share its images; default: [ci] slices.",
+)
+@option("--all", "every", is_flag=True, help="Also what has not changed since it was published.")
+@option(
+    "--system",
+    type=click.Choice(_SYSTEMS),
+    default="github",
+    show_default=True,
+    help="Whose runners are named.",
+)
+@common_options
+def matrix(common: Common, slices: int | None, every: bool, system: str) -> None:
+    """Print the legs of a run as JSON: platform, runner, and the images that have changed.
+
+    The form is that of a matrix of GitHub Actions. What is left out has not changed since it
+    was published, and `podbuild release --from` finds it there. There is always one leg.
+    """
+    with open_session(common) as session:
+        import json  # noqa: PLC0415  # --help is asked often
+
+        from podbuild.commands.ci import matrix_json, needed_legs  # noqa: PLC0415
+        from podbuild.commands.pipeline.model import CiSystem  # noqa: PLC0415
+
+        services = session.services()
+        legs = needed_legs(
+            services, CiSystem(system), slices=slices or services.config.ci.slices, every=every
+        )
+        found = matrix_json(legs)
+        session.ui.give(json.dumps(found), found)
