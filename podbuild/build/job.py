@@ -26,7 +26,7 @@ from podbuild.build.engine.failure import (
     last_words,
 )
 from podbuild.build.engine.files import proxies_with_login
-from podbuild.build.engine.namespace import confined_at_cost
+from podbuild.build.engine.namespace import confined_at_cost, without_network
 from podbuild.build.engine.programs import measure
 from podbuild.build.engine.session import Workplace
 from podbuild.build.finish import finished, is_what_was_made
@@ -48,7 +48,7 @@ from podbuild.build.prepare import (
 )
 from podbuild.build.staging.area import repository_name, staged_tag
 from podbuild.build.staging.server import StagingRegistry
-from podbuild.config.choices import Compression
+from podbuild.config.choices import Compression, Pull
 from podbuild.errors import BuildError
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Tag
@@ -258,7 +258,7 @@ def _try_once(
     job, workplace = recipe.job, site.workplace
     output.begin()
     own = workplace.builder(job.platform.slug)
-    cache = site.caches.get(job)
+    cache = None if recipe.without_network else site.caches.get(job)
     with (
         workplace.temporary(job) as folder,
         site.staging.granted(
@@ -301,6 +301,9 @@ def _try_once(
             containerfile=prepared.containerfile,
             target=prepared.target,
         )
+        if recipe.without_network:
+            _fetch_bases(site, recipe, logged_in)
+            runner = without_network(runner)
         runner = confined_at_cost(runner.extended(prepared.environment), cost)
         argv = workplace.command.build(order)
         seconds = run_engine(
@@ -337,6 +340,16 @@ def _shown(site: Site, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
         return recipe, sent.names
     extra = Extra(recipe.context, recipe.patterns, recipe.wanted)
     return replace(recipe, context=site.workplace.views.view(extra, site.contents)), ()
+
+
+def _fetch_bases(site: Site, recipe: Recipe, runner: Runner) -> None:
+    """Bring bases from outside to an engine that will have no network."""
+    workplace = site.workplace
+    storage = workplace.storage(recipe.job.platform.slug)
+    for image in (*recipe.pins.values(), *recipe.unpinned):
+        if storage.environment(image) is None and recipe.pull is not Pull.NEVER:
+            pull = workplace.command.pull(image, recipe.job.platform)
+            run_engine(site, str(recipe.job), partial(runner, *pull))
 
 
 def _prepared(

@@ -248,6 +248,7 @@ class _Builder:
         """
         recipe = self._work.recipes[job]
         whole = recipe.layers or recipe.parsed.adds_nothing(recipe.target)
+        whole = whole or recipe.without_network  # from where staging is out of reach
         return job in self._bases or whole or recipe.compression is Compression.ZSTD
 
     def _build(self, job: Job) -> None:

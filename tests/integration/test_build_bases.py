@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,7 +24,7 @@ from podbuild.oci.store import Store
 from podbuild.plan.labels import BASE_NAME
 from podbuild.plan.model import Job
 from podbuild.system.records import JSONValue
-from tests.builds import NATIVE, Bench, Open, new_bench, opened, remove_bench
+from tests.builds import NATIVE, Bench, Open, busybox, new_bench, opened, remove_bench
 from tests.faults import Fault, On, Script, Status, fault_proxy
 from tests.images import LAYER, blob_of
 from tests.registries import Server, registry_server
@@ -120,6 +121,20 @@ def test_every_kind_of_reference_is_pinned_as_it_is_written(bench: Bench, server
         base = image.manifest.annotations[BASE_NAME]
         assert base == "example.com/base:slim"
         assert server.host not in str(place.config("web", image.manifest))
+
+
+def test_no_run_sees_a_network_under_chroot(bench: Bench, server: Server) -> None:
+    name = "example.com/base:1"
+    pins = {name: f"example.com/base@{put_base(server.store('base'), 'one').digest}"}
+    shutil.copyfile(busybox(NATIVE.architecture), bench.project / "web/busybox")
+    run = 'RUN --network=none ["/busybox", "sh", "-c", "/busybox cat /proc/net/dev > /seen"]\n'
+    bench.write("web/Containerfile", f"FROM {name}\nCOPY --chmod=755 busybox /\n{run}")
+    with opened(bench, registries=mirrored(server)) as place:
+        built = build_all(place.work(bench.plan(TOML), pins=pins))
+        built.check()
+        image = built.images[Job("web", NATIVE)]
+        seen = place.files("web", image.manifest)["seen"].decode()
+    assert [line.split(":")[0].strip() for line in seen.splitlines()[2:]] == ["lo"]
 
 
 def test_an_image_of_the_project_may_be_named_by_an_argument(bench: Bench) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.toolchain.model import Engine, EngineKind
-from podbuild.config.choices import Compression, Pull
+from podbuild.config.choices import Compression, Pull, RunNetwork
+from podbuild.oci.names import Platform
 
 ZSTD_LEVEL = "3"
 
@@ -127,12 +128,13 @@ class CommandLine:
         """Give the argv that removes working containers of the storage."""
         return self._start(*self.dialect.remove_containers, *ids)
 
-    def pull(self, reference: str) -> tuple[str, ...]:
+    def pull(self, reference: str, platform: Platform | None = None) -> tuple[str, ...]:
         """Give the argv that fetches an image into the storage, known layers excepted."""
         return (
             *self._start("pull"),
             "--quiet",
             "--policy=always",
+            *([f"--platform={platform}"] if platform else []),
             *self._trust(),
             reference,
         )
@@ -158,8 +160,9 @@ def _build_options(order: BuildOrder) -> Iterator[str]:
     yield f"--timestamp={recipe.instant}"
     yield "--identity-label=false"
     yield f"--isolation={recipe.isolation}"
-    yield f"--network={recipe.network}"
-    yield f"--pull={Pull.NEVER if recipe.pull is Pull.NEVER else Pull.MISSING}"
+    yield f"--network={RunNetwork.HOST if recipe.without_network else recipe.network}"
+    never = recipe.pull is Pull.NEVER or recipe.without_network
+    yield f"--pull={Pull.NEVER if never else Pull.MISSING}"
     yield "--retry=0"
     yield f"--ignorefile={order.ignorefile}"
     if target := order.target or recipe.target:

@@ -282,6 +282,11 @@ def _confinement(pid: int, order: _Order) -> tuple[str, ...]:
     return (sys.executable, "-I", "-S", str(_ENTRANCE), str(pid), processes)
 
 
+def without_network(runner: Runner) -> Runner:
+    """Give a confined runner whose command has a network of its own that leads nowhere."""
+    return runner.extended(prefix=(*runner.prefix, "--alone"))
+
+
 def confined_at_cost(runner: Runner, report: Path) -> Runner:
     """Give a confined runner whose command writes into `report` what it cost; for one command."""
     return runner.extended(prefix=(*runner.prefix, "--cost", str(report)))

@@ -19,6 +19,7 @@ from podbuild.build.inputs.containerfile import (
 )
 from podbuild.build.inputs.ignore import Matcher, kept_out, own_patterns
 from podbuild.build.inputs.ignored import ignored_of_context, ignored_of_folder
+from podbuild.build.inputs.networks import needs_no_network
 from podbuild.build.inputs.reach import EVERYTHING, Wanted
 from podbuild.build.inputs.refusals import Shown, Unbuildable, refusals
 from podbuild.build.inputs.selected import Selecting, unfit_for_stage
@@ -102,6 +103,13 @@ class Recipe:
     def variables(self) -> Mapping[str, str]:
         """Give what `$NAME` may mean in the Containerfile from outside."""
         return {**platform_arguments(self.job.platform, self.build), **self.build_args}
+
+    @property
+    def without_network(self) -> bool:
+        """Tell whether the engine itself is run without one, as RUN sees that of the engine."""
+        return self.isolation is Isolation.CHROOT and needs_no_network(
+            self.parsed, self.target, self.variables, self.network
+        )
 
     @property
     def platforms(self) -> frozenset[Platform]:

@@ -25,6 +25,7 @@ from podbuild.build.inputs.ignore import Matcher
 from podbuild.build.inputs.instructions import REMOTE, Instruction, parse_heredoc
 from podbuild.build.inputs.lexer import Lexer, LexError
 from podbuild.build.inputs.modes import parse_mode, symbolic_mode
+from podbuild.build.inputs.networks import refused_networks
 from podbuild.build.inputs.unpacking import is_unpacked, unfit_unpacking
 from podbuild.errors import ConfigError
 
@@ -58,7 +59,6 @@ _OPTIONS: Mapping[str, tuple[str, ...]] = {
     "secret": ("id", "required", "mode", "uid", "gid", "env"),
     "ssh": ("id", "required", "mode", "uid", "gid"),
 }
-_APART = ("none", "private")  # networks that are not the machine's
 _SHARING = ("shared", "private", "locked")
 _OCTAL = re.compile(r"[0-7]{1,4}")
 _STAGE = re.compile(r"[a-z][a-z0-9_.-]*")
@@ -108,6 +108,10 @@ def refusals(
         for instruction in (stage.start, *stage.instructions):
             yield from _form(instruction)
     yield from _another_platform(parsed, target, variables)
+    for each, message, hint in (
+        () if own_network else refused_networks(parsed, target, variables, network)
+    ):
+        yield Unbuildable(instruction=each, message=message, hint=hint)
     for stage in parsed.needed(target, variables):
         yield from _stage(parsed, stage, variables, given)
         for instruction in refused_arguments(parsed, stage, variables):
@@ -118,13 +122,6 @@ def refusals(
             )
         for instruction, known in parsed.walk(stage, variables):
             yield from _values(instruction, known)
-            wanted = instruction.flag("network") or network
-            if instruction.word == "RUN" and wanted in _APART and not own_network:
-                yield Unbuildable(
-                    instruction=instruction,
-                    message="chroot isolation shows RUN the machine's network all the same",
-                    hint=f'isolation = "oci", or leave network {wanted} out',
-                )
             if reason := unfit_unpacking(instruction, known):
                 yield Unbuildable(instruction=instruction, message=reason[0], hint=reason[1])
             if instruction.word in ("COPY", "ADD") and instruction.flag("from") is None:

@@ -1,9 +1,10 @@
-"""Runs a command in a namespace: `python -I -S enter.py PID pid|nopid [--cost REPORT] COMMAND...`.
+"""Runs a command in a namespace: `python -I -S enter.py PID pid|nopid [OPTION...] COMMAND...`.
 
 PID holds it (`holder.py`). The command sees of the machine only what images need, so that
 a RUN step, which gets its /dev, /proc and /sys, finds nothing of podbuild, of another job or of the
 user there: process ids, SysV and POSIX memory, message queues, terminals and keys are its own.
-REPORT gets what `measure.py` writes. Each build starts this: it imports nothing that costs time.
+Options: `--alone` gives it a network without a way out, `--cost REPORT` what `measure.py` writes.
+Each build starts this: it imports nothing that costs time.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import sys
 CLONE_NEWNS = 0x00020000
 CLONE_NEWIPC = 0x08000000
 CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+AF_INET, SOCK_DGRAM, SIOCSIFFLAGS, IFF_UP = 2, 2, 0x8914, 1
 MS_RDONLY = 1
 MS_NOSUID = 2
 MS_NODEV = 4
@@ -122,6 +125,15 @@ def stay_apart() -> None:
     os.close(ruleset)
 
 
+def start_loopback() -> None:
+    """Let programs in a network of their own talk to themselves."""
+    name, flags = b"lo".ljust(16, b"\0"), IFF_UP.to_bytes(2, sys.byteorder)
+    device = ctypes.create_string_buffer(name + flags, 40)  # struct ifreq
+    socket = libc.socket(AF_INET, SOCK_DGRAM, 0)
+    check("loopback", libc.ioctl(socket, SIOCSIFFLAGS, device))
+    os.close(socket)
+
+
 def let_go() -> None:
     """Give up the user's terminal and keys."""
     try:
@@ -148,7 +160,10 @@ def run(command: list[str]) -> None:
 def main() -> None:
     """Do what the arguments say. Stop signals are for the command, and go to the whole group."""
     pid, processes, command = sys.argv[1], sys.argv[2] == "pid", sys.argv[3:]
+    alone = 0
     report = ""
+    if command[0] == "--alone":
+        alone, command = CLONE_NEWNET, command[1:]
     if command[0] == "--cost":
         report, command = command[1], command[2:]
     for number in STOPS:
@@ -160,7 +175,9 @@ def main() -> None:
         report = ""  # of what has waited for all others
     else:
         join(pid, ("user", "mnt"))
-    check("unshare", libc.unshare(CLONE_NEWNS | CLONE_NEWIPC | (CLONE_NEWPID * processes)))
+    check("unshare", libc.unshare(CLONE_NEWNS | CLONE_NEWIPC | alone | (CLONE_NEWPID * processes)))
+    if alone:
+        start_loopback()
     split(report)
     cover(processes=processes)
     stay_apart()

@@ -54,7 +54,8 @@ def context(tmp_path: Path) -> Path:
         ("RUN --security=insecure x", "RUN has no --security here"),
         ("RUN --device=gpu x", "RUN has no --device here"),
         ("RUN --network=bridge x", "--network=bridge is not known"),
-        ("RUN --network=none x", "chroot isolation shows RUN the machine's network"),
+        ("RUN --network=none x\nRUN y", "chroot isolation shows RUN the machine's network"),
+        ("ADD https://example.test/a /\nRUN --network=none x", "nothing can be fetched"),
         ("RUN --mount=type=ramfs,target=/x x", "no mount is of type 'ramfs'"),
         ("RUN --mount=type=cache,tagret=/x x", "a cache mount has no option 'tagret'"),
         ("RUN --mount=type=cache,target=/x,sharing=mine x", "sharing=mine is not known"),
@@ -111,6 +112,7 @@ def test_what_ends_every_build_is_found_before(context: Path, line: str, message
         *("COPY $UNKNOWN/x /", "ADD https://x.y/z /", "ADD git@x.y:z.git /", "COPY --link a.txt /"),
         *("COPY --chmod=u=rwX,go=rX a.txt /", "ADD --chmod=+x a.txt /"),
         *("COPY --chmod=0755 a.txt /", "COPY --chmod=$UNKNOWN a.txt /", "RUN --network=host x"),
+        "RUN --network=none x\nADD a.txt /\nRUN --network=none y",
         *("RUN --mount=type=tmpfs,target=/x,size=1m x", "RUN --mount=target=/x,rw x"),
         *(
             "RUN --mount=type=secret,id=x,env=X x",
