@@ -126,10 +126,11 @@ def _refuse_links(folder: Path) -> None:
 def _differences(here: Binding, there: Binding) -> tuple[str, ...]:
     """Name what differs; the engine that built may be another one.
 
-    Where no version was known there, as without the git tag, and the configuration with all that
-    it says of images is the same, no input uses the version.
+    Where no version was known there, as without the git tag, or none is wanted here, as for a
+    snapshot, and the configuration with all that it says of images is the same, no input uses it.
     """
-    if _is_unversioned(here, there) and there.configuration == here.configuration:
+    one_sided = _is_unversioned(here, there) or _is_unversioned(there, here)
+    if one_sided and there.configuration == here.configuration:
         there = replace(there, release=here.release)
     pairs = {
         "version": (there.release, here.release),

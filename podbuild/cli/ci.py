@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from podbuild.cli.options import Common, common_options, option
 from podbuild.cli.session import open_session
+
+if TYPE_CHECKING:
+    from podbuild.system.records import JSONValue
 
 _SYSTEMS = ("github", "gitlab", "kubernetes", "tekton")
 _system = click.argument("system", type=click.Choice(_SYSTEMS), metavar="|".join(_SYSTEMS))
@@ -122,12 +126,12 @@ def matrix(common: Common, slices: int | None, every: bool, system: str) -> None
     with open_session(common) as session:
         import json  # noqa: PLC0415  # --help is asked often
 
-        from podbuild.commands.ci import matrix_json, needed_legs  # noqa: PLC0415
+        from podbuild.commands.ci import needed_legs  # noqa: PLC0415
         from podbuild.commands.pipeline.model import CiSystem  # noqa: PLC0415
 
         services = session.services()
         legs = needed_legs(
             services, CiSystem(system), slices=slices or services.config.ci.slices, every=every
         )
-        found = matrix_json(legs)
-        session.ui.give(json.dumps(found), found)
+        found: list[JSONValue] = [each.to_json() for each in legs]
+        session.ui.give(json.dumps({"include": found}), {"schema": 1, "legs": found})

@@ -217,18 +217,3 @@ def _known(services: Services, planned: Planned) -> frozenset[str]:
                 reuse=True,
             )
             return frozenset(str(job) for job in results.known)
-
-
-def matrix_json(legs: Iterable[Leg]) -> dict[str, JSONValue]:
-    """Give legs as GitHub reads a matrix."""
-    return {
-        "include": [
-            {
-                "platform": str(leg.platform),
-                "slug": leg.slug,
-                "runner": leg.runner,
-                "images": " ".join(leg.images),
-            }
-            for leg in legs
-        ]
-    }

@@ -26,7 +26,7 @@ _CHECKOUT = "actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2"
 _UPLOAD = "actions/upload-artifact@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.1"
 _DOWNLOAD = "actions/download-artifact@3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c # v8.0.1"
 _RUN = "run-$GITHUB_RUN_ID"  # the same when failed jobs run again
-_OWN = ("GITHUB_", "RUNNER_", "CI")  # variables that runners set themselves
+_OWN = ("GITHUB_", "RUNNER_")  # variables that runners set themselves
 _SPECIAL = re.compile(r"([*?+!\[\]\\])")
 
 

@@ -15,6 +15,7 @@ from podbuild.config.template import Template
 from podbuild.errors import ConfigError
 from podbuild.oci.auth.credentials import token_variables
 from podbuild.oci.names import DOCKER_HUB, DOCKER_HUB_ALIASES, GHCR, Platform
+from podbuild.system.records import JSONValue
 
 MOST_LEGS = 256  # jobs that GitHub takes in one matrix
 _GITHUB_RUNNERS = {"amd64": "ubuntu-24.04", "arm64": "ubuntu-24.04-arm"}
@@ -52,6 +53,15 @@ class Leg:
     def slug(self) -> str:
         """Give its name for tags, files and jobs: linux-arm64, or linux-arm64-2."""
         return f"{self.platform.slug}-{self.part}" if self.part else self.platform.slug
+
+    def to_json(self) -> dict[str, JSONValue]:
+        """Give it as an entry of a matrix."""
+        return {
+            "platform": str(self.platform),
+            "slug": self.slug,
+            "runner": self.runner,
+            "images": " ".join(self.images),
+        }
 
 
 @dataclass(frozen=True, order=True)

@@ -174,6 +174,13 @@ def test_what_was_built_without_the_version_is_joined_where_no_input_uses_it(
     assert [job for job, _, _ in recorded(plan_of(), here.journal, here.staging)] == [AMD64]
 
 
+def test_a_branch_joins_what_was_built_with_the_tag_that_its_commit_has(tmp_path: Path) -> None:
+    other, plan = Machine(tmp_path / "other"), unversioned(TOML)
+    other.build(AMD64)
+    handed = read_handed_over([other.hand_over()], plan, binding_of(plan), lambda _: MemoryStore())
+    assert [each.job for each in handed.parts] == [AMD64]
+
+
 def test_what_was_built_without_a_version_that_an_input_uses_is_refused(tmp_path: Path) -> None:
     text = f'{TOML}build-args = {{ VERSION = "{{version}}" }}\n'
     other = Machine(tmp_path / "other", unversioned(text))
@@ -384,19 +391,19 @@ def test_a_place_without_a_parcel_is_named_with_the_others() -> None:
     assert "build web --platform linux/amd64; and podbuild build web --platform linux/arm64" in said
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"no gzip",
-        gzip.compress(b"no JSON"),
-        gzip.compress(b"[]"),
-        gzip.compress(b'{"journal": {}, "manifests": [], "blobs": []}'),
-        gzip.compress(b'{"journal": {}, "manifests": [1], "blobs": []}'),
-        gzip.compress(b"{}")[:-9],
-        gzip.compress(b"[" * 100_000),
-    ],
-)
+NO_PARCELS = {
+    "empty": b"",
+    "no gzip": b"no gzip",
+    "no JSON": gzip.compress(b"no JSON", mtime=0),
+    "a list": gzip.compress(b"[]", mtime=0),
+    "no journal": gzip.compress(b'{"journal": {}, "manifests": [], "blobs": []}', mtime=0),
+    "no manifest": gzip.compress(b'{"journal": {}, "manifests": [1], "blobs": []}', mtime=0),
+    "cut off": gzip.compress(b"{}", mtime=0)[:-9],
+    "deep": gzip.compress(b"[" * 100_000, mtime=0),
+}
+
+
+@pytest.mark.parametrize("data", NO_PARCELS.values(), ids=NO_PARCELS)
 def test_what_is_no_parcel_is_refused(tmp_path: Path, data: bytes) -> None:
     registry = MemoryStore()
     assert isinstance(PLACE.target, Tag)

@@ -52,7 +52,7 @@ def test_the_commands_that_are_named_exist() -> None:
         if each.where.startswith("podbuild ")
         for word in re.findall(r"[a-z]+", each.where.partition(";")[0].removeprefix("podbuild "))
     }
-    assert named - {"dry", "run", "show", "install", "format"} <= COMMANDS.keys()
+    assert named - {"dry", "run", "show", "install", "format", "print", "matrix"} <= COMMANDS.keys()
 
 
 @pytest.mark.parametrize("report", [REPORT, EMPTY, BROKEN], ids=["published", "empty", "broken"])
