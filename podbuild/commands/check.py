@@ -109,9 +109,12 @@ def _plans(config: Config) -> Iterator[Finding]:
     branches = {branch for rule in rules for branch in rule if not {*branch} & {*"*?["}}
     native = Platform("linux", native_architecture())
     requests += [(Request(), Commit(commit="0" * 40, branch=each)) for each in sorted(branches)]
+    pr, clock = Commit(commit="0" * 40, branch="pull/1", pr="1"), replace(source, scheduled=True)
+    requests += [(Request(), each) for each in (pr, clock)]
     for request, here in requests:
         try:
-            make_plan(replace(config, env=values), request, here, bases_of(config, native))
+            dated = replace(here, day="20000101")
+            make_plan(replace(config, env=values), request, dated, bases_of(config, native))
         except PodbuildError as error:
             yield finding_of(error, shown(config.path))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from podbuild.commands.foreign import output_refusal
@@ -27,7 +28,7 @@ from podbuild.plan.git.ci import CiFacts, ci_facts
 from podbuild.plan.git.history import History, Resolved, previous_tag, resolve_version
 from podbuild.plan.git.worktree import Facts, NoFacts, read_facts
 from podbuild.plan.guards import Ancestry, Decision, Verdict
-from podbuild.plan.journal import recorded_tags
+from podbuild.plan.journal import recorded_day, recorded_tags
 from podbuild.plan.make import BasesOf, make_plan
 from podbuild.plan.model import Commit, Job, Plan, PlannedImage, Request, TagMove, Target
 from podbuild.plan.planned import Planned
@@ -44,6 +45,8 @@ class Asked:
     version: str | None = None
     snapshot: bool = False
     branch: str = ""  # of a snapshot, where neither git nor the CI system tells
+    pr: str = ""  # the number of a pull request, where the CI system does not tell
+    scheduled: bool = False  # as a run by the clock, also where the CI system does not tell
     loose: bool = False  # `build`, `push`, `manifest`: a version counts, but none is needed
     require_tag: bool = False
     request: Request = field(default_factory=Request)
@@ -77,7 +80,7 @@ def plan_offline(services: Services, asked: Asked) -> Planned:
             request = replace(request, version=resolved.version)
             tag = resolved.tag or form.tag(resolved.version)
             previous = _previous(resolved.version, facts, form)
-    source = _source(facts, ci, asked.branch)
+    source = _with_occasion(services, asked, request, ci, _source(facts, ci, asked.branch))
     if asked.snapshot and not (source.branch and source.commit):
         raise ConfigError(
             "a snapshot needs a branch and a commit"
@@ -321,6 +324,25 @@ def refuse_conflicts(plan: Plan) -> None:
         hint="release a new version, or pass --allow-overwrite",
         details=others,
     )
+
+
+def _with_occasion(
+    services: Services, asked: Asked, request: Request, ci: CiFacts, source: Commit
+) -> Commit:
+    """Add what only some tags ask for: the pull request, the clock, the day that it began."""
+    pr = (asked.pr or ci.pr) if asked.snapshot else ""
+    source = replace(
+        source,
+        branch=source.branch or (f"pull/{pr}" if pr else None),
+        pr=pr,
+        scheduled=asked.snapshot and (asked.scheduled or ci.scheduled),
+    )
+    name = str(request.version or source.branch or source.short or "snapshot")
+    try:
+        day = recorded_day(services.config.output, name, source.commit)
+    except ConfigError:  # a damaged journal is told of where it is opened
+        day = ""
+    return replace(source, day=day or f"{datetime.now(UTC):%Y%m%d}")
 
 
 def _source(facts: Facts | NoFacts, ci: CiFacts, branch: str = "") -> Commit:

@@ -37,7 +37,14 @@ from podbuild.commands.tagging import expectations, move_tags
 from podbuild.config.toml import shown
 from podbuild.errors import CleanupError, CredentialError
 from podbuild.oci.manifest import Manifest
-from podbuild.plan.journal import Binding, Journal, open_journal, recorded_toolchain, restart
+from podbuild.plan.journal import (
+    Binding,
+    Journal,
+    Section,
+    open_journal,
+    recorded_toolchain,
+    restart,
+)
 from podbuild.plan.model import Plan
 from podbuild.plan.planned import Planned
 from podbuild.publish.preflight import preflight
@@ -109,6 +116,7 @@ def release(services: Services, options: ReleaseOptions) -> Ended:
             planned = _decided(services, options, record)
             ready = _ready(services, options, planned, record)
             journal = _journal(services, options, ready.plan, toolchain)
+            journal.record(Section.BEGAN, "day", ready.plan.source.day)
             if handed.parts:
                 ready = record.marked(with_built_dirt(ready, journal, handed.parts, options.asked))
             engines = Engines(

@@ -68,7 +68,10 @@ def _guard(services: Services, planned: Planned) -> Guard:
     overrides = Overrides(overwrite=plan.request.overwrite, backwards=plan.request.backwards)
     if plan.version is None:
         return BranchGuard(
-            commit=plan.source.commit, ancestry=planned.ancestry, overrides=overrides
+            commit=plan.source.commit,
+            freely=bool(plan.source.pr),
+            ancestry=planned.ancestry,
+            overrides=overrides,
         )
     return ReleaseGuard(
         version=plan.version,

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from podbuild.config.choices import Compression, Format, RegistryKind
+from podbuild.config.contexts import OpenContext
 from podbuild.config.image import Image
 from podbuild.config.inputs import names_platforms
 from podbuild.config.keys import Invalid
@@ -38,6 +39,7 @@ def check(config: Config, document: Mapping[str, object]) -> None:
     _check_yanked(config)
     _check_ignored(config)
     _check_deployments(config)
+    _check_placeholders(config)
     _check_runners(config)
     for image in config.images:
         way: Way = ("images", image.name, "tags")
@@ -76,6 +78,30 @@ def _check_ignored(config: Config) -> None:
         image = text.rpartition(":")[0]
         if image and image not in images:
             raise _no_such(image, images, "image", ("audit", "ignore", place))
+
+
+def _check_placeholders(config: Config) -> None:
+    """Refuse {pr} and {date} where they would be inputs, or name a place."""
+    for image in config.images:
+        way: Way = ("images", image.name)
+        for name, template in image.build_args.items():
+            _refuse_placeholders(template, set(), (*way, "build-args", name))
+        for name, template in image.labels.items():
+            _refuse_placeholders(template, set(), (*way, "labels", name))
+        for name, template in image.annotations.items():
+            _refuse_placeholders(template, {"date"}, (*way, "annotations", name))
+        for name, context in image.contexts.items():
+            if isinstance(context, OpenContext):
+                _refuse_placeholders(context.template, set(), (*way, "contexts", name))
+    for registry in config.registries:
+        key = "path" if registry.kind is RegistryKind.LAYOUT else "repository"
+        _refuse_placeholders(registry.template, set(), ("registries", registry.name, key))
+
+
+def _refuse_placeholders(template: Template, allowed: set[str], way: Way) -> None:
+    for name in sorted((template.names & {"pr", "date"}) - allowed):
+        where = "tags of pull requests" if name == "pr" else "tags and annotations"
+        raise Invalid(f"{{{name}}} is for {where} only", path=way)
 
 
 def _check_deployments(config: Config) -> None:
@@ -270,9 +296,11 @@ def _check_tags(way: Way, rules: TagRules) -> None:
     """Refuse a moving tag of both releases and a branch, or of two branches."""
     owners: dict[str, str] = {}
     for place, template in enumerate(rules.release):
-        if "branch" in template.names:
-            raise Invalid("a release has no branch", path=(*way, "release", place))
+        for name, what in (("branch", "branch"), ("pr", "pull request")):
+            if name in template.names:
+                raise Invalid(f"a release has no {what}", path=(*way, "release", place))
         owners[template.text] = "releases"
+    _check_occasions(way, rules, owners)
     for branch, place, template in _branch_templates(rules.branches):
         here: Way = (*way, "branches", branch, place)
         if template.names & VERSION_NAMES:
@@ -281,6 +309,9 @@ def _check_tags(way: Way, rules: TagRules) -> None:
                 hint="use {sha}, {branch} or a fixed word",
                 path=here,
             )
+        if "pr" in template.names:
+            hint = "{pr} is for [tags] pull-requests"
+            raise Invalid(f"{template}: a branch has no number", hint=hint, path=here)
         if template.names & {"sha", "branch"}:
             continue
         owner = owners.setdefault(template.text, f"the branch {branch}")
@@ -291,6 +322,29 @@ def _check_tags(way: Way, rules: TagRules) -> None:
                 hint="give each a tag of its own, such as edge or {branch}",
                 path=here,
             )
+
+
+def _check_occasions(way: Way, rules: TagRules, owners: dict[str, str]) -> None:
+    """Refuse tags of pull requests that are not one's own, and a schedule's that are another's."""
+    for place, template in enumerate(rules.pull_requests):
+        versioned = template.names & VERSION_NAMES
+        if versioned or not template.names & {"pr", "sha", "branch"}:
+            wrong = "a pull request has no version" if versioned else "all of them would write it"
+            hint, path = "such as pr-{pr}", (*way, "pull-requests", place)
+            raise Invalid(f"{template}: {wrong}", hint=hint, path=path)
+    for place, template in enumerate(rules.schedule):
+        here: Way = (*way, "schedule", place)
+        if template.names & {*VERSION_NAMES, "pr"}:
+            raise Invalid(
+                f"{template}: a scheduled run has no version and no pull request",
+                hint="such as nightly or nightly-{date}",
+                path=here,
+            )
+        owner = owners.get(template.text, "")
+        if owner:
+            raise Invalid(f"{template} belongs to {owner}", hint="such as nightly", path=here)
+        if not template.names & {"sha", "branch"}:
+            owners[template.text] = "scheduled runs"
 
 
 def _branch_templates(

@@ -52,6 +52,7 @@ PREFIX = matching(
 )
 TAG_FORM = parsed(lambda text: TagForm(text).text, "the form of a git tag")
 TAGS = list_of(parsed(tag_template, "tag template"))
+AFFIX = matching(r"[A-Za-z0-9_.-]+", "a part of a tag", "letters, digits, '_', '.' and '-'")
 
 
 class Format(StrEnum):

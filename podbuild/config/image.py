@@ -12,6 +12,7 @@ from pathlib import Path
 
 from podbuild.config.budget import BUDGET, SizeBudget
 from podbuild.config.choices import (
+    AFFIX,
     SECRET_ID,
     TAGS,
     VARIABLE,
@@ -98,6 +99,16 @@ class ImageTags:
     branches: Mapping[str, tuple[Template, ...]] | None = field(
         default=None, hash=False, metadata=key(map_of(TAGS), "tags of `podbuild snapshot`")
     )
+    pull_requests: tuple[Template, ...] | None = field(
+        default=None, metadata=key(TAGS, "tags of a pull request's snapshot")
+    )
+    schedule: tuple[Template, ...] | None = field(
+        default=None, metadata=key(TAGS, "tags of a scheduled snapshot, besides the branch's")
+    )
+    prefix: str | None = field(default=None, metadata=key(AFFIX, "before each of its tags"))
+    suffix: str | None = field(
+        default=None, metadata=key(AFFIX, "after each of its tags", example='"-alpine"')
+    )
 
 
 def _image_tags(value: object, base: Path) -> ImageTags:
@@ -112,7 +123,7 @@ def _image_tags(value: object, base: Path) -> ImageTags:
 
 IMAGE_TAGS: ValueKind[ImageTags] = ValueKind(
     _image_tags,
-    "array of release tags, or { release, branches }",
+    "array of release tags, or { release, branches, pull-requests, schedule, prefix, suffix }",
     {"oneOf": [TAGS.schema, table_schema(declared(ImageTags))]},
 )
 

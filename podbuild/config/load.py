@@ -244,10 +244,12 @@ def _with_variables(config: Config, environment: Mapping[str, str]) -> Config:
 def used_variables(config: Config) -> frozenset[str]:
     """Give the environment variables that templates name."""
     templates = [*config.tags.release, *_flat(config.tags.branches)]
+    templates += [*config.tags.pull_requests, *config.tags.schedule]
     for image in config.images:
         templates += [*image.build_args.values(), *image.labels.values()]
         templates += [*image.annotations.values(), *(image.tags.release or ())]
         templates += _flat(image.tags.branches or {})
+        templates += [*(image.tags.pull_requests or ()), *(image.tags.schedule or ())]
         templates += [
             each.template for each in image.contexts.values() if isinstance(each, OpenContext)
         ]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from podbuild.config.attest import Attest
 from podbuild.config.builders import Builders
-from podbuild.config.choices import IGNORED, NAME, TAG_FORM, TAGS, URL, RegistryKind
+from podbuild.config.choices import AFFIX, IGNORED, NAME, TAG_FORM, TAGS, URL, RegistryKind
 from podbuild.config.ci import CiSettings
 from podbuild.config.following import Deployment, NotesSettings
 from podbuild.config.image import Image
@@ -29,7 +29,7 @@ from podbuild.config.keys import (
     parsed,
     table_of,
 )
-from podbuild.config.template import Template
+from podbuild.config.template import Template, tag_template
 from podbuild.errors import ConfigError
 from podbuild.semver import Scheme, TagForm, Version
 
@@ -133,6 +133,26 @@ class TagRules:
             example='{ main = ["edge", "sha-{sha}"] }',
         ),
     )
+    pull_requests: tuple[Template, ...] = field(
+        default=(),
+        metadata=key(
+            TAGS,
+            "tags of `podbuild snapshot` for a pull request, instead of a branch's",
+            example='["pr-{pr}"]',
+        ),
+    )
+    schedule: tuple[Template, ...] = field(
+        default=(),
+        metadata=key(
+            TAGS,
+            "tags of a scheduled `podbuild snapshot`, besides the branch's",
+            example='["nightly", "nightly-{date}"]',
+        ),
+    )
+    prefix: str = field(default="", metadata=key(AFFIX, "before every tag", example='"web-"'))
+    suffix: str = field(
+        default="", metadata=key(AFFIX, "after every tag, latest too", example='"-alpine"')
+    )
     yanked: tuple[Version, ...] = field(
         default=(),
         metadata=key(
@@ -141,6 +161,21 @@ class TagRules:
             example='["2.0.0"]',
         ),
     )
+
+    def affixed(self) -> TagRules:
+        """Give the same with prefix and suffix in each template; raises what no tag can be."""
+
+        def whole(templates: tuple[Template, ...]) -> tuple[Template, ...]:
+            texts = (f"{self.prefix}{each}{self.suffix}" for each in templates)
+            return tuple(map(tag_template, texts))
+
+        return replace(
+            self,
+            release=whole(self.release),
+            branches={name: whole(found) for name, found in self.branches.items()},
+            pull_requests=whole(self.pull_requests),
+            schedule=whole(self.schedule),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -338,12 +373,17 @@ class Config:
 
     def tags_of(self, image: Image) -> TagRules:
         """Give the tags that an image gets: its own, where it has any, instead of [tags]."""
-        own = image.tags
-        return replace(
-            self.tags,
-            release=self.tags.release if own.release is None else own.release,
-            branches=self.tags.branches if own.branches is None else own.branches,
+        own, shared = image.tags, self.tags
+        rules = replace(
+            shared,
+            release=shared.release if own.release is None else own.release,
+            branches=shared.branches if own.branches is None else own.branches,
+            pull_requests=shared.pull_requests if own.pull_requests is None else own.pull_requests,
+            schedule=shared.schedule if own.schedule is None else own.schedule,
+            prefix=shared.prefix if own.prefix is None else own.prefix,
+            suffix=shared.suffix if own.suffix is None else own.suffix,
         )
+        return rules.affixed() if rules.prefix or rules.suffix else rules
 
 
 def unknown_name(name: str, what: str, known: tuple[str, ...]) -> ConfigError:

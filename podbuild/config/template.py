@@ -20,6 +20,8 @@ PLACEHOLDERS = {
     "patch": "its third number",
     "sha": "the first 7 digits of the commit",
     "branch": "the branch, with what no tag can hold replaced by '-'",
+    "pr": "the number of a pull request, in tags of its snapshots",
+    "date": "the day on which the release began, yyyymmdd in UTC, in tags and annotations",
     "env.NAME": "the environment variable NAME",
 }
 NUMBERS = ("major", "minor", "patch")
@@ -41,6 +43,8 @@ class Placeholders:
     version: Version | None = None
     sha: str = ""
     branch: str | None = None
+    pr: str = ""
+    date: str = ""
     scheme: Scheme = Scheme.SEMVER  # of versions that are read back
     env: Mapping[str, str] = field(default_factory=dict, hash=False)
 
@@ -55,6 +59,8 @@ class Placeholders:
             "version": str(version),
             **dict(zip(NUMBERS, version.written, strict=False)),
             "sha": self.sha or None,
+            "pr": self.pr or None,
+            "date": self.date or None,
             "branch": None if self.branch is None else sanitise_branch(self.branch),
         }
         return known.get(name)

@@ -169,6 +169,8 @@ def _branch_verdict(plan: Plan, found: Located, ancestry: Mapping[str, Ancestry]
         return Verdict(Decision.CREATE, "it does not exist yet")
     if plan.request.backwards:
         return Verdict(Decision.MOVE, "--allow-backwards", warn=True)
+    if plan.source.pr:  # CI systems build merges that are made anew each time
+        return Verdict(Decision.MOVE, f"it is pull request {plan.source.pr}'s")
     revision = found.remote.revision
     return branch_guard(revision, plan.source.commit, ancestry.get(revision, Ancestry.UNKNOWN))
 

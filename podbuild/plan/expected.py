@@ -77,6 +77,7 @@ def fixed_tags(config: Config, image: Image) -> Iterator[Tag]:
     for branch, templates in rules.branches.items():
         name = None if set(branch) & _PATTERN else branch
         yield from _known_now(templates, replace(values, branch=name))
+    yield from _known_now(rules.schedule, values)
 
 
 def expected_tags(config: Config, image: Image, refs: GitRefs) -> Iterator[Tag]:

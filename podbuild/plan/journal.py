@@ -29,6 +29,7 @@ NAME = "state.json"
 class Section(StrEnum):
     """The kinds of things a journal remembers, in the order in which a release does them."""
 
+    BEGAN = "began"  # the day, which tags may name
     PINS = "pins"
     BUILT = "built"
     ASSEMBLED = "assembled"
@@ -123,7 +124,7 @@ class Journal:
     def is_empty(self) -> bool:
         """Tell whether nothing has been done yet."""
         with self._lock:
-            return not any(self._sections.values())
+            return not any(found for name, found in self._sections.items() if name != Section.BEGAN)
 
     # What the sections hold, typed.
 
@@ -222,6 +223,15 @@ def recorded_tags(folder: Path, release: str) -> Mapping[str, Digest]:
     return {key: Digest(text) for key, text in moved.items() if isinstance(text, str)}
 
 
+def recorded_day(folder: Path, release: str, commit: str) -> str:
+    """Give the day on which an unfinished release of this commit began; empty: it did not."""
+    found = _journal_of(folder, release)
+    if found is None or found.finished or found.binding.commit != commit:
+        return ""
+    day = found.sections[Section.BEGAN].get("day")
+    return day if isinstance(day, str) else ""
+
+
 def recorded_toolchain(folder: Path, release: str) -> str:
     """Give the toolchain that this machine's journal of a release is bound to; empty: none is."""
     found = _journal_of(folder, release)
@@ -273,7 +283,8 @@ class JournalFile:
         """
         if not self.finished:
             return self.sections
-        return {**self.sections, Section.PINS: {}, Section.BEFORE: {}, Section.SUPERSEDED: {}}
+        over = (Section.BEGAN, Section.PINS, Section.BEFORE, Section.SUPERSEDED)
+        return {**self.sections, **{section: {} for section in over}}
 
 
 def read_journal(path: Path) -> JournalFile | None:

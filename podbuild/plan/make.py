@@ -24,9 +24,9 @@ from podbuild.plan.tags import (
     NamedTag,
     Reader,
     TagKind,
-    branch_tags,
     kind_of,
     release_tags,
+    snapshot_tags,
 )
 
 BasesOf = Callable[[PlannedImage, Platform], tuple[Job, ...] | None]
@@ -229,6 +229,8 @@ def _values(config: Config, image: str, request: Request, source: Commit) -> Pla
         version=request.version,
         sha=source.short,
         branch=source.branch,
+        pr=source.pr,
+        date=source.day,
         env=config.env,
         scheme=config.project.scheme,
     )
@@ -246,7 +248,9 @@ def _planned(
     stable = _stable_texts(config, image)
     labels = stable | _expanded(image.labels, values)
     annotations = stable | _expanded(image.annotations, values)
-    texts = {"build-args": build_args, "labels": labels, "annotations": annotations}
+    dated = {name for name, template in image.annotations.items() if "date" in template.names}
+    undated = stable | _expanded(image.annotations, replace(values, date="{date}"))
+    texts = {"build-args": build_args, "labels": labels, "annotations": undated}
     inner = {name: fingerprints[other] for name, other in image.inner.items()}
     fingerprint = image_fingerprint(image, config.root, texts, inner)
     return PlannedImage(
@@ -254,7 +258,9 @@ def _planned(
         platforms=image.platforms,
         build_args=build_args,
         labels=labels,
-        annotations=annotations if image.format is Format.OCI else {},
+        annotations={name: text for name, text in annotations.items() if name not in dated}
+        if image.format is Format.OCI
+        else {},
         release_annotations=_release_texts(request, source)
         | annotations
         | _identity(source, fingerprint),
@@ -327,12 +333,14 @@ def _target(
         registry=registry,
         image=image.name,
         place=place,
-        tags=tuple(TagMove(named=named) for named in _tags(config, image.image, values)),
+        tags=tuple(TagMove(named=named) for named in _tags(config, image.image, values, source)),
     )
 
 
-def _tags(config: Config, image: Image, values: Placeholders) -> tuple[NamedTag, ...]:
+def _tags(
+    config: Config, image: Image, values: Placeholders, source: Commit
+) -> tuple[NamedTag, ...]:
     rules = config.tags_of(image)
     if values.version is not None:
         return release_tags(rules.release, values)
-    return branch_tags(rules.branches, values)
+    return snapshot_tags(rules, values, scheduled=source.scheduled)

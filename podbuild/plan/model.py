@@ -25,6 +25,9 @@ class Commit:
     created: datetime | None = None  # the committer's date
     branch: str | None = None
     dirty: bool = False
+    pr: str = ""  # the number of the pull request that it is of
+    scheduled: bool = False
+    day: str = ""  # on which this release began, yyyymmdd in UTC
 
     @property
     def short(self) -> str:

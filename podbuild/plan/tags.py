@@ -12,6 +12,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import cached_property
 
+from podbuild.config.model import TagRules
 from podbuild.config.template import NUMBERS, Placeholders, Template
 from podbuild.errors import ConfigError, VersionError
 from podbuild.oci.names import Tag
@@ -27,6 +28,8 @@ _PATTERNS = {
     "patch": _NUMBER,
     "sha": r"[0-9a-f]{7}",
     "branch": r"[A-Za-z0-9_.-]+",
+    "pr": r"\d+",
+    "date": r"\d{8}",
 }
 _CALENDAR = {"version": r"\d+(?:\.\d+){1,3}", **dict.fromkeys(NUMBERS, r"\d+")}
 
@@ -134,6 +137,22 @@ def branch_tags(
     return () if rule is None else _named(branches[rule], values)
 
 
+def snapshot_tags(
+    rules: TagRules, values: Placeholders, *, scheduled: bool
+) -> tuple[NamedTag, ...]:
+    """Give the tags of a snapshot: a pull request's own, else the branch's and a schedule's.
+
+    A pull request for which nothing is written is what its branch is called.
+    """
+    if values.pr and rules.pull_requests:
+        return _named(rules.pull_requests, values)
+    found = branch_tags(rules.branches, values)
+    if not scheduled:
+        return found
+    own = _named(rules.schedule, values)
+    return (*own, *(each for each in found if each.tag not in {named.tag for named in own}))
+
+
 def _named(templates: Iterable[Template], values: Placeholders) -> tuple[NamedTag, ...]:
     found: dict[Tag, NamedTag] = {}
     for template in templates:
@@ -197,7 +216,11 @@ class Reader:
         except VersionError:
             return None
         values = replace(
-            self.values, version=version, sha=groups.get("sha", ""), branch=groups.get("branch")
+            self.values,
+            version=version,
+            sha=groups.get("sha", ""),
+            branch=groups.get("branch"),
+            date=groups.get("date", ""),
         )
         return version if self.template.expand(values) == tag.text else None
 

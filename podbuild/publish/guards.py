@@ -124,9 +124,10 @@ class ReleaseGuard:
 
 @dataclass(frozen=True, kw_only=True)
 class BranchGuard:
-    """Guards a branch's tags by the history of commits."""
+    """Guards a branch's tags by the history of commits; a pull request's move `freely`."""
 
     commit: str
+    freely: bool = False
     ancestry: Callable[[str], Ancestry]  # of a revision, to this commit
     overrides: Overrides = field(default_factory=Overrides)
     takes_long: ClassVar[bool] = True  # git is asked, and may fetch
@@ -138,7 +139,7 @@ class BranchGuard:
         """Say whether an order may be carried out, given what its tag names now."""
         if order.kind is TagKind.SHA:  # which goes nowhere, not even back
             return _sha_tag(order, current, self.commit)
-        if current is None or self.overrides.backwards:
+        if current is None or self.overrides.backwards or self.freely:
             return Ruling(decision=Decision.MOVE)
         revision = revision_of(order.destination.store, current)
         known = self.ancestry(revision) if revision else Ancestry.UNKNOWN

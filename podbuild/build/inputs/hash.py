@@ -42,6 +42,7 @@ def input_hash(
         "folders": {name: content.digest for name, content in extras.items()},
         "inner": {name: inner[job].text for name, job in recipe.inner.here.items()},
         "pins": dict(recipe.pins),
+        "base": recipe.asked_for,
         "unpinned": [*recipe.unpinned],
         "build": str(recipe.build) if _uses_build_platform(recipe) else "",
     }

@@ -79,6 +79,7 @@ class Recipe:
     selecting: tuple[Selecting, ...] = ()
     inner: Inner
     pins: Mapping[str, str]
+    asked_for: str  # what the final stage's outside image is called, where it starts from one
     unpinned: tuple[str, ...]
     network: RunNetwork
     isolation: Isolation
@@ -138,12 +139,18 @@ class Recipe:
         pin = self.final_pin
         if pin is None:
             return None
-        written = self._final.text if self._final.text in self.pins else self._final.value
-        return _tagged(written, pin)
+        return _tagged(self.asked_for or self._final.value, pin)
 
     @property
     def _final(self) -> OutsideImage:
         return self.parsed.final_base(self.target, self.variables)
+
+
+def _asked_for(
+    parsed: Containerfile, image: Image, variables: Mapping[str, str], names: Mapping[str, str]
+) -> str:
+    final = parsed.final_base(image.target, variables)
+    return names.get(final.text) or names.get(final.value, "")
 
 
 def _tagged(written: str, pin: str) -> str:
@@ -250,6 +257,7 @@ def make_recipe(
         selecting=selecting_in(parsed, image.target, variables, extras, facts_of),
         inner=inner_images(image, parsed, variables, platform),
         pins={name: pins[value] for name, value in names.items() if value in pins},
+        asked_for=_asked_for(parsed, image, variables, names),
         unpinned=tuple(sorted({value for value in names.values() if value not in pins})),
         network=image.network,
         isolation=image.isolation,

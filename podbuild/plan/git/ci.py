@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ class CiFacts:
     tag: str | None = None
     commit: str = ""
     repository: str = ""  # such as acme/shop
+    pr: str = ""  # the number of a pull request
+    scheduled: bool = False  # a run by the clock, not by a push
 
     def branch_of(self, checked_out: str) -> str | None:
         """Give the branch that a commit is built for, as far as the system tells."""
@@ -61,7 +64,14 @@ def _github(environment: Mapping[str, str]) -> CiFacts:
         tag=name if kind in ("tag", "") else None,
         commit=environment.get("GITHUB_SHA", ""),
         repository=environment.get("GITHUB_REPOSITORY", ""),
+        pr=_number(r"refs/pull/(\d+)/\w+", environment.get("GITHUB_REF", "")),
+        scheduled=environment.get("GITHUB_EVENT_NAME") == "schedule",
     )
+
+
+def _number(pattern: str, text: str) -> str:
+    found = re.fullmatch(pattern, text, re.ASCII)
+    return found[1] if found else ""
 
 
 def _aimed_at_the_branch(environment: Mapping[str, str]) -> str:
@@ -85,6 +95,8 @@ def _gitlab(environment: Mapping[str, str]) -> CiFacts:
         tag=environment.get("CI_COMMIT_TAG") or None,
         commit=environment.get("CI_COMMIT_SHA", ""),
         repository=environment.get("CI_PROJECT_PATH", ""),
+        pr=_number(r"(\d+)", request or ""),
+        scheduled=environment.get("CI_PIPELINE_SOURCE") == "schedule",
     )
 
 
@@ -100,6 +112,8 @@ def _woodpecker(environment: Mapping[str, str]) -> CiFacts:
         tag=environment.get("CI_COMMIT_TAG") or None,
         commit=environment.get("CI_COMMIT_SHA", ""),
         repository=environment.get("CI_REPO", ""),
+        pr=_number(r"(\d+)", request or ""),
+        scheduled=environment.get("CI_PIPELINE_EVENT") == "cron",
     )
 
 
@@ -111,4 +125,5 @@ def _jenkins(environment: Mapping[str, str]) -> CiFacts:
         branch=branch.removeprefix("origin/") or None,
         tag=environment.get("TAG_NAME") or None,
         commit=environment.get("GIT_COMMIT", ""),
+        pr=_number(r"(\d+)", environment.get("CHANGE_ID", "")),
     )

@@ -193,7 +193,7 @@ def test_the_release_before(version: str, tags: str, expected: str | None) -> No
         ),
         (
             {"GITLAB_CI": "true", "CI_MERGE_REQUEST_IID": "3", "CI_COMMIT_SHA": HEAD},
-            CiFacts(system="gitlab", branch="merge-requests/3", commit=HEAD),
+            CiFacts(system="gitlab", branch="merge-requests/3", commit=HEAD, pr="3"),
         ),
         (
             {
@@ -206,7 +206,7 @@ def test_the_release_before(version: str, tags: str, expected: str | None) -> No
         ),
         (
             {"CI": "woodpecker", "CI_COMMIT_BRANCH": "main", "CI_COMMIT_PULL_REQUEST": "3"},
-            CiFacts(system="woodpecker", branch="pull/3"),
+            CiFacts(system="woodpecker", branch="pull/3", pr="3"),
         ),
         (
             {"JENKINS_URL": "http://j", "GIT_BRANCH": "origin/main", "GIT_COMMIT": HEAD},
