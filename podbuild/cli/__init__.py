@@ -37,6 +37,7 @@ COMMANDS = {
     "verify": "Read a release back from every registry and compare.",
     "attest": "Complete and sign what is published.",
     "sbom": "Print the SBOM of an image.",
+    "audit": "Say what is in the images that should not be, and which line put it there.",
     "notes": "Print the images of a release for its notes, or put them there.",
     "pin": "Have deployment files name the images of a version by digest.",
     "prune": "Delete what retention lets go; shows the plan first.",

@@ -68,6 +68,20 @@ def completes(what: str) -> Callable[[click.Context, click.Parameter, str], list
     return complete
 
 
+FORMS = ("text", "json", "markdown", "sarif", "gitlab", "github")  # of answers with findings
+
+
+def form_option(*forms: str) -> Callable[[F], F]:
+    """Add --format to a command."""
+    return option(
+        "--format",
+        "form",
+        type=click.Choice(forms),
+        default=forms[0],
+        help="How the answer is written.",
+    )
+
+
 def common_options(function: F) -> F:
     """Add the options of every command; the function gets them as its first argument."""
 

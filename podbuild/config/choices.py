@@ -117,8 +117,9 @@ class RegistryKind(StrEnum):
 
 
 class Rule(StrEnum):
-    """What may be wrong in an image, by names that stay the same."""
+    """What may be wrong in an image or a Containerfile, by names that stay the same."""
 
+    # An image that can't start: a release judges these.
     FOREIGN = "foreign-binary"
     NO_ENTRYPOINT = "no-entrypoint"
     NOT_EXECUTABLE = "not-executable"
@@ -126,6 +127,33 @@ class Rule(StrEnum):
     NO_INTERPRETER = "no-interpreter"
     UNKNOWN_USER = "unknown-user"
     CHANGING_INPUT = "changing-input"
+    # What is in an image: `podbuild audit`.
+    SECRET = "secret-in-layer"  # noqa: S105  # a rule's name
+    GIT = "git-in-image"
+    PACKAGE_LISTS = "package-lists"
+    PACKAGE_CACHE = "package-cache"
+    LANGUAGE_CACHE = "language-cache"
+    BUILD_TOOLS = "build-tools"
+    DEV_DEPENDENCIES = "dev-dependencies"
+    HIDDEN = "hidden-bytes"
+    ROOT_USER = "root-user"
+    SETUID = "setuid"
+    DOCS = "docs-and-locales"
+    PYC = "pyc"
+    DUPLICATES = "duplicate-files"
+    BASE = "base-findings"
+    # What a Containerfile says: `podbuild check`.
+    UNPINNED_BASE = "unpinned-base"
+    LATEST_BASE = "latest-base"
+    ADD_FOR_COPY = "add-for-copy"
+    SUDO = "sudo"
+    UPGRADE = "apt-upgrade"
+    UPDATE_ALONE = "apt-update-alone"
+    MISSING_USER = "missing-user"
+    SHELL_FORM = "shell-form-entrypoint"
+    SECRET_IN_ENV = "secret-in-arg-or-env"  # noqa: S105  # a rule's name
+    COPY_BEFORE_INSTALL = "copy-before-install"
+    NO_CACHE_MOUNT = "cache-mount-missing"
 
 
 def _ignored(value: object, base: Path) -> str:

@@ -16,6 +16,7 @@ class ReportFile(StrEnum):
     """The files that reports are written to, below the output folder."""
 
     ARTIFACTS = "artifacts.json"
+    AUDIT = "audit.json"
     DIGESTS = "digests.txt"
     LOCK = "images.lock.json"
     JUNIT = "logs/junit.xml"
@@ -30,6 +31,7 @@ class ReportFile(StrEnum):
 OUTPUT_NAMES = (
     ".podbuild",
     "artifacts.json",
+    "audit.json",
     "digests.txt",
     "images.lock.json",
     "logs",
@@ -47,7 +49,14 @@ OUTPUT_NAMES = (
 
 _LOG = re.compile(r".+-[a-z0-9]+-[a-z0-9]+(-v\d)?\.log|junit\.xml")
 _TEXTS = ("digests.txt", "podbuild.env", "summary.md")
-_RECORDS = ("artifacts.json", "metadata.json", "metrics.json", "plan.json", "state.json")
+_RECORDS = (
+    "artifacts.json",
+    "audit.json",
+    "metadata.json",
+    "metrics.json",
+    "plan.json",
+    "state.json",
+)
 _LOCK = "images.lock.json"
 
 

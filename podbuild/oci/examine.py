@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from podbuild.oci.layers import FileEntry, LayerEntry, read_entries
+from podbuild.oci.layers import EntryKind, FileEntry, LayerEntry, read_entries
 from podbuild.oci.manifest import Descriptor
 from podbuild.oci.names import Digest
 from podbuild.oci.store import Store
@@ -83,8 +83,12 @@ class Examiner:
         missing = {each.key: each.gather() for each in analyses if answers[each.key] is None}
         if missing:
             with store.blob(layer) as source:
-                for found in read_entries(source, f"{store.reference(layer.digest)}"):
-                    for gatherer in missing.values():
+                hashed = Hashing.key in missing
+                last = [missing[Hashing.key]] if hashed else []
+                others = [each for key, each in missing.items() if key != Hashing.key]
+                name = f"{store.reference(layer.digest)}"
+                for found in read_entries(source, name, hashed=hashed):
+                    for gatherer in (*others, *last):
                         gatherer.see(found)
         for key, gatherer in missing.items():
             answers[key] = self._remember(key, layer.digest, gatherer.result())
@@ -139,3 +143,42 @@ def listed(answer: JSONValue) -> Iterator[FileEntry]:
     if not isinstance(answer, list):
         raise ValueError("not a listing")  # noqa: TRY004  # it comes from a file
     return map(FileEntry.from_json, answer)
+
+
+class Hashing:
+    """The analysis that keeps each file's digest and compressed bytes, in the order of `Listing`.
+
+    It reads all content, so that it sees each entry last.
+    """
+
+    key = "contents-1"
+
+    def gather(self) -> Gatherer:
+        """Begin a layer."""
+        return _Hashed()
+
+
+class _Hashed:
+    def __init__(self) -> None:
+        self._found: list[JSONValue] = []
+
+    def see(self, found: LayerEntry) -> None:
+        if found.entry.kind is EntryKind.FILE:
+            self._found.append([found.digest(), found.compressed])
+
+    def result(self) -> JSONValue:
+        return self._found
+
+
+def contents(answer: JSONValue) -> Iterator[tuple[str, int]]:
+    """Give what `Hashing` kept of a layer; raises ValueError for another's answer."""
+    match answer:
+        case list(found):
+            for each in found:
+                match each:
+                    case [str(digest), int(compressed)]:
+                        yield digest, compressed
+                    case _:
+                        raise ValueError("not a digest")
+        case _:
+            raise ValueError("not contents")

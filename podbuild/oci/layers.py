@@ -7,31 +7,32 @@ Sources: image-spec, layer.md (change sets, whiteouts); pax(1), as Python's tarf
 
 from __future__ import annotations
 
-import io
+import hashlib
 import posixpath
-import sys
 import tarfile
+import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import chain
+from pathlib import Path
 from typing import IO, Protocol, cast
 
 from podbuild.errors import VerificationError
+from podbuild.oci.inflate import Unpacking
 from podbuild.oci.store import BlobSource
 from podbuild.system.records import JSONValue
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _PLUMBING = ".wh..wh."  # aufs kept its own files under such names; they are nobody's
-_GZIP = b"\x1f\x8b"
-_GZIP_BITS = 31  # zlib(3), inflateInit2: a gzip header and trailer, checked
-_ZSTD = (b"\x28\xb5\x2f\xfd", b"\x50\x2a\x4d\x18")  # a frame, and the skippable one of zstd:chunked
 _PIECE = 1024 * 1024  # bytes
 _HEADER_CAP = 16 * 1024 * 1024  # bytes of one tar header with all that stands in it
-_MOST_ENTRIES = 5_000_000  # of one layer
+_MOST_ENTRIES = 2_000_000  # of one layer
+_MOST_NAMES = 256 * 1024 * 1024  # bytes of all paths of one layer
+_DIGEST = 32  # hexadecimal digits that tell contents apart
+_PATH_MAX = 4096  # bytes of a path that a system can have (linux/limits.h)
 
 
 class EntryKind(StrEnum):
@@ -98,36 +99,96 @@ class LayerEntry:
         """Give all bytes of a file in pieces, once, whoever has asked for its head before."""
         return self._content.chunks()
 
+    def spooled(self) -> Path:
+        """Give a file with all its bytes, for what can't read a stream; it lasts as long."""
+        return self._content.spooled()
+
+    @property
+    def compressed(self) -> int:
+        """Give about how many compressed bytes were read for it so far.
+
+        All that was read since the file before it counts.
+        """
+        return self._content.compressed
+
+    def digest(self) -> str:
+        """Give half of the SHA-256 of the whole content, in hex, where the layer is read for it.
+
+        Nothing can be read after it.
+        """
+        return self._content.digest()
+
+
+class Hasher(Protocol):
+    """What is used of hashlib."""
+
+    def update(self, data: bytes, /) -> None:
+        """Take bytes."""
+
+    def hexdigest(self) -> str:
+        """Give the digest of all that was taken."""
+
 
 class _Content:
     """The bytes of the file that the stream stands at; the part that was read is kept."""
 
-    def __init__(self, stream: _Forward, size: int) -> None:
+    def __init__(self, stream: _Forward, size: int, before: int, hasher: Hasher | None) -> None:
         self._stream = stream
         self._end = stream.tell() + size
         self._seen = b""
+        self._before = before
+        self._hasher = hasher
+        self._file: IO[bytes] | None = None  # goes with this
+
+    @property
+    def compressed(self) -> int:
+        return self._stream.consumed - self._before
 
     def head(self, count: int) -> bytes:
         missing = min(count - len(self._seen), self._end - self._stream.tell())
         if missing > 0:
-            self._seen += self._stream.exactly(missing)
+            self._seen += self._read(missing)
         return self._seen[:count]
 
     def chunks(self) -> Iterator[bytes]:
         if self._seen:
             yield self._seen
         while left := self._end - self._stream.tell():
-            yield self._stream.exactly(min(_PIECE, left))
+            yield self._read(min(_PIECE, left))
+
+    def spooled(self) -> Path:
+        if self._file is None:
+            self._file = tempfile.NamedTemporaryFile(prefix="podbuild-layer-")  # noqa: SIM115
+            for piece in self.chunks():
+                self._file.write(piece)
+            self._file.flush()
+        return Path(self._file.name)
+
+    def digest(self) -> str:
+        while left := self._end - self._stream.tell():
+            self._read(min(_PIECE, left))
+        return self._hasher.hexdigest()[:_DIGEST] if self._hasher else ""
+
+    def _read(self, count: int) -> bytes:
+        data = self._stream.exactly(count)
+        if self._hasher:
+            self._hasher.update(data)
+        return data
 
 
 class _Forward:
     """Pieces as a stream for tarfile that goes forward only and gives no header of any length."""
 
-    def __init__(self, pieces: Iterator[bytes], what: str) -> None:
-        self._pieces = pieces
+    def __init__(self, unpacking: Unpacking, what: str) -> None:
+        self._unpacking = unpacking
+        self._pieces = unpacking.pieces()
         self._what = what
         self._rest = memoryview(b"")
         self._position = 0
+
+    @property
+    def consumed(self) -> int:
+        return self._unpacking.consumed
 
     def tell(self) -> int:
         return self._position
@@ -171,14 +232,16 @@ class _Forward:
             yield found
 
 
-def read_entries(source: BlobSource, what: str = "layer") -> Iterator[LayerEntry]:
-    """Give what a layer holds, in its own order: plain tar, gzip or zstd, known by its bytes.
+def read_entries(
+    source: BlobSource, what: str = "layer", *, hashed: bool = False
+) -> Iterator[LayerEntry]:
+    """Give what a layer holds, in its own order; `hashed`: with the digests of its files.
 
     The blob is read to its end, which checks it. Raises VerificationError for what is no layer.
     """
-    forward = _Forward(_unpacked(source.chunks()), what)
+    forward = _Forward(Unpacking(source.chunks()), what)
     try:
-        yield from _entries(forward)
+        yield from _entries(forward, hashed=hashed)
     except (tarfile.TarError, ValueError) as error:
         raise _unreadable(what, error) from error
     forward.to_the_end()
@@ -201,19 +264,26 @@ def _unreadable(what: str, why: object) -> VerificationError:
     return VerificationError(f"{what} can't be read as a layer: {why}")
 
 
-def _entries(stream: _Forward) -> Iterator[LayerEntry]:
+def _entries(stream: _Forward, *, hashed: bool) -> Iterator[LayerEntry]:
     if not (first := stream.read(1)):
         return  # nothing at all: an empty layer of some builders
     with tarfile.open(fileobj=cast("IO[bytes]", _Begun(stream, first)), mode="r:") as archive:
+        names = before = 0
         for _ in range(_MOST_ENTRIES):
             member = archive.next()
             if member is None:
                 return
             archive.members.clear()  # type: ignore[attr-defined]  # it keeps them all
             entry = _entry(member)
-            if entry is not None:
-                size = entry.size if entry.kind is EntryKind.FILE else 0
-                yield LayerEntry(entry, _Content(stream, size))
+            names += _length(member)
+            if names > _MOST_NAMES:
+                raise tarfile.ReadError(f"more than {_MOST_NAMES} bytes of paths")
+            if entry is None:
+                continue
+            is_file = entry.kind is EntryKind.FILE
+            hasher = hashlib.sha256() if hashed and is_file else None
+            yield LayerEntry(entry, _Content(stream, _stored(entry, member), before, hasher))
+            before = stream.consumed if is_file else before
     raise tarfile.ReadError(f"more than {_MOST_ENTRIES} entries")
 
 
@@ -236,6 +306,21 @@ class _Begun:
             return position
         self._first = b""
         return self._stream.seek(position, whence)
+
+
+def _stored(entry: FileEntry, member: tarfile.TarInfo) -> int:
+    """Give the bytes of a file that stand in the tar: of a sparse one, what is no hole."""
+    if entry.kind is not EntryKind.FILE:
+        return 0
+    sparse: list[tuple[int, int]] | None = getattr(member, "sparse", None)
+    return entry.size if sparse is None else sum(size for _, size in sparse)
+
+
+def _length(member: tarfile.TarInfo) -> int:
+    length = max(len(member.name), len(member.linkname))
+    if length > _PATH_MAX:
+        raise tarfile.ReadError(f"a path of {length} characters")
+    return len(member.name) + len(member.linkname)
 
 
 def _entry(member: tarfile.TarInfo) -> FileEntry | None:
@@ -266,84 +351,3 @@ def clean(path: str) -> str:
     'etc'
     """
     return posixpath.normpath(f"/{path}").lstrip("/")
-
-
-def _unpacked(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    begun = b""
-    while len(begun) < len(_ZSTD[0]) and (piece := next(pieces, None)) is not None:
-        begun += piece
-    whole = chain((begun,), pieces)
-    if begun.startswith(_GZIP):
-        return _inflated(whole)
-    if begun.startswith(_ZSTD) or (begun[1:4] == _ZSTD[1][1:] and begun[:1] >= b"\x50"):
-        return _expanded(whole)
-    return whole
-
-
-def _inflated(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Unpack gzip (RFC 1952), several members too; the standard library's file takes 8 KB a turn.
-
-    Raises EOFError, ValueError, zlib.error.
-    """
-    member, rest = zlib.decompressobj(_GZIP_BITS), b""
-    for piece in pieces:
-        rest = piece
-        while rest:
-            if member.eof:
-                rest = rest.lstrip(b"\0")  # padding
-                member = zlib.decompressobj(_GZIP_BITS) if rest else member
-                continue
-            if found := member.decompress(rest, _PIECE):
-                yield found
-            rest = member.unconsumed_tail or member.unused_data
-    if not member.eof:
-        raise EOFError("it ends before its end")
-
-
-def _expanded(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    with _zstd().ZstdFile(io.BufferedReader(_Raw(pieces), _PIECE)) as expanded:
-        while piece := expanded.read(_PIECE):
-            yield piece
-
-
-class _Raw(io.RawIOBase):
-    """Pieces as a file."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: object) -> int:
-        target = memoryview(cast("bytearray", buffer))
-        while not self._rest:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return 0
-            self._rest = memoryview(piece)
-        count = min(len(target), len(self._rest))
-        target[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count
-
-
-if sys.version_info >= (3, 14):
-
-    def _zstd() -> Zstd:
-        from compression import zstd  # noqa: PLC0415  # seldom needed
-
-        return zstd
-else:
-
-    def _zstd() -> Zstd:
-        from backports import zstd  # noqa: PLC0415  # seldom needed
-
-        return cast("Zstd", zstd)
-
-
-class Zstd(Protocol):
-    """What is used of the standard library's module."""
-
-    ZstdFile: Callable[[IO[bytes]], IO[bytes]]

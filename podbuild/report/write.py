@@ -71,6 +71,14 @@ def write_plan(plan: JSONValue, folder: Path, redactor: Redactor) -> Path:
     return path
 
 
+def write_audit(audit: JSONValue, folder: Path, redactor: Redactor) -> Path:
+    """Write audit.json and give its path; raises ConfigError where it can't be written."""
+    text = json.dumps(redactor.cut_json(audit), indent=1, ensure_ascii=False) + "\n"
+    path = folder / ReportFile.AUDIT
+    write_atomically(path, text.encode())
+    return path
+
+
 def _clean(name: str, text: str, redactor: Redactor) -> str:
     """Cut secrets; inside the values of JSON, so that it stays JSON."""
     if not name.endswith(".json"):

@@ -6,12 +6,11 @@ A database counts where it is visible: what a later layer hides or replaces is n
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from podbuild.build.attest.packages import (
+    RPM_DATABASE,
     Package,
     apk_packages,
     dpkg_packages,
@@ -29,7 +28,6 @@ from podbuild.system.records import JSONValue
 
 _DPKG = re.compile(r"var/lib/dpkg/status(\.d/[^/]+)?")
 _APK = re.compile(r"(usr/)?lib/apk/db/installed")
-_RPM = re.compile(r"(var/lib|usr/lib/sysimage|usr/share)/rpm/rpmdb\.sqlite")
 _PYTHON = re.compile(r"(.*/)?[^/]+\.(dist-info/METADATA|egg-info(/PKG-INFO)?)")
 _NODE = re.compile(r"(.*/)?node_modules/(@[^/]+/)?[^/@]+/package\.json")
 _RELEASE = re.compile(r"(etc|usr/lib)/os-release")
@@ -90,10 +88,11 @@ def catalog(examiner: Examiner, store: Store, manifest: Manifest) -> Found:
         files = merged(listed(answer[Listing.key]) for answer in answers)
     except ValueError as error:
         raise VerificationError(f"the cache of layers can't be read: {error}") from error
-    return _visible(files, [answer[Cataloger.key] for answer in answers])
+    return found_in(files, [answer[Cataloger.key] for answer in answers])
 
 
-def _visible(files: Filesystem, answers: list[JSONValue]) -> Found:
+def found_in(files: Filesystem, answers: list[JSONValue]) -> Found:
+    """Give the packages whose databases are visible; `answers` are each layer's to Cataloger."""
     packages: dict[Package, list[str]] = {}
     remarks: list[str] = []
     distribution: dict[str, JSONValue] = {}
@@ -122,7 +121,7 @@ def _reader(path: str) -> Callable[[LayerEntry], Iterator[Package]] | None:
         return None if path.endswith(".md5sums") else lambda found: dpkg_packages(_whole(found))
     if _APK.fullmatch(path):
         return lambda found: apk_packages(_whole(found))
-    if _RPM.fullmatch(path):
+    if RPM_DATABASE.fullmatch(path):
         return _rpm
     if _PYTHON.fullmatch(path):
         return lambda found: python_package(found.head(_HEADERS))
@@ -140,11 +139,7 @@ def _whole(found: LayerEntry, cap: int = _TEXT_CAP) -> bytes:
 def _rpm(found: LayerEntry) -> Iterator[Package]:
     if found.entry.size > _SQLITE_CAP:
         raise ValueError(f"it has more than {_SQLITE_CAP} bytes")
-    with tempfile.NamedTemporaryFile(prefix="podbuild-rpm-") as file:
-        for piece in found.chunks():
-            file.write(piece)
-        file.flush()
-        yield from rpm_packages(Path(file.name))
+    yield from rpm_packages(found.spooled())
 
 
 def _os_release(data: bytes) -> dict[str, JSONValue]:

@@ -131,11 +131,13 @@ def node_package(data: bytes) -> Iterator[Package]:
             yield Package(PackageKind.NODE, name, version, licence=text)
 
 
+RPM_DATABASE = re.compile(r"(var/lib|usr/lib/sysimage|usr/share)/rpm/rpmdb\.sqlite")
 _TAGS = {1000: "name", 1001: "version", 1002: "release", 1003: "epoch"} | {
     1014: "licence",
     1022: "architecture",
     1044: "source",
 }
+_DIRINDEXES, _BASENAMES, _DIRNAMES = 1116, 1117, 1118
 _NUMBER, _TEXTS = 4, (6, 8, 9)  # types of rpm's tags: INT32; STRING, STRING_ARRAY, I18NSTRING
 _ENTRY = struct.Struct(">iiii")
 _KEYS = "gpg-pubkey"  # keys that rpm keeps as if they were packages
@@ -143,14 +145,54 @@ _KEYS = "gpg-pubkey"  # keys that rpm keeps as if they were packages
 
 def rpm_packages(database: Path) -> Iterator[Package]:
     """Give the packages of an rpmdb.sqlite; raises ValueError for what is none."""
+    for _, found in _rpm_headers(database):
+        yield _rpm_package(found)
+
+
+def rpm_files(database: Path) -> Iterator[tuple[str, str]]:
+    """Give each path that a package of an rpmdb.sqlite owns, with the package's name.
+
+    Raises ValueError for what is no such database.
+    """
+    for blob, found in _rpm_headers(database):
+        try:
+            folders, names = _rpm_texts(blob, _DIRNAMES), _rpm_texts(blob, _BASENAMES)
+            for at, name in zip(_rpm_numbers(blob, _DIRINDEXES), names, strict=False):
+                yield found["name"], f"{folders[at]}{name}"
+        except (struct.error, IndexError) as error:
+            raise ValueError(f"not an rpm database: {error}") from None
+
+
+def _rpm_headers(database: Path) -> Iterator[tuple[bytes, dict[str, str]]]:
     try:
         with closing(sqlite3.connect(f"file:{quote(str(database))}?immutable=1", uri=True)) as base:
             for (blob,) in base.execute("SELECT blob FROM Packages ORDER BY hnum"):
                 found = _rpm_header(blob)
                 if found.get("name") and found.get("version") and found["name"] != _KEYS:
-                    yield _rpm_package(found)
-    except (sqlite3.Error, struct.error, IndexError, TypeError) as error:
+                    yield blob, found
+    except (sqlite3.Error, struct.error, IndexError, TypeError, ValueError) as error:
         raise ValueError(f"not an rpm database: {error}") from None
+
+
+def _rpm_entry(blob: bytes, wanted: int) -> tuple[int, int]:
+    """Give where the data of a tag begin and how many there are; none, where it is missing."""
+    count, _ = struct.unpack_from(">ii", blob)
+    for index in range(count):
+        tag, _, offset, items = _ENTRY.unpack_from(blob, 8 + index * _ENTRY.size)
+        if tag == wanted:
+            return 8 + count * _ENTRY.size + offset, items
+    return 0, 0
+
+
+def _rpm_numbers(blob: bytes, wanted: int) -> Iterator[int]:
+    start, items = _rpm_entry(blob, wanted)
+    return (struct.unpack_from(">I", blob, start + 4 * at)[0] for at in range(items))
+
+
+def _rpm_texts(blob: bytes, wanted: int) -> list[str]:
+    start, items = _rpm_entry(blob, wanted)
+    found = blob[start:].split(b"\0", items)[:items] if items else []
+    return [text.decode(errors="replace") for text in found]
 
 
 def _rpm_package(found: dict[str, str]) -> Package:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from podbuild.build.inputs.containerfile import (
     Stage,
@@ -23,6 +23,7 @@ from podbuild.oci.names import Platform
 from podbuild.plan.model import Plan, PlannedImage
 from podbuild.system.records import JSONValue
 
+ALL_STEPS = "all steps"  # of an image with layers = false
 _NOP = re.compile(r"#\(nop\)\s+(\w+)")
 _LAYERED = frozenset({"RUN", "COPY", "ADD", "WORKDIR"})  # what may leave a layer
 
@@ -37,6 +38,14 @@ class Cause:
 
 
 @dataclass(frozen=True)
+class LayerCauses:
+    """What made each layer, from the base up; the first `base` of them came with the base."""
+
+    causes: tuple[Cause, ...]
+    base: int
+
+
+@dataclass(frozen=True)
 class Steps:
     """The instructions that an image is made by, from its outside base up; FROM is among them."""
 
@@ -47,18 +56,37 @@ class Steps:
         found = [each for each in self.instructions if each.word in words]
         return _cause(found[-1] if found else self.instructions[0])
 
+    def final(self, words: Sequence[str]) -> Cause:
+        """Give the last instruction of these kinds; where there is none, the last FROM."""
+        found = any(each.word in words for each in self.instructions)
+        return self.last(words if found else ("FROM",))
+
     def of_layer(self, config: Mapping[str, JSONValue], layer: int) -> Cause:
         """Give what made a layer: an instruction here, or the FROM that brought it.
 
         Where all steps make one layer, it is the last FROM that stands for them.
         """
+        causes = self.layers(config).causes
+        return causes[layer] if layer < len(causes) else self._from
+
+    def layers(self, config: Mapping[str, JSONValue]) -> LayerCauses:
+        """Give what made each layer, and which of them are the base's."""
         history = config.get("history")
         entries = [each for each in history if isinstance(each, dict)] if history else []  # type: ignore[union-attr]
         made = _matched(entries, self.instructions)
         layers = [at for at, each in enumerate(entries) if each.get("empty_layer") is not True]
-        if layer >= len(layers):
-            return self._from
-        found = made.get(layers[layer])
+        own = [at for at in made if made[at].word in _LAYERED]
+        if any(at not in layers and made[at].word != "WORKDIR" for at in own):  # layers = false
+            base = _cause(self.instructions[0])
+            causes = (*[base] * (len(layers) - 1), replace(self._from, text=ALL_STEPS))
+            return LayerCauses(causes[: len(layers)], max(0, len(layers) - 1))
+        first = min(own, default=len(entries))
+        return LayerCauses(
+            tuple(self._layer(made.get(at)) for at in layers),
+            sum(at < first for at in layers),
+        )
+
+    def _layer(self, found: Instruction | None) -> Cause:
         if found is None:
             return _cause(self.instructions[0])
         return _cause(found) if found.word in _LAYERED else self._from

@@ -35,7 +35,10 @@ class Level(StrEnum):
 class Finding:
     """One thing that a check found; `line` counts from 1, None: the file as a whole.
 
-    What was found in an image has the name of its `rule`, its image and platforms.
+    What was found in an image has the name of its `rule`, its image and platforms, and what it
+    costs there. `text` is the instruction's, which stays the same where lines are renumbered, and
+    `subject` what tells it from others of the same rule there. `related` are other lines that the
+    cause has.
     """
 
     level: Level
@@ -46,6 +49,10 @@ class Finding:
     rule: str = ""
     image: str = ""
     platforms: tuple[Platform, ...] = ()
+    bytes: int = 0
+    text: str = ""
+    subject: str = ""
+    related: tuple[tuple[str, int], ...] = ()  # file and line
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"

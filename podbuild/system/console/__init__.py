@@ -193,6 +193,10 @@ class Ui:
         """Print what was asked for on stdout."""
         self._screen.answer(self.redactor.cut(harmless(self.redactor.cut(text))))
 
+    def answer_commands(self, commands: Iterable[str]) -> None:
+        """Print commands for a CI runner on stdout; each is one line, escaped by its maker."""
+        self._screen.answer("\n".join(self.redactor.cut(flat((each,))[0]) for each in commands))
+
     def answer_json(self, value: JSONValue) -> None:
         """Print what was asked for on stdout, as JSON."""
         self._answered = True
