@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import NamedTuple
 
 from podbuild.build.attest.provenance import Builder
+from podbuild.build.attest.sbom import SBOM_TYPES, SbomMaker
 from podbuild.build.attest.signer import SigningSetup
 from podbuild.build.attest.subjects import Describer
+from podbuild.build.attest.syft import Syft
+from podbuild.build.attest.vex import vex_documents
 from podbuild.build.engines import Engines
 from podbuild.build.examine.children import LAYERS
 from podbuild.build.images import source_of
 from podbuild.commands.record import Recorder
 from podbuild.config.attest import Attest, SbomSource
+from podbuild.config.model import Config
 from podbuild.config.template import Placeholders
 from podbuild.errors import (
     CredentialError,
@@ -42,13 +47,19 @@ from podbuild.workspace import Services
 
 
 def check_signing(services: Services, plan: Plan) -> None:
-    """Try who signs, before anything is built.
+    """Try who signs and what describes images, before anything is built.
 
-    Raises CredentialError and ToolError.
+    Raises CredentialError and ToolError, ConfigError for a VEX file.
     """
+    sbom_maker(services).check()
+    vex_documents(services.config, _published(services.config))
     setup = _setup(services, plan.version)
     if setup:
         setup.check()
+
+
+def _published(config: Config) -> tuple[str, ...]:
+    return tuple(image.name for image in config.images if image.publish)
 
 
 def _setup(services: Services, version: Version | None = None) -> SigningSetup | None:
@@ -74,9 +85,15 @@ def _classic(setup: SigningSetup, sign: Callable[[bytes], bytes | None]) -> Clas
     return ClassicSigner(key=key, sign=sign) if key else None
 
 
-def examiner_of(services: Services) -> Examiner:
-    """Give what reads layers and remembers what it read."""
-    return Examiner(services.folders.cache / LAYERS)
+def sbom_maker(services: Services) -> SbomMaker:
+    """Give what makes SBOMs, as the configuration says."""
+    attest = services.config.attest or Attest()
+    return SbomMaker(
+        source=attest.sbom,
+        form=attest.sbom_format,
+        examiner=Examiner(services.folders.cache / LAYERS),
+        syft=cache(lambda: Syft.find(services.runner, services.folders)),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +115,8 @@ class Attesting:
         describer = Describer(
             settings=services.config.attest or Attest(),
             source=self.source,
-            examiner=examiner_of(services),
+            maker=sbom_maker(services),
+            vex=vex_documents(services.config, _published(services.config)),
             planned=self.planned,
             project=services.config.project.source,
             builder=Builder.of(services.environment),
@@ -187,6 +205,8 @@ def statement_checker(services: Services) -> StatementChecker:
         accepted=setup.accepted() if setup else None,
         sbom=attest.sbom is not SbomSource.OFF,
         provenance=attest.provenance,
+        sbom_type=SBOM_TYPES[attest.sbom_format],
+        vex=frozenset(vex_documents(services.config, _published(services.config))),
         classic=setup.public_key() if setup and setup.signing.podman else None,
         by="identity" if attest.sign and attest.sign.keyless else "key",
     )

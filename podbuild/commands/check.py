@@ -54,6 +54,7 @@ def check_project(config: Config) -> tuple[Finding, ...]:
         *_remarks(config, text),
         *_cache_remarks(config, text),
     ]
+    found += _attest_findings(config, text)
     found += _rare_platforms(config, text)
     found += _odd_kinds(config, text)
     for image in config.images:
@@ -63,6 +64,19 @@ def check_project(config: Config) -> tuple[Finding, ...]:
         found += _containerfile_findings(config, image)
         found += _ignore_findings(image)
     return tuple(sorted(dict.fromkeys(found), key=lambda each: [*Level].index(each.level)))
+
+
+def _attest_findings(config: Config, text: str) -> Iterator[Finding]:
+    """Give what is wrong with what images are described by."""
+    if config.attest is None or config.attest.vex is None:
+        return
+    from podbuild.build.attest.vex import vex_documents  # noqa: PLC0415  # seldom needed
+
+    try:
+        vex_documents(config, (image.name for image in config.images if image.publish))
+    except PodbuildError as error:
+        line = line_of(text, ("attest", "vex"))
+        yield replace(finding_of(error, shown(config.path)), line=line)
 
 
 def check_modes(expected: Mapping[Path, int]) -> tuple[Finding, ...]:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from podbuild.build.attest.catalog import catalog
-from podbuild.build.attest.spdx import spdx_document
 from podbuild.build.images import open_staging, source_of
 from podbuild.build.model import BuildRecord
-from podbuild.commands.attest import Attesting, check_signing, examiner_of
+from podbuild.commands.attest import Attesting, check_signing, sbom_maker
 from podbuild.commands.relocate import Selection, plan_of, required_first
 from podbuild.commands.verify import tag_of_version
+from podbuild.config.attest import SbomSource
 from podbuild.errors import ConfigError, VersionError
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Platform, Tag
@@ -115,8 +114,10 @@ def print_sbom(
         manifest = _child(store, manifest, wanted)
     else:
         store, manifest = source(name), _staged(services, Job(name, wanted), source(name))
-    found = catalog(examiner_of(services), store, manifest)
-    return spdx_document(f"{name} {wanted}", manifest.digest, found)
+    maker = sbom_maker(services)
+    if maker.source is SbomSource.OFF:
+        maker = replace(maker, source=SbomSource.AUTO)
+    return maker.document(f"{name} {wanted}", store, manifest)
 
 
 def _platform(image: PlannedImage, asked: Platform | None) -> Platform:

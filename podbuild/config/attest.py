@@ -24,6 +24,7 @@ from podbuild.config.template import Placeholders, Template
 
 _SCHEMES = frozenset({"env", "file"})  # of keys that podbuild reads itself
 _IN_IDENTITY = frozenset({"project", "version"})
+_IN_VEX = frozenset({"project", "image"})
 _VERSION = r"[0-9][0-9A-Za-z.+-]*"
 
 
@@ -54,6 +55,23 @@ def _identity(value: object, base: Path) -> Template:
     return found
 
 
+def _vex(value: object, base: Path) -> Template:
+    found = Template(TEXT.parse(value, base))
+    if odd := sorted(
+        name for name in found.names if name not in _IN_VEX and not name.startswith("env.")
+    ):
+        raise Invalid(
+            f"{{{odd[0]}}} can't stand in the path of a VEX file",
+            hint="known are {image}, {project} and {env.NAME}",
+        )
+    return found
+
+
+VEX: ValueKind[Template] = ValueKind(
+    _vex, "path with placeholders", {"type": "string", "minLength": 1}
+)
+
+
 def _identities(value: object, base: Path) -> tuple[Template, ...]:
     if not isinstance(value, list):
         return (_identity(value, base),)
@@ -76,7 +94,15 @@ class SbomSource(StrEnum):
     """What looks for packages in images."""
 
     AUTO = "auto"
+    SYFT = "syft"
     OFF = "off"
+
+
+class SbomFormat(StrEnum):
+    """As what an SBOM is written."""
+
+    SPDX = "spdx"
+    CYCLONEDX = "cyclonedx"
 
 
 class Placement(StrEnum):
@@ -228,9 +254,13 @@ class Attest:
         default=SbomSource.AUTO,
         metadata=key(
             choice(SbomSource),
-            "which packages each image holds (SPDX 2.3), found by podbuild itself",
+            "which packages each image holds, found by podbuild itself, or by syft on the PATH",
             example='"auto"',
         ),
+    )
+    sbom_format: SbomFormat = field(
+        default=SbomFormat.SPDX,
+        metadata=key(choice(SbomFormat), "how that is written: SPDX 2.3 or CycloneDX 1.6"),
     )
     provenance: bool = field(
         default=True, metadata=key(FLAG, "how each image was made (SLSA provenance v1)")
@@ -238,6 +268,14 @@ class Attest:
     placement: Placement = field(
         default=Placement.REFERRERS,
         metadata=key(choice(Placement), "where statements go: beside images, as OCI referrers"),
+    )
+    vex: Template | None = field(
+        default=None,
+        metadata=key(
+            VEX,
+            "a file for each image that has one: what you say of vulnerabilities (OpenVEX)",
+            example='"vex/{image}.json"',
+        ),
     )
     sign: Signing | None = field(
         default=None,
@@ -251,4 +289,4 @@ class Attest:
     @property
     def templates(self) -> tuple[Template, ...]:
         """Give the texts in it that may name variables of the environment."""
-        return self.sign.identity if self.sign else ()
+        return (*([self.vex] if self.vex else ()), *(self.sign.identity if self.sign else ()))

@@ -21,6 +21,7 @@ STATEMENT = "https://in-toto.io/Statement/v1"
 SIGNATURE = "https://sigstore.dev/cosign/sign/v1"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 SPDX = "https://spdx.dev/Document"
+CYCLONEDX = "https://cyclonedx.org/bom"
 VEX = "https://openvex.dev/ns"
 SIMPLE = "application/vnd.dev.cosign.simplesigning.v1+json"  # no statement, but a signature too
 SAYS = {
@@ -28,6 +29,7 @@ SAYS = {
     SIMPLE: "signature for podman",
     PROVENANCE: "provenance",
     SPDX: "SBOM",
+    CYCLONEDX: "SBOM",
     VEX: "VEX",
 }
 

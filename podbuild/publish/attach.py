@@ -18,13 +18,15 @@ from podbuild.oci.attach import Attachments, read_referrer
 from podbuild.oci.classic import classic_tag
 from podbuild.oci.names import Digest
 from podbuild.oci.registry import RegistryStore
-from podbuild.oci.signing import Accepted, Signer, read_bundle
+from podbuild.oci.signing import Accepted, Signer, envelope, read_bundle
 from podbuild.oci.statements import (
     BUNDLE,
     SIMPLE,
     UNSIGNED,
+    VEX,
     Described,
     Referrer,
+    Statement,
     read_statement,
     signed_referrer,
     unsigned_referrer,
@@ -38,6 +40,7 @@ from podbuild.system.records import JSONValue
 
 T = TypeVar("T")
 _AT_ONCE = 6  # subjects
+_REVISED = frozenset({VEX})  # what people write may change while the image does not
 STATEMENT_CAP = 64 * 1024 * 1024  # bytes of one referrer's blobs
 
 
@@ -131,6 +134,8 @@ class Attacher:
     def _is_done(self, destination: Destination, subject: Described) -> bool:
         """Tell whether this run, or the one that it continues, has attached all of it."""
         digest = subject.manifest.digest
+        if _REVISED & subject.statements.keys():  # it may say something else by now
+            return False
         known = _types(self.journal.get(Section.ATTESTED, _key(destination, digest)))
         covered = {kind for kinds in known.values() for kind in kinds}
         if not known or not subject.statements.keys() <= covered:
@@ -166,8 +171,13 @@ class Attacher:
         }
 
     def _made(self, subject: Described, said: Iterable[Referrer]) -> tuple[Referrer, ...]:
-        covered = {kind for each in said for kind in each.predicate_types}
-        missing = [kind for kind in subject.statements if kind not in covered]
+        every = tuple(said)
+        covered = {kind for each in every for kind in each.predicate_types}
+        missing = [
+            kind
+            for kind, make in subject.statements.items()
+            if kind not in covered or (kind in _REVISED and not _is_said(make(), every))
+        ]
         if not missing:
             return ()
         if self.signer is None:
@@ -246,6 +256,16 @@ def _statements(referrer: Referrer, subject: Digest, accepted: Accepted | None) 
     if kind == UNSIGNED and accepted is None:
         return tuple(read_statement(blob, subject).predicate_type for blob in referrer.blobs)
     return ()
+
+
+def _is_said(found: Statement, said: Iterable[Referrer]) -> bool:
+    """Tell whether exactly this has been said."""
+    for each in said:
+        for blob in each.blobs if found.predicate_type in each.predicate_types else ():
+            signed = each.manifest.content.get("artifactType") == BUNDLE
+            if (envelope(blob)[0] if signed else blob) == found.data:
+                return True
+    return False
 
 
 def _key(destination: Destination, subject: Digest) -> str:

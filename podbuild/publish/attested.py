@@ -21,6 +21,7 @@ from podbuild.oci.statements import (
     SIGNATURE,
     SIMPLE,
     SPDX,
+    VEX,
     Referrer,
     predicate_of,
     read_statement,
@@ -37,6 +38,8 @@ class Demand:
     accepted: Accepted | None
     sbom: bool
     provenance: bool
+    sbom_type: str = SPDX
+    vex: frozenset[str] = frozenset()  # the images that have one
     by: str = "key"  # or "identity"
     classic: PublicKey | None = None  # whose signatures for podman must be there
 
@@ -84,7 +87,7 @@ class StatementChecker:
             valid[subject], others = valid_referrers(place, subject, who)
             foreign += others
         problems = (
-            *self._problems(top, children, valid),
+            *self._problems(destination.image, top, children, valid),
             *self._classic(destination, (top.descriptor, *children)),
         )
         return Statements(
@@ -100,17 +103,19 @@ class StatementChecker:
 
     def _problems(
         self,
+        image: str,
         top: Manifest,
         children: Iterable[Descriptor],
         valid: Mapping[Digest, Mapping[Digest, Referrer]],
     ) -> Iterator[str]:
         built = self._built(top.digest, valid[top.digest])
-        yield from self._lacks("", valid[top.digest], SPDX if not top.is_index else "")
+        sbom, vex = self.demand.sbom_type, VEX if image in self.demand.vex else ""
+        yield from self._lacks("", valid[top.digest], "" if top.is_index else sbom, vex)
         for child in children:
             named = f"{child.platform} " if child.platform else ""
             provenance = PROVENANCE if child.digest in built else ""
-            yield from self._lacks(f"{named}{child.digest.short}: ", valid[child.digest], SPDX,
-                                   provenance)  # fmt: skip
+            what = f"{named}{child.digest.short}: "
+            yield from self._lacks(what, valid[child.digest], sbom, provenance, vex)
 
     def _classic(self, destination: Destination, subjects: Iterable[Descriptor]) -> Iterator[str]:
         """Name what podman would not take; a layout has no name that it could ask for."""
@@ -124,7 +129,11 @@ class StatementChecker:
 
     def _lacks(self, what: str, held: Mapping[Digest, Referrer], *wanted: str) -> Iterator[str]:
         there = {kind for each in held.values() for kind in each.predicate_types}
-        demanded = {SIGNATURE: self.demand.accepted is not None, SPDX: self.demand.sbom}
+        demanded = {
+            SIGNATURE: self.demand.accepted is not None,
+            self.demand.sbom_type: self.demand.sbom,
+            VEX: True,
+        }
         for kind in (SIGNATURE, *filter(None, wanted)):
             if demanded.get(kind, self.demand.provenance) and kind not in there:
                 by = f" of the accepted {self.demand.by}" if self.demand.accepted else ""

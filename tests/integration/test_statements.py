@@ -42,6 +42,7 @@ name = "shop"
 source = "https://example.com/acme/shop"
 
 [attest]
+vex = "vex/{image}.json"
 sign = { key = "env:SIGNING_KEY", public-key = "cosign.pub", podman = true }
 
 [images.web]
@@ -70,6 +71,21 @@ Status: deinstall ok config-files
 Architecture: amd64
 Version: 1
 """
+VEX = {
+    "@context": "https://openvex.dev/ns/v0.2.0",
+    "@id": "https://example.com/acme/shop/vex/1",
+    "author": "acme",
+    "timestamp": "2026-01-01T00:00:00Z",
+    "version": 1,
+    "statements": [
+        {
+            "vulnerability": {"name": "CVE-2026-0001"},
+            "products": [{"@id": "pkg:oci/web"}],
+            "status": "not_affected",
+            "justification": "vulnerable_code_not_present",
+        }
+    ],
+}
 KEY = new_key()
 
 
@@ -116,6 +132,7 @@ def write_shop(folder: Path, *registries: str) -> Shop:
     shop.write(".gitignore", "/dist/\n")
     shop.write("cosign.pub", public_pem(KEY))
     shop.write("web/Containerfile", CONTAINERFILE)
+    shop.write("vex/web.json", json.dumps(VEX))
     root = "web/root"
     shop.write(f"{root}/var/lib/dpkg/status", STATUS)
     shop.write(f"{root}/etc/os-release", 'ID=debian\nVERSION_ID="12"\n')
@@ -166,7 +183,7 @@ def test_the_same_referrers_are_everywhere(signed: Signed, image: str) -> None:
 def test_cosign_verifies_index_and_children(signed: Signed, which: int, image: str) -> None:
     signed.cosign("verify", *signed.public, signed.reference(which, image))
     store = signed.store(which, image)
-    kinds = ["slsaprovenance1"] + (["spdxjson"] if image == "tool" else [])
+    kinds = ["slsaprovenance1", "spdxjson" if image == "tool" else "openvex"]
     for kind in kinds:
         verify = ("verify-attestation", "--type", kind, *signed.public)
         signed.cosign(*verify, signed.reference(which, image))
@@ -276,7 +293,7 @@ def test_provenance_names_the_commit_and_no_value_of_the_environment(signed: Sig
 
 
 def test_reports_name_what_is_attached(signed: Signed) -> None:
-    line = "web linux/arm64: SBOM, provenance, signature, signature for podman"
+    line = "web linux/arm64: SBOM, VEX, provenance, signature, signature for podman"
     assert line in (signed.shop.root / "dist" / "summary.md").read_text()
     assert f"attached to {line}" in signed.out
     metadata = json.loads((signed.shop.root / "dist" / "metadata.json").read_text())
@@ -429,6 +446,78 @@ def test_promoting_carries_what_is_said_to_where_the_image_is_new(copied: Signed
         assert refused.code == 7, refused.text
         assert "podbuild attest" in refused.err
         assert top(store, "stable").annotations.get("made") is None
+
+
+def test_what_is_said_of_vulnerabilities_may_change_afterwards(copied: Signed) -> None:
+    shop = copied.shop
+    before = attached(copied.store(), top(copied.store()).digest)
+    again = shop("attest", "1.2.3")
+    assert again.code == 0, again.text
+    assert attached(copied.store(), top(copied.store()).digest) == before
+    shop.write("vex/web.json", json.dumps({**VEX, "version": 2}))
+    revised = shop("attest", "1.2.3")
+    assert revised.code == 0, revised.text
+    for which in (0, 1):
+        after = attached(copied.store(which), top(copied.store()).digest)
+        assert len({*after} - {*before}) == 1
+    shop.write("vex/web.json", "{}")
+    for argv in (("attest", "1.2.3"), ("verify", "1.2.3"), ("check",)):
+        wrong = shop(*argv)
+        assert wrong.code == 2, wrong.text
+        assert "vex/web.json: not an OpenVEX document" in wrong.text
+
+
+SYFT = """\
+#!/bin/sh
+case "$1" in version) echo '{"version": "1.99.0"}'; exit;; esac
+layout=${2#oci-dir:}
+test "$(grep -o '"digest"' "$layout/index.json" | wc -l)" = 1 || exit 1
+test -n "$(ls "$layout/blobs/sha256")" || exit 1
+test "$SYFT_CHECK_FOR_APP_UPDATE" = false || exit 1
+cat <<EOF
+{"spdxVersion": "SPDX-2.3", "name": "$7", "documentNamespace": "https://anchore.com/$$",
+ "creationInfo": {"created": "$(date -u +%FT%TZ)", "creators": ["Tool: syft-1.99.0"]},
+ "files": [{"SPDXID": "SPDXRef-File"}],
+ "packages": [{"SPDXID": "SPDXRef-b"}, {"SPDXID": "SPDXRef-a"}],
+ "relationships": [{"spdxElementId": "SPDXRef-a", "relatedSpdxElement": "SPDXRef-File"}]}
+EOF
+"""
+
+
+def test_syft_and_cyclonedx_where_the_configuration_asks(tmp_path: Path) -> None:
+    shop = write_shop(tmp_path, '\n[registries.here]\nkind = "layout"\npath = "out/{image}"\n')
+    text = (shop.root / "podbuild.toml").read_text()
+    shop.write(".gitignore", "/dist/\n/out/\n")
+    shop.write("podbuild.toml", text.replace("[attest]", '[attest]\nsbom = "syft"'))
+    shop.commit("v1.2.3")
+    missing = shop("release", "v1.2.3")
+    assert missing.code == 11, missing.text
+    assert "needs syft" in missing.err
+    program = tmp_path / "bin" / "syft"
+    program.parent.mkdir()
+    program.write_text(SYFT)
+    program.chmod(0o755)
+    shop = shop.having(PATH=f"{program.parent}:{shop.environment['PATH']}")
+    done = shop("release", "v1.2.3")
+    assert done.code == 0, done.text
+    first = json.loads(shop("sbom", "tool:1.2.3").out)
+    assert [each["SPDXID"] for each in first["packages"]] == ["SPDXRef-a", "SPDXRef-b"]
+    assert "files" not in first
+    assert first["relationships"] == []
+    for kept in (tmp_path / "cache").rglob("sbom/*"):
+        kept.unlink()
+    assert json.loads(shop("sbom", "tool:1.2.3").out) == first
+
+    shop.write("podbuild.toml", text.replace("[attest]", '[attest]\nsbom-format = "cyclonedx"'))
+    lacks = shop("verify", "1.2.3")
+    assert lacks.code == 9, lacks.text
+    completed = shop("attest", "1.2.3")
+    assert completed.code == 0, completed.text
+    verified = shop("verify", "1.2.3")
+    assert verified.code == 0, verified.text
+    document = json.loads(shop("sbom", "tool:1.2.3").out)
+    assert document["bomFormat"] == "CycloneDX"
+    assert "pkg:pypi/six@1.16.0" in {each["purl"] for each in document["components"]}
 
 
 def test_a_key_that_can_not_sign_ends_it_before_anything_is_built(copied: Signed) -> None:

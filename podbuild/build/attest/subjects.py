@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from podbuild.build.attest.catalog import catalog
 from podbuild.build.attest.provenance import Builder, Making, image_provenance, index_provenance
-from podbuild.build.attest.spdx import spdx_document
+from podbuild.build.attest.sbom import SBOM_TYPES, SbomMaker
 from podbuild.build.engines import Engines
 from podbuild.build.model import BuildRecord, Staged
 from podbuild.build.resolve import Inputs
 from podbuild.config.attest import Attest, SbomSource
 from podbuild.errors import PublishError
-from podbuild.oci.examine import Examiner
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest, Platform
 from podbuild.oci.statements import (
     ORIGIN_BUILT,
     PROVENANCE,
     SIGNATURE,
-    SPDX,
+    VEX,
     Described,
     Statement,
     statement,
@@ -77,7 +75,8 @@ class Describer:
 
     settings: Attest
     source: Callable[[str], Store]  # where an image's bytes are
-    examiner: Examiner
+    maker: SbomMaker
+    vex: Mapping[str, dict[str, JSONValue]]  # by image
     planned: Planned
     project: str = ""  # the URL of its source
     builder: Builder = field(default_factory=Builder)
@@ -99,11 +98,6 @@ class Describer:
                 yield self._image(name, child.platform, contents[child.digest])
             yield self._index(name, manifest, children, contents)
 
-    def sbom(self, name: str, image: str, manifest: Manifest) -> dict[str, JSONValue]:
-        """Give the SBOM of one platform's image."""
-        found = catalog(self.examiner, self.source(image), manifest)
-        return spdx_document(name, manifest.digest, found)
-
     def _child(self, name: str, child: Descriptor) -> Manifest:
         content = self.source(name).manifest(child.digest)
         if content is None:
@@ -120,9 +114,12 @@ class Describer:
     def _image(self, image: str, platform: Platform | None, manifest: Manifest) -> Described:
         name = f"{image} {platform}" if platform else image
         digest = manifest.digest
-        found = self._signature(name, digest)
+        found = self._own(image, name, digest)
         if self.settings.sbom is not SbomSource.OFF:
-            found[SPDX] = lambda: statement(name, digest, SPDX, self.sbom(name, image, manifest))
+            kind, source = SBOM_TYPES[self.maker.form], self.source(image)
+            found[kind] = lambda: statement(
+                name, digest, kind, self.maker.document(name, source, manifest)
+            )
         made = self._made(image, platform, manifest)
         if made is not None:
             predicate = made
@@ -136,7 +133,7 @@ class Describer:
         children: list[Descriptor],
         contents: Mapping[Digest, Manifest],
     ) -> Described:
-        found = self._signature(image, index.digest)
+        found = self._own(image, image, index.digest)
         if self.settings.provenance and self._is_assembled(image, index):
             origins = [
                 (
@@ -150,10 +147,15 @@ class Describer:
             found[PROVENANCE] = lambda: statement(image, index.digest, PROVENANCE, predicate)
         return Described(image=image, name=image, manifest=index, statements=found)
 
-    def _signature(self, name: str, digest: Digest) -> dict[str, Callable[[], Statement]]:
-        if self.settings.sign is None:
-            return {}
-        return {SIGNATURE: lambda: statement(name, digest, SIGNATURE, {})}
+    def _own(self, image: str, name: str, digest: Digest) -> dict[str, Callable[[], Statement]]:
+        """Give what is said of images and indexes alike."""
+        found: dict[str, Callable[[], Statement]] = {}
+        if self.settings.sign is not None:
+            found[SIGNATURE] = lambda: statement(name, digest, SIGNATURE, {})
+        if image in self.vex:
+            document = self.vex[image]
+            found[VEX] = lambda: statement(name, digest, VEX, document)
+        return found
 
     def _made(
         self, image: str, platform: Platform | None, manifest: Manifest

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from podbuild.build.attest.catalog import Found, catalog
+from podbuild.build.attest.cyclonedx import cyclonedx_document
 from podbuild.build.attest.packages import Package, PackageKind
 from podbuild.build.attest.spdx import NOTHING, spdx_document
 from podbuild.oci.blobs import BytesBlob
@@ -192,3 +193,15 @@ def test_ids_of_packages_are_unique() -> None:
     packages = document["packages"]
     assert isinstance(packages, list)
     assert len({each["SPDXID"] for each in packages if isinstance(each, dict)}) == 3
+
+
+def test_cyclonedx_names_the_same_packages_and_nothing_random(tmp_path: Path) -> None:
+    what = found(tmp_path, {DPKG: BASH, "etc/os-release": "ID=debian\nVERSION_ID=12\n"})
+    image = Digest.of(b"image")
+    document = cyclonedx_document("web linux/amd64", image, what)
+    assert canonical(document) == canonical(cyclonedx_document("web linux/amd64", image, what))
+    spdx = spdx_document("web linux/amd64", image, what)
+    assert "pkg:deb/debian/bash@5.2-1?arch=amd64&distro=debian-12" in canonical(document).decode()
+    assert "pkg:deb/debian/bash@5.2-1?arch=amd64&distro=debian-12" in canonical(spdx).decode()
+    assert str(document["serialNumber"]).startswith("urn:uuid:")
+    assert NOTHING in canonical(cyclonedx_document("x", image, found(tmp_path, {}))).decode()
