@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from podbuild.build.engine.failure import explain
 from podbuild.build.engine.session import Workplace
@@ -25,6 +25,7 @@ from podbuild.system.records import JSONValue, string_map
 
 INDEX_TAG = Tag("index")
 _ZSTD_MARK = {"io.github.containers.compression.zstd": "true"}
+_NOWHERE = Platform("unknown", "unknown")
 _AT_ONCE = 4  # images; an engine waits for its own start most of the time
 
 
@@ -35,6 +36,7 @@ class Members:
     image: PlannedImage
     children: Mapping[Platform, Manifest]
     texts: Mapping[str, str]
+    attested: Mapping[Platform, Manifest] = field(default_factory=dict)
 
     @property
     def sorted(self) -> tuple[tuple[Platform, Manifest], ...]:
@@ -70,8 +72,9 @@ def _assembled(workplace: Workplace, staging: StagingRegistry, members: Members)
         raise explain(f"{name} (manifest list)", error, staging.staging.failure) from error
     if index is None:
         raise BuildError(f"{name}: the engine delivered no manifest list")
-    check_index(store, index, members)
-    marked = mark_zstd(index, members.children.values())
+    bare = replace(members, attested={})
+    check_index(store, index, bare)
+    marked = with_attestations(mark_zstd(index, members.children.values()), members)
     if marked is not index:
         store.put_manifest(marked, INDEX_TAG)
     return marked
@@ -96,6 +99,28 @@ def mark_zstd(index: Manifest, children: Iterable[Manifest]) -> Manifest:
         for each in listed
     ]
     return Manifest(index.media_type, as_go({**index.content, "manifests": marked}))
+
+
+def with_attestations(index: Manifest, members: Members) -> Manifest:
+    """Give the index that lists attestations too, after the images, as BuildKit does."""
+    listed = index.content["manifests"]
+    if not members.attested or not isinstance(listed, list):
+        return index
+    entries: list[JSONValue] = [
+        {
+            "mediaType": attestation.media_type,
+            "digest": str(attestation.digest),
+            "size": len(attestation.data),
+            "annotations": {
+                "vnd.docker.reference.digest": str(child.digest),
+                "vnd.docker.reference.type": "attestation-manifest",
+            },
+            "platform": {"architecture": "unknown", "os": "unknown"},
+        }
+        for platform, child in members.sorted
+        if (attestation := members.attested.get(platform))
+    ]
+    return Manifest(index.media_type, as_go({**index.content, "manifests": [*listed, *entries]}))
 
 
 def _with_mark(child: Mapping[str, JSONValue]) -> JSONValue:
@@ -150,6 +175,11 @@ def check_index(store: Store, index: Manifest, members: Members) -> None:
     listed = [(child.platform, child.digest) for child in index.children]
     wanted: list[tuple[Platform | None, Digest]] = [
         (platform, child.digest) for platform, child in members.sorted
+    ]
+    wanted += [
+        (_NOWHERE, members.attested[platform].digest)
+        for platform, _ in members.sorted
+        if platform in members.attested
     ]
     if not index.is_index or listed != wanted:
         raise VerificationError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from podbuild.build.assemble import Members, check_index
 from podbuild.build.engines import Engines
@@ -10,16 +10,27 @@ from podbuild.build.model import Staged
 from podbuild.build.staging.area import Staging, repository_name
 from podbuild.errors import VerificationError
 from podbuild.oci.manifest import Manifest
+from podbuild.oci.store import Store
 from podbuild.plan.journal import Journal, Section
 from podbuild.plan.labels import inputs_of, sources_of
-from podbuild.plan.model import Plan
+from podbuild.plan.model import Job, Plan
 
 
-def assemble_images(staged: Staged, engines: Engines) -> Mapping[str, Manifest]:
-    """Give what is published of each image, staged; an index that was made before is kept."""
+def assemble_images(
+    staged: Staged, engines: Engines, source: Callable[[str], Store]
+) -> Mapping[str, Manifest]:
+    """Give what is published of each image, staged; an index that was made before is kept.
+
+    `source` is where an image's bytes are.
+    """
+    beside: Mapping[Job, Manifest] = {}
+    if engines.services.config.attest:
+        from podbuild.build.attest.embedded import embedded_attestations  # noqa: PLC0415  # slow
+
+        beside = embedded_attestations(engines, staged, source)
     kept: dict[str, Manifest] = {}
     left = []
-    for members in _members(engines.plan, staged):
+    for members in _members(engines.plan, staged, beside):
         before = _assembled_before(members, engines.journal, engines.staging)
         if before is None:
             left.append(members)
@@ -49,7 +60,7 @@ def _assembled_before(members: Members, journal: Journal, staging: Staging) -> M
     return index
 
 
-def _members(plan: Plan, staged: Staged) -> Iterator[Members]:
+def _members(plan: Plan, staged: Staged, beside: Mapping[Job, Manifest]) -> Iterator[Members]:
     """Give what is assembled: published images that are there for all their platforms."""
     for image in plan.images:
         children = {
@@ -70,4 +81,5 @@ def _members(plan: Plan, staged: Staged) -> Iterator[Members]:
             if job.image == image.name and staged.inputs[job].source
         }
         texts = {**image.release_annotations, **inputs, **sources}
-        yield Members(image=image, children=children, texts=texts)
+        attested = {job.platform: each for job, each in beside.items() if job.image == image.name}
+        yield Members(image=image, children=children, texts=texts, attested=attested)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import NamedTuple
 
 from podbuild.build.attest.provenance import Builder
 from podbuild.build.attest.sbom import SBOM_TYPES, SbomMaker
 from podbuild.build.attest.signer import SigningSetup
 from podbuild.build.attest.subjects import Describer
-from podbuild.build.attest.syft import Syft
 from podbuild.build.attest.vex import vex_documents
 from podbuild.build.engines import Engines
-from podbuild.build.examine.children import LAYERS
 from podbuild.build.images import source_of
 from podbuild.commands.record import Recorder
 from podbuild.config.attest import Attest, SbomSource
@@ -27,7 +24,6 @@ from podbuild.errors import (
     PublishError,
     VerificationError,
 )
-from podbuild.oci.examine import Examiner
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Tag
 from podbuild.oci.store import Store
@@ -88,12 +84,7 @@ def _classic(setup: SigningSetup, sign: Callable[[bytes], bytes | None]) -> Clas
 def sbom_maker(services: Services) -> SbomMaker:
     """Give what makes SBOMs, as the configuration says."""
     attest = services.config.attest or Attest()
-    return SbomMaker(
-        source=attest.sbom,
-        form=attest.sbom_format,
-        examiner=Examiner(services.folders.cache / LAYERS),
-        syft=cache(lambda: Syft.find(services.runner, services.folders)),
-    )
+    return SbomMaker.of(attest, services.runner, services.folders)
 
 
 @dataclass(frozen=True, kw_only=True)

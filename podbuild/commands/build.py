@@ -158,7 +158,8 @@ def assemble(services: Services, request: Request) -> Report:
         with _handing_over(engines), engines, record.step("assemble"):
             staged = join(engines, opened.planned, opened.handed)
             record.staged(staged)
-            record.assembled(assemble_images(staged, engines))
+            source = source_of(opened.planned, engines.staging)
+            record.assembled(assemble_images(staged, engines, source))
         return record.report()
 
 

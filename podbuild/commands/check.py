@@ -22,7 +22,8 @@ from podbuild.build.inputs.lint import (
 )
 from podbuild.build.toolchain.emulation import GUESTS, native_architecture
 from podbuild.commands.foreign import output_refusal
-from podbuild.config.choices import RegistryKind, Rule
+from podbuild.config.attest import Placement
+from podbuild.config.choices import IndexPolicy, RegistryKind, Rule
 from podbuild.config.closing import unset_variables, without_unset
 from podbuild.config.contexts import FolderContext
 from podbuild.config.image import Image
@@ -68,7 +69,21 @@ def check_project(config: Config) -> tuple[Finding, ...]:
 
 def _attest_findings(config: Config, text: str) -> Iterator[Finding]:
     """Give what is wrong with what images are described by."""
-    if config.attest is None or config.attest.vex is None:
+    if config.attest is None:
+        return
+    if config.attest.placement is Placement.INDEX:
+        for image in config.images:
+            if image.publish and len(image.platforms) == 1 and image.index is IndexPolicy.AUTO:
+                yield Finding(
+                    level=Level.NOTE,
+                    file=shown(config.path),
+                    line=line_of(text, ("attest", "placement")),
+                    message=f"{image.name} is published without an index, so that its statements "
+                    "are referrers alone",
+                    hint=f'[images.{image.name}] index = "always"',
+                    image=image.name,
+                )
+    if config.attest.vex is None:
         return
     from podbuild.build.attest.vex import vex_documents  # noqa: PLC0415  # seldom needed
 

@@ -37,6 +37,7 @@ from podbuild.commands.tagging import expectations, move_tags
 from podbuild.config.toml import shown
 from podbuild.errors import CleanupError, CredentialError
 from podbuild.oci.manifest import Manifest
+from podbuild.oci.store import Store
 from podbuild.plan.journal import (
     Binding,
     Journal,
@@ -240,7 +241,7 @@ def make_images(
             record.staged(staged)
             staged.check()
         with record.step("assemble"):
-            indexes = _assembled(staged, engines)
+            indexes = _assembled(staged, engines, source)
             adopted = adopted_images(plan.images, source)
             record.assembled(indexes, dict(adopted_parts(plan, adopted, source)))
         if examination and staged.images:
@@ -288,12 +289,14 @@ def _staged(
     return staged
 
 
-def _assembled(staged: Staged, engines: Engines) -> Mapping[str, Manifest]:
+def _assembled(
+    staged: Staged, engines: Engines, source: Callable[[str], Store]
+) -> Mapping[str, Manifest]:
     if not staged.images:
         return {}
     from podbuild.build.indexes import assemble_images  # noqa: PLC0415  # where images are due
 
-    return assemble_images(staged, engines)
+    return assemble_images(staged, engines, source)
 
 
 def _cleans_up(services: Services, options: ReleaseOptions) -> bool:

@@ -109,6 +109,7 @@ class Placement(StrEnum):
     """Where statements go."""
 
     REFERRERS = "referrers"
+    INDEX = "index"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,7 +268,11 @@ class Attest:
     )
     placement: Placement = field(
         default=Placement.REFERRERS,
-        metadata=key(choice(Placement), "where statements go: beside images, as OCI referrers"),
+        metadata=key(
+            choice(Placement),
+            'where statements go: beside images, as OCI referrers; with "index" SBOM and '
+            "provenance also as children of the index, as BuildKit has them",
+        ),
     )
     vex: Template | None = field(
         default=None,

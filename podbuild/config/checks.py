@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 
+from podbuild.config.attest import Placement
 from podbuild.config.choices import Compression, Format, RegistryKind
 from podbuild.config.contexts import OpenContext
 from podbuild.config.image import Image
@@ -33,6 +34,7 @@ def check(config: Config, document: Mapping[str, object]) -> None:
     for registry in config.registries:
         _check_registry(registry)
     _check_cache(config)
+    _check_placement(config)
     _check_variables(config)
     _check_output(config)
     _check_tags(("tags",), config.tags)
@@ -151,6 +153,19 @@ def _no_such(name: str, known: list[str], what: str, way: Way) -> Invalid:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"the configuration has: {', '.join(known)}"
     return Invalid(f"unknown {what} {name!r}", hint=hint, path=way)
+
+
+def _check_placement(config: Config) -> None:
+    """Refuse attestations in lists that can't say what they are; raises Invalid."""
+    if config.attest is None or config.attest.placement is not Placement.INDEX:
+        return
+    for image in config.images:
+        if image.publish and image.format is Format.DOCKER:
+            raise Invalid(
+                f"{image.name} has docker format, whose lists can't hold attestations",
+                hint='format = "oci" for that image, or placement = "referrers"',
+                path=("attest", "placement"),
+            )
 
 
 def _check_settings(image: Image, document: Mapping[str, object]) -> None:

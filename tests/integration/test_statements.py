@@ -467,6 +467,7 @@ def test_what_is_said_of_vulnerabilities_may_change_afterwards(copied: Signed) -
         assert "vex/web.json: not an OpenVEX document" in wrong.text
 
 
+LAYOUT = '\n[registries.here]\nkind = "layout"\npath = "out/{image}"\n'
 SYFT = """\
 #!/bin/sh
 case "$1" in version) echo '{"version": "1.99.0"}'; exit;; esac
@@ -485,7 +486,7 @@ EOF
 
 
 def test_syft_and_cyclonedx_where_the_configuration_asks(tmp_path: Path) -> None:
-    shop = write_shop(tmp_path, '\n[registries.here]\nkind = "layout"\npath = "out/{image}"\n')
+    shop = write_shop(tmp_path, LAYOUT)
     text = (shop.root / "podbuild.toml").read_text()
     shop.write(".gitignore", "/dist/\n/out/\n")
     shop.write("podbuild.toml", text.replace("[attest]", '[attest]\nsbom = "syft"'))
@@ -518,6 +519,46 @@ def test_syft_and_cyclonedx_where_the_configuration_asks(tmp_path: Path) -> None
     document = json.loads(shop("sbom", "tool:1.2.3").out)
     assert document["bomFormat"] == "CycloneDX"
     assert "pkg:pypi/six@1.16.0" in {each["purl"] for each in document["components"]}
+
+
+def test_children_of_the_index_as_buildkit_has_them_are_the_same_each_time(tmp_path: Path) -> None:
+    with registry_server() as server:
+        shop = write_shop(tmp_path, oci_registry("one", server.host, "insecure = true"))
+        text = (shop.root / "podbuild.toml").read_text()
+        shop.write("podbuild.toml", text.replace("[attest]", '[attest]\nplacement = "index"'))
+        shop.commit("v1.2.3")
+        shop.write("NOTES", "which no image holds")
+        shop.commit("v1.2.4")
+        for version in ("v1.2.3", "v1.2.4"):  # the second re-uses what the first has made
+            shop.git("checkout", "-q", version)
+            done = shop("release", version)
+            assert done.code == 0, done.text
+            verified = shop("verify", version)
+            assert verified.code == 0, verified.text
+        store = server.store("acme/web")
+        one, other = top(store, "1.2.3"), top(store, "1.2.4")
+        assert [each.digest for each in one.children] == [each.digest for each in other.children]
+        images, attestations = one.children[:2], one.children[2:]
+        for image, attestation in zip(images, attestations, strict=True):
+            assert not attestation.is_runnable
+            assert attestation.annotations == {
+                "vnd.docker.reference.digest": str(image.digest),
+                "vnd.docker.reference.type": "attestation-manifest",
+            }
+            held = read_referrer(store, attestation.digest, 1 << 20)
+            assert held is not None
+            said = {json.loads(blob)["predicateType"]: blob.decode() for blob in held.blobs}
+            assert said.keys() == {SPDX, PROVENANCE}
+            assert shop.git("rev-parse", "v1.2.3").strip() not in said[PROVENANCE]
+        away = tmp_path / "away"
+        shop.git("clone", "-q", str(shop.root), str(away))
+        again = Shop(root=away, environment=shop.environment)
+        again.write("podbuild.toml", (shop.root / "podbuild.toml").read_text() + LAYOUT)
+        built = again("release", "v1.2.4", "--no-reuse", "--allow-dirty", "--registry", "here")
+        assert built.code == 0, built.text
+        layout = LayoutStore(away / "out" / "web")
+        found = [each.digest for each in top(layout, "1.2.4").children]
+        assert found == [each.digest for each in one.children]
 
 
 def test_a_key_that_can_not_sign_ends_it_before_anything_is_built(copied: Signed) -> None:

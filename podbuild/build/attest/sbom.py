@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 
 from podbuild.build.attest.catalog import catalog
 from podbuild.build.attest.cyclonedx import cyclonedx_document
 from podbuild.build.attest.spdx import spdx_document
 from podbuild.build.attest.syft import Syft
-from podbuild.config.attest import SbomFormat, SbomSource
+from podbuild.build.examine.children import LAYERS
+from podbuild.config.attest import Attest, SbomFormat, SbomSource
 from podbuild.oci.examine import Examiner
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.statements import CYCLONEDX, SPDX
 from podbuild.oci.store import Store
+from podbuild.system.folders import Folders
+from podbuild.system.process import Runner
 from podbuild.system.records import JSONValue
 
 SBOM_TYPES = {SbomFormat.SPDX: SPDX, SbomFormat.CYCLONEDX: CYCLONEDX}
@@ -28,6 +32,16 @@ class SbomMaker:
     form: SbomFormat
     examiner: Examiner
     syft: Callable[[], Syft] = field(repr=False)
+
+    @classmethod
+    def of(cls, attest: Attest, runner: Runner, folders: Folders) -> SbomMaker:
+        """Give what makes SBOMs, as the configuration says."""
+        return cls(
+            source=attest.sbom,
+            form=attest.sbom_format,
+            examiner=Examiner(folders.cache / LAYERS),
+            syft=cache(lambda: Syft.find(runner, folders)),
+        )
 
     def check(self) -> None:
         """Raise ToolError where what the configuration asks for is missing."""

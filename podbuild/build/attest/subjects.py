@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from podbuild.build.attest.embedded import reproducible
 from podbuild.build.attest.provenance import Builder, Making, image_provenance, index_provenance
 from podbuild.build.attest.sbom import SBOM_TYPES, SbomMaker
 from podbuild.build.engines import Engines
 from podbuild.build.model import BuildRecord, Staged
 from podbuild.build.resolve import Inputs
-from podbuild.config.attest import Attest, SbomSource
+from podbuild.config.attest import Attest, Placement, SbomSource
 from podbuild.errors import PublishError
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest, Platform
@@ -43,7 +44,9 @@ def remember_making(planned: Planned, staged: Staged, inputs: Inputs, engines: E
     found: dict[str, JSONValue] = {}
     for job, each in staged.images.items():
         known = journal.get(Section.PROVENANCE, str(job))
-        if _recorded(known, each.manifest.digest) is not None or not each.made_here:
+        if _recorded(known, each.manifest.digest) is not None:
+            continue
+        if not each.made_here and attest.placement is not Placement.INDEX:
             continue
         making = Making(
             recipe=inputs.recipes[job],
@@ -54,7 +57,12 @@ def remember_making(planned: Planned, staged: Staged, inputs: Inputs, engines: E
         )
         builder = Builder.of(services.environment)
         predicate = image_provenance(planned, services.config.project.source, builder, making)
-        found[str(job)] = {"digest": str(each.manifest.digest), "predicate": predicate}
+        record: dict[str, JSONValue] = {"digest": str(each.manifest.digest)}
+        if each.made_here:  # nobody claims what another machine did
+            record["predicate"] = predicate
+        if attest.placement is Placement.INDEX:
+            record["embedded"] = reproducible(predicate)
+        found[str(job)] = record
     journal.record_all(Section.PROVENANCE, found)
 
 
