@@ -12,6 +12,7 @@ from podbuild.build.attest.signer import SigningSetup
 from podbuild.build.attest.subjects import Describer
 from podbuild.build.attest.vex import vex_documents
 from podbuild.build.engines import Engines
+from podbuild.build.examine.children import LAYERS
 from podbuild.build.images import source_of
 from podbuild.commands.record import Recorder
 from podbuild.config.attest import Attest, SbomSource
@@ -24,6 +25,7 @@ from podbuild.errors import (
     PublishError,
     VerificationError,
 )
+from podbuild.oci.examine import Examiner
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Tag
 from podbuild.oci.store import Store
@@ -79,6 +81,11 @@ def _classic(setup: SigningSetup, sign: Callable[[bytes], bytes | None]) -> Clas
     """Give who signs for podman, where that is asked for."""
     key = setup.public_key() if setup.signing.podman else None
     return ClassicSigner(key=key, sign=sign) if key else None
+
+
+def examiner_of(services: Services) -> Examiner:
+    """Give what reads layers and remembers what it read."""
+    return Examiner(services.folders.cache / LAYERS)
 
 
 def sbom_maker(services: Services) -> SbomMaker:
