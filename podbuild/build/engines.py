@@ -65,7 +65,8 @@ class Engines:
     def places(self) -> BuildPlaces | None:
         """Give where jobs are built; None where this machine builds them all. Raises as `open`."""
         config = self.services.config.builders
-        if not (config.each or not config.local or self.plan.request.builders):
+        request = self.plan.request
+        if config.local and not (request.remote and (config.each or request.builders)):
             return None
         from podbuild.build.remote.places import BuildPlaces  # noqa: PLC0415  # where there are some
 

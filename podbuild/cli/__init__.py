@@ -27,6 +27,7 @@ COMMANDS = {
     "init": "Write a first podbuild.toml and Containerfile.",
     "check": "Validate the configuration and the Containerfiles it names.",
     "doctor": "Try this machine for real and say how to fix what fails.",
+    "builders": "Connect to the builders and print their state.",
     "toolchain": "Install or show the private toolchain.",
     "plan": "Print what a release would build, push and tag where.",
     "build": "Build images into the staging registry.",

@@ -24,8 +24,8 @@ def command(common: Common) -> int:
     """Try this machine for real and say how to fix what fails.
 
     Builds one step, runs a program of each foreign architecture, maps ids, proves the storage
-    driver, and asks each configured registry whether this login may push. The exit code is that
-    of the first failure.
+    driver, lets each builder build, and asks each configured registry whether this login may
+    push. The exit code is that of the first failure.
     """
     with open_session(common) as session:
         from podbuild.commands.doctor import (  # noqa: PLC0415  # --help is asked often
@@ -46,7 +46,10 @@ def command(common: Common) -> int:
 
 def _patient(session: Session) -> Patient:
     """Say what to examine; without a configuration, what most projects need."""
+    from functools import partial  # noqa: PLC0415
+
     from podbuild.cli.tools import find_toolchain, own_folders  # noqa: PLC0415
+    from podbuild.commands.builders import ask_builders  # noqa: PLC0415
     from podbuild.commands.doctor import (  # noqa: PLC0415
         Patient,
         Trial,
@@ -67,6 +70,7 @@ def _patient(session: Session) -> Patient:
         platforms=_platforms(services),
         stores=_stores(services) if services else {},
         build=trial.build,
+        builders=partial(ask_builders, services, build=True) if services else tuple,
     )
 
 

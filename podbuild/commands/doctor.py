@@ -35,6 +35,7 @@ from podbuild.build.toolchain.emulation import (
 )
 from podbuild.build.toolchain.find import SLOW_START, start_cost
 from podbuild.build.toolchain.model import Toolchain
+from podbuild.commands.builders import BuilderState
 from podbuild.errors import BuildError, PodbuildError, ToolError
 from podbuild.oci.names import Platform
 from podbuild.oci.store import PushRight, Store
@@ -88,6 +89,7 @@ class Patient:
     platforms: tuple[Platform, ...]
     stores: Mapping[str, Callable[[], Store]]  # by the name in reports
     build: Callable[[Toolchain, Namespace], str]
+    builders: Callable[[], Iterable[BuilderState]] = tuple
 
 
 def examine(patient: Patient) -> Iterator[Examined]:
@@ -101,6 +103,12 @@ def examine(patient: Patient) -> Iterator[Examined]:
     toolchain = found[0][1]
     if toolchain is not None:
         yield from _namespaces(patient, toolchain)
+    for state in patient.builders():
+        subject = f"builder {state.name}"
+        if state.error is None:
+            yield Examined(subject=subject, found=state.found)
+        else:
+            yield _failed(subject, state.error)
     for name, open_store in patient.stores.items():
         yield _try(f"registry {name}", partial(_push, open_store))
 

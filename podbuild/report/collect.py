@@ -83,13 +83,14 @@ def part_reports(staged: Staged) -> Mapping[Job, PlatformReport]:
 
 def _part(built: BuiltImage, *, joined: bool) -> PlatformReport:
     other = Origin.JOINED if joined else Origin.REUSED
+    builder = built.metrics.builder
     return PlatformReport(
         platform=built.job.platform,
         digest=built.manifest.digest,
         size=size_of(built.manifest),
         seconds=built.metrics.seconds,
         origin=other if built.reused else Origin.BUILT,
-        reason=built.reason or "its inputs are new",
+        reason=built.reason or f"its inputs are new{builder and f', on {builder}'}",
         log="" if built.reused else f"logs/{built.job.slug}.log",
     )
 

@@ -185,6 +185,7 @@ def _metrics(job: Job, cost: Metrics) -> JSONValue:
         "pushed_steps": cost.pushed_steps,
         "layer_bytes": cost.layer_bytes,
         "retries": cost.retries,
+        "builder": cost.builder,
         "step_times": [
             {
                 "line": each.line,

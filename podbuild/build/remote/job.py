@@ -32,7 +32,7 @@ from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Tag
 from podbuild.oci.transport.local import LostServiceError
 from podbuild.plan.model import Job
-from podbuild.system.process import CommandTimeoutError, Finished
+from podbuild.system.process import CommandError, CommandTimeoutError, Finished
 
 T = TypeVar("T")
 
@@ -133,7 +133,7 @@ class Remotely:
         except LostServiceError as error:
             self.site.cancel.check()
             raise LostBuilderError(
-                f"{self.recipe.job}: lost the builder {self.builder.name}"
+                f"lost the builder {self.builder.name}"
                 f"{'' if service.lost.is_set() else f' ({error})'}",
                 hint="the same command continues; --no-builders builds here",
             ) from error
@@ -291,7 +291,7 @@ class _Work:
         def once() -> T:
             try:
                 return act()
-            except LostServiceError:
+            except (LostServiceError, CommandError):
                 if self._clock.over.is_set():
                     raise CommandTimeoutError(self._finished(output)) from None
                 raise

@@ -17,6 +17,7 @@ from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.remote.context import Packed, multipart
 from podbuild.build.staging.rights import Login
 from podbuild.config.choices import Compression, Isolation, Pull, RunNetwork
+from podbuild.oci.names import Platform
 from podbuild.oci.transport.local import LostServiceError, SocketAnswer, SocketCall, SocketService
 from podbuild.system.process import TAIL_LINES, CommandError, Finished
 from podbuild.system.records import JSONValue
@@ -135,6 +136,40 @@ class Podman:
         if not made:
             raise LostServiceError("the build ended without an image")
         return made
+
+    def build_alone(self, platform: Platform, context: Packed, containerfile: str) -> str:
+        """Build from one context and nothing else; gives the image's id, raises as `build` does."""
+        asked = SocketCall(
+            method="POST",
+            path=f"{_API}/build",
+            parameters=(
+                ("dockerfile", containerfile),
+                ("platform", str(platform)),
+                ("outputformat", _DOCKER),
+                ("layers", "0"),
+                ("nocache", "1"),
+                ("isolation", _ISOLATIONS[Isolation.CHROOT]),
+                ("pullpolicy", "never"),
+                ("rm", "1"),
+                ("forcerm", "1"),
+            ),
+            headers={"Content-Type": "application/x-tar"},
+            body=context.chunks(),
+        )
+        lines: list[str] = []
+        self._run("build", asked, lines.append)
+        made = [line.strip() for line in lines if _ID.fullmatch(line.strip())]
+        if not made:
+            raise LostServiceError("the build ended without an image")
+        return made[-1]
+
+    def remove(self, image: str) -> None:
+        """Remove an image; one that is gone is none."""
+        asked = SocketCall(
+            method="DELETE", path=f"{_API}/images/{image}", parameters=(("force", "1"),)
+        )
+        with self._service.ask(asked):
+            pass
 
     def push(self, image: str, destination: str, compression: Compression, login: Login) -> None:
         """Bring an image to staging; raises CommandError, LostServiceError."""

@@ -22,7 +22,7 @@ D=$HOME/.cache/podbuild-builder
 R=$D/runs/$ID
 say() { printf '%s %s\n' "$MARK" "$*"; }
 fail() { say "failed $*"; exit 1; }
-for each in flock setsid timeout base64 id; do
+for each in flock setsid unshare timeout base64 id; do
     command -v $each >/dev/null 2>&1 || fail "missing $each"
 done
 P=$(command -v podman)
@@ -31,17 +31,29 @@ for each in "$HOME"/.local/state/podbuild/toolchain/*/bin/podman; do
 done
 [ -n "$P" ] || fail "missing podman"
 B=$(dirname "$P")
+G="$P --root $D/graph --runroot $D/run --tmpdir $D/libpod --log-level=error"
+case $P$D in *[!A-Za-z0-9._/+@%:,=~-]*) fail "name $P $D" ;; esac  # the words of $G
 mkdir -p "$D/runs" "$D/mounts" "$D/data" 2>/dev/null || fail "folder $D"
 cd "$D" || fail "folder $D"
 
-# end GROUP: everything of a service, gently first.
+# end GROUP: everything of a service at once; one that ends gently says that its RUN failed.
 end() {
-    kill -s TERM -- "-$1" 2>/dev/null || return 0
+    kill -s KILL -- "-$1" 2>/dev/null || return 0
     for _ in 1 2 3 4 5 6 7 8 9 10; do
         kill -s 0 -- "-$1" 2>/dev/null || return 0
-        sleep 0.1
+        sleep 0.05
     done
-    kill -s KILL -- "-$1" 2>/dev/null
+}
+# rid RUN: working containers of services that were ended, with the secrets in them.
+rid() {
+    for each in "$1"/containers/${2:-*}; do
+        if grep -qs '"id"' "$each"/*containers.json; then
+            PODBUILD_CONTAINERS=$each inside unshare --mount sh "$R/enter" sh -c '
+                left=$("$@" ps --all --external --quiet) && [ -n "$left" ] &&
+                    "$@" rm --force $left' sh $G >/dev/null 2>&1
+        fi
+    done
+    wipe "$1/containers/$2"
 }
 # wipe FOLDER: files of a service, those of other ids too; secrets are the user's own, so first.
 wipe() {
@@ -53,8 +65,10 @@ podman_here() {
     CONTAINERS_CONF_OVERRIDE=$R/containers.conf REGISTRY_AUTH_FILE=$R/auth.json \
     CONTAINERS_REGISTRIES_CONF=$R/registries.conf CONTAINERS_STORAGE_CONF=$R/storage.conf \
     PODMAN_IGNORE_CGROUPSV1_WARNING=1 XDG_DATA_HOME=$D/data/none XDG_RUNTIME_DIR=$R/xdg \
-    "$P" --root "$D/graph" --runroot "$D/run" --tmpdir "$D/libpod" --log-level=error "$@" \
-    </dev/null 8>&- 9>&-
+    $G "$@" </dev/null 8>&- 9>&-
+}
+inside() {
+    if [ -n "$U" ]; then podman_here unshare "$@"; else "$@"; fi
 }
 # A process whose command line still has this run's folder: numbers are given anew.
 bury() {
@@ -82,6 +96,7 @@ finish() {
     done
     wait
     wipe "$R/tmp"
+    rid "$R"
     bury "$R"
     rm -rf "$R"
 }
@@ -109,26 +124,37 @@ done
     echo '{"default":[{"type":"insecureAcceptAnything"}]}' >"$C/policy.json"
 echo '{"auths":{}}' >"$R/auth.json"
 
-others=
+cat >"$R/enter" <<'END'
+mount --bind "$PODBUILD_CONTAINERS" "$PODBUILD_GRAPH" || exit 1
+if [ -n "$PODBUILD_CACHE" ]; then
+    mkdir -p /var/lib/containers/cache "$XDG_DATA_HOME" &&
+        mount --bind "$XDG_DATA_HOME" /var/lib/containers/cache || exit 1
+elif [ -s "$PODBUILD_HANDLERS" ] && mount -t binfmt_misc none /proc/sys/fs/binfmt_misc 2>/dev/null
+then
+    while IFS=' ' read -r program line; do
+        printf '%s' "${line%%@*}$program${line#*@}" >/proc/sys/fs/binfmt_misc/register
+    done <"$PODBUILD_HANDLERS"
+fi 2>/dev/null
+exec "$@"
+END
+old_runs=
 for old in "$D"/runs/*; do
     [ "$old" = "$R" ] && continue
     if (flock -n 7 || exit 1) 7<"$old/lock" 2>/dev/null || [ ! -e "$old/lock" ]; then
         bury "$old"
-        wipe "$old"
-    else
-        others=yes
+        wipe "$old/tmp"
+        old_runs="$old_runs $old"
     fi
 done
 V=$("$P" --version 2>/dev/null) || fail "podman $P"
 V=${V##* }
 case $V in [0-4].*|5.[0-5].*) fail "old $V" ;; esac
-facts='{{.Host.BuildahVersion}} {{.Host.Arch}} {{.Host.CPUs}} {{.Host.EmulatedArchitectures}}'
+facts='{{.Store.GraphDriverName}} {{.Host.BuildahVersion}} {{.Host.Arch}} {{.Host.CPUs}}'
 F=$(podman_here info --format "$facts" 2>"$R/said") ||
     fail "podman $(tail -n 1 "$R/said" | head -c 300)"
-if [ -z "$others" ] && grep -qs '"id"' "$D"/graph/*-containers/*containers.json; then
-    left=$(podman_here ps --all --external --quiet 2>/dev/null)
-    [ -z "$left" ] || podman_here rm --force $left >/dev/null 2>&1
-fi
+PODBUILD_GRAPH=$D/graph/${F%% *}-containers
+export PODBUILD_GRAPH
+mkdir -p "$PODBUILD_GRAPH"
 if [ "$(id -u)" = 0 ]; then
     U= N=65536
 else
@@ -137,9 +163,10 @@ else
     [ "$N" -ge "$IDS" ] || fail "ids $N"
 fi
 S=
-inside() {
-    if [ -n "$U" ]; then podman_here unshare "$@"; else "$@"; fi
-}
+for old in $old_runs; do
+    rid "$old"
+    wipe "$old"
+done
 for way in '--mount-proc' ' '; do
     if inside unshare --pid --fork --kill-child $way true >/dev/null 2>&1; then
         S="unshare --pid --fork --kill-child $way"
@@ -163,41 +190,28 @@ handlers() {
     done
 }
 handlers >"$R/handlers"
-cat >"$R/enter" <<'END'
-if [ -n "$PODBUILD_CACHE" ]; then
-    mkdir -p /var/lib/containers/cache "$XDG_DATA_HOME" &&
-        mount --bind "$XDG_DATA_HOME" /var/lib/containers/cache || exit 1
-elif [ -s "$PODBUILD_HANDLERS" ] && mount -t binfmt_misc none /proc/sys/fs/binfmt_misc 2>/dev/null
-then
-    while IFS=' ' read -r program line; do
-        printf '%s' "${line%%@*}$program${line#*@}" >/proc/sys/fs/binfmt_misc/register
-    done <"$PODBUILD_HANDLERS"
-fi 2>/dev/null
-exec "$@"
-END
 start() {
     T=$R/tmp/$1
-    mkdir -p "$T" "$D/mounts/$2" "$D/data/$3"
+    mkdir -p "$T" "$R/containers/$1" "$D/mounts/$2" "$D/data/$3"
     data=$D/data/$3
     ln -s "$D/mounts/$2" "$T/buildah-cache-$(id -u)" 2>/dev/null
     rm -f "$R/$1.s"
-    set -- "$1" "$P" --root "$D/graph" --runroot "$D/run" --tmpdir "$D/libpod" --log-level=error
     name=$1
-    shift
     (
         export HOME="$R/home" XDG_CONFIG_HOME="$R/home/.config"
         export CONTAINERS_CONF_OVERRIDE="$R/containers.conf" REGISTRY_AUTH_FILE="$R/auth.json"
         export CONTAINERS_REGISTRIES_CONF="$R/registries.conf"
         export CONTAINERS_STORAGE_CONF="$R/storage.conf" XDG_RUNTIME_DIR="$R/xdg"
         export XDG_DATA_HOME="$data" TMPDIR="$T" PODMAN_IGNORE_CGROUPSV1_WARNING=1
-        export PODBUILD_HANDLERS="$R/handlers" PODBUILD_CACHE=
+        export PODBUILD_HANDLERS="$R/handlers" PODBUILD_CONTAINERS="$R/containers/$name"
+        set -- unshare --mount sh "$R/enter" $S $G system service --time=0 "unix://$R/$name.s"
         if [ -n "$U" ]; then
-            set -- "$@" unshare sh "$R/enter" $S "$@"
+            set -- $G unshare "$@"
         else
             PODBUILD_CACHE=root  # whose record of blobs is the machine's, whatever XDG says
-            set -- unshare --mount sh "$R/enter" $S "$@"
+            export PODBUILD_CACHE
         fi
-        exec setsid "$@" system service --time=0 "unix://$R/$name.s"
+        exec setsid "$@"
     ) </dev/null >"$R/$name.log" 2>&1 8>&- 9>&- &
     echo $! >"$R/$name.pid"
     for _ in $(seq 300); do
@@ -211,6 +225,7 @@ stop() {
     [ -f "$R/$1.pid" ] && end "$(cat "$R/$1.pid")"
     rm -f "$R/$1.pid"
     wipe "$R/tmp/$1"
+    rid "$R" "$1"
     say "stopped.$1"
 }
 say "facts $V $F"

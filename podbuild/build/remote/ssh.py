@@ -59,21 +59,19 @@ class BuilderFacts:
     buildah: str
     architecture: str
     cpus: int
-    emulated: str = ""
+    driver: str
 
     @classmethod
     def parse(cls, line: str) -> BuilderFacts:
         """Read the script's answer; raises UnfitBuilderError for what is none."""
-        parts = line.split(maxsplit=4)
         try:
-            podman, buildah, architecture, cpus = parts[:4]
-            emulated = parts[4] if len(parts) > len(parts[:4]) else ""
+            podman, driver, buildah, architecture, cpus = line.split()
             return cls(
                 podman=podman,
                 buildah=buildah,
                 architecture=architecture,
                 cpus=int(cpus),
-                emulated=emulated,
+                driver=driver,
             )
         except ValueError:
             raise UnfitBuilderError(f"podman answered {line!r}") from None
@@ -275,6 +273,7 @@ def _unfit(host: str, answer: str) -> UnfitBuilderError:
             "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER, there",
         ),
         "folder": (f"can't write {rest} there", "free some space there, or make it writable"),
+        "name": (f"its folders have names that can't be used ({rest})", "another user there"),
         "lock": (f"{rest} stays locked there", "does another run begin or end there?"),
     }
     said, hint = texts.get(what, (f"podman does not work there: {rest}", f"try it: ssh {host}"))
