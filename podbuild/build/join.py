@@ -104,6 +104,7 @@ def _read(there: HandOver, plan: Plan, here: Binding) -> Iterator[Handed]:
                 place=there.place,
                 store=there.store,
                 provenance=state.sections[Section.PROVENANCE].get(str(job)),
+                tested=state.sections[Section.TESTED],
             )
 
 
@@ -179,6 +180,7 @@ def take_over(
         found = [*zip(parts, whole, strict=True)]
     records: dict[str, JSONValue] = {}
     provenance: dict[str, JSONValue] = {}
+    tested: dict[str, JSONValue] = {}
     lost: dict[Job, Lost] = {}
     for each, manifest in found:
         if isinstance(manifest, Lost):
@@ -189,8 +191,10 @@ def take_over(
         records[str(each.job)] = record.to_json()
         if each.provenance is not None:
             provenance[str(each.job)] = each.provenance
+        tested.update(each.tested)
     journal.record_all(Section.BUILT, records)
     journal.record_all(Section.PROVENANCE, provenance)
+    journal.record_all(Section.TESTED, tested)
     return lost
 
 

@@ -210,6 +210,7 @@ class Handed:
     place: str
     store: Store
     provenance: JSONValue = None  # how it says that the image was made
+    tested: Mapping[str, JSONValue] = field(default_factory=dict)  # trials that were passed there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,3 +219,59 @@ class HandedOver:
 
     parts: tuple[Handed, ...] = ()
     empty: tuple[str, ...] = ()
+
+
+class TrialOutcome(StrEnum):
+    """How a trial ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"  # there is nothing to be tried
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """How a trial ended: `why` for people; `ready` is seconds until it was content."""
+
+    job: Job
+    name: str
+    outcome: TrialOutcome
+    why: str = ""
+    seconds: float = 0.0
+    ready: float | None = None
+    log: str = ""  # its log file, relative to the output folder
+    tail: tuple[str, ...] = ()  # the last lines of that
+    earlier: bool = False  # this image passed this trial before
+    test: int | None = None
+
+    def to_json(self) -> dict[str, JSONValue]:
+        """Give what is kept of a trial that was passed, or had nothing to try."""
+        return {
+            "outcome": self.outcome.value,
+            "why": self.why,
+            "seconds": self.seconds,
+            "ready": self.ready,
+        }
+
+    @classmethod
+    def kept(cls, job: Job, name: str, test: int | None, value: JSONValue) -> TrialResult | None:
+        """Read what `to_json` gave; None where it is none, or a failure: that is tried again."""
+        match value:
+            case {
+                "outcome": "passed" | "skipped" as outcome,
+                "why": str(why),
+                "seconds": int() | float() as seconds,
+                "ready": int() | float() | None as ready,
+            }:
+                return cls(
+                    job=job,
+                    name=name,
+                    outcome=TrialOutcome(outcome),
+                    why=why,
+                    seconds=float(seconds),
+                    ready=None if ready is None else float(ready),
+                    earlier=True,
+                    test=test,
+                )
+            case _:
+                return None

@@ -92,8 +92,13 @@ def pack(journal: Journal, staging: Staging, jobs: Iterable[Job]) -> bytes:
         if manifest.config is not None:
             store = staging.repository(repository_name(job.image))
             blobs[manifest.config.digest] = _text(read_blob(store, manifest.config))
+    sections = {
+        Section.BUILT: built,
+        Section.PROVENANCE: provenance,
+        Section.TESTED: dict(journal.items(Section.TESTED)),
+    }
     content = {
-        "journal": journal.document({Section.BUILT: built, Section.PROVENANCE: provenance}),
+        "journal": journal.document(sections),
         "manifests": [*manifests.values()],
         "blobs": [*blobs.values()],
     }

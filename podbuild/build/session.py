@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from podbuild.build.model import Built, BuiltImage, Known
 from podbuild.build.pins import repositories_of
 from podbuild.build.staging.area import Staging
 from podbuild.build.staging.server import StagingRegistry
+from podbuild.build.toolchain.emulation import foreign_guests
 from podbuild.build.toolchain.model import Toolchain
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Platform
@@ -25,6 +27,7 @@ from podbuild.plan.model import Job, Plan
 from podbuild.workspace import Services
 
 if TYPE_CHECKING:
+    from podbuild.build.examine.place import TrialPlace
     from podbuild.build.remote.places import BuildPlaces
 
 
@@ -85,6 +88,27 @@ class BuildSession:
         if left:
             images |= assemble(self.workplace, self.endpoint, left)
         return images
+
+    def place(self, platforms: Collection[Platform]) -> TrialPlace:
+        """Give where images of these platforms are started; it ends with this session.
+
+        Raises ToolError where this machine can't run one of them.
+        """
+        from podbuild.build.examine.place import TrialPlace  # noqa: PLC0415  # seldom needed
+
+        return TrialPlace(
+            workplace=self._workplace_for(platforms),
+            endpoint=self.endpoint,
+            retry=replace(self.services.retry, attempts=3),
+        )
+
+    def _workplace_for(self, platforms: Collection[Platform]) -> Workplace:
+        if "workplace" not in vars(self):
+            self._platforms = tuple(sorted({*self._platforms, *platforms}))
+        elif foreign_guests(tuple({*platforms} - {*self._platforms})):
+            setup = replace(self.workplace.setup, platforms=tuple(sorted(platforms)))
+            return self._stack.enter_context(open_workplace(setup))
+        return self.workplace
 
     def caches(self, recipes: Iterable[Recipe]) -> Mapping[Job, JobCache]:
         """Give each job's layer cache; what is uploaded is waited for when the engines close."""

@@ -35,6 +35,8 @@ COMMANDS = {
     "manifest": "Assemble the manifest lists from what is staged.",
     "release": "Take a version to every registry, all or nothing.",
     "snapshot": "Release a branch push, tagged by [tags] branches.",
+    "test": "Try the images that are staged: HEALTHCHECK and tests.",
+    "run": "Run a staged or published image, for any platform.",
     "verify": "Read a release back from every registry and compare.",
     "attest": "Complete and sign what is published.",
     "sbom": "Print the SBOM of an image.",

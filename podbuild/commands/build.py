@@ -139,7 +139,7 @@ def _built(opened: OpenedPlan, leaving: Leaving) -> Staged:
             from podbuild.commands.judge import judge_images  # noqa: PLC0415  # costs time
             from podbuild.commands.leg import pushed_parts, tag_children  # noqa: PLC0415
 
-            judge_images(engines, staged, record, examination)
+            judge_images(engines, planned, staged, record, examination)
             with record.step("publish by digest"):
                 published = publisher.finish(pushed_parts(planned.plan, staged))
                 record.published(published)
@@ -189,6 +189,11 @@ def push(services: Services, request: Request) -> Report:
         ):
             record.published(publisher.finish([*whole.items(), *parts]))
         return record.report()
+
+
+def open_staged(services: Services, request: Request) -> AbstractContextManager[OpenedPlan]:
+    """Give the plan of what is staged here, under the project's lock; nothing is published."""
+    return _opened(services, Asked(loose=True, request=request), _to_assemble)
 
 
 def _to_build(services: Services, offline: Planned) -> Planned:

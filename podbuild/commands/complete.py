@@ -110,10 +110,9 @@ def print_sbom(
     planned = Planned(plan=plan, destinations=destinations)
     source = source_of(planned, open_staging(services))
     if tag:
-        store, manifest = _tagged(services, image, destinations, tag)
-        manifest = _child(store, manifest, wanted)
+        store, manifest = tagged_image(services, image, destinations, tag, wanted)
     else:
-        store, manifest = source(name), _staged(services, Job(name, wanted), source(name))
+        store, manifest = source(name), staged_image(services, Job(name, wanted), source(name))
     maker = sbom_maker(services)
     if maker.source is SbomSource.OFF:
         maker = replace(maker, source=SbomSource.AUTO)
@@ -130,14 +129,22 @@ def _platform(image: PlannedImage, asked: Platform | None) -> Platform:
     return asked
 
 
-def _tagged(
-    services: Services, image: PlannedImage, destinations: tuple[Destination, ...], text: str
+def tagged_image(
+    services: Services,
+    image: PlannedImage,
+    destinations: tuple[Destination, ...],
+    text: str,
+    platform: Platform,
 ) -> tuple[Store, Manifest]:
+    """Give a platform's image of a tag, from the first registry that has it.
+
+    Raises VersionError where none has it.
+    """
     tag = tag_of_version(services, text, image)
     for each in required_first(destinations):
         found = each.store.manifest(tag)
         if found is not None:
-            return each.store, found
+            return each.store, _child(each.store, found, platform)
     names = ", ".join(each.store.name for each in destinations) or "none"
     raise VersionError(f"no registry has the tag {tag} (asked: {names})", hint="check the tag")
 
@@ -152,7 +159,8 @@ def _child(store: Store, manifest: Manifest, platform: Platform) -> Manifest:
     raise VersionError(f"{store.reference(manifest.digest)} has no image for {platform}")
 
 
-def _staged(services: Services, job: Job, store: Store) -> Manifest:
+def staged_image(services: Services, job: Job, store: Store) -> Manifest:
+    """Give what is staged of a job; raises ConfigError where nothing is."""
     journal = read_journal(services.config.output / NAME)
     value = journal.sections[Section.BUILT].get(str(job)) if journal else None
     record = BuildRecord.from_json(value)

@@ -162,7 +162,7 @@ def _config_lines(seen: Seen) -> Iterator[str]:
     yield ""
     yield "# [mirrors]"
     yield '# "docker.io" = ["mirror.example.com/hub"]  # bases come from here first'
-    for name in ("tags", "retention", "cache", "attest", "audit", "ci", "notes"):
+    for name in ("tags", "retention", "cache", "attest", "audit", "checks", "ci", "notes"):
         yield ""
         yield from commented(section(name), {})
     yield ""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 from functools import partial
 
 from podbuild.build.engines import Engines
 from podbuild.build.examine.budget import over_budget
-from podbuild.build.examine.children import Examination, Ignored, merged_findings
+from podbuild.build.examine.children import Examination, Ignored
+from podbuild.build.images import source_of
+from podbuild.build.inputs.lint import Finding
 from podbuild.build.model import Staged
 from podbuild.build.toolchain.emulation import native_architecture
 from podbuild.commands.record import Recorder
 from podbuild.config.model import Config
 from podbuild.config.toml import line_of, parse_toml, read_config, shown
+from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Platform
+from podbuild.plan.model import Job
+from podbuild.plan.planned import Planned
 
 
 def examination_of(engines: Engines) -> Examination:
@@ -29,22 +34,38 @@ def examination_of(engines: Engines) -> Examination:
 
 
 def judge_images(
-    engines: Engines, staged: Staged, record: Recorder, examination: Examination
+    engines: Engines,
+    planned: Planned,
+    staged: Staged,
+    record: Recorder,
+    examination: Examination,
 ) -> None:
     """Judge the image of every platform, all of them before any verdict.
 
-    Raises PolicyError for one that can't start there, or is over its budget: no tag moves then.
+    Raises PolicyError for one that can't start there, fails a test or is over its budget: no tag
+    moves then.
     """
     services = engines.services
     images = {job: each.manifest for job, each in staged.images.items()}
     with record.step("examine"):
         sound = examination.judge(images)
         sizes = over_budget(engines.plan, images, partial(_place, services.config))
-        judged = replace(sound, findings=(*sound.findings, *merged_findings(sizes)))
+        judged = sound.with_more(sizes)
+        fit = {job: each for job, each in images.items() if job not in sound.faults}
+        tests = _tried(engines, planned, fit, record)
+        record.judged(judged.faults, judged.unread)
+        judged = judged.with_more(tests)
         for each in judged.warnings:
             record.warn(str(each))
-        record.judged(judged.faults, judged.unread)
     judged.check()
+
+
+def _tried(
+    engines: Engines, planned: Planned, images: Mapping[Job, Manifest], record: Recorder
+) -> tuple[Finding, ...]:
+    from podbuild.commands.trials import try_images  # noqa: PLC0415  # costs time
+
+    return try_images(engines, source_of(planned, engines.staging), images, record)
 
 
 def _place(config: Config, image: str) -> tuple[str, int]:

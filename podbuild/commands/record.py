@@ -10,7 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from podbuild import __version__
-from podbuild.build.model import Metrics, Staged
+from podbuild.build.model import Metrics, Staged, TrialResult
 from podbuild.errors import BuildError, CleanupError, PodbuildError, from_os_error
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest
@@ -53,6 +53,7 @@ class Recorder:
         self._parts: dict[Job, PlatformReport] = {}
         self._metrics: Mapping[Job, Metrics] = {}
         self._faults: Mapping[Job, str] = {}
+        self._tests: tuple[TrialResult, ...] = ()
         self._removals: tuple[RemovalReport, ...] = ()
         self.incomplete: CleanupError | None = None  # the release stands, its cleanup does not
         self._delivered = Delivered()
@@ -145,6 +146,10 @@ class Recorder:
         for job in unread:
             self.services.ui.detail(f"{job}: published before, its layers are not read again")
 
+    def tried(self, results: tuple[TrialResult, ...]) -> None:
+        """Keep how the tests of images went."""
+        self._tests = results
+
     def cleaned(self, removals: tuple[RemovalReport, ...]) -> None:
         """Keep what cleanup has removed."""
         self._removals = removals
@@ -212,6 +217,7 @@ class Recorder:
             statements=statement_reports(self._statements),
             metrics=self._metrics,
             phases=tuple(self._phases),
+            tests=self._tests,
             removed=self._removals,
             warnings=(*self.planned.warnings, *self._warnings),
             failure=_failure(self._failure or self.incomplete),

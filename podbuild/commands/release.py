@@ -247,7 +247,7 @@ def make_images(
         if examination and staged.images:
             from podbuild.commands.judge import judge_images  # noqa: PLC0415  # where images are due
 
-            judge_images(engines, staged, record, examination)
+            judge_images(engines, planned, staged, record, examination)
     return {**indexes, **adopted}
 
 

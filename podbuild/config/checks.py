@@ -13,6 +13,7 @@ from podbuild.config.choices import Compression, Format, RegistryKind
 from podbuild.config.contexts import OpenContext
 from podbuild.config.image import Image
 from podbuild.config.inputs import names_platforms
+from podbuild.config.judging import check_commands, check_tests
 from podbuild.config.keys import Invalid
 from podbuild.config.model import Config, Registry, TagRules
 from podbuild.config.template import VERSION_NAMES, Placeholders, Template
@@ -30,6 +31,7 @@ def check(config: Config, document: Mapping[str, object]) -> None:
     for image in config.images:
         _check_names(config, image)
         _check_settings(image, document)
+        check_tests(image)
     _check_graph(config)
     for registry in config.registries:
         _check_registry(registry)
@@ -43,6 +45,7 @@ def check(config: Config, document: Mapping[str, object]) -> None:
     _check_deployments(config)
     _check_placeholders(config)
     _check_runners(config)
+    check_commands(config)
     for image in config.images:
         way: Way = ("images", image.name, "tags")
         _check_tags(way, config.tags_of(image))

@@ -84,7 +84,8 @@ def reference() -> str:
 
 def _section_lines(section: Table) -> Iterator[str]:
     name = f"{section.name}.NAME" if section.named else section.name
-    yield from (f"### `[{name}]`", "", f"{section.help[:1].upper()}{section.help[1:]}.", "")
+    title = f"[[{name}]]" if section.listed else f"[{name}]"
+    yield from (f"### `{title}`", "", f"{section.help[:1].upper()}{section.help[1:]}.", "")
     if section.keys:
         yield from ("| key | value | default | meaning |", "|---|---|---|---|")
         above = (replace(each, name=f"{section.name}.{each.name}") for each in section.own)
@@ -127,6 +128,7 @@ def commented(
     `given` is by key and holds TOML text; `keys` are those to show, all of them by default.
     """
     header = f"[{section.name}.{toml_key(name)}]" if name else f"[{section.name}]"
+    header = f"[{header}]" if section.listed else header
     yield header if given else f"# {header}"
     for each in section.keys if keys is None else keys:
         text = f"{each.name} = {given.get(each.name, example(each))}"

@@ -45,6 +45,7 @@ from podbuild.config.keys import (
     toml_type,
 )
 from podbuild.config.template import Template
+from podbuild.config.trials import HEALTHCHECK, TESTS, Healthcheck, ImageTest
 from podbuild.errors import ConfigError
 from podbuild.oci.names import Platform
 
@@ -316,6 +317,23 @@ class Image:
             "how large it may be; more is never tagged (docs/checks.md)",
             example='{ size = "240MB" }',
             cascades=True,
+        ),
+    )
+
+    healthcheck: Healthcheck = field(
+        default=Healthcheck.AUTO,
+        metadata=key(
+            HEALTHCHECK,
+            "auto: an image with a HEALTHCHECK is started, and gets no tag unless that is content",
+            cascades=True,
+        ),
+    )
+    tests: tuple[ImageTest, ...] = field(
+        default=(),
+        metadata=key(
+            TESTS,
+            "what is tried in the image of each platform before it gets a tag (docs/checks.md)",
+            example='[{ run = ["app", "--version"] }]',
         ),
     )
 

@@ -19,7 +19,16 @@ from podbuild.config.closing import close_known
 from podbuild.config.contexts import OpenContext
 from podbuild.config.following import Deployment, NotesSettings
 from podbuild.config.image import Image
-from podbuild.config.keys import Declared, Invalid, as_table, read_keys, read_table, unknown
+from podbuild.config.keys import (
+    Declared,
+    Invalid,
+    as_table,
+    list_of,
+    read_keys,
+    read_table,
+    table_of,
+    unknown,
+)
 from podbuild.config.model import (
     AuditSettings,
     CacheSettings,
@@ -33,6 +42,7 @@ from podbuild.config.secrecy import Logins, refuse_secrets
 from podbuild.config.sections import IMAGE_KEYS, MIRRORS, SECTIONS, section
 from podbuild.config.template import Template
 from podbuild.config.toml import dotted, line_of, parse_toml, read_config, shown
+from podbuild.config.trials import CheckCommand
 from podbuild.errors import ConfigError
 
 T = TypeVar("T")
@@ -103,7 +113,17 @@ def _read(document: dict[str, object], path: Path) -> Config:
         deploy=_deployments(document, root),
         ci=_table(document, "ci", CiSettings, root),
         builders=_builders(document, root),
+        checks=_checks(document, root),
     )
+
+
+def _checks(document: dict[str, object], root: Path) -> tuple[CheckCommand, ...]:
+    table = section("checks")
+    kind = list_of(table_of(CheckCommand, table.keys, "{ run }"))
+    try:
+        return kind.read(document.get("checks", []), root, "checks")
+    except Invalid as wrong:
+        raise wrong.hinted(f"write {table.sample}") from None
 
 
 def _mirrors(document: dict[str, object], root: Path) -> Mapping[str, tuple[str, ...]]:

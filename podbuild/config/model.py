@@ -30,6 +30,7 @@ from podbuild.config.keys import (
     table_of,
 )
 from podbuild.config.template import Template, tag_template
+from podbuild.config.trials import CheckCommand
 from podbuild.errors import ConfigError
 from podbuild.semver import Scheme, TagForm, Version
 
@@ -350,6 +351,7 @@ class Config:
     deploy: tuple[Deployment, ...] = ()
     ci: CiSettings = field(default_factory=CiSettings)
     builders: Builders = field(default_factory=Builders)
+    checks: tuple[CheckCommand, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict, hash=False)  # what {env.NAME} may give
 
     @property

@@ -19,6 +19,7 @@ from podbuild.config.model import (
     Retention,
     TagRules,
 )
+from podbuild.config.trials import CheckCommand
 
 MIRRORS = map_of(list_of(PREFIX, least=1), names=PREFIX)
 
@@ -36,6 +37,7 @@ class Table:
     keys: tuple[Declared, ...] = ()
     own: tuple[Declared, ...] = ()
     named: bool = False
+    listed: bool = False  # [[name]], any number of them
     required: bool = False
 
     @property
@@ -47,6 +49,8 @@ class Table:
         if self.named:
             own = {"properties": table_schema(self.own)["properties"]} if self.own else {}
             table = {"type": "object", **own, "additionalProperties": table}
+        if self.listed:
+            table = {"type": "array", "items": table}
         return {**table, "description": self.help}
 
 
@@ -145,6 +149,13 @@ SECTIONS = (
         sample="[ci], and below it slices = 4",
         help="what `podbuild ci` makes pipelines of (docs/ci.md)",
         keys=declared(CiSettings),
+    ),
+    Table(
+        name="checks",
+        sample='[[checks]], and below it run = ["scan", "$PODBUILD_LAYOUT"]',
+        help="commands that judge each image before it gets a tag (docs/checks.md)",
+        keys=declared(CheckCommand),
+        listed=True,
     ),
 )
 

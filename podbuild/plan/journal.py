@@ -33,6 +33,7 @@ class Section(StrEnum):
     PINS = "pins"
     BUILT = "built"
     ASSEMBLED = "assembled"
+    TESTED = "tested"  # trials that an image has passed, by their key
     PROVENANCE = "provenance"  # of each job that was built, as its build knew it
     PUBLISHED = "published"
     ATTESTED = "attested"

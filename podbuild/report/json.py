@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from podbuild.build.model import Metrics
+from podbuild.build.model import Metrics, TrialResult
 from podbuild.oci.names import Digest, Platform
 from podbuild.plan.model import Job
 from podbuild.report.model import SCHEMA, ImageReport, Report, TargetReport
@@ -74,6 +74,7 @@ def metrics_json(report: Report) -> str:
             "cache_hit": report.cache_hit,
             "phases": phases,
             "jobs": jobs,
+            "tests": [_test(each) for each in report.tests],
             "targets": targets,
         }
     )
@@ -98,7 +99,28 @@ def summary_json(report: Report) -> dict[str, JSONValue]:
         {"reference": tag.reference, "outcome": tag.outcome.value, "reason": tag.reason}
         for _, tag in report.left_out
     ]
-    return {"schema": SCHEMA, **metadata(report), "images": images, "not_moved": skipped}
+    tests: list[JSONValue] = [_test(each) for each in report.tests]
+    return {
+        "schema": SCHEMA,
+        **metadata(report),
+        "images": images,
+        "not_moved": skipped,
+        "tests": tests,
+    }
+
+
+def _test(test: TrialResult) -> JSONValue:
+    return {
+        "image": test.job.image,
+        "platform": str(test.job.platform),
+        "name": test.name,
+        "outcome": test.outcome.value,
+        "reason": test.why,
+        "seconds": round(test.seconds, 3),
+        "ready_seconds": test.ready,
+        "earlier": test.earlier,
+        "log": test.log,
+    }
 
 
 def _image(report: Report, image: ImageReport) -> JSONValue:

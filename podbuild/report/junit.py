@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from podbuild.build.model import TrialOutcome, TrialResult
 from podbuild.errors import CleanupError
 from podbuild.report.model import ImageReport, Report
 from podbuild.system.console.text import one_line
@@ -18,7 +19,8 @@ def junit_xml(report: Report) -> str:
     for image in report.images:
         _suite(root, image, report)
     failure = report.failure
-    if failure and not report.faults and failure.exit_code != CleanupError.exit_code:
+    told = report.faults or report.failed_tests
+    if failure and not told and failure.exit_code != CleanupError.exit_code:
         suite = SubElement(root, "testsuite", name="podbuild", tests="1", failures="1")
         case = SubElement(suite, "testcase", name=_text(report.name), classname="podbuild")
         SubElement(case, "failure", message=_text(failure.message))
@@ -31,14 +33,17 @@ def _suite(root: Element, image: ImageReport, report: Report) -> None:
     # Of a release that stands, an image without a digest was not needed.
     made = image.digest is not None or (image.platforms and not image.published)
     skipped = not made and not faults and report.failure is not None
+    tests = [each for each in report.tests if each.job.image == image.name]
+    outcomes = [each.outcome for each in tests]
+    seconds = sum(each.seconds for each in image.platforms) + sum(each.seconds for each in tests)
     suite = SubElement(
         root,
         "testsuite",
         name=_text(image.name),
-        tests=str(len(image.platforms) + len(faults) + skipped),
-        failures=str(len(faults)),
-        skipped=str(int(skipped)),
-        time=f"{sum(part.seconds for part in image.platforms):.3f}",
+        tests=str(len(image.platforms) + len(faults) + skipped + len(tests)),
+        failures=str(len(faults) + outcomes.count(TrialOutcome.FAILED)),
+        skipped=str(skipped + outcomes.count(TrialOutcome.SKIPPED)),
+        time=f"{seconds:.3f}",
     )
     for part in image.platforms:
         case = _case(suite, image, str(part.platform))
@@ -46,8 +51,30 @@ def _suite(root: Element, image: ImageReport, report: Report) -> None:
         SubElement(case, "system-out").text = _text(f"{part.origin}: {part.digest}")
     for platform, why in sorted(faults.items()):
         SubElement(_case(suite, image, str(platform)), "failure", message=_text(why))
+    for test in tests:
+        _test(suite, test)
     if skipped:
         SubElement(_case(suite, image, "all platforms"), "skipped", message="not finished")
+
+
+def _test(suite: Element, test: TrialResult) -> None:
+    case = SubElement(
+        suite,
+        "testcase",
+        name=_text(f"{test.name} ({test.job.platform})"),
+        classname=_text(f"{test.job.image}.tests"),
+        time=f"{test.seconds:.3f}",
+    )
+    match test.outcome:
+        case TrialOutcome.FAILED:
+            failure = SubElement(case, "failure", message=_text(test.why))
+            failure.text = "\n".join(map(_text, test.tail))
+        case TrialOutcome.SKIPPED:
+            SubElement(case, "skipped", message=_text(test.why))
+        case TrialOutcome.PASSED if test.earlier:
+            SubElement(case, "system-out").text = "passed by the same image before"
+        case TrialOutcome.PASSED:
+            pass
 
 
 def _case(suite: Element, image: ImageReport, name: str) -> Element:

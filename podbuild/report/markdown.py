@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from podbuild.build.model import Metrics, Origin
 from podbuild.plan.model import Job
 from podbuild.report.model import ImageReport, ReleaseResult, Report, TagOutcome
-from podbuild.report.text import run_line, statement_lines
+from podbuild.report.text import run_line, statement_lines, trial_lines
 from podbuild.system.console.text import duration, one_line, shortened, size
 
 LIMIT = 1024 * 1024  # bytes of a step's summary; GitHub refuses longer ones whole
@@ -30,6 +30,7 @@ def summary_markdown(report: Report) -> str:
         _images(report),
         _targets(report),
         _slowest(report),
+        _bullets("Tests", [text(line) for line in trial_lines(report)]),
         _left_out(report),
         _removed(report),
         _bullets("Attached", [text(line) for line in statement_lines(report)]),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from podbuild.build.model import Metrics, Origin
+from podbuild.build.model import Metrics, Origin, TrialOutcome, TrialResult
 from podbuild.config.choices import RegistryKind
 from podbuild.oci.delete import RemovalKind
 from podbuild.oci.names import Digest, Platform, Tag
@@ -157,6 +157,7 @@ class Report:
     statements: tuple[StatementReport, ...] = ()
     metrics: Mapping[Job, Metrics] = field(default_factory=dict, hash=False)  # of what was built
     phases: tuple[Phase, ...] = ()
+    tests: tuple[TrialResult, ...] = ()
     removed: tuple[RemovalReport, ...] = ()
     warnings: tuple[str, ...] = ()
     failure: Failure | None = None
@@ -174,6 +175,11 @@ class Report:
     def published_images(self) -> tuple[ImageReport, ...]:
         """Give the images that registries get."""
         return tuple(image for image in self.images if image.published)
+
+    @property
+    def failed_tests(self) -> tuple[TrialResult, ...]:
+        """Give the tests that images failed."""
+        return tuple(each for each in self.tests if each.outcome is TrialOutcome.FAILED)
 
     @property
     def platforms(self) -> tuple[Platform, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Iterator
 
-from podbuild.build.model import Origin
+from podbuild.build.model import Origin, TrialOutcome
 from podbuild.config.choices import RegistryKind
 from podbuild.oci.names import Digest
 from podbuild.report.model import (
@@ -90,6 +90,7 @@ def _trouble(target: TargetReport) -> str:
 
 def _remarks(report: Report) -> Iterator[str]:
     yield from _layer_cache(report)
+    yield from trial_lines(report)
     yield from (f"attached to {line}" for line in statement_lines(report))
     left: dict[str, list[str]] = {}
     for _, tag in report.left_out:
@@ -100,6 +101,38 @@ def _remarks(report: Report) -> Iterator[str]:
         reason = f": {one_line(gone.reason)}" if gone.reason else ""
         yield f"{gone.repository} {gone.what} {gone.outcome.value}{reason}"
     yield from (f"warning: {one_line(warning)}" for warning in report.warnings)
+
+
+def tried_text(report: Report, width: int | None = None) -> str:
+    """Give how the images' tests went, as a table."""
+    rows = [
+        (
+            each.job.image,
+            str(each.job.platform),
+            one_line(each.name),
+            each.outcome.value,
+            duration(each.seconds),
+            "" if each.ready is None else duration(each.ready),
+        )
+        for each in report.tests
+    ]
+    header = ("image", "platform", "test", "outcome", "time", "ready")
+    shown = table(header, rows, right=("time", "ready"), width=width)
+    return "\n".join(shown) or "no tests"
+
+
+def trial_lines(report: Report) -> Iterator[str]:
+    """Say how the images' tests went, a line for each that is not simply passed."""
+    if not report.tests:
+        return
+    outcomes = [each.outcome for each in report.tests]
+    counts = [f"{outcomes.count(each)} {each}" for each in TrialOutcome if each in outcomes]
+    yield f"tests: {', '.join(counts)}"
+    for each in report.tests:
+        if each.outcome is not TrialOutcome.PASSED:
+            yield f"{each.job}: {one_line(each.name)} {each.outcome}: {one_line(each.why)}"
+        elif each.ready is not None:
+            yield f"{each.job}: ready after {duration(each.ready)}"
 
 
 def statement_lines(report: Report) -> Iterator[str]:

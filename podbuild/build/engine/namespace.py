@@ -65,6 +65,7 @@ class Namespace:
     env: Mapping[str, str]
     ids: int  # how many user ids are mapped
     emulation: Emulation
+    processes: bool = True  # it has a pid namespace of its own
 
     def inside(self, runner: Runner) -> Runner:
         """Give a runner whose commands run in this namespace."""
@@ -263,6 +264,7 @@ def _namespace(pid: int, answer: Mapping[str, object], order: _Order) -> Namespa
         env=_engine_environment(),
         ids=ids,
         emulation=how,
+        processes=order.pid_namespace,
     )
 
 

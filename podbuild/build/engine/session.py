@@ -85,6 +85,7 @@ class Own:
     remove: Callable[[Path], None]
     driver: Callable[[], StorageDriver]  # proved when it is first asked for
     stack: ExitStack
+    processes: bool = True  # `confined` has a pid namespace of their own
 
 
 class Workplace:
@@ -179,6 +180,30 @@ class Workplace:
     def inside(self) -> Runner:
         """Give a runner for commands inside the namespace that are no engines."""
         return self._own.inside
+
+    @property
+    def apart(self) -> Runner:
+        """Give a runner for programs of images: what they start ends with them (`confined`).
+
+        They get no variable of an engine's or of the user's.
+        """
+        path = self._own.confined.env.get("PATH", os.defpath)
+        return replace(self._own.confined, env={"PATH": path, "LC_ALL": "C.UTF-8"})
+
+    @property
+    def has_processes(self) -> bool:
+        """Tell whether what runs `apart` has a pid namespace of its own."""
+        return self._own.processes
+
+    @contextmanager
+    def room(self) -> Iterator[Path]:
+        """Give a new folder of this run, gone after the block whoever its files belong to."""
+        folder = self._own.scratch / secrets.token_hex(6)
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            self._own.remove(folder)
 
     @contextmanager
     def aside(self, job: Job) -> Iterator[Path]:
@@ -287,6 +312,7 @@ def open_workplace(setup: Setup) -> Iterator[Workplace]:
             remove=remove,
             driver=cache(prove),
             stack=stack,
+            processes=namespace.processes,
         )
         workplace = Workplace(setup, own)
         try:

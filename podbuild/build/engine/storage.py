@@ -9,6 +9,8 @@ import base64
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -70,6 +72,35 @@ def _works(inside: Runner, folder: Path, program: Path | None) -> bool:
     return True
 
 
+@dataclass(frozen=True, kw_only=True)
+class Layers:
+    """Where an image's files lie: in layers, as overlay's lowerdir names them, or in one folder."""
+
+    folder: Path
+    below: str = ""  # layers relative to the folder, the highest first
+    copy: Path | None = None  # the folder that holds all, which is to be copied
+
+
+def _layer(entry: JSONValue) -> tuple[str, str, str]:
+    """Give a layer's id, that of the one below, and what it holds; one half written holds none."""
+    match entry:
+        case {"id": str(name), **rest}:
+            flags = rest.get("flags")
+            half = isinstance(flags, dict) and flags.get("incomplete") is True
+            held = "" if half else str(rest.get("diff-digest", ""))
+            return name, str(rest.get("parent", "")), held
+        case _:
+            return "", "", ""
+
+
+def _below(layer: Path) -> str:
+    """Give lowerdir of what stands on a layer (containers/storage, drivers/overlay/overlay.go)."""
+    names = [f"l/{(layer / 'link').read_text().strip()}"]
+    with suppress(FileNotFoundError):  # of a lowest one
+        names.append((layer / "lower").read_text().strip())
+    return ":".join(names)
+
+
 # containers/storage, containers.go: those of builds are volatile
 
 
@@ -122,13 +153,36 @@ class Storage:
             return {}
         return dict(entry.partition("=")[::2] for entry in entries)
 
+    def layers(self, contents: Sequence[str]) -> Layers | None:
+        """Give where the files of an image lie; None where it is not here.
+
+        `contents` are the digests of its layers without compression, the lowest first, as its
+        config has them (diff_ids).
+        """
+        tops = {""}
+        known = [*map(_layer, (*self._listed("layers"), *self._listed("volatile-layers")))]
+        for digest in contents:
+            tops = {layer for layer, below, held in known if held == digest and below in tops}
+        top = next(iter(sorted(tops)), None)
+        if top is None:
+            return None
+        folder = self.graph / self.driver.name
+        if self.driver.name is DriverName.VFS:
+            return Layers(folder=folder, copy=folder / "dir" / top if top else None)
+        if not top:
+            return Layers(folder=folder)
+        try:
+            return Layers(folder=folder, below=_below(folder / top))
+        except OSError:
+            return None
+
     @property
     def containers(self) -> tuple[str, ...]:
         """Give the ids of the containers of builds that are under way here, or were killed."""
         return container_ids(self.graph)
 
     def _listed(self, what: str) -> list[JSONValue]:
-        return list_in(self._part(what) / f"{what}.json")
+        return list_in(self._part(what.removeprefix("volatile-")) / f"{what}.json")
 
     @property
     def _finished(self) -> Path:

@@ -52,6 +52,10 @@ class Judged:
     findings: tuple[Finding, ...]
     unread: tuple[Job, ...] = ()
 
+    def with_more(self, findings: Iterable[Finding]) -> Judged:
+        """Give the same with what else was found."""
+        return replace(self, findings=(*self.findings, *merged_findings(findings)))
+
     @property
     def warnings(self) -> tuple[Finding, ...]:
         """Give what is said and stops nothing."""

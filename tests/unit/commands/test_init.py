@@ -195,6 +195,7 @@ def test_the_reference_and_the_schema_name_every_key() -> None:
         table = properties[section.name]
         assert isinstance(table, dict)
         inner = table["additionalProperties"] if section.named else table
+        inner = table["items"] if section.listed else inner
         assert isinstance(inner, dict)
         if section.keys:
             keys = inner["properties"]

@@ -20,6 +20,7 @@ NOT_IN_THE_FINGERPRINT = {
     "annotations": "one of the texts that come with placeholders replaced",
     "budget": "judges what was made",
     "build_args": "one of the texts that come with placeholders replaced",
+    "healthcheck": "judges what was made",
     "isolation": HOW,
     "labels": "one of the texts that come with placeholders replaced",
     "name": WHERE,
@@ -28,6 +29,7 @@ NOT_IN_THE_FINGERPRINT = {
     "pull": HOW,
     "registries": WHERE,
     "tags": WHERE,
+    "tests": "judges what was made",
     "timeout": HOW,
 }
 
