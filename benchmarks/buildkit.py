@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dockerd import Docker, NoDockerError, cgroup, dockerd
 from spent import Spent, timed
-from workload import ARCHITECTURES, IMAGES, Project
+from workload import ARCHITECTURES, Project
 
 from podbuild.build.engine.namespace import open_namespace
 from podbuild.build.toolchain.find import find
@@ -70,18 +70,19 @@ class BuildKit:
         )
 
     def _bake(self, version: str) -> Mapping[str, object]:
+        bases = self.project.bases
         targets = {
             image: {
                 "context": str(self.project.context(image)),
                 "dockerfile": "Containerfile",
-                "platforms": PLATFORMS,
+                "platforms": [f"linux/{each}" for each in self.project.architectures],
                 "network": "none",  # the daemon has no bridge
-                "contexts": {} if image == "base" else {"base": "target:base"},
+                "contexts": {bases[image]: f"target:{bases[image]}"} if image in bases else {},
                 "tags": [f"{host}/bench/{image}:{version}" for host in self.project.registries],
             }
-            for image in IMAGES
+            for image in self.project.images
         }
-        return {"group": {"default": {"targets": IMAGES}}, "target": targets}
+        return {"group": {"default": {"targets": self.project.images}}, "target": targets}
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from spent import Contestant, Spent, remove, timed
 from workload import ARCHITECTURES, Project
 
 from podbuild.build.engine.namespace import Namespace, open_namespace
-from podbuild.build.toolchain.find import find
+from podbuild.build.toolchain.find import find_chosen
 from podbuild.build.toolchain.model import Toolchain
 from podbuild.oci.names import Platform
 from podbuild.system.folders import find_folders
@@ -70,7 +70,12 @@ class Shell:
     def release(self, version: str) -> Spent:
         """Build each platform of each image, push each image to each registry, in turn."""
         argv = (*self.namespace.prefix, "bash", "-eu", str(SHELL), version)
-        env = {**self._environment(), "REGISTRIES": " ".join(self.project.registries)}
+        env = {
+            **self._environment(),
+            "REGISTRIES": " ".join(self.project.registries),
+            "IMAGES": " ".join(self.project.images),
+            "ARCHITECTURES": " ".join(self.project.architectures),
+        }
         log = self.work / f"shell-{version}.log"
         return timed(argv, folder=self.project.folder, env=env, log=log)
 
@@ -120,7 +125,7 @@ def contestant(name: str, project: Project, work: Path, docker: Path) -> Iterato
 def _shell(project: Project, work: Path) -> Iterator[Shell]:
     runner = Runner(env=dict(os.environ))
     folders = find_folders(os.environ, project.folder / "dist")
-    toolchain = find(runner, folders)
+    toolchain = find_chosen(runner, folders, os.environ)
     platforms = [Platform("linux", architecture) for architecture in ARCHITECTURES]
     opened = open_namespace(runner, folders, toolchain.qemu, emulate=platforms, needed=(work,))
     with opened as namespace:

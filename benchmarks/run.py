@@ -1,8 +1,10 @@
 """Measure podbuild against what users would pick instead; prints tables of medians and ratios.
 
-run.py [--rounds N] [--only CONTESTANT,...] [--docker FOLDER]
+run.py [--rounds N] [--only CONTESTANT,...] [--workload WORKLOAD,...] [--engine FOLDER]
+       [--docker FOLDER]
 
-Everything lies on tmpfs; the contestants take turns. FOLDER has the programs of Debian's dockerd.
+Everything lies on tmpfs; the contestants take turns. The last FOLDER has the programs of Debian's
+dockerd, the other a buildah or podman that podbuild and the shell take in place of the toolchain's.
 """
 
 from __future__ import annotations
@@ -21,24 +23,36 @@ from buildkit import try_buildkit
 from contestants import contestant
 from dockerd import NoDockerError
 from servers import Server, Traffic, registries, traffic
-from small import small_measures
+from small import small_measures, start_of_engine
 from spent import Contestant, Spent, remove, stop_on_signals
+from steps import make_monorepo, make_steps
 from workload import Project, make_project, root_archives
 
-from podbuild.build.toolchain.find import find
-from podbuild.system.folders import find_folders
-from podbuild.system.process import Runner
+from podbuild.build.toolchain.emulation import native_architecture
+from podbuild.build.toolchain.find import CHOICE, Choice
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 MEMORY = Path("/dev/shm")  # noqa: S108  # tmpfs on every Linux
 NAMES = ("podbuild", "one-registry", "no-layers", "shell", "buildkit")
 VARIANTS = ("one-registry", "no-layers")  # of podbuild, measured cold alone
 SCENARIOS = ("cold", "unchanged", "one image changed")
-TARGETS = {
-    "cold": {"shell": 0.55, "buildkit": 0.95},
-    "unchanged": {"shell": 0.1, "buildkit": 0.4},
-    "one image changed": {"shell": 0.3, "buildkit": 0.9},
+FEW, NATIVE, BOTH, MONOREPO = WORKLOADS = ("few-large", "small-native", "small-both", "monorepo")
+SMALL_TARGETS: Mapping[str, Mapping[str, float]] = {
+    "cold": {"shell": 0.75, "buildkit": 2},
+    "unchanged": {"buildkit": 0.6},
+    "one image changed": {"buildkit": 1},
 }
+TARGETS: Mapping[str, Mapping[str, Mapping[str, float]]] = {
+    FEW: {
+        "cold": {"shell": 0.55, "buildkit": 0.95},
+        "unchanged": {"shell": 0.1, "buildkit": 0.6},
+        "one image changed": {"shell": 0.3, "buildkit": 0.9},
+    },
+    NATIVE: SMALL_TARGETS,
+    BOTH: SMALL_TARGETS,
+    MONOREPO: {},
+}
+MONOREPO_TARGET = 1.3  # one file of one image changed, of nothing changed
 NO_LAYERS_TARGET = 0.8  # of BuildKit's time
 SECOND_REGISTRY_TARGET = 0.25  # of the release to the first
 
@@ -50,12 +64,15 @@ class Asked:
     rounds: int
     names: tuple[str, ...]
     docker: Path
+    workloads: tuple[str, ...] = WORKLOADS
+    engine: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """One measured run."""
 
+    workload: str
     contestant: str
     scenario: str
     spent: Spent
@@ -71,40 +88,81 @@ COLUMNS: Mapping[str, Callable[[Run], float]] = {
 }
 
 
-def measure(who: Contestant, servers: tuple[Server, ...], scenario: str, version: str) -> Run:
+def measure(
+    who: Contestant, place: Place, servers: tuple[Server, ...], scenario: str, version: str
+) -> Run:
     """Let a contestant release once."""
     before = traffic(servers)
     spent = who.release(version)
     sent = traffic(servers) - before
-    print(f"{who.name:<12} {scenario:<18} {spent.seconds:7.2f} s", file=sys.stderr)
-    return Run(contestant=who.name, scenario=scenario, spent=spent, sent=sent)
+    print(
+        f"{place.workload:<12} {who.name:<12} {scenario:<18} {spent.seconds:7.2f} s",
+        file=sys.stderr,
+    )
+    return Run(
+        workload=place.workload,
+        contestant=who.name,
+        scenario=scenario,
+        spent=spent,
+        sent=sent,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where one contestant works on one workload in one round."""
+
+    workload: str
+    name: str
+    folder: Path
+    turn: int
+
+    def project(self, hosts: tuple[str, ...]) -> Project:
+        """Write the project anew."""
+        roots, folder = root_archives(SCRIPTS), self.folder / "project"
+        match self.workload:
+            case "small-native":
+                return make_steps(folder, hosts, roots, architectures=(native_architecture(),))
+            case "small-both":
+                return make_steps(folder, hosts, roots)
+            case "monorepo":
+                return make_monorepo(folder, hosts, roots)
+            case _:
+                return make_project(folder, hosts, roots, layers=self.name != "no-layers")
+
+
+def contestants_of(workload: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Give who is measured on a workload: variants on the first alone, the last podbuild alone."""
+    if workload == FEW:
+        return names
+    left_out = {*VARIANTS, *(("shell", "buildkit") if workload == MONOREPO else ())}
+    return tuple(name for name in names if name not in left_out)
 
 
 def one_round(work: Path, number: int, asked: Asked) -> Iterator[Run]:
     """Give all scenarios of every contestant, each with empty registries and a project anew."""
-    roots = root_archives(SCRIPTS)
-    for name in rotated(asked.names, number):
-        place = work / f"{number}-{name}"
-        with registries(place / "servers", 2) as servers:
-            hosts = tuple(server.host for server in servers)
-            layers = name != "no-layers"
-            project = make_project(place / "project", hosts, roots, layers=layers)
-            with contestant(name, project, place, asked.docker) as who:
-                yield from scenarios(who, servers, project, number)
-        remove(place)
+    for workload in asked.workloads:
+        for name in rotated(contestants_of(workload, asked.names), number):
+            folder = work / f"{number}-{workload}-{name}"
+            place = Place(workload=workload, name=name, folder=folder, turn=number)
+            with registries(folder / "servers", 2) as servers:
+                project = place.project(tuple(server.host for server in servers))
+                with contestant(name, project, folder, asked.docker) as who:
+                    yield from scenarios(who, place, servers, project)
+            remove(folder)
 
 
 def scenarios(
-    who: Contestant, servers: tuple[Server, ...], project: Project, number: int
+    who: Contestant, place: Place, servers: tuple[Server, ...], project: Project
 ) -> Iterator[Run]:
     """Give the runs of one contestant in one round."""
     who.forget()
-    yield measure(who, servers, "cold", "1.0.0")
+    yield measure(who, place, servers, "cold", "1.0.0")
     if who.name in VARIANTS:
         return
-    yield measure(who, servers, "unchanged", "1.0.1")
-    project.change("web", number)
-    yield measure(who, servers, "one image changed", "1.0.2")
+    yield measure(who, place, servers, "unchanged", "1.0.1")
+    project.change(place.turn)
+    yield measure(who, place, servers, "one image changed", "1.0.2")
 
 
 def rotated(names: tuple[str, ...], turns: int) -> tuple[str, ...]:
@@ -123,12 +181,12 @@ def median(runs: list[Run], contestant: str, scenario: str) -> Mapping[str, floa
     }
 
 
-def tables(runs: list[Run]) -> Iterator[str]:
-    """Give the results as Markdown."""
+def tables(workload: str, runs: list[Run]) -> Iterator[str]:
+    """Give a workload's results as Markdown."""
     names = tuple(dict.fromkeys(run.contestant for run in runs))
     for scenario in SCENARIOS:
         mine = median(runs, "podbuild", scenario)
-        yield f"\n## {scenario}\n"
+        yield f"\n## {workload}: {scenario}\n"
         yield "| | " + " | ".join((*COLUMNS, "podbuild takes", "by CPU", "target")) + " |"
         yield "|---|" + "---|" * (len(COLUMNS) + 3)
         for name in names:
@@ -137,7 +195,7 @@ def tables(runs: list[Run]) -> Iterator[str]:
                 continue
             shown = (f"{value:.2f}" for value in values.values())
             ratios = (ratio(mine, values, of) for of in ("seconds", "CPU s"))
-            target = TARGETS[scenario].get(name)
+            target = TARGETS[workload].get(scenario, {}).get(name)
             yield f"| {name} | " + " | ".join((*shown, *ratios, str(target or ""))) + " |"
         yield from phases(runs, scenario)
 
@@ -157,6 +215,15 @@ def phases(runs: list[Run], scenario: str) -> Iterator[str]:
     )
     if shown:
         yield f"\npodbuild's phases: {shown}"
+
+
+def monorepo(runs: list[Run]) -> Iterator[str]:
+    """Compare one changed file of a monorepo with none."""
+    nothing, one = (median(runs, "podbuild", SCENARIOS[place]) for place in (1, 2))
+    if nothing and one:
+        clock, cpu = (ratio(one, nothing, of) for of in ("seconds", "CPU s"))
+        yield f"- one file of one image changed takes {clock} nothing changed, {cpu} by CPU "
+        yield f"  (target {MONOREPO_TARGET})"
 
 
 def comparisons(runs: list[Run]) -> Iterator[str]:
@@ -182,6 +249,9 @@ def main() -> None:
     """Measure and print."""
     asked = command_line()
     stop_on_signals()
+    if asked.engine:
+        os.environ["PATH"] = f"{asked.engine}:{os.environ['PATH']}"
+        os.environ[CHOICE] = Choice.SYSTEM.value
     runs: list[Run] = []
     load = os.getloadavg()[0]
     work = Path(tempfile.mkdtemp(dir=MEMORY, prefix="podbuild-bench-"))
@@ -189,14 +259,20 @@ def main() -> None:
         asked, buildkit = with_buildkit(asked, work)
         for number in range(asked.rounds):
             runs.extend(one_round(work, number, asked))
-        small = tuple(small_measures(work, SCRIPTS)) if "podbuild" in asked.names else ()
+        wanted = "podbuild" in asked.names and FEW in asked.workloads
+        small = tuple(small_measures(work, SCRIPTS)) if wanted else ()
     finally:
         remove(work)
-    engine = find(Runner(env=dict(os.environ)), find_folders(os.environ, Path("dist"))).engine
-    print(f"# {time.strftime('%Y-%m-%d')}, {engine}, {len(os.sched_getaffinity(0))} CPUs")
+    cpus = len(os.sched_getaffinity(0))
+    print(f"# {time.strftime('%Y-%m-%d')}, {start_of_engine()}, {cpus} CPUs")
     print(f"\n{buildkit}.")
     print(f"\nLoad before: {load:.1f}; after: {os.getloadavg()[0]:.1f}. {asked.rounds} rounds.")
-    print("\n".join((*tables(runs), "", *comparisons(runs), "", *small)))
+    for workload in asked.workloads:
+        found = [run for run in runs if run.workload == workload]
+        print("\n".join((*tables(workload, found), "")))
+        more = monorepo(found) if workload == MONOREPO else comparisons(found)
+        print("\n".join(more))
+    print("\n".join(("", *small)))
 
 
 def command_line() -> Asked:
@@ -206,13 +282,27 @@ def command_line() -> Asked:
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default=",".join(NAMES))
+    parser.add_argument("--workload", default=",".join(WORKLOADS))
+    parser.add_argument("--engine", type=Path)
     parser.add_argument("--docker", type=Path, default=Path("nowhere"))
     given = parser.parse_args()
     only = given.only.split(",")
     if unknown := set(only) - set(NAMES):
         parser.error(f"no such contestant: {', '.join(sorted(unknown))}")
     names = tuple(name for name in NAMES if name in only)
-    return Asked(rounds=given.rounds, names=names, docker=given.docker)
+    workloads = tuple(given.workload.split(","))
+    if unknown := set(workloads) - set(WORKLOADS):
+        parser.error(f"no such workload: {', '.join(sorted(unknown))}")
+    engine = given.engine.resolve() if given.engine else None
+    if engine and not any((engine / name).is_file() for name in ("buildah", "podman")):
+        parser.error(f"{engine} has neither buildah nor podman")
+    return Asked(
+        rounds=given.rounds,
+        names=names,
+        docker=given.docker,
+        workloads=workloads,
+        engine=engine,
+    )
 
 
 def with_buildkit(asked: Asked, work: Path) -> tuple[Asked, str]:

@@ -1,10 +1,10 @@
 # What a user would write with buildah: each platform of each image, then each registry, in turn.
-#   sequential.sh VERSION      PROJECT, BUILDAH and REGISTRIES say with what
+#   sequential.sh VERSION      PROJECT, IMAGES, ARCHITECTURES, BUILDAH and REGISTRIES say with what
 version=$1
 cd "$PROJECT"
-for image in base api web worker; do
+for image in $IMAGES; do
     members=()
-    for architecture in amd64 arm64; do
+    for architecture in $ARCHITECTURES; do
         member=localhost/$image-$architecture:latest
         "$BUILDAH" build --quiet --layers --isolation chroot --network host \
             --platform "linux/$architecture" --timestamp 946684800 \

@@ -13,7 +13,7 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 SUITE = "trixie"
@@ -78,15 +78,22 @@ class Project:
 
     folder: Path
     registries: tuple[str, ...]
+    images: tuple[str, ...] = IMAGES
+    architectures: tuple[str, ...] = ARCHITECTURES
+    bases: Mapping[str, str] = field(default_factory=lambda: dict.fromkeys(SERVICES, "base"))
+    edited: str = "web"  # whose files change between the releases
 
     def context(self, image: str) -> Path:
         """Give the folder with an image's Containerfile and data."""
         return self.folder / image
 
-    def change(self, image: str, turn: int) -> None:
-        """Change one source file and one data file of an image, as an edit would."""
+    def change(self, turn: int) -> None:
+        """Change one source file of an image, and one of its data files, as an edit would."""
+        image = self.edited
         (self.context(image) / "source" / "main.txt").write_text(f"edited, turn {turn}\n")
-        (self.context(image) / "data" / "part-00").write_bytes(data_file(f"edited-{image}-{turn}"))
+        data = self.context(image) / "data" / "part-00"
+        if data.exists():
+            data.write_bytes(data_file(f"edited-{image}-{turn}"))
         git(self.folder, "commit", "--quiet", "--all", "--message", f"change {image}, {turn}")
 
 
@@ -122,10 +129,15 @@ def configuration(registries: tuple[str, ...], *, layers: bool = True) -> Iterat
         yield from (f"[images.{image}]", f'context = "{image}"')
         if image != "base":
             yield 'contexts = { base = "image:base" }'
+    yield from registry_tables(registries)
+    yield ""
+
+
+def registry_tables(registries: tuple[str, ...]) -> Iterator[str]:
+    """Give the tables of podbuild.toml that name where images go."""
     for number, host in enumerate(registries, start=1):
         yield from (f"[registries.r{number}]", 'kind = "oci"', "insecure = true")
         yield f'repository = "{host}/bench/{{image}}"'
-    yield ""
 
 
 def data_file(seed: str) -> bytes:
