@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @click.command(
     epilog="\b\nExamples:\n  podbuild init && podbuild check\n  podbuild init -C ../other-project\n"
-    "  podbuild init --from docker-bake.hcl"
+    "  podbuild init --from docker-bake.hcl\n  podbuild init --from .github/workflows/release.yml"
 )
 @option(
     "--from",
     "origins",
     multiple=True,  # as every --from
     metavar="FILE",
-    help="Carry over what a bake file (.hcl, .json) or a compose file says.",
+    help="Carry over what a bake file (.hcl, .json), a compose file or a workflow says.",
 )
 @common_options
 def command(common: Common, origins: tuple[str, ...]) -> None:

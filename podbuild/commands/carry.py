@@ -1,6 +1,6 @@
 """What other tools' files say of images, carried over into a podbuild.toml, and what could not be.
 
-The readers are carry_bake and carry_compose.
+The readers are carry_bake, carry_compose and carry_workflow.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ class Carried:
     left_out: tuple[LeftOut, ...] = ()
     release: tuple[str, ...] = ()
     branches: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tags: Mapping[str, object] = field(default_factory=dict)  # other keys of [tags]
 
 
 def named(text: str) -> str:
@@ -156,6 +157,7 @@ def _lines(carried: Carried, file: str, project: str, source: str) -> Iterator[s
         yield from _table(f"registries.{name}", {"kind": _kind(place), "repository": place})
     rules: dict[str, object] = {"release": carried.release} if carried.release else {}
     rules |= {"branches": dict(carried.branches)} if carried.branches else {}
+    rules |= {name: value for name, value in carried.tags.items() if value}
     if rules:
         yield from _table("tags", rules)
     if carried.left_out:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +21,8 @@ from podbuild.commands.carry import (
     named,
     way_for,
 )
-from podbuild.errors import ConfigError, ToolError
+from podbuild.commands.carry_yaml import Said, read_yaml
+from podbuild.errors import ConfigError
 
 _VARIABLE = re.compile(
     r"\$\$|\$(?P<bare>[A-Za-z_]\w*)|\$\{(?P<name>[A-Za-z_]\w*)(?::?(?P<sign>[-?+])(?P<word>[^}]*))?\}"
@@ -32,73 +32,23 @@ _HINTS = {
 }
 
 
-@dataclass(frozen=True)
-class _Said:
-    """A value of the file and its line: a text, a list or a table of nodes."""
-
-    line: int
-    value: str | list[_Said] | dict[str, _Said]
-    is_null: bool = False
-
-    @property
-    def text(self) -> str:
-        return self.value if isinstance(self.value, str) else ""
-
-    @property
-    def items(self) -> list[_Said]:
-        return self.value if isinstance(self.value, list) else []
-
-    @property
-    def table(self) -> Mapping[str, _Said]:
-        return self.value if isinstance(self.value, dict) else {}
-
-
 def read_compose(path: Path, file: str, folder: str) -> Carried:
     """Give what a compose file says; `folder` is its own, from the project's on.
 
     Raises ConfigError for what is no compose file, ToolError where YAML can't be read here.
     """
-    try:
-        yaml = importlib.import_module("yaml")
-    except ImportError:
-        raise ToolError(
-            "compose files are read with PyYAML, which is not installed",
-            hint="pip install 'podbuild[init]'",
-        ) from None
-    try:
-        root = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file}: {str(error).partition(chr(10))[0]}", hint="mend it") from None
-    document = _node(root) if root else _Said(1, "")
-    services = document.table.get("services", _Said(1, "")).table
+    document = read_yaml(path, file)
+    services = document.table.get("services", Said(1, "")).table
     building = {name: each for name, each in services.items() if "build" in each.table}
     if not building:
         raise ConfigError(f"{file}: no service has a build", hint="a compose file names some")
     return _Compose(document, building, folder).carried()
 
 
-def _node(raw: object) -> _Said:
-    """Give a node of the parser with its line; merge keys are resolved."""
-    line = raw.start_mark.line + 1  # type: ignore[attr-defined]
-    value = raw.value  # type: ignore[attr-defined]
-    if isinstance(value, str):
-        return _Said(line, value, is_null=str(raw.tag).endswith(":null"))  # type: ignore[attr-defined]
-    if not value or not isinstance(value[0], tuple):
-        return _Said(line, [_node(each) for each in value])
-    own = {key.value: _node(each) for key, each in value if key.value != "<<"}
-    merged: dict[str, _Said] = {}
-    for key, each in value:
-        if key.value == "<<":
-            found = _node(each)
-            for table in (found, *reversed(found.items)):
-                merged |= table.table
-    return _Said(line, merged | own)
-
-
 @dataclass
 class _Compose:
-    document: _Said
-    services: Mapping[str, _Said]
+    document: Said
+    services: Mapping[str, Said]
     folder: str
     left_out: list[LeftOut] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
@@ -123,7 +73,7 @@ class _Compose:
             )
         return Carried(images=tuple(images), left_out=tuple(self.left_out))
 
-    def _keys(self, name: str, build: _Said) -> Iterator[tuple[str, object]]:
+    def _keys(self, name: str, build: Said) -> Iterator[tuple[str, object]]:
         where = f"service {name}: build"
         table = build.table or {"context": build}
         context = self._text(table["context"], where) if "context" in table else "."
@@ -143,7 +93,7 @@ class _Compose:
             else:
                 yield found
 
-    def _value(self, key: str, node: _Said, where: str) -> tuple[str, object] | None:
+    def _value(self, key: str, node: Said, where: str) -> tuple[str, object] | None:
         found: tuple[str, object] | None = None
         match key:
             case "args":
@@ -164,7 +114,7 @@ class _Compose:
                 pass
         return found
 
-    def _pairs(self, node: _Said, where: str) -> dict[str, str]:
+    def _pairs(self, node: Said, where: str) -> dict[str, str]:
         """Give `KEY: value` or `KEY=value`; a key alone takes the environment's value."""
         rows = [
             (name, f"${{{name}}}" if each.is_null else each.text, each)
@@ -175,7 +125,7 @@ class _Compose:
             rows.append((name, value if equals else f"${{{name}}}", each))
         return {name: self._filled(value, each, where) for name, value, each in rows}
 
-    def _contexts(self, node: _Said, where: str) -> Iterator[tuple[str, str]]:
+    def _contexts(self, node: Said, where: str) -> Iterator[tuple[str, str]]:
         rows = [(name, each.text, each) for name, each in node.table.items()]
         rows += [(*each.text.partition("=")[::2], each) for each in node.items]
         for name, value, each in rows:
@@ -190,8 +140,8 @@ class _Compose:
             else:
                 self._leave(each, f"{where}.additional_contexts: {name}", "clone it")
 
-    def _secrets(self, node: _Said, where: str) -> Iterator[dict[str, str]]:
-        known = self.document.table.get("secrets", _Said(1, "")).table
+    def _secrets(self, node: Said, where: str) -> Iterator[dict[str, str]]:
+        known = self.document.table.get("secrets", Said(1, "")).table
         for each in node.items:
             name = each.text or each.table.get("source", each).text
             secret = known.get(name, each).table
@@ -202,10 +152,10 @@ class _Compose:
             else:
                 self._leave(each, f"{where}.secrets: {name}", 'secrets = [{ id = "x", env = "X" }]')
 
-    def _text(self, node: _Said, where: str) -> str:
+    def _text(self, node: Said, where: str) -> str:
         return self._filled(node.text, node, where)
 
-    def _filled(self, text: str, node: _Said, where: str) -> str:
+    def _filled(self, text: str, node: Said, where: str) -> str:
         """Put `{env.NAME}` or the default in the place of a variable."""
         parts, end = [], 0
         for found in _VARIABLE.finditer(text):
@@ -223,7 +173,7 @@ class _Compose:
                 parts.append(f"{{env.{name}}}")
         return "".join((*parts, literal(text[end:])))
 
-    def _leave(self, node: _Said, what: str, hint: str) -> None:
+    def _leave(self, node: Said, what: str, hint: str) -> None:
         found = LeftOut(node.line, what, hint)
         if found not in self.left_out:
             self.left_out.append(found)

@@ -8,6 +8,7 @@ from pathlib import Path
 from podbuild.commands.carry import Carried
 from podbuild.commands.carry_bake import read_bake
 from podbuild.commands.carry_compose import read_compose
+from podbuild.commands.carry_workflow import is_workflow, read_workflow
 from podbuild.errors import ConfigError
 
 
@@ -21,15 +22,17 @@ def carry_over(folder: Path, file: str) -> Carried:
         if path.suffix in (".hcl", ".json"):
             return read_bake(path, file)
         if path.suffix in (".yaml", ".yml"):
+            if is_workflow(path, file):
+                return read_workflow(path, file)
             here = posixpath.dirname(posixpath.normpath(path.absolute().as_posix()))
             return read_compose(path, file, posixpath.relpath(here, folder.absolute().as_posix()))
     except UnicodeDecodeError:
         raise ConfigError(
-            f"{file} is no text", hint="--from names a bake or a compose file"
+            f"{file} is no text", hint="--from names a bake or a compose file, or a workflow"
         ) from None
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}", hint="--from names a file") from None
     raise ConfigError(
         f"{file}: neither a bake file nor a compose file",
-        hint="docker-bake.hcl, docker-bake.json or compose.yaml",
+        hint="docker-bake.hcl, docker-bake.json, compose.yaml or .github/workflows/X.yml",
     )

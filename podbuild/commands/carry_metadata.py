@@ -1,0 +1,225 @@
+"""Tags of docker/metadata-action as rules of [tags]: docs/metadata-action.md is the table.
+
+Source: docker/metadata-action, README.md, "tags input" and "flavor input".
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from podbuild.commands.carry import LeftOut
+from podbuild.commands.carry_yaml import Said
+
+_PATTERN = re.compile(r"\{\{\s*(\w+)(?:\s+'([^']*)')?\s*\}\}")
+_DEFAULT = ("type=schedule", "type=ref,event=branch", "type=ref,event=tag", "type=ref,event=pr")
+_IS_DEFAULT_BRANCH = re.compile(r"\{\{\s*is_default_branch\s*\}\}|.*default_branch.*")
+_DAY = ("YYYYMMDD",)
+
+
+@dataclass(kw_only=True)
+class CarriedTags:
+    """What [tags] says of one image, as it is found line by line."""
+
+    release: list[str] = field(default_factory=list)
+    branches: dict[str, list[str]] = field(default_factory=dict)
+    pulls: list[str] = field(default_factory=list)
+    schedule: list[str] = field(default_factory=list)
+    prefix: str = ""
+    suffix: str = ""
+
+    def keys(self) -> dict[str, object]:
+        """Give the keys of [tags], or of an image's own."""
+        found: dict[str, object] = {
+            "release": tuple(dict.fromkeys(self.release)),
+            "branches": {
+                name: tuple(dict.fromkeys(tags)) for name, tags in self.branches.items() if tags
+            },
+            "pull-requests": tuple(dict.fromkeys(self.pulls)),
+            "schedule": tuple(dict.fromkeys(self.schedule)),
+            "prefix": self.prefix,
+            "suffix": self.suffix,
+        }
+        return {name: value for name, value in found.items() if value}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Triggers:
+    """What starts a workflow: branches, tags; and the branch that counts as the default."""
+
+    branches: tuple[str, ...] = ()
+    tags: bool = False
+    default: str = "main"
+
+
+@dataclass(kw_only=True)
+class MetadataReader:
+    """Reads the inputs of one step; `filled` gives a text without expressions, or None."""
+
+    triggers: Triggers
+    filled: Callable[[str], str | None]
+    left_out: list[LeftOut]
+    found: CarriedTags = field(default_factory=CarriedTags)
+
+    def read(self, tags: Said | None, flavor: Said | None) -> CarriedTags:
+        """Give the rules."""
+        latest = self._flavor(flavor)
+        where = 0
+        rows = [*tags.lines()] if tags else [(flavor.line if flavor else 0, t) for t in _DEFAULT]
+        for line, text in rows:
+            if not text.startswith("#"):
+                self._rule(line, _attributes(text), text)
+                where = line if "latest" in text else where
+        found = self.found
+        named = any("version" in each or "major" in each for each in found.release)
+        if latest == "true" or (latest == "auto" and named):
+            if any("latest" in each for each in found.branches.values()):
+                for each in found.branches.values():
+                    each[:] = [tag for tag in each if tag != "latest"]
+                self._leave(
+                    where, "tags: latest of a branch", "releases have it: give the branch edge"
+                )
+            found.release.append("latest")
+        return found
+
+    def _flavor(self, flavor: Said | None) -> str:
+        latest = "auto"
+        for line, text in flavor.lines() if flavor else ():
+            given = _attributes(text)
+            latest = given.get("latest", latest)
+            for name in ("prefix", "suffix"):
+                value = given.get(name)
+                if value:
+                    self._affix(line, name, value, only_last=given.get("onlatest") != "true")
+        return latest
+
+    def _affix(self, line: int, name: str, value: str, *, only_last: bool) -> None:
+        filled = self.filled(value)
+        if filled is None or "{" in filled:
+            self._leave(line, f"flavor: {name}={value}", f"[tags] {name} is a plain text")
+            return
+        setattr(self.found, name, filled)
+        if only_last:
+            self._leave(line, f"flavor: latest without the {name}", f"{name} stands on latest too")
+
+    def _rule(self, line: int, given: Mapping[str, str], text: str) -> None:
+        enable = given.get("enable", "true")
+        is_default = bool(_IS_DEFAULT_BRANCH.fullmatch(enable))
+        if enable == "false":
+            return
+        if enable != "true" and not is_default:
+            self._leave(line, f"tags: enable={enable}", "the rule is taken without its condition")
+        kind = given.get("type", "raw" if "value" in given or len(given) == 1 else "")
+        taken = self._take(kind, given, is_default=is_default)
+        if taken and kind == "raw" and not is_default and self.triggers.branches:
+            hint = "a tag belongs to releases or to one branch: branches = { main = [...] }"
+            self._leave(line, f"tags: {text} of branches", hint)
+        if not taken:
+            self._leave(
+                line, f"tags: {text}", _WAYS.get(kind, "[tags] says which tags are written")
+            )
+
+    def _take(self, kind: str, given: Mapping[str, str], *, is_default: bool) -> bool:
+        """Put a rule where it belongs; False for one that can't be said."""
+        event = given.get("event", "") if kind == "ref" else ""
+        tag = self._tag(kind, event, given)
+        if tag is None:
+            return False
+        standing = {"sha": "sha-", "pr": "pr-"}.get(event or kind, "")
+        tag = f"{given.get('prefix', standing)}{tag}{given.get('suffix', '')}"
+        match event or kind:
+            case "branch":
+                self._branches(self.triggers.branches, tag)
+            case "sha":
+                self._branches(self.triggers.branches, tag)
+                self.found.release += [tag] if self.triggers.tags else []
+            case "edge":
+                self._branches((given.get("branch", self.triggers.default),), tag)
+            case "pr":
+                self.found.pulls.append(tag)
+            case "schedule":
+                self.found.schedule.append(tag)
+            case "raw" if is_default:
+                self._branches((self.triggers.default,), tag)
+            case _:
+                self.found.release.append(tag)
+        return True
+
+    def _tag(self, kind: str, event: str, given: Mapping[str, str]) -> str | None:
+        found: str | None = None
+        match kind:
+            case "semver" | "pep440" if "value" not in given:
+                found = _template(given.get("pattern", ""))
+            case "ref":
+                found = {"branch": "{branch}", "tag": "v{version}", "pr": "{pr}"}.get(event)
+            case "edge":
+                found = "edge"
+            case "sha" if given.get("format", "short") == "short":
+                found = "{sha}"
+            case "schedule":
+                found = _template(given.get("pattern", "nightly"))
+            case "raw":
+                found = _template(self.filled(given.get("value", "")) or "")
+            case _:
+                pass
+        return found
+
+    def _branches(self, names: Iterable[str], tag: str) -> None:
+        for name in names:
+            self.found.branches.setdefault(name.replace("**", "*"), []).append(tag)
+
+    def _leave(self, line: int, what: str, hint: str) -> None:
+        self.left_out.append(LeftOut(line, what, hint))
+
+
+_WAYS = {
+    "match": 'the form of git tags is [project] tag = "web-v{version}"',
+    "sha": "{sha} has 7 digits",
+    "semver": "known are {version}, {major}, {minor}, {patch}",
+    "pep440": 'versions are SemVer, or [project] scheme = "calver"',
+    "schedule": "known is {date}, yyyymmdd",
+}
+
+
+def _attributes(text: str) -> dict[str, str]:
+    """Read one line of an input: comma-separated, quoted as CSV, the first may lack its name."""
+    fields = next(csv.reader([text], skipinitialspace=True), [])
+    found: dict[str, str] = {}
+    for each in fields:
+        name, equals, value = each.partition("=")
+        found[name.strip() if equals else "value"] = (value if equals else name).strip()
+    return found
+
+
+def _template(pattern: str) -> str | None:
+    """Give a pattern as a template; None for what none can say.
+
+    >>> _template("v{{major}}.{{minor}}"), _template("{{raw}}"), _template("{{date 'HHmm'}}")
+    ('v{major}.{minor}', 'v{version}', None)
+    """
+    odd = False
+
+    def written(found: re.Match[str]) -> str:
+        nonlocal odd
+        name, argument = found[1], found[2]
+        if name in ("version", "major", "minor", "patch"):
+            return f"{{{name}}}"
+        if name == "raw":
+            return "v{version}"
+        if name == "date" and argument in _DAY:
+            return "{date}"
+        if name in ("branch", "sha"):
+            return f"{{{name}}}"
+        odd = True
+        return ""
+
+    text = _PATTERN.sub(written, pattern)
+    return None if odd or not text or "{{" in text else text
+
+
+def plain_lines(node: Said | None) -> Iterator[tuple[int, str]]:
+    """Give the lines of an input that is a list; also one that is written with commas."""
+    for line, text in node.lines() if node else ():
+        yield from ((line, part.strip()) for part in text.split(",") if part.strip())

@@ -1,0 +1,240 @@
+"""Workflows of docker's actions as podbuild.toml; the rules are those of their READMEs."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from podbuild.commands.carry import Carried, config_text
+from podbuild.commands.carry_files import carry_over
+from podbuild.config.load import load_config
+from podbuild.errors import ConfigError
+
+NAME = ".github/workflows/release.yml"
+FAN_OUT = """\
+on:
+  push:
+    branches: [main, "release/**"]
+    tags: ["v*"]
+env:
+  REGISTRY: ghcr.io
+jobs:
+  build:
+    strategy:
+      matrix:
+        platform: [linux/amd64, linux/arm64]
+        include:
+          - {platform: linux/arm64, runner: arm}
+    steps:
+      - uses: actions/checkout@v4
+      - id: meta
+        uses: docker/metadata-action@v5
+        with:
+          images: |
+            ${{ env.REGISTRY }}/acme/shop
+            acme/shop
+          tags: |
+            # versions
+            type=semver,pattern={{version}}
+            type=semver,pattern={{major}}.{{minor}}
+            type=ref,event=branch
+            type=ref,event=pr
+            type=sha
+            type=sha,format=long
+            type=schedule,pattern=nightly-{{date 'YYYYMMDD'}}
+            type=match,pattern=v(.*),group=1
+          flavor: suffix=-alpine,onlatest=true
+      - uses: docker/build-push-action@v6
+        with:
+          file: docker/Dockerfile
+          platforms: ${{ matrix.platform }}
+          tags: ${{ steps.meta.outputs.tags }}
+          labels: ${{ steps.meta.outputs.labels }}
+          build-args: |
+            MODE=prod
+            REF=${{ github.ref_name }}
+            TOKEN=${{ secrets.TOKEN }}
+          secrets: |
+            npm=${{ secrets.NPM_TOKEN }}
+          secret-files: key=./key.pem
+          cache-from: type=gha
+          outputs: type=image,push-by-digest=true
+          shm-size: 1g
+  merge:
+    needs: build
+    steps:
+      - run: |
+          set -e
+          docker buildx imagetools create x
+"""
+FAMILY = """\
+on: push
+jobs:
+  images:
+    strategy:
+      matrix:
+        image:
+          - {name: api, folder: services/api}
+          - {name: web, folder: services/web}
+    steps:
+      - uses: docker/build-push-action@v6
+        with:
+          context: ${{ matrix.image.folder }}
+          platforms: linux/amd64,linux/arm64
+          push: true
+          network: host
+          build-contexts: shared=./shared
+          tags: |
+            ghcr.io/${{ github.repository_owner }}/${{ matrix.image.name }}:latest
+            ghcr.io/${{ github.repository_owner }}/${{ matrix.image.name }}:${{ github.sha }}
+"""
+
+
+def carried(folder: Path, text: str) -> tuple[Carried, dict[str, Any]]:
+    path = folder / NAME
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    found = carry_over(folder, NAME)
+    written = config_text(found, file=NAME, project="shop")
+    (folder / "podbuild.toml").write_text(written)
+    load_config(folder / "podbuild.toml", {})
+    return found, tomllib.loads(written)
+
+
+def line_of(text: str, part: str) -> int:
+    return next(number for number, line in enumerate(text.split("\n"), 1) if part in line)
+
+
+def test_a_fan_out_is_one_image_with_the_tags_of_its_metadata(tmp_path: Path) -> None:
+    found, said = carried(tmp_path, FAN_OUT)
+    assert said["defaults"]["platforms"] == ["linux/amd64", "linux/arm64"]
+    assert said["images"] == {
+        "shop": {
+            "context": ".",
+            "containerfile": "docker/Dockerfile",
+            "build-args": {"MODE": "prod", "REF": "{env.GITHUB_REF_NAME}"},
+            "secrets": [{"id": "npm", "env": "NPM_TOKEN"}, {"id": "key", "file": "key.pem"}],
+        }
+    }
+    assert said["registries"] == {
+        "ghcr": {"kind": "ghcr", "repository": "ghcr.io/acme/{image}"},
+        "dockerhub": {"kind": "dockerhub", "repository": "docker.io/acme/{image}"},
+    }
+    assert said["tags"] == {
+        "release": ["{version}", "{major}.{minor}", "sha-{sha}", "latest"],
+        "branches": {
+            "main": ["{branch}", "sha-{sha}"],
+            "release/*": ["{branch}", "sha-{sha}"],
+        },
+        "pull-requests": ["pr-{pr}"],
+        "schedule": ["nightly-{date}"],
+        "suffix": "-alpine",
+    }
+    left = {each.what: each.line for each in found.left_out}
+    assert left == {
+        what: line_of(FAN_OUT, part)
+        for what, part in (
+            ("tags: type=sha,format=long", "format=long"),
+            ("tags: type=match,pattern=v(.*),group=1", "type=match"),
+            ("build-args: TOKEN", "TOKEN=${{ secrets.TOKEN"),
+            ("build-push-action: cache-from", "cache-from"),
+            ("build-push-action: outputs", "push-by-digest"),
+            ("build-push-action: shm-size", "shm-size"),
+            ("run: docker buildx imagetools create x", "imagetools"),
+        )
+    }
+
+
+def test_a_matrix_of_images_is_one_image_each(tmp_path: Path) -> None:
+    found, said = carried(tmp_path, FAMILY)
+    assert [*said["images"]] == ["api", "web"]
+    assert said["images"]["web"] == {
+        "context": "services/web",
+        "containerfile": "services/web/Dockerfile",
+        "network": "host",
+        "contexts": {"shared": "./shared"},
+    }
+    place = "ghcr.io/{env.GITHUB_REPOSITORY_OWNER}/{image}"
+    assert said["registries"] == {"ghcr": {"kind": "ghcr", "repository": place}}
+    assert {each.line for each in found.left_out} == {
+        line_of(FAMILY, ":latest"),
+        line_of(FAMILY, "github.sha"),
+    }
+
+
+def test_images_with_flavours_of_their_own_have_tags_of_their_own(tmp_path: Path) -> None:
+    step = """\
+      - id: m{0}
+        uses: docker/metadata-action@v5
+        with: {{images: acme/{0}, flavor: suffix=-{0}}}
+      - uses: docker/build-push-action@v6
+        with: {{context: {0}, tags: "${{{{ steps.m{0}.outputs.tags }}}}"}}
+"""
+    text = "on: push\njobs:\n  x:\n    steps:\n" + step.format("a") + step.format("b")
+    found, said = carried(tmp_path, text)
+    assert {name: image["tags"]["suffix"] for name, image in said["images"].items()} == {
+        "a": "-a",
+        "b": "-b",
+    }
+    assert "tags" not in said
+    # What metadata-action does without tags, of which the README warns.
+    assert said["images"]["a"]["tags"]["branches"] == {"*": ["{branch}"]}
+    assert any("latest without the suffix" in each.what for each in found.left_out)
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected", "left"),
+    [
+        ("type=semver,pattern={{raw}}", {"release": ["v{version}", "latest"]}, ""),
+        ("type=semver,pattern={{major}},prefix=v", {"release": ["v{major}", "latest"]}, ""),
+        ("type=semver,pattern={{version}},value=1.0.0", {}, "value=1.0.0"),
+        ("type=edge", {"branches": {"main": ["edge"]}}, ""),
+        ("type=edge,branch=next", {"branches": {"next": ["edge"]}}, ""),
+        ("type=raw,value=nightly,enable=false", {}, ""),
+        ("type=raw,value=dev,enable={{is_default_branch}}", {"branches": {"main": ["dev"]}}, ""),
+        ("type=raw,value=stable", {"release": ["stable"]}, "of branches"),
+        ("type=raw,value=x,enable=${{ inputs.x }}", {"release": ["x"]}, "enable="),
+        ("type=raw,value=${{ steps.x.outputs.y }}", {}, "steps.x"),
+        ("type=ref,event=pr,prefix=pull-", {"pull-requests": ["pull-{pr}"]}, ""),
+        ("type=schedule,pattern={{date 'HHmm'}}", {}, "HHmm"),
+        ("type=new", {}, "type=new"),
+    ],
+)
+def test_rules_of_metadata(
+    tags: str, expected: dict[str, object], left: str, tmp_path: Path
+) -> None:
+    text = f"""\
+on: {{push: {{branches: [main]}}}}
+jobs:
+  x:
+    steps:
+      - id: meta
+        uses: docker/metadata-action@v5
+        with:
+          images: acme/shop
+          tags: |
+            {tags}
+      - uses: docker/build-push-action@v6
+        with: {{tags: "${{{{ steps.meta.outputs.tags }}}}"}}
+"""
+    found, said = carried(tmp_path, text)
+    assert said.get("tags", {}) == expected
+    assert [each for each in found.left_out if left in each.what] or not left
+    assert all(each.line == line_of(text, tags) for each in found.left_out)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("jobs: {x: {steps: [{uses: docker/bake-action@v6}]}}", "no step uses"),
+        ("jobs: {}", "no step uses"),
+        ("jobs: [1]", "no step uses"),
+        ("on: push", "no service has a build"),
+    ],
+)
+def test_what_builds_nothing_is_refused(text: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=says):
+        carried(tmp_path, text)
