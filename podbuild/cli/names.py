@@ -24,7 +24,10 @@ def completing(found: Callable[[dict[str, Any], Path], Iterable[str]]) -> Comple
         if read is None:
             return []
         before, comma, last = incomplete.rpartition(",")
-        names = dict.fromkeys(str(each) for each in found(*read))
+        try:
+            names = dict.fromkeys(str(each) for each in found(*read))
+        except Exception:  # noqa: BLE001  # a configuration that is wrong completes nothing
+            return []
         return [f"{before}{comma}{name}" for name in names if name.startswith(last)]
 
     return complete
@@ -51,7 +54,9 @@ def _table(document: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _images(document: dict[str, Any], _root: Path) -> Iterable[str]:
-    return _table(document, "images")
+    from podbuild.config.matrix import expanded  # noqa: PLC0415  # only where a shell asks
+
+    return _table(expanded(document), "images")
 
 
 def _registries(document: dict[str, Any], _root: Path) -> Iterable[str]:

@@ -146,6 +146,16 @@ class Image:
         default=Path(),
         metadata=key(PATH, "the folder that COPY and ADD read", example='"."'),
     )
+    matrix: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict,
+        hash=False,
+        metadata=key(
+            map_of(list_of(TEXT, least=1)),
+            "the table stands for an image of each combination; {matrix.NAME} is its value, in the "
+            "image's name and in every key",
+            example='{ php = ["8.3", "8.4"], os = ["debian", "alpine"] }',
+        ),
+    )
     target: str | None = field(
         default=None, metadata=key(TEXT, "the stage to build", example='"runtime"')
     )

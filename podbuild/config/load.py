@@ -29,6 +29,7 @@ from podbuild.config.keys import (
     table_of,
     unknown,
 )
+from podbuild.config.matrix import expanded
 from podbuild.config.model import (
     AuditSettings,
     CacheSettings,
@@ -77,6 +78,7 @@ def parse_config(
     """
     document = parse_toml(text, path)
     try:
+        document = expanded(document)
         config = _read(document, path.absolute())
         check(config, document)
         refuse_secrets(config, document, environment, logins)

@@ -158,7 +158,12 @@ def line_of(text: str, path: KeyPath) -> int:
     `text` must be valid TOML. Where nothing of the path is in it, the line is 1.
     """
     lines = [f"{line}\n" for line in text.split("\n")]
-    known = path[: _depth(tomllib.loads(text), path)]
+    whole = tomllib.loads(text)
+    if path[:1] and path[0] == "images" and "{matrix." in text:
+        from podbuild.config.matrix import written_name  # noqa: PLC0415  # seldom needed
+
+        path = ("images", *(written_name(whole, str(name)) for name in path[1:2]), *path[2:])
+    known = path[: _depth(whole, path)]
     if not known:
         return 1
     before, end = 0, len(lines)  # lines[:before] does not hold the key, lines[:end] does

@@ -22,6 +22,7 @@ NOT_IN_THE_FINGERPRINT = {
     "build_args": "one of the texts that come with placeholders replaced",
     "healthcheck": "judges what was made",
     "isolation": HOW,
+    "matrix": "its values are put in before anything is read",
     "labels": "one of the texts that come with placeholders replaced",
     "name": WHERE,
     "platforms": "compared apart",
