@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from podbuild.commands.carry import Carried, config_text
-from podbuild.config.choices import RegistryKind
+from podbuild.commands.init_read import ReadContainerfile, read_all
+from podbuild.config.choices import Format, RegistryKind
 from podbuild.config.document import as_toml, commented
 from podbuild.config.load import FILE_NAME
 from podbuild.config.sections import section
@@ -20,7 +21,10 @@ from podbuild.semver import Scheme, TagForm, guess_form
 DEPTH = 4  # folders below the project's own that are looked into
 _SKIPPED = frozenset({"node_modules", "vendor", "dist", "build", "target", "__pycache__", "venv"})
 _KINDS = ("containerfile", "dockerfile")
-_IGNORE_FILES = ("containerignore", "dockerignore")
+_OTHERS = frozenset(
+    {"containerignore", "dockerignore", "j2", "jinja", "jinja2", "tmpl", "template", "tpl", "erb"}
+    | {"mustache", "in", "m4", "orig", "rej", "bak", "swp", "md", "txt", "json", "yml", "yaml"}
+)  # what a file is instead, by its last part
 _SHARED = frozenset({"containerfiles", "containers", "dockerfiles", "docker", "images", "build"})
 _REMOTE = re.compile(
     r"(?:(?:https?|ssh)://(?P<host>[A-Za-z0-9.-]+)(?::\d+)?/|(?P<copied>[A-Za-z0-9.-]+):)"
@@ -53,6 +57,7 @@ class Seen:
     containerfiles: tuple[PurePosixPath, ...] = ()
     remote: str = ""
     tags: tuple[str, ...] = ()  # of git
+    read: Mapping[PurePosixPath, ReadContainerfile] = field(default_factory=dict)
     gitignore: str | None = None
 
 
@@ -68,9 +73,11 @@ class NewFile:
 def look(folder: Path, remote: str = "", tags: tuple[str, ...] = ()) -> Seen:
     """Give what there is to guess from. `remote` is the URL of git's origin, `tags` its own."""
     gitignore = folder / ".gitignore"
+    read = read_all(folder, sorted(_containerfiles(folder)))
     return Seen(
         folder=folder.resolve().name,
-        containerfiles=tuple(sorted(_containerfiles(folder))),
+        containerfiles=tuple(read),
+        read=read,
         remote=remote,
         tags=tags,
         gitignore=gitignore.read_text("utf-8", "replace") if gitignore.is_file() else None,
@@ -134,7 +141,11 @@ def _containerfiles(folder: Path) -> Iterator[PurePosixPath]:
 
 
 def _is_containerfile(parts: list[str]) -> bool:
-    return any(part in _KINDS for part in parts) and parts[-1] not in _IGNORE_FILES
+    return (
+        any(part in _KINDS for part in parts)
+        and parts[-1] not in _OTHERS
+        and not parts[-1].endswith("~")
+    )
 
 
 def _is_looked_into(name: str, place: PurePosixPath) -> bool:
@@ -199,10 +210,32 @@ def _image_lines(seen: Seen, project: str) -> Iterator[str]:
     found = seen.containerfiles or (PurePosixPath("Containerfile"),)
     names = _distinct([_image_name(path, project) for path in found])
     for place, (name, path) in enumerate(zip(names, found, strict=True)):
-        given = {"containerfile": as_toml(path), "context": as_toml(_context(path))}
-        shown = keys if place == 0 else tuple(each for each in keys if each.name in given)
+        given = _given(path, name, frozenset(names), seen.read.get(path, ReadContainerfile()))
+        every = section("images").keys
+        shown = tuple(each for each in every if each.name in given or (place == 0 and each in keys))
         yield ""
         yield from commented(section("images"), given, name=name, keys=shown)
+
+
+def _given(
+    path: PurePosixPath, name: str, names: frozenset[str], read: ReadContainerfile
+) -> dict[str, str]:
+    """Give the keys of an image that its Containerfile tells, as TOML."""
+    given = {
+        "containerfile": as_toml(path),
+        "context": as_toml(read.context or _context(path)),
+    }
+    ours = {base: f"image:{base}" for base in read.bases if base in names and base != name}
+    if ours:
+        given["contexts"] = as_toml(ours)
+    if read.secrets:
+        tables = [as_toml({"id": secret, "env": variable}) for secret, variable in read.secrets]
+        given["secrets"] = f"[{', '.join(tables)}]"
+    if read.ssh:
+        given["ssh"] = as_toml(read.ssh)
+    if read.healthcheck:  # podman keeps it in this format alone
+        given["format"] = as_toml(Format.DOCKER.value)
+    return given
 
 
 def _registry_lines(host: str, path: str) -> Iterator[str]:
