@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from podbuild.cli.options import Common, common_options
+from podbuild.cli.options import FORMS, Common, common_options, form_option
 from podbuild.cli.session import open_session
 
 if TYPE_CHECKING:
@@ -18,34 +18,46 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    epilog="\b\nExamples:\n  podbuild check\n  podbuild check -f other/podbuild.toml --json"
+    epilog="\b\nExamples:\n  podbuild check\n  podbuild check -f other/podbuild.toml --json\n"
+    "  podbuild check --format sarif > check.sarif"
 )
+@form_option(*FORMS)
 @common_options
-def command(common: Common) -> int:
+def command(common: Common, form: str) -> int:
     """Validate the configuration and the Containerfiles it names.
 
     Needs no engine and asks no registry. Also warns of file modes that a fresh clone would not
-    have. An error is exit code 2; warnings and notes are not.
+    have. An error is exit code 2; warnings and notes are not. `# podbuild: ignore=RULE` above an
+    instruction, or `[audit] ignore`, silences a rule (docs/audit.md).
     """
     with open_session(common) as session:
         from podbuild.build.inputs.lint import Level  # noqa: PLC0415
+        from podbuild.cli.findings import Renderings, give_findings  # noqa: PLC0415
         from podbuild.commands.check import (  # noqa: PLC0415
             check_modes,
             check_output,
             check_project,
         )
+        from podbuild.commands.rules import check_rules  # noqa: PLC0415
         from podbuild.errors import ConfigError  # noqa: PLC0415
         from podbuild.plan.git.worktree import (  # noqa: PLC0415  # --help is asked often
             tracked_modes,
         )
+        from podbuild.report.audit import findings_markdown  # noqa: PLC0415
 
         config = session.config()
         modes = check_modes(tracked_modes(session.runner, config.root))
-        findings = (*check_output(config, session.runner), *check_project(config), *modes)
-        for finding in findings:
+        wrong = (*check_output(config, session.runner), *check_project(config), *modes)
+        findings = (*wrong, *check_rules(config))
+        for finding in findings if form == "text" else ():
             _say(session.ui, finding)
         errors = sum(finding.level is Level.ERROR for finding in findings)
-        session.ui.give(_summary(findings), _json(findings))
+        written = Renderings(
+            text=lambda: _summary(findings),
+            markdown=lambda: findings_markdown("Check", findings),
+            value=_json(findings),
+        )
+        give_findings(session, "check", form, findings, written)
         return ConfigError.exit_code if errors else 0
 
 
@@ -53,7 +65,8 @@ def _say(ui: Ui, finding: Finding) -> None:
     from podbuild.build.inputs.lint import Level  # noqa: PLC0415
     from podbuild.errors import ConfigError  # noqa: PLC0415
 
-    hint = f" (hint: {finding.hint})" if finding.hint else ""
+    rule = f" [{finding.rule}]" if finding.rule else ""
+    hint = f"{rule} (hint: {finding.hint})" if finding.hint else rule
     match finding.level:
         case Level.ERROR:
             ui.fail(ConfigError(str(finding), hint=finding.hint))
@@ -84,6 +97,7 @@ def _json(findings: Sequence[Finding]) -> JSONValue:
                 "line": finding.line,
                 "message": finding.message,
                 "hint": finding.hint,
+                "rule": finding.rule,
             }
             for finding in findings
         ],

@@ -9,7 +9,7 @@ from podbuild.build.examine.anatomy import Anatomy
 from podbuild.build.examine.audit import IMAGE_RULES, audit_findings, worst_first
 from podbuild.build.examine.silence import (
     Ignore,
-    configured_ignores,
+    project_ignores,
     silenced,
     useless,
     written_ignores,
@@ -18,7 +18,7 @@ from podbuild.build.inputs.instructions import read_instructions
 from podbuild.build.inputs.lint import Finding
 from podbuild.commands.looked import Looked, Looking
 from podbuild.config.model import Config
-from podbuild.config.toml import line_of, read_config, read_source, shown
+from podbuild.config.toml import read_source
 from podbuild.oci.names import Platform
 from podbuild.workspace import Services
 
@@ -56,13 +56,6 @@ def audit_images(
         findings=worst_first((*left, *notes)),
         silenced=len(found) - len(left),
     )
-
-
-def project_ignores(config: Config) -> Iterator[Ignore]:
-    """Give what the configuration silences."""
-    if config.audit.ignore:
-        line = line_of(read_config(config.path), ("audit", "ignore"))
-        yield from configured_ignores(config.audit.ignore, shown(config.path), line)
 
 
 def image_ignores(config: Config, names: set[str]) -> Iterator[Ignore]:

@@ -144,8 +144,7 @@ def _pairs_json(image: Anatomy) -> Iterator[JSONValue]:
 
 def audit_markdown(images: Sequence[tuple[str, Anatomy]], findings: Sequence[Finding]) -> str:
     """Give the audit for a summary or a comment."""
-    lines = [f"### Audit: {counted(findings)}", ""]
-    lines += table(("level", "rule", "place", "bytes", "what", "instead"), [*_rows(findings)])
+    lines = [*_heading("Audit", findings)]
     rows = [
         (
             text(f"{image.image} {image.platform}"),
@@ -162,6 +161,18 @@ def audit_markdown(images: Sequence[tuple[str, Anatomy]], findings: Sequence[Fin
     for _, image in images:
         lines += ["", *_details(image)]
     return cut("\n".join(lines) + "\n")
+
+
+def findings_markdown(title: str, findings: Sequence[Finding]) -> str:
+    """Give findings alone."""
+    return cut("\n".join(_heading(title, findings)) + "\n")
+
+
+def _heading(title: str, findings: Sequence[Finding]) -> Iterator[str]:
+    yield f"### {title}: {counted(findings)}"
+    yield ""
+    header = ("level", "rule", "place", "bytes", "what", "instead")
+    yield from table(header, [*_rows(findings)])
 
 
 def _rows(findings: Sequence[Finding]) -> Iterator[tuple[str, ...]]:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from podbuild.build.inputs.instructions import Instruction, lines_of
 from podbuild.build.inputs.lint import Finding, Level
 from podbuild.config.choices import Rule
+from podbuild.config.model import Config
+from podbuild.config.toml import line_of, read_config, shown
 
 _COMMENT = re.compile(r"\s*#\s*podbuild:\s*ignore\s*=\s*(?P<rules>[^#]*?)\s*(?:#.*)?")
 
@@ -39,11 +41,14 @@ class Ignore:
         return self.target is None or (self.file, self.target) in places
 
 
-def configured_ignores(rules: Iterable[str], file: str, line: int | None) -> Iterator[Ignore]:
+def project_ignores(config: Config) -> Iterator[Ignore]:
     """Give what `[audit] ignore` says: RULE, or IMAGE:RULE."""
-    for text in rules:
+    if not config.audit.ignore:
+        return
+    line = line_of(read_config(config.path), ("audit", "ignore"))
+    for text in config.audit.ignore:
         image, _, rule = text.rpartition(":")
-        yield Ignore(rule=rule, image=image, file=file, line=line)
+        yield Ignore(rule=rule, image=image, file=shown(config.path), line=line)
 
 
 def written_ignores(text: str, instructions: Sequence[Instruction], file: str) -> Iterator[Ignore]:
