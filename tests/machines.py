@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,24 +85,31 @@ def _key(path: Path) -> str:
 
 @contextmanager
 def machine(
-    folder: Path, host: str = "builder", *, settings: str = "", env: Mapping[str, str] | None = None
+    folder: Path, host: str = "builder", *, settings: str = "", podman: str = ""
 ) -> Iterator[Machine]:
-    """Start one while the block runs; `settings` are more lines of sshd_config."""
+    """Start one while the block runs; `settings` are more lines of sshd_config.
+
+    `podman` is a shell script that stands there for podman; without it the real one does.
+    """
     folder.mkdir(mode=0o700)
     (folder / "home").mkdir()
     (folder / "bin").mkdir()
-    toolchains = folder / "home/.local/state/podbuild"
-    toolchains.mkdir(parents=True)
-    (toolchains / "toolchain").symlink_to(own_folders().state / "toolchain")
+    toolchain = folder / "home/.local/state/podbuild/toolchain"
+    toolchain.parent.mkdir(parents=True)
+    if podman:
+        (toolchain / "fake/bin").mkdir(parents=True)
+        (toolchain / "fake/bin/podman").write_text(f"#!/bin/sh\n{podman}")
+        (toolchain / "fake/bin/podman").chmod(0o755)
+    else:
+        toolchain.symlink_to(own_folders().state / "toolchain")
     server, client = _key(folder / "server"), _key(folder / "client")
     (folder / "authorized").write_text(f"{client}\n")
     port = _free_port()
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {server}\n")
-    given = " ".join(f'"{key}={value}"' for key, value in (env or {}).items())
     (folder / "sshd_config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/server\n"
         f"AuthorizedKeysFile {folder}/authorized\nPidFile none\nUsePAM no\nStrictModes no\n"
-        f'PasswordAuthentication no\nSetEnv "HOME={folder}/home" {given}\n{settings}'
+        f'PasswordAuthentication no\nSetEnv "HOME={folder}/home"\n{settings}'
     )
     (folder / "ssh_config").write_text(
         f"Host {host}\n HostName 127.0.0.1\n Port {port}\n User {getpass.getuser()}\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,3 +120,23 @@ def test_a_builder_gives_what_this_machine_gives(shop: Shop, builder: Machine) -
     assert builder.left == []
     assert builder.processes() == []
     assert holding(SECRET, builder.home, shop.root / "dist") == []
+
+
+def test_a_killed_run_leaves_nothing_there(shop: Shop, builder: Machine) -> None:
+    lasting = "RUN --mount=type=secret,id=token setsid sleep 98761 & sleep 98762\n"
+    shop.write("app.Containerfile", f"{APP}{lasting}")
+    process = shop.start("build", "app", "--builder", "b1")
+    while not all(map(running, ("98761", "98762"))):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    process.kill()
+    process.communicate()
+    while builder.left or builder.processes() or running("98761") or running("98762"):
+        time.sleep(0.1)
+    shop.write("app.Containerfile", APP)
+    assert holding(SECRET, builder.home, shop.root / "dist") == []
+
+
+def running(number: str) -> bool:
+    argv = ("pgrep", "-f", f"^sleep {number}")
+    return subprocess.run(argv, check=False, stdout=subprocess.PIPE).returncode == 0

@@ -296,13 +296,20 @@ class _Work:
                     raise CommandTimeoutError(self._finished(output)) from None
                 raise
 
-        return run_engine(
-            self._site,
-            what,
-            once,
-            log=self._site.shown_log(self._recipe.job),
-            step=lambda: self.prepared.step(self._recipe, output.last) if output else None,
-        )
+        try:
+            return run_engine(
+                self._site,
+                what,
+                once,
+                log=self._site.shown_log(self._recipe.job),
+                step=lambda: self.prepared.step(self._recipe, output.last) if output else None,
+            )
+        except BuildError as error:
+            if self._site.staging.staging.failure is None and "no space left" in error.message:
+                host = self._asked.builder.builder.host
+                error.message = f"{what}: no space left on the builder {self._asked.builder.name}"
+                error.hint = f"free some space there: ssh {host} du -sh .cache/podbuild-builder"
+            raise
 
     def _finished(self, output: Output | None) -> Finished:
         return Finished(

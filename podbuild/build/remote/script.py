@@ -77,6 +77,7 @@ bury() {
         pid=$(cat "$file")
         tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF "$1" && end "$pid"
     done
+    place=$(readlink "$1/sockets") && [ -O "$place" ] && rm -rf "$place"
     for file in "$1"/xdg/libpod/tmp/pause.pid; do
         [ -f "$file" ] && pid=$(cat "$file") && tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null |
             grep -qE 'podman|catatonit' && kill -s KILL "$pid" 2>/dev/null
@@ -87,6 +88,12 @@ flock -w 60 8 || fail "lock $D/lock"
 mkdir -p "$R/xdg/libpod/tmp" || fail "folder $R"
 exec 9>"$R/lock"
 flock -n 9 || fail "lock $R/lock"
+# Sockets have names of at most 107 bytes (unix(7)).
+K=$R
+[ "$(printf %s "$R/0000000.s" | wc -c)" -le 107 ] || {
+    K=$(mktemp -d /tmp/podbuild.XXXXXXXX) || fail "folder /tmp"
+    ln -s "$K" "$R/sockets"
+}
 finish() {
     trap '' TERM HUP INT PIPE
     exec 8>"$D/lock"
@@ -195,7 +202,7 @@ start() {
     mkdir -p "$T" "$R/containers/$1" "$D/mounts/$2" "$D/data/$3"
     data=$D/data/$3
     ln -s "$D/mounts/$2" "$T/buildah-cache-$(id -u)" 2>/dev/null
-    rm -f "$R/$1.s"
+    rm -f "$K/$1.s"
     name=$1
     (
         export HOME="$R/home" XDG_CONFIG_HOME="$R/home/.config"
@@ -204,7 +211,7 @@ start() {
         export CONTAINERS_STORAGE_CONF="$R/storage.conf" XDG_RUNTIME_DIR="$R/xdg"
         export XDG_DATA_HOME="$data" TMPDIR="$T" PODMAN_IGNORE_CGROUPSV1_WARNING=1
         export PODBUILD_HANDLERS="$R/handlers" PODBUILD_CONTAINERS="$R/containers/$name"
-        set -- unshare --mount sh "$R/enter" $S $G system service --time=0 "unix://$R/$name.s"
+        set -- unshare --mount sh "$R/enter" $S $G system service --time=0 "unix://$K/$name.s"
         if [ -n "$U" ]; then
             set -- $G unshare "$@"
         else
@@ -215,7 +222,7 @@ start() {
     ) </dev/null >"$R/$name.log" 2>&1 8>&- 9>&- &
     echo $! >"$R/$name.pid"
     for _ in $(seq 300); do
-        [ -S "$R/$name.s" ] && say "ready.$name $R/$name.s" && return
+        [ -S "$K/$name.s" ] && say "ready.$name $K/$name.s" && return
         kill -s 0 "$(cat "$R/$name.pid")" 2>/dev/null || break
         sleep 0.1
     done
