@@ -12,6 +12,7 @@ from podbuild.cli.session import Session, open_session
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from podbuild.commands.attest import signing_state
     from podbuild.commands.doctor import Patient
     from podbuild.oci.names import Platform
     from podbuild.oci.store import Store
@@ -71,6 +72,7 @@ def _patient(session: Session) -> Patient:
         stores=_stores(services) if services else {},
         build=trial.build,
         builders=partial(ask_builders, services, build=True) if services else tuple,
+        signing=partial(signing_state, services) if services and services.config.attest else None,
     )
 
 

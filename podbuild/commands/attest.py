@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 from podbuild.build.attest.provenance import Builder
@@ -27,7 +30,8 @@ from podbuild.errors import (
 )
 from podbuild.oci.examine import Examiner
 from podbuild.oci.manifest import Manifest
-from podbuild.oci.names import Tag
+from podbuild.oci.names import Digest, Tag
+from podbuild.oci.statements import BUNDLE, SAYS, VEX, Referrer
 from podbuild.oci.store import Store
 from podbuild.plan.destination import Destination
 from podbuild.plan.journal import Journal
@@ -40,7 +44,9 @@ from podbuild.publish.carry import Promoted, StatementCarrier
 from podbuild.publish.classic import ClassicSigner
 from podbuild.publish.move import Moved, Outcome
 from podbuild.publish.upload import Published
+from podbuild.report.attested import attest_line
 from podbuild.semver import Version
+from podbuild.system.files import write_atomically
 from podbuild.workspace import Services
 
 
@@ -54,6 +60,22 @@ def check_signing(services: Services, plan: Plan) -> None:
     setup = _setup(services, plan.version)
     if setup:
         setup.check()
+
+
+def signing_state(services: Services) -> str:
+    """Say who signs, once that was tried; empty where nothing is said of images.
+
+    Raises as `check_signing` does.
+    """
+    config = services.config
+    if config.attest is None:
+        return ""
+    sbom_maker(services).check()
+    vex_documents(config, _published(config))
+    setup = _setup(services)
+    if setup:
+        setup.check()
+    return attest_line(config.attest)
 
 
 def _published(config: Config) -> tuple[str, ...]:
@@ -126,8 +148,20 @@ class Attesting:
             classic=_classic(setup, signer.signature) if setup and signer else None,
             journal=self.journal,
             cancel=services.cancel,
+            keep=partial(_write_statement, services.config.output / "statements"),
         )
         return attacher.attach(describer.subjects(images))
+
+
+def _write_statement(folder: Path, name: str, referrer: Referrer) -> None:
+    """Keep what is said where people and other programs find it: dist/statements."""
+    slug = re.sub(r"[^A-Za-z0-9._]+", "-", name)
+    signed = referrer.manifest.content.get("artifactType") == BUNDLE
+    for kind, blob in zip(referrer.predicate_types, referrer.blobs, strict=True):
+        said = SAYS.get(kind, "statement").lower()
+        number = f"-{Digest.of(blob).hex[:12]}" if kind == VEX else ""  # there may be older ones
+        file = f"{slug}.{said}{number}.{'sigstore' if signed else 'intoto'}.json"
+        write_atomically(folder / file, blob)
 
 
 def attest(engines: Engines, planned: Planned, published: Published, record: Recorder) -> Published:

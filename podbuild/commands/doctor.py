@@ -90,6 +90,7 @@ class Patient:
     stores: Mapping[str, Callable[[], Store]]  # by the name in reports
     build: Callable[[Toolchain, Namespace], str]
     builders: Callable[[], Iterable[BuilderState]] = tuple
+    signing: Callable[[], str] | None = None  # tries who signs, where somebody is to
 
 
 def examine(patient: Patient) -> Iterator[Examined]:
@@ -111,6 +112,8 @@ def examine(patient: Patient) -> Iterator[Examined]:
             yield _failed(subject, state.error)
     for name, open_store in patient.stores.items():
         yield _try(f"registry {name}", partial(_push, open_store))
+    if patient.signing:
+        yield _try("statements", patient.signing)
 
 
 def findings_text(findings: Sequence[Examined]) -> str:

@@ -19,6 +19,7 @@ from podbuild.plan.model import Job
 from podbuild.plan.planned import Planned
 from podbuild.publish.move import Moved, Tagged
 from podbuild.publish.upload import Published, UploadProgress
+from podbuild.report.attested import attest_line, verify_commands
 from podbuild.report.collect import (
     Delivered,
     image_reports,
@@ -197,6 +198,7 @@ class Recorder:
     def report(self) -> Report:
         """Give the report of what has happened so far."""
         plan = self.planned.plan
+        version = str(plan.version) if plan.version else ""
         sent = {each.key: activity.moved for each, activity in self._transfers.items()}
         targets = target_reports(plan, replace(self._delivered, sent=sent))
         counts = self.services.opener.registries.counts.values()
@@ -205,7 +207,7 @@ class Recorder:
             result=result_of(plan, targets, self._failure),
             commit=plan.source.commit,
             date=plan.source.created,
-            version=str(plan.version) if plan.version else "",
+            version=version,
             tag=self.planned.tag,
             previous_tag=self.planned.previous_tag,
             branch=plan.source.branch or "",
@@ -215,6 +217,8 @@ class Recorder:
             images=image_reports(plan, self._images, self._parts),
             targets=targets,
             statements=statement_reports(self._statements),
+            attest=attest_line(plan.attest) if plan.attest else "",
+            verify=tuple(verify_commands(self.services.config, version, targets)),
             metrics=self._metrics,
             phases=tuple(self._phases),
             tests=self._tests,

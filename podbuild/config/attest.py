@@ -195,6 +195,21 @@ class Signing:
             for each in self.identity
         )
 
+    def pinned(self, version: str, values: Placeholders) -> str:
+        """Give the one identity that may sign this version; empty where there are several."""
+        known = dict.fromkeys(
+            each.text.replace("{version}", version)
+            for each in self.identity
+            if version or "version" not in each.names
+        )
+        texts = {Template(text).expand(values) for text in known}
+        return texts.pop() if len(texts) == len(self.identity) == 1 else ""
+
+    def pattern(self, version: str, values: Placeholders) -> str:
+        """Give a regular expression of all identities that may sign this version."""
+        every = (identity_pattern(each, version, values) for each in self.identity)
+        return f"^(?:{'|'.join(every)})$"
+
 
 def identity_pattern(template: Template, version: str, values: Placeholders) -> str:
     """Give a regular expression of an identity; without a version, of all versions.

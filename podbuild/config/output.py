@@ -44,10 +44,12 @@ OUTPUT_NAMES = (
     "staging",
     "state.json",
     "state-*.json",
+    "statements",
     "summary.md",
 )
 
 _LOG = re.compile(r".+-[a-z0-9]+-[a-z0-9]+(-v\d)?\.log|junit\.xml")
+_STATEMENT = re.compile(r".+\.(sigstore|intoto)\.json")
 _TEXTS = ("digests.txt", "podbuild.env", "summary.md")
 _RECORDS = (
     "artifacts.json",
@@ -120,8 +122,16 @@ def _is_logs(folder: Path) -> bool:
         return False
 
 
+def _is_statements(folder: Path) -> bool:
+    try:
+        return all(_STATEMENT.fullmatch(entry.name) for entry in folder.iterdir())
+    except OSError:
+        return False
+
+
 _MARKS: Mapping[str, Callable[[Path], bool]] = {
     **dict.fromkeys((*_RECORDS, _LOCK, "relocation.json"), _has_schema),
     **dict.fromkeys(("registry", "staging"), _is_layout),
     "logs": _is_logs,
+    "statements": _is_statements,
 }

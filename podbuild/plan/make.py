@@ -80,6 +80,7 @@ def make_plan(
         secret_files=_secret_files(config, request),
         fingerprint=project_fingerprint(config, fingerprints),
         is_partial=any(_leaves_out(image, request) for image in planned if image.published),
+        attest=config.attest,
         beside=tuple(_beside(config, images, request, source)),
     )
     check_collisions(config, replace(plan, targets=every))  # an image not asked for owns its tags

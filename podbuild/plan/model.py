@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+from podbuild.config.attest import Attest
 from podbuild.config.choices import IndexPolicy
 from podbuild.config.image import Image, Secret
 from podbuild.config.model import Registry
@@ -183,6 +184,7 @@ class Plan:
     secret_files: tuple[Path, ...]  # of all images, also those that are not asked for
     fingerprint: str  # of the whole configuration, whatever part of it is asked for
     is_partial: bool  # platforms are left out that the configuration names: no tag moves
+    attest: Attest | None = None  # what is to be said of images
     beside: tuple[Target, ...] = ()  # registries not asked for, which may hold the release already
 
     @property

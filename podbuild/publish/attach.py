@@ -62,6 +62,7 @@ class Attacher:
     classic: ClassicSigner | None = None
     journal: Journal
     cancel: Cancel
+    keep: Callable[[str, Referrer], None] = lambda _name, _referrer: None  # hears of all, by name
     _places: dict[str, Attachments] = field(default_factory=dict)
     _failed: dict[Destination, PodbuildError] = field(default_factory=dict)
     _notes: dict[str, None] = field(default_factory=dict)
@@ -127,8 +128,10 @@ class Attacher:
             return _types(self.journal.get(Section.ATTESTED, _key(here[0], digest)) if here else {})
         said = self._said(here, subject)
         said |= {each.manifest.digest: each for each in self._made(subject, said.values())}
-        for each in here:
-            self._asking(each, partial(self._put, each, digest, said))
+        for each in said.values():
+            self.keep(subject.name, each)
+        for destination in here:
+            self._asking(destination, partial(self._put, destination, digest, said))
         return {each: said[each].predicate_types for each in said}
 
     def _is_done(self, destination: Destination, subject: Described) -> bool:

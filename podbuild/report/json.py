@@ -50,6 +50,7 @@ def metadata(report: Report) -> dict[str, JSONValue]:
             {"subject": each.subject, "referrer": str(each.referrer), "says": [*each.kinds]}
             for each in report.statements
         ],
+        "attest": {"says": report.attest, "verify": [*report.verify]} if report.attest else None,
         "warnings": list(report.warnings),
         "failure": failure,
     }

@@ -34,6 +34,7 @@ def summary_markdown(report: Report) -> str:
         _left_out(report),
         _removed(report),
         _bullets("Attached", [text(line) for line in statement_lines(report)]),
+        _verify(report),
         _bullets("Warnings", [text(warning) for warning in report.warnings]),
         _run(report),
     )
@@ -204,6 +205,13 @@ def _removed(report: Report) -> tuple[str, ...]:
 
 def _bullets(title: str, items: Sequence[str]) -> tuple[str, ...]:
     return (f"### {title}", "", *(f"- {item}" for item in items)) if items else ()
+
+
+def _verify(report: Report) -> tuple[str, ...]:
+    if not report.statements or not report.verify:
+        return ()
+    head = f"**Verify**: {text(report.attest)}"
+    return (head, "", f"{_FENCE}sh", *map(one_line, report.verify), _FENCE)
 
 
 def _run(report: Report) -> tuple[str, ...]:

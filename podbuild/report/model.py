@@ -155,6 +155,8 @@ class Report:
     images: tuple[ImageReport, ...] = ()
     targets: tuple[TargetReport, ...] = ()
     statements: tuple[StatementReport, ...] = ()
+    attest: str = ""  # what is attached and who signs; empty: nothing is asked for
+    verify: tuple[str, ...] = ()  # commands
     metrics: Mapping[Job, Metrics] = field(default_factory=dict, hash=False)  # of what was built
     phases: tuple[Phase, ...] = ()
     tests: tuple[TrialResult, ...] = ()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from podbuild.plan.fingerprint import relative
 from podbuild.plan.guards import Decision
 from podbuild.plan.model import Job, Plan, PlannedImage, TagMove, Target
+from podbuild.report.attested import attest_line
 from podbuild.system.console.text import fold, table
 from podbuild.system.records import JSONValue
 
@@ -38,6 +39,7 @@ def plan_json(plan: Plan) -> dict[str, JSONValue]:
             for job in plan.jobs
         ],
         "targets": [_target(target) for target in plan.targets],
+        "attest": attest_line(plan.attest) if plan.attest else None,
         "mirrors": {name: [*places] for name, places in sorted(plan.mirrors.items())},
         "secrets": [*plan.secrets],
     }
@@ -180,6 +182,8 @@ def _targets(plan: Plan, width: int | None) -> Iterator[str]:
     lines = [(where, ", ".join(tags), what, why) for (_, where, what, why), tags in rows.items()]
     found = table(("where", "tag", "what", "why"), lines, width=_inner(width))
     yield from (f"  {line}" for line in found)
+    if plan.attest:
+        yield from fold(f"  attach: {attest_line(plan.attest)}", width)
     if plan.is_partial:
         yield "  no tag moves: platforms are left out"
 

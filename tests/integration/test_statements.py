@@ -296,7 +296,18 @@ def test_reports_name_what_is_attached(signed: Signed) -> None:
     line = "web linux/arm64: SBOM, VEX, provenance, signature, signature for podman"
     assert line in (signed.shop.root / "dist" / "summary.md").read_text()
     assert f"attached to {line}" in signed.out
+    summary = (signed.shop.root / "dist" / "summary.md").read_text()
+    command = f"cosign verify --key cosign.pub --insecure-ignore-tlog=true {signed.reference()}"
+    assert command in summary
     metadata = json.loads((signed.shop.root / "dist" / "metadata.json").read_text())
+    assert command in metadata["attest"]["verify"]
+    assert "signed by the key env:SIGNING_KEY, for podman too" in metadata["attest"]["says"]
+    folder = signed.shop.root / "dist" / "statements"
+    names = {each.name for each in folder.iterdir()}
+    assert {f"web.{each}.sigstore.json" for each in ("signature", "provenance")} <= names
+    assert "tool-linux-amd64.sbom.sigstore.json" in names
+    plan = signed.shop("plan", "v1.2.3", "--offline")
+    assert "attach: SBOM (SPDX), provenance (SLSA v1), VEX (vex/{image}.json)" in plan.out
     assert {each["subject"] for each in metadata["statements"]} == {
         "web",
         "web linux/amd64",
