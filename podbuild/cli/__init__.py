@@ -41,6 +41,7 @@ COMMANDS = {
     "attest": "Complete and sign what is published.",
     "sbom": "Print the SBOM of an image.",
     "audit": "Say what is in the images that should not be, and which line put it there.",
+    "diff": "Compare two versions of the images: by package, file and layer.",
     "notes": "Print the images of a release for its notes, or put them there.",
     "pin": "Have deployment files name the images of a version by digest.",
     "prune": "Delete what retention lets go; shows the plan first.",

@@ -160,3 +160,28 @@ def test_a_rule_that_the_configuration_silences_stays_silent_when_lines_move(sho
     assert "[secret-in-layer]" not in done.text
     assert "[setuid]" not in done.text
     assert "nothing is found that ignoring package-cache would silence" in done.out
+
+
+def test_two_versions_are_compared_by_package_file_and_layer(shop: Shop) -> None:
+    package = "RUN mkdir -p /srv/node_modules/ms && cd /srv/node_modules/ms && "
+    package += """echo '{"name": "ms", "version": "2.0"}' > package.json\n"""
+    shop.write("web/Containerfile", WEB.replace('CMD ["sh"]', f'{package}CMD ["sh"]'))
+    shop.commit("v1.1.0")
+    done = shop("build", "web", "--platform", "linux/amd64", "--no-progress")
+    assert done.code == 0, done.text
+    done = shop("diff", "1.0.0", "--platform", "linux/amd64", "--json")
+    assert done.code == 0, done.text
+    value = json.loads(done.out)
+    (image,) = value["images"]
+    (layer,) = image["layers"]["new"]
+    assert image["update"] == layer["size"]
+    assert image["packages"] == [{"name": "npm:ms", "before": [], "after": ["2.0"], "bytes": 33}]
+    assert [(each["path"], each["owner"]) for each in image["files"]] == [
+        ("/srv/node_modules/ms/package.json", "npm:ms")
+    ]
+    assert "+33 B  npm:ms new -> 2.0" in shop("diff", "1.0.0").out
+    same = shop("diff", "1.0.0", "1.0.0")
+    assert same.out.splitlines() == [
+        "web linux/amd64: the same image",
+        "web linux/arm64: the same image",
+    ]

@@ -15,7 +15,7 @@ from podbuild.build.examine.owners import OwnerLists, Ownership, owners_of
 from podbuild.build.examine.programs import ImageFiles, ProgramFacts
 from podbuild.build.image import read_config
 from podbuild.oci.examine import Examiner, Hashing, Listing, contents, listed
-from podbuild.oci.filesystem import Body, Folded, folded
+from podbuild.oci.filesystem import Body, Folded, Placed, folded
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Platform
 from podbuild.oci.store import Store
@@ -87,6 +87,15 @@ class Anatomy:
     def visible(self) -> Iterator[tuple[str, Body]]:
         """Give each visible file once, by the first path that shows it."""
         return iter(self.folded.visible.items())
+
+    @cached_property
+    def _digests(self) -> Mapping[tuple[int, str], str]:
+        bodies = self.folded.visible.values()
+        return {(body.layer, body.entry.path): body.digest for body in bodies}
+
+    def digest_of(self, placed: Placed) -> str:
+        """Give the digest of a visible file's content; empty for what is no file."""
+        return self._digests.get((placed.layer, placed.source), "")
 
     def owner(self, path: str, body: Body) -> str:
         """Give who a visible file belongs to: a package, the base, or FILE:LINE of a step."""
