@@ -51,7 +51,7 @@ slices = 2
 tag-children = true
 environment = "live: it's on"
 image = "registry.example.com/podbuild:1"
-runners = { "linux/arm64" = "self-hosted" }
+runners = { "linux/arm64" = "ubuntu-26.04-arm" }
 """
 VARIANTS = {
     "plain": _PLAIN,

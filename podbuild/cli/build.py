@@ -31,6 +31,14 @@ from podbuild.cli.session import open_session
     "--hand-over oci:ghcr.io/acme/shop-hand-over:7-linux-arm64"
 )
 @click.argument("images", nargs=-1, metavar="[IMAGE]...", shell_complete=completes("image"))
+@option(
+    "--image",
+    "more",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completes("image"),
+    help="The same as IMAGE; repeatable.",
+)
 @only_platform
 @target
 @build_args
@@ -67,6 +75,7 @@ from podbuild.cli.session import open_session
 def command(
     common: Common,
     images: tuple[str, ...],
+    more: tuple[str, ...],
     platforms: tuple[str, ...],
     target: str | None,
     build_args: tuple[str, ...],
@@ -104,7 +113,7 @@ def command(
         from podbuild.report.text import report_text  # noqa: PLC0415
 
         request = make_request(
-            images=images,
+            images=(*images, *more),
             platforms=platforms,
             target=target,
             build_args=build_args,

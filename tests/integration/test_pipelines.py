@@ -35,8 +35,14 @@ TOOLS = Path(sys.executable).parent
 SCHEMA = ("check-jsonschema", "--builtin-schema")
 JUDGES: Mapping[str, tuple[CiSystem, tuple[str, ...]]] = {
     "github schema": (CiSystem.GITHUB, (*SCHEMA, "vendor.github-workflows")),
-    "actionlint": (CiSystem.GITHUB, ("actionlint", "-no-color", "-shellcheck=", "-pyflakes=")),
-    "zizmor": (CiSystem.GITHUB, ("zizmor", "--offline", "--no-progress", "--no-config")),
+    "actionlint": (
+        CiSystem.GITHUB,
+        ("actionlint", "-no-color", f"-shellcheck={TOOLS}/shellcheck", "-pyflakes="),
+    ),
+    "zizmor": (
+        CiSystem.GITHUB,
+        ("zizmor", "--offline", "--no-progress", "--no-config", "--persona=auditor"),
+    ),
     "gitlab schema": (
         CiSystem.GITLAB,
         (*SCHEMA, "vendor.gitlab-ci", "--data-transform", "gitlab-ci"),

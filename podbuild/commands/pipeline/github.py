@@ -89,12 +89,13 @@ def _concurrency(pipeline: Pipeline) -> Iterator[str]:
 def _legs(pipeline: Pipeline) -> Iterator[str]:
     pushes = pipeline.carrier is not Carrier.WHOLE
     yield "build:"
+    yield '  name: "build ${{ matrix.slug }}"'
     yield "  strategy:"
     yield "    fail-fast: false"
     yield "    matrix:"
     yield "      include:"
     for leg in pipeline.legs:
-        values = {name.lower(): value for name, value in leg_values(pipeline, leg).items()}
+        values = {_column(name): value for name, value in leg_values(pipeline, leg).items()}
         yield f"        - {flow_map({**values, 'runner': leg.runner})}"
     yield "  runs-on: ${{ matrix.runner }}"
     yield "  timeout-minutes: 120"
@@ -104,10 +105,15 @@ def _legs(pipeline: Pipeline) -> Iterator[str]:
     yield f"    - run: {leg_command(pipeline, _RUN)}"
     yield "      env:"
     for name in leg_values(pipeline, pipeline.legs[0]):
-        yield f"        {name}: ${{{{ matrix.{name.lower()} }}}}"
+        yield f"        {name}: ${{{{ matrix.{_column(name)} }}}}"
     yield from indented(_environment(pipeline.leg_variables), 8)
     if pipeline.carrier is not Carrier.REGISTRY:
         yield from indented(_upload(pipeline), 4)
+
+
+def _column(name: str) -> str:
+    """Give the name that a leg's variable has in the matrix."""
+    return "images" if name == "PODBUILD_IMAGE" else name.lower()
 
 
 def _upload(pipeline: Pipeline) -> Iterator[str]:
@@ -126,6 +132,7 @@ def _upload(pipeline: Pipeline) -> Iterator[str]:
 def _join(pipeline: Pipeline, verb: str) -> Iterator[str]:
     release = verb == "release"
     yield f"{verb}:"
+    yield f"  name: {verb}"
     if pipeline.branches:
         yield f"  if: github.ref_type == '{'tag' if release else 'branch'}'"
     if not pipeline.is_single:
@@ -153,8 +160,9 @@ def _artifact(slug: str) -> dict[str, str]:
 
 
 def _permissions(pipeline: Pipeline, *, writes: bool) -> str:
-    packages = ", packages: write" if pipeline.packages and writes else ""
-    return f"{{contents: read{packages}}}"
+    if pipeline.packages and writes:
+        return "{contents: read, packages: write} # to check out; to push to ghcr.io"
+    return "{contents: read} # to check out"
 
 
 def _prepare(pipeline: Pipeline, *, deep: bool = False) -> Iterator[str]:

@@ -54,14 +54,11 @@ def install(pipeline: Pipeline) -> str:
 
 
 def leg_command(pipeline: Pipeline, run: str) -> str:
-    """Give the command of a leg, for $PLATFORM, $SLUG and (in slices) $IMAGES.
+    """Give the command of a leg, for $PLATFORM and $SLUG.
 
     `run` is what tells one run of the pipeline from another, as the shell writes it.
     """
-    words = ["podbuild build"]
-    if any(leg.images for leg in pipeline.legs):
-        words.append("$IMAGES")  # several words
-    words.append('--platform "$PLATFORM"')
+    words = ['podbuild build --platform "$PLATFORM"']
     match pipeline.carrier:
         case Carrier.REGISTRY:
             words.append(f"--push --hand-over {place(pipeline, run, '$SLUG')}")
@@ -96,7 +93,7 @@ def leg_values(pipeline: Pipeline, leg: Leg) -> dict[str, str]:
     """Give what tells one leg from another, by the names of variables."""
     found = {"PLATFORM": str(leg.platform), "SLUG": leg.slug}
     if any(each.images for each in pipeline.legs):
-        found["IMAGES"] = " ".join(leg.images)
+        found["PODBUILD_IMAGE"] = " ".join(leg.images)  # --image, without the shell's words
     return found
 
 
