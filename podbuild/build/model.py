@@ -14,6 +14,7 @@ from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest
 from podbuild.oci.store import Store
 from podbuild.plan.model import Job
+from podbuild.system.console.text import size as size_text
 from podbuild.system.records import JSONValue
 
 
@@ -219,6 +220,25 @@ class HandedOver:
 
     parts: tuple[Handed, ...] = ()
     empty: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeChange:
+    """How an image's compressed size has changed since a version, in bytes.
+
+    `update` is what a user of that version downloads: the layers that it has not.
+    """
+
+    since: str  # the tag compared with
+    before: int
+    now: int
+    update: int
+
+    def __str__(self) -> str:
+        grown = self.now - self.before
+        sign = "+" if grown >= 0 else "-"
+        share = f" ({sign}{abs(grown) / self.before:.1%})" if self.before else ""
+        return f"{sign}{size_text(abs(grown))}{share} since {self.since}"
 
 
 class TrialOutcome(StrEnum):

@@ -27,6 +27,7 @@ def flow_request(flow: Flow, directory: Path) -> Request:
         registries=flow.registries,
         platforms=flow.platforms,
         backwards=flow.allow_backwards,
+        growth=flow.allow_growth,
         jobs=flow.jobs,
         cache=not flow.no_cache,
         reuse=not flow.no_reuse,

@@ -46,6 +46,7 @@ class Flow:
     skip: str | None
     skip_push: bool
     allow_backwards: bool
+    allow_growth: bool
     restart: bool
     timeout: str | None
 
@@ -256,6 +257,11 @@ allow_overwrite = option(
 )
 
 
+allow_growth = option(
+    "--allow-growth", is_flag=True, help="Let images grow by more than their budget, this once."
+)
+
+
 allow_backwards = option(
     "--allow-backwards", is_flag=True, help="Move moving tags to an older version or commit."
 )
@@ -307,6 +313,7 @@ _FLOW = (
     skip,
     skip_push,
     allow_backwards,
+    allow_growth,
     restart,
     timeout,
 )

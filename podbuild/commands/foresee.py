@@ -11,6 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from podbuild.build.engines import Engines
+from podbuild.build.examine.growth import sizes_before
+from podbuild.build.image import layer_bytes
 from podbuild.build.images import open_staging
 from podbuild.build.resolve import resolve
 from podbuild.build.results import Results, jobs_to_do
@@ -40,8 +42,22 @@ def foresee(services: Services, planned: Planned) -> Foreseen:
             jobs = _jobs(services, planned, Path(folder))
     except PodbuildError as error:
         services.cancel.check()
-        return Foreseen(superseded=superseded, unknown=error.message)
-    return Foreseen(jobs=jobs, superseded=superseded)
+        sizes = _sizes(services, planned)
+        return Foreseen(superseded=superseded, unknown=error.message, sizes=sizes)
+    return Foreseen(jobs=jobs, superseded=superseded, sizes=_sizes(services, planned))
+
+
+def _sizes(services: Services, planned: Planned) -> tuple[tuple[Job, str, int, str], ...]:
+    """Give what sizes are compared with, where budgets limit growth: reading it costs requests."""
+    if not any(image.image.budget.growth for image in planned.plan.images):
+        return ()
+    before = sizes_before(planned, open_staging(services), services.ui.warn)
+    return tuple(
+        (job, found.since, layer_bytes(found.images[job.platform]), str(budget or ""))
+        for job in planned.plan.jobs
+        if (found := before.get(job.image)) and job.platform in found.images
+        for budget in (planned.plan.image(job.image).image.budget.growth,)
+    )
 
 
 def _jobs(services: Services, planned: Planned, folder: Path) -> dict[Job, tuple[bool, str]]:

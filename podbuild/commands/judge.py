@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from podbuild.build.engines import Engines
 from podbuild.build.examine.budget import over_budget
 from podbuild.build.examine.children import Examination, Ignored
+from podbuild.build.examine.growth import grown_too_much, size_changes, sizes_before
 from podbuild.build.images import source_of
 from podbuild.build.inputs.lint import Finding
 from podbuild.build.model import Staged
@@ -49,8 +50,9 @@ def judge_images(
     images = {job: each.manifest for job, each in staged.images.items()}
     with record.step("examine"):
         sound = examination.judge(images)
-        sizes = over_budget(engines.plan, images, partial(_place, services.config))
-        judged = sound.with_more(sizes)
+        place = partial(_place, services.config)
+        judged = sound.with_more(over_budget(engines.plan, images, partial(place, key="size")))
+        judged = judged.with_more(_grown(engines, planned, images, record, place))
         fit = {job: each for job, each in images.items() if job not in sound.faults}
         tests = _tried(engines, planned, fit, record)
         record.judged(judged.faults, judged.unread)
@@ -58,6 +60,23 @@ def judge_images(
         for each in judged.warnings:
             record.warn(str(each))
     judged.check()
+
+
+def _grown(
+    engines: Engines,
+    planned: Planned,
+    images: Mapping[Job, Manifest],
+    record: Recorder,
+    place: Callable[[str, str], tuple[str, int]],
+) -> tuple[Finding, ...]:
+    """Compare sizes with the version before; the report has them, whatever budgets say."""
+    before = sizes_before(planned, engines.staging, record.warn)
+    changes = size_changes(before, images)
+    record.compared(changes)
+    for image in planned.plan.images:
+        if image.published and image.image.budget.growth and image.name not in before:
+            engines.services.ui.info(f"{image.name}: nothing to compare its size with yet")
+    return tuple(grown_too_much(planned, changes, place))
 
 
 def _tried(
@@ -68,10 +87,10 @@ def _tried(
     return try_images(engines, source_of(planned, engines.staging), images, record)
 
 
-def _place(config: Config, image: str) -> tuple[str, int]:
-    """Give where the size that an image may have is written: its own table, or [defaults]."""
+def _place(config: Config, image: str, key: str) -> tuple[str, int]:
+    """Give where a key of an image's budget is written: its own table, or [defaults]."""
     text = read_config(config.path)
-    ways = (("images", image, "budget", "size"), ("defaults", "budget", "size"))
+    ways = (("images", image, "budget", key), ("defaults", "budget", key))
     way = ways[0] if _has(parse_toml(text, config.path), ways[0]) else ways[1]
     return shown(config.path), line_of(text, way)
 

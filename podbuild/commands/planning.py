@@ -254,11 +254,41 @@ def plan_online(services: Services, offline: Planned) -> Planned:
             for target in plan.targets
             if target.key in found.facts
         },
+        before=_compared_with(plan, found.facts),
         destinations=destinations,
         beside=tuple(each for each in beside if each not in elsewhere.silent),
         silent=found.silent,
         warnings=offline.warnings + silent,
     )
+
+
+def _compared_with(plan: Plan, facts: Mapping[str, Held]) -> Mapping[str, Tag]:
+    """Give the tag of each target that sizes are compared with.
+
+    For a version the highest stable one below it, else what the branch's tag names now.
+    """
+    found: dict[str, Tag] = {}
+    for target in plan.targets:
+        held = facts.get(target.key)
+        if held is None:
+            continue
+        if plan.version is None:
+            moving = (move.named.tag for move in target.tags if move.kind is TagKind.MOVING)
+            tags = [tag for tag in moving if tag in held.found]
+        else:
+            image = plan.image(target.image)
+            every = owned_versions(held.tags, image.readers, plan.readers_beside(image.name))
+            below = {tag: at for tag, at in every.items() if _is_before(at, plan)}
+            tags = sorted(below, key=lambda tag: below[tag], reverse=True)
+        if tags:
+            found[target.key] = tags[0]
+    return found
+
+
+def _is_before(version: Version, plan: Plan) -> bool:
+    asked = plan.version
+    stable = version.is_stable and version not in plan.yanked
+    return stable and asked is not None and version < asked
 
 
 def _decided(

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from podbuild import __version__
-from podbuild.build.model import Metrics, Staged, TrialResult
+from podbuild.build.model import Metrics, SizeChange, Staged, TrialResult
 from podbuild.errors import BuildError, CleanupError, PodbuildError, from_os_error
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest
@@ -54,6 +54,7 @@ class Recorder:
         self._parts: dict[Job, PlatformReport] = {}
         self._metrics: Mapping[Job, Metrics] = {}
         self._faults: Mapping[Job, str] = {}
+        self._changes: Mapping[Job, SizeChange] = {}
         self._tests: tuple[TrialResult, ...] = ()
         self._removals: tuple[RemovalReport, ...] = ()
         self.incomplete: CleanupError | None = None  # the release stands, its cleanup does not
@@ -147,6 +148,10 @@ class Recorder:
         for job in unread:
             self.services.ui.detail(f"{job}: published before, its layers are not read again")
 
+    def compared(self, changes: Mapping[Job, SizeChange]) -> None:
+        """Keep how sizes have changed."""
+        self._changes = changes
+
     def tried(self, results: tuple[TrialResult, ...]) -> None:
         """Keep how the tests of images went."""
         self._tests = results
@@ -221,6 +226,7 @@ class Recorder:
             verify=tuple(verify_commands(self.services.config, version, targets)),
             metrics=self._metrics,
             phases=tuple(self._phases),
+            changes=self._changes,
             tests=self._tests,
             removed=self._removals,
             warnings=(*self.planned.warnings, *self._warnings),

@@ -54,6 +54,7 @@ class Request:
     overwrite: bool = False  # --allow-overwrite
     backwards: bool = False  # --allow-backwards
     dirty: bool = False  # --allow-dirty
+    growth: bool = False  # --allow-growth
     jobs: int | None = None  # builds at a time; None: one per CPU
     cache: bool = True
     reuse: bool = True

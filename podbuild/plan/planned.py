@@ -28,6 +28,7 @@ class Planned:
     silent: Mapping[Destination, PodbuildError] = field(default_factory=dict)
     replaced: Mapping[str, Digest] = field(default_factory=dict)  # by Order.key, as planned
     earlier: Mapping[str, tuple[Tag, ...]] = field(default_factory=dict)  # by Target.key
+    before: Mapping[str, Tag] = field(default_factory=dict)  # what sizes are compared with, by key
     ancestry: Callable[[str], Ancestry] = lambda _revision: Ancestry.UNKNOWN
     warnings: tuple[str, ...] = ()
     refusal: ConfigError | None = None  # what a release ends with before it begins

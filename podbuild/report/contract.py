@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
 
-from podbuild.build.model import Origin
+from podbuild.build.model import Origin, TrialOutcome
 from podbuild.config.choices import Compression, Format, RegistryKind
 from podbuild.plan.guards import Decision
 from podbuild.plan.tags import TagKind
@@ -22,7 +22,8 @@ from podbuild.system.records import JSONValue
 Shape = dict[str, JSONValue]
 
 _ENUMS: tuple[type[StrEnum], ...] = (
-    Compression, Decision, Format, Origin, RegistryKind, ReleaseResult, TagKind, TagOutcome
+    Compression, Decision, Format, Origin, RegistryKind, ReleaseResult, TagKind, TagOutcome,
+    TrialOutcome,
 )  # fmt: skip
 _TYPES: Mapping[str, Shape] = {
     "text": {"type": "string"},

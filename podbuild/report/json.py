@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from podbuild.build.model import Metrics, TrialResult
+from podbuild.build.model import Metrics, SizeChange, TrialResult
 from podbuild.oci.names import Digest, Platform
 from podbuild.plan.model import Job
 from podbuild.report.model import SCHEMA, ImageReport, Report, TargetReport
@@ -110,6 +110,17 @@ def summary_json(report: Report) -> dict[str, JSONValue]:
     }
 
 
+def _change(change: SizeChange | None) -> JSONValue:
+    if change is None:
+        return None
+    return {
+        "since": change.since,
+        "before": change.before,
+        "now": change.now,
+        "update": change.update,
+    }
+
+
 def _test(test: TrialResult) -> JSONValue:
     return {
         "image": test.job.image,
@@ -132,6 +143,7 @@ def _image(report: Report, image: ImageReport) -> JSONValue:
             "seconds": round(part.seconds, 3),
             "origin": part.origin.value,
             "reason": part.reason,
+            "change": _change(report.changes.get(Job(image.name, part.platform))),
         }
         for part in image.platforms
     }

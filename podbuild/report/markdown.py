@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from podbuild.build.model import Metrics, Origin
 from podbuild.plan.model import Job
@@ -126,6 +126,7 @@ def _images(report: Report) -> tuple[str, ...]:
     for image in report.images:
         for part in image.platforms:
             cost = report.metrics.get(Job(image.name, part.platform))
+            change = report.changes.get(Job(image.name, part.platform))
             cached = _cached(cost) if cost and cost.steps else ""
             rows.append(
                 (
@@ -133,14 +134,25 @@ def _images(report: Report) -> tuple[str, ...]:
                     text(str(part.platform)),
                     code(str(part.digest)),
                     size(part.size),
+                    text(str(change)) if change else "",
+                    size(change.update) if change else "",
                     duration(part.seconds) if part.origin is Origin.BUILT else "",
                     cached,
                     text(f"{part.origin}{': ' if part.reason else ''}{part.reason}"),
                 )
             )
-    header = ("image", "platform", "digest", "size", "time", "cached", "origin")
+    header = ("image", "platform", "digest", "size", "growth", "update", "time", "cached", "origin")
+    left = () if report.changes else ("growth", "update")
     lists = [_index(image) for image in report.images if image.is_index and image.digest]
-    return (*table(header, rows), *(("", *lists) if lists else ()))
+    return (*table(*_without(left, header, rows)), *(("", *lists) if lists else ()))
+
+
+def _without(
+    names: Collection[str], header: Sequence[str], rows: Iterable[Sequence[str]]
+) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Leave out columns."""
+    kept = [place for place, name in enumerate(header) if name not in names]
+    return [header[place] for place in kept], [tuple(row[p] for p in kept) for row in rows]
 
 
 def _cached(cost: Metrics) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from podbuild.build.model import Metrics, Origin, TrialOutcome, TrialResult
+from podbuild.build.model import Metrics, Origin, SizeChange, TrialOutcome, TrialResult
 from podbuild.config.choices import RegistryKind
 from podbuild.oci.delete import RemovalKind
 from podbuild.oci.names import Digest, Platform, Tag
@@ -159,6 +159,7 @@ class Report:
     verify: tuple[str, ...] = ()  # commands
     metrics: Mapping[Job, Metrics] = field(default_factory=dict, hash=False)  # of what was built
     phases: tuple[Phase, ...] = ()
+    changes: Mapping[Job, SizeChange] = field(default_factory=dict, hash=False)  # of sizes
     tests: tuple[TrialResult, ...] = ()
     removed: tuple[RemovalReport, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from podbuild.plan.fingerprint import relative
 from podbuild.plan.guards import Decision
 from podbuild.plan.model import Job, Plan, PlannedImage, TagMove, Target
 from podbuild.report.attested import attest_line
-from podbuild.system.console.text import fold, table
+from podbuild.system.console.text import fold, size, table
 from podbuild.system.records import JSONValue
 
 SCHEMA = 1
@@ -95,6 +95,7 @@ class Foreseen:
     jobs: Mapping[Job, tuple[bool, str]] = field(default_factory=dict, hash=False)  # built? why?
     superseded: tuple[tuple[str, str, str], ...] = ()  # repository, digest, when and why
     unknown: str = ""  # why nothing is known of the jobs
+    sizes: tuple[tuple[Job, str, int, str], ...] = ()  # the version before, its bytes, the budget
 
     def to_json(self) -> dict[str, JSONValue]:
         """Give what `podbuild plan --json` adds."""
@@ -108,6 +109,16 @@ class Foreseen:
                 }
                 for job, (builds, reason) in self.jobs.items()
             ],
+            "compared": [
+                {
+                    "image": job.image,
+                    "platform": str(job.platform),
+                    "since": since,
+                    "size": count,
+                    "growth": budget or None,
+                }
+                for job, since, count, budget in self.sizes
+            ],
             "superseded": [
                 {"repository": place, "digest": digest, "reason": reason}
                 for place, digest, reason in self.superseded
@@ -120,7 +131,8 @@ NOTHING_FORESEEN = Foreseen()
 
 def plan_text(plan: Plan, foreseen: Foreseen = NOTHING_FORESEEN, width: int | None = None) -> str:
     """Give the plan for people; `width` is that of the terminal that shows it, in columns."""
-    parts = (_heading(plan), _builds(plan, foreseen, width), _targets(plan, width))
+    sizes = _sizes(foreseen, width)
+    parts = (_heading(plan), _builds(plan, foreseen, width), sizes, _targets(plan, width))
     blocks = ["\n".join(part) for part in (*parts, _superseded(foreseen, width))]
     return "\n\n".join(block for block in blocks if block)
 
@@ -159,6 +171,19 @@ def _foreseen(plan: Plan, foreseen: Foreseen, width: int | None) -> Iterator[str
     lines = [(name, ", ".join(found), what, why) for (name, what, why), found in rows.items()]
     found = table(("image", "platforms", "what", "why"), lines, width=_inner(width))
     yield from (f"  {line}" for line in found)
+
+
+def _sizes(foreseen: Foreseen, width: int | None) -> Iterator[str]:
+    """Say what sizes are compared with."""
+    rows = [
+        (job.image, str(job.platform), since, size(count), budget and f"at most +{budget}")
+        for job, since, count, budget in foreseen.sizes
+    ]
+    if rows:
+        yield "compare sizes with:"
+        header = ("image", "platform", "version", "size", "growth")
+        found = table(header, rows, right=("size",), width=_inner(width))
+        yield from (f"  {line}" for line in found)
 
 
 def _on(image: PlannedImage) -> str:

@@ -90,6 +90,7 @@ def _trouble(target: TargetReport) -> str:
 
 def _remarks(report: Report) -> Iterator[str]:
     yield from _layer_cache(report)
+    yield from size_lines(report)
     yield from trial_lines(report)
     yield from (f"attached to {line}" for line in statement_lines(report))
     left: dict[str, list[str]] = {}
@@ -119,6 +120,13 @@ def tried_text(report: Report, width: int | None = None) -> str:
     header = ("image", "platform", "test", "outcome", "time", "ready")
     shown = table(header, rows, right=("time", "ready"), width=width)
     return "\n".join(shown) or "no tests"
+
+
+def size_lines(report: Report) -> Iterator[str]:
+    """Say how sizes have changed, and what whoever has the version before downloads."""
+    for job, change in report.changes.items():
+        if change.now != change.before or change.update:
+            yield f"{job}: {change}, update {size(change.update)}"
 
 
 def trial_lines(report: Report) -> Iterator[str]:
