@@ -400,6 +400,7 @@ def run_engine(
 def metrics_of(site: Site, recipe: Recipe, cost: Cost, seconds: float) -> Metrics:
     """Give what a job cost, apart from what its output tells."""
     return Metrics(
+        began=time.time() - seconds,
         seconds=seconds,
         cpu_seconds=cost.cpu_seconds,
         peak_memory=cost.peak_memory,

@@ -70,6 +70,7 @@ class StepTime:
 class Metrics:
     """What one job cost. No CPU seconds and no memory: not known."""
 
+    began: float = 0.0  # seconds since 1970; 0: not known
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_memory: int = 0  # bytes, of the largest process

@@ -47,6 +47,8 @@ COMMANDS = {
     "prune": "Delete what retention lets go; shows the plan first.",
     "promote": "Point a tag at the image of another one, everywhere.",
     "rollback": "Put the moving tags back to the previous stable release.",
+    "history": "Show what runs took, over time.",
+    "report": "Write the page of what runs took, over time.",
     "clean": "Make podbuild's own cache smaller, oldest first.",
     "ci": "Write pipelines that fan out and join.",
     "completion": "Print the completion script for a shell.",

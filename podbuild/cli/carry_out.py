@@ -60,6 +60,8 @@ def carry_out(
     services.ui.give(report_text(ended.report, services.ui.width), summary_json(ended.report))
     if ended.incomplete is not None:
         raise ended.incomplete
+    if ended.regressed is not None:
+        raise ended.regressed
 
 
 def read_parts(text: str) -> frozenset[Skip]:

@@ -44,7 +44,13 @@ def command(
     before it goes, and afterwards every kept image is proved complete.
     """
     with open_session(common) as session:
-        from podbuild.cli.show_prune import hearing, prune_json, prune_text  # noqa: PLC0415
+        from podbuild.cli.show_prune import (  # noqa: PLC0415
+            hearing,
+            prune_json,
+            prune_text,
+            tidy_text,
+        )
+        from podbuild.commands.history import tidy  # noqa: PLC0415
         from podbuild.commands.prune import Pruner  # noqa: PLC0415  # --help is asked often
         from podbuild.commands.relocate import Selection  # noqa: PLC0415  # --help is asked often
         from podbuild.publish.retention.policy import MOST  # noqa: PLC0415
@@ -61,7 +67,9 @@ def command(
             services.ui.info(prune_text(found))
             done = {each.target.key: each for each in pruner.prune(found)}
             found = tuple(done.get(each.target.key, each) for each in found)
-        services.ui.give(prune_text(found, services.ui.width), prune_json(found))
+        tidied = () if images or registries else tidy(services, apply=apply)
+        text = "\n".join(filter(None, (prune_text(found, services.ui.width), tidy_text(tidied))))
+        services.ui.give(text, prune_json(found, tidied))
         if not apply and any(each.planned and each.planned.plan.removed for each in found):
             services.ui.note("nothing was deleted; pass --apply to delete")
         raise_failures(services.ui, found)

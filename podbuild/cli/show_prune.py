@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from podbuild.commands.history import Tidied
 from podbuild.commands.prune import Pruned
 from podbuild.oci.delete import Removal
 from podbuild.publish.retention.cleanup import CleanupProgress
@@ -36,9 +37,33 @@ def _sum(found: tuple[Pruned, ...]) -> str:
     return f"in all {len(found)} repositories: {what}, {stays} stay{more}"
 
 
-def prune_json(found: tuple[Pruned, ...]) -> JSONValue:
+def prune_json(found: tuple[Pruned, ...], tidied: tuple[Tidied, ...] = ()) -> JSONValue:
     """Give everything, kept manifests included."""
-    return {"schema": 1, "repositories": [_json(each) for each in found]}
+    history: list[JSONValue] = [
+        {
+            "place": each.place,
+            "folded": dict(each.folded),
+            "dropped": [*each.dropped],
+            "error": each.error,
+        }
+        for each in tidied
+    ]
+    return {"schema": 1, "repositories": [_json(each) for each in found], "history": history}
+
+
+def tidy_text(tidied: Iterable[Tidied]) -> str:
+    """Say what becomes of the history, where something does."""
+    lines = []
+    for each in tidied:
+        if each.error:
+            lines.append(f"history in {each.place}: {each.error}")
+        runs = sum(each.folded.values())
+        if runs or each.dropped:
+            months = ", ".join(f"{month[:4]}-{month[4:]}" for month in each.folded)
+            folded = f"{runs} runs of {months} become one entry each month" if runs else ""
+            gone = f"{len(each.dropped)} that are too old go" if each.dropped else ""
+            lines.append(f"history in {each.place}: {', '.join(filter(None, (folded, gone)))}")
+    return "\n".join(lines)
 
 
 def hearing(ui: Ui) -> Callable[[str], CleanupProgress]:

@@ -96,12 +96,13 @@ class Recorder:
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Show a step and remember how long it took."""
-        began = time.monotonic()
+        began, when = time.monotonic(), time.time()
         try:
             with self.services.ui.step(name):
                 yield
         finally:
-            self._phases.append(Phase(name=name, seconds=time.monotonic() - began))
+            seconds = time.monotonic() - began
+            self._phases.append(Phase(name=name, seconds=seconds, began=when))
 
     def warn(self, text: str) -> None:
         """Warn, now and in the report."""

@@ -35,7 +35,7 @@ from podbuild.commands.planning import (
 from podbuild.commands.record import Recorder
 from podbuild.commands.tagging import expectations, move_tags
 from podbuild.config.toml import shown
-from podbuild.errors import CleanupError, CredentialError
+from podbuild.errors import CleanupError, CredentialError, PodbuildError, PolicyError
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.store import Store
 from podbuild.plan.journal import (
@@ -95,6 +95,7 @@ class Ended:
 
     report: Report
     incomplete: CleanupError | None
+    regressed: PolicyError | None = None  # what [history] on = "fail" makes of slower builds
 
 
 def release(services: Services, options: ReleaseOptions) -> Ended:
@@ -111,7 +112,7 @@ def release(services: Services, options: ReleaseOptions) -> Ended:
         toolchain = ChosenToolchain(services.runner, services.folders, services.environment)
         begun = with_dirt(offline, handed.parts, options.asked)
         record = Recorder(services, begun, toolchain.engine)
-        with record.recording():
+        with _leaving(services, options, record), record.recording():
             if begun.refusal:
                 raise begun.refusal
             planned = _decided(services, options, record)
@@ -130,8 +131,28 @@ def release(services: Services, options: ReleaseOptions) -> Ended:
             restock(services.config.output, journal, engines.staging)
             _deliver(engines, options, ready, record, handed)
         report = record.report()
+        regressed = _leave(services, options, record)
         _follow(services, options, planned.plan, report)
-        return Ended(report=report, incomplete=record.incomplete)
+        return Ended(report=report, incomplete=record.incomplete, regressed=regressed)
+
+
+@contextmanager
+def _leaving(services: Services, options: ReleaseOptions, record: Recorder) -> Iterator[None]:
+    """Leave what a run leaves after a failure too; a stop has no time for it."""
+    try:
+        yield
+    except PodbuildError as error:
+        if not error.is_stop:
+            _leave(services, options, record)
+        raise
+
+
+def _leave(services: Services, options: ReleaseOptions, record: Recorder) -> PolicyError | None:
+    from podbuild.commands.leave import leave  # noqa: PLC0415  # when all is done
+
+    plan = record.planned.plan
+    whole = options.publish and not plan.is_partial
+    return leave(services, record.report(), published=whole)
 
 
 def _follow(services: Services, options: ReleaseOptions, plan: Plan, report: Report) -> None:

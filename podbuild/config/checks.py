@@ -35,7 +35,7 @@ def check(config: Config, document: Mapping[str, object]) -> None:
     _check_graph(config)
     for registry in config.registries:
         _check_registry(registry)
-    _check_cache(config)
+    _check_kept(config)
     _check_placement(config)
     _check_variables(config)
     _check_output(config)
@@ -243,17 +243,28 @@ def _check_registry(registry: Registry) -> None:
         raise Invalid(wrong.message, hint=wrong.hint, path=(*way, "repository")) from None
 
 
-def _check_cache(config: Config) -> None:
-    """Refuse a cache that no runner would find again, or that lies where images are published."""
-    template = config.cache.repository
-    if template is None:
-        return
-    way: Way = ("cache", "repository")
-    moving = {name for name in template.names - _LASTING if not name.startswith("env.")}
+def _check_kept(config: Config) -> None:
+    """Refuse a cache or history that no run would find again, or where images are published."""
+    if config.history.repository and config.history.folder:
+        raise Invalid(
+            "the history has a folder already", hint="leave one out", path=("history", "repository")
+        )
+    for table, template, lasting in (
+        ("cache", config.cache.repository, _LASTING),
+        ("history", config.history.repository, _LASTING - {"image"}),
+    ):
+        if template is not None:
+            _check_place(config, table, template, lasting)
+
+
+def _check_place(config: Config, table: str, template: Template, lasting: frozenset[str]) -> None:
+    way: Way = (table, "repository")
+    moving = {name for name in template.names - lasting if not name.startswith("env.")}
     if moving:
         raise Invalid(
-            f"{{{min(moving)}}} changes, and the cache of one run must be that of the next",
-            hint="only {project}, {image} and {env.NAME} can stand here",
+            f"{{{min(moving)}}} changes, and the {table} of one run must be that of the next",
+            hint=f"only {', '.join(f'{{{name}}}' for name in sorted(lasting, reverse=True))} and "
+            "{env.NAME} can stand here",
             path=way,
         )
     places = {_place(config, template, image, way) for image in config.images}
@@ -264,7 +275,7 @@ def _check_cache(config: Config) -> None:
             if published and published in places:
                 raise Invalid(
                     f"{published} is where {registry.name!r} publishes {image.name!r}",
-                    hint="give the cache a repository of its own",
+                    hint=f"give the {table} a repository of its own",
                     path=way,
                 )
 

@@ -207,6 +207,14 @@ def _count(value: object, _base: Path) -> int:
     return value
 
 
+def _number(value: object, _base: Path) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise Invalid(f"expected a number, not {toml_type(value)}")
+    if not 0 <= value < float("inf"):
+        raise Invalid("must be a number that is not negative")
+    return float(value)
+
+
 def _duration(value: object, base: Path) -> float:
     hint = 'write it as "90s", "30m", "24h", "30d" or "2w"'
     try:
@@ -233,6 +241,7 @@ def _regex(value: object, base: Path) -> re.Pattern[str]:
 TEXT = ValueKind(_text, "string", {"type": "string", "minLength": 1})
 FLAG = ValueKind(_flag, "true or false", {"type": "boolean"})
 COUNT = ValueKind(_count, "integer", {"type": "integer", "minimum": 0})
+NUMBER = ValueKind(_number, "number", {"type": "number", "minimum": 0})
 DURATION = ValueKind(_duration, "duration", {"type": "string", "pattern": r"^\d+(\.\d+)?[smhdw]$"})
 PATH = ValueKind(_path, "path", {"type": "string", "minLength": 1})
 REGEX = ValueKind(_regex, "regular expression", {"type": "string", "format": "regex"})

@@ -17,7 +17,13 @@ from podbuild.config.choices import NAME, RegistryKind
 from podbuild.config.ci import CiSettings
 from podbuild.config.closing import close_known
 from podbuild.config.contexts import OpenContext
-from podbuild.config.following import Deployment, NotesSettings
+from podbuild.config.following import (
+    CostSettings,
+    Deployment,
+    HistorySettings,
+    NotesSettings,
+    NotifySettings,
+)
 from podbuild.config.image import Image
 from podbuild.config.keys import (
     Declared,
@@ -112,6 +118,9 @@ def _read(document: dict[str, object], path: Path) -> Config:
         attest=_table(document, "attest", Attest, root) if "attest" in document else None,
         audit=_table(document, "audit", AuditSettings, root),
         notes=_table(document, "notes", NotesSettings, root),
+        history=_table(document, "history", HistorySettings, root),
+        notify=_table(document, "notify", NotifySettings, root),
+        cost=_table(document, "cost", CostSettings, root),
         deploy=_deployments(document, root),
         ci=_table(document, "ci", CiSettings, root),
         builders=_builders(document, root),
@@ -277,6 +286,7 @@ def used_variables(config: Config) -> frozenset[str]:
         ]
     templates += [registry.template for registry in config.registries]
     templates += [config.cache.repository] if config.cache.repository else []
+    templates += [config.history.repository] if config.history.repository else []
     templates += config.attest.templates if config.attest else ()
     return frozenset[str]().union(*(template.variables for template in templates))
 

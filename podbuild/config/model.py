@@ -11,7 +11,13 @@ from podbuild.config.attest import Attest
 from podbuild.config.builders import Builders
 from podbuild.config.choices import AFFIX, IGNORED, NAME, TAG_FORM, TAGS, URL, RegistryKind
 from podbuild.config.ci import CiSettings
-from podbuild.config.following import Deployment, NotesSettings
+from podbuild.config.following import (
+    CostSettings,
+    Deployment,
+    HistorySettings,
+    NotesSettings,
+    NotifySettings,
+)
 from podbuild.config.image import Image
 from podbuild.config.keys import (
     COUNT,
@@ -348,6 +354,9 @@ class Config:
     attest: Attest | None = None  # None: nothing is said of images
     audit: AuditSettings = AuditSettings()
     notes: NotesSettings = field(default_factory=NotesSettings)
+    history: HistorySettings = field(default_factory=HistorySettings)
+    notify: NotifySettings = field(default_factory=NotifySettings)
+    cost: CostSettings = field(default_factory=CostSettings)
     deploy: tuple[Deployment, ...] = ()
     ci: CiSettings = field(default_factory=CiSettings)
     builders: Builders = field(default_factory=Builders)

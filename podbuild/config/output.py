@@ -22,8 +22,11 @@ class ReportFile(StrEnum):
     JUNIT = "logs/junit.xml"
     METADATA = "metadata.json"
     METRICS = "metrics.json"
+    NUMBERS = "metrics.txt"
+    PAGE = "report.html"
     PLAN = "plan.json"
     SUMMARY = "summary.md"
+    TRACE = "trace.json"
     VARIABLES = "podbuild.env"
 
 
@@ -37,20 +40,23 @@ OUTPUT_NAMES = (
     "logs",
     "metadata.json",
     "metrics.json",
+    "metrics.txt",
     "plan.json",
     "podbuild.env",
     "registry",
     "relocation.json",
+    "report.html",
     "staging",
     "state.json",
     "state-*.json",
     "statements",
     "summary.md",
+    "trace.json",
 )
 
 _LOG = re.compile(r".+-[a-z0-9]+-[a-z0-9]+(-v\d)?\.log|junit\.xml")
 _STATEMENT = re.compile(r".+\.(sigstore|intoto)\.json")
-_TEXTS = ("digests.txt", "podbuild.env", "summary.md")
+_TEXTS = ("digests.txt", "metrics.txt", "podbuild.env", "report.html", "summary.md")
 _RECORDS = (
     "artifacts.json",
     "audit.json",
@@ -130,7 +136,7 @@ def _is_statements(folder: Path) -> bool:
 
 
 _MARKS: Mapping[str, Callable[[Path], bool]] = {
-    **dict.fromkeys((*_RECORDS, _LOCK, "relocation.json"), _has_schema),
+    **dict.fromkeys((*_RECORDS, _LOCK, "relocation.json", "trace.json"), _has_schema),
     **dict.fromkeys(("registry", "staging"), _is_layout),
     "logs": _is_logs,
     "statements": _is_statements,

@@ -8,7 +8,13 @@ from podbuild.config.attest import Attest
 from podbuild.config.builders import BuilderHost, Builders
 from podbuild.config.choices import PREFIX
 from podbuild.config.ci import CiSettings
-from podbuild.config.following import Deployment, NotesSettings
+from podbuild.config.following import (
+    CostSettings,
+    Deployment,
+    HistorySettings,
+    NotesSettings,
+    NotifySettings,
+)
 from podbuild.config.image import Image
 from podbuild.config.keys import Declared, Schema, declared, list_of, map_of, table_schema
 from podbuild.config.model import (
@@ -143,6 +149,24 @@ SECTIONS = (
         help="one table for each set of files that deploys images, [deploy.NAME] (`podbuild pin`)",
         keys=declared(Deployment),
         named=True,
+    ),
+    Table(
+        name="history",
+        sample='[history], and below it repository = "ghcr.io/acme/shop-history"',
+        help="what runs cost, over time (`podbuild history`, docs/history.md)",
+        keys=declared(HistorySettings),
+    ),
+    Table(
+        name="notify",
+        sample='[notify], and below it webhook-env = "PODBUILD_WEBHOOK"',
+        help="who is told how a release ended",
+        keys=declared(NotifySettings),
+    ),
+    Table(
+        name="cost",
+        sample="[cost], and below it runner-minute = 0.008",
+        help="your own prices, for the report; without them no cost is shown",
+        keys=declared(CostSettings),
     ),
     Table(
         name="ci",

@@ -111,10 +111,11 @@ class StatementReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """How long a step of the release took."""
+    """How long a step of the release took; `began` is when (seconds since 1970)."""
 
     name: str
     seconds: float
+    began: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

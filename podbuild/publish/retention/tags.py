@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from podbuild.config.model import PruneRule
 from podbuild.oci.names import Digest, Tag
 from podbuild.plan.tags import without_ranges
+from podbuild.publish.history import RUN_TAG
 from podbuild.publish.retention.graph import Graph, subject_of_tag
 from podbuild.publish.retention.policy import Policy
 from podbuild.semver import Version
@@ -82,6 +83,8 @@ def _settled(graph: Graph, policy: Policy) -> Iterator[tuple[Tag, TagFate]]:
         current = released.get(policy.image_of(tag))
         if tag in graph.immutable:
             yield tag, TagFate(False, "it is immutable at the registry")
+        elif RUN_TAG.fullmatch(tag.text):
+            yield tag, TagFate(False, "it is a run of the history")
         elif tag in policy.protected:
             yield tag, TagFate(False, "it is a moving tag")
         elif current and version == current:

@@ -1,0 +1,45 @@
+"""`podbuild report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from podbuild.cli.options import Common, common_options, option
+from podbuild.cli.session import open_session
+
+
+@click.command(
+    epilog="\b\nExamples:\n  podbuild report\n  podbuild report --output public/index.html\n"
+    "  podbuild report --open"
+)
+@option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write it there; default: history.html in the output folder.",
+)
+@option("--open", "shows", is_flag=True, help="Open it in the browser.")
+@option("--last", type=click.IntRange(1), default=200, metavar="N", help="Show the last N runs.")
+@common_options
+def command(common: Common, output: Path | None, shows: bool, last: int) -> None:
+    """Write the page of what runs took, made from the history.
+
+    One file without a script: it can be archived, mailed, published. A release leaves its own
+    page as report.html in the output folder.
+    """
+    with open_session(common) as session:
+        from podbuild.commands.history import open_places, read_runs  # noqa: PLC0415
+        from podbuild.config.toml import shown  # noqa: PLC0415
+        from podbuild.report.page import history_page  # noqa: PLC0415
+        from podbuild.system.files import write_atomically  # noqa: PLC0415
+
+        services = session.services()
+        runs = read_runs(services, open_places(services), last)
+        path = Path.cwd() / output if output else services.config.output / "history.html"
+        page = services.ui.redactor.cut(history_page(services.config.project.name, runs))
+        write_atomically(path, page.encode())
+        services.ui.give(shown(path), {"schema": 1, "page": str(path), "runs": len(runs)})
+        if shows:
+            click.launch(path.as_uri())

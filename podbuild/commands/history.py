@@ -1,0 +1,261 @@
+"""What runs leave: an entry for each, in podbuild's own folder and where the project keeps them.
+
+Nothing here is needed by a release: what fails is a note.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from podbuild.build.cache.open import cache_registry, open_cache_store
+from podbuild.build.toolchain.emulation import native_architecture
+from podbuild.config.model import Config
+from podbuild.config.template import Placeholders
+from podbuild.config.toml import shown
+from podbuild.errors import PodbuildError
+from podbuild.oci.delete import Remover
+from podbuild.oci.names import Repository
+from podbuild.plan.git.ci import ci_facts
+from podbuild.publish.history import (
+    FolderHistory,
+    HistoryPlace,
+    RegistryHistory,
+    fold,
+    quietly,
+    read_all,
+)
+from podbuild.publish.retention.removers import Removers
+from podbuild.report.model import Report
+from podbuild.report.regressions import Regression, regressions
+from podbuild.report.runs import (
+    MONTH_NAME,
+    RUN_NAME,
+    Run,
+    Runner,
+    merged,
+    packed,
+    run_of,
+    unpacked,
+)
+from podbuild.workspace import Services
+
+LOOKED_AT = 60  # runs that a release compares with and that its page shows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where entries lie: this machine's own folder, and what all machines share, if anything."""
+
+    own: FolderHistory
+    shared: HistoryPlace | None
+
+
+def history_repository(config: Config) -> Repository | None:
+    """Give the repository of the history; None where there is none.
+
+    Raises ConfigError for a variable that is not set and for what is no repository.
+    """
+    template = config.history.repository
+    if template is None and config.history.folder is None:
+        template = config.cache.repository
+        if template is not None and "image" in template.names:
+            return None
+    if template is None:
+        return None
+    values = Placeholders(project=config.project.name, env=config.env)
+    return Repository.parse(template.expand(values).lower())
+
+
+def open_places(services: Services) -> Places:
+    """Open the places of this project's history; raises ConfigError, CredentialError."""
+    config = services.config
+    name = hashlib.sha256(os.fsencode(config.root.resolve())).hexdigest()[:32]
+    own = FolderHistory(services.folders.state / "history" / name, "podbuild's own folder")
+    if config.history.folder is not None:
+        folder = config.history.folder
+        return Places(own=own, shared=FolderHistory(folder, shown(folder)))
+    repository = history_repository(config)
+    if repository is None:
+        return Places(own=own, shared=None)
+    registries = services.opener.registries
+    store = open_cache_store(config, registries, repository)
+
+    def remover() -> Remover:
+        return Removers(registries).open(cache_registry(config, repository), store)
+
+    return Places(own=own, shared=RegistryHistory(store, remover))
+
+
+def read_runs(services: Services, places: Places, last: int | None = None) -> tuple[Run, ...]:
+    """Give the runs that are remembered, the oldest first; `last` reads no more than so many.
+
+    Entries never change, so those of a registry that were read once are kept on this machine.
+    What a place refuses is a note.
+    """
+    own = _read(services, places.own, last)
+    if places.shared is None:
+        return own[-last:] if last else own
+    known = {run.name for run in own}
+    found: tuple[Run, ...] = ()
+
+    def read() -> None:
+        nonlocal found
+        assert places.shared is not None  # noqa: S101
+        found = _runs(places.shared, last, known)
+
+    quietly(read, services.ui.note, f"the history in {places.shared.shown} can't be read")
+    for run in found:
+        if run.name not in known and isinstance(places.shared, RegistryHistory):
+            _keep(services, places.own, run)
+    every = merged(own, found)
+    return every[-last:] if last else every
+
+
+def _read(services: Services, place: HistoryPlace, last: int | None) -> tuple[Run, ...]:
+    found: tuple[Run, ...] = ()
+
+    def read() -> None:
+        nonlocal found
+        found = _runs(place, last, frozenset())
+
+    quietly(read, services.ui.note, f"the history in {place.shown} can't be read")
+    return found
+
+
+def _runs(place: HistoryPlace, last: int | None, known: Iterable[str]) -> tuple[Run, ...]:
+    """Read entries, and the months before as far as they are needed."""
+    names = place.names()
+    single = sorted(name for name in names if RUN_NAME.fullmatch(name))
+    months = sorted(name for name in names if MONTH_NAME.fullmatch(name))
+    wanted = single[-last:] if last else single
+    skip = frozenset(known)
+    found = [
+        run
+        for data in read_all(place, (name for name in wanted if name not in skip)).values()
+        for run in unpacked(data)
+    ]
+    left = None if last is None else last - len(wanted)
+    for month in reversed(months):
+        if left is not None and left <= 0:
+            break
+        folded = unpacked(place.read(month) or b"[]")
+        found += folded
+        left = None if left is None else left - len(folded)
+    return merged(found)
+
+
+def _keep(services: Services, place: HistoryPlace, run: Run) -> None:
+    lacking = f"this run is not remembered in {place.shown}"
+    quietly(lambda: place.write(run.name, packed_one(run)), services.ui.note, lacking)
+
+
+def packed_one(run: Run) -> bytes:
+    """Give the bytes of one entry."""
+    return packed([run])[1:-1]
+
+
+def runner_facts(environment: Mapping[str, str]) -> Runner:
+    """Give what kind of machine this is; nothing that tells which one."""
+    cpus = len(os.sched_getaffinity(0))
+    return Runner(cpus=cpus, arch=native_architecture(), ci=ci_facts(environment).system)
+
+
+def entry_of(services: Services, report: Report) -> Run:
+    """Give the entry of a run that has just ended."""
+    clean = services.ui.redactor.cut_value(report)
+    mark = secrets.token_hex(2)
+    return run_of(clean, runner_facts(services.environment), datetime.now(UTC), mark)
+
+
+def remember(services: Services, run: Run, *, shared: bool) -> None:
+    """Keep an entry; `shared`: also where all machines find it. What fails is a note."""
+
+    def keep() -> None:
+        places = open_places(services)
+        _keep(services, places.own, run)
+        if shared and places.shared is not None:
+            _keep(services, places.shared, run)
+
+    quietly(keep, services.ui.note, "this run is not remembered")
+
+
+def earlier_runs(services: Services) -> tuple[Run, ...]:
+    """Give the runs that a release is compared with; none where they can't be had."""
+    found: tuple[Run, ...] = ()
+
+    def read() -> None:
+        nonlocal found
+        found = read_runs(services, open_places(services), LOOKED_AT)
+
+    quietly(read, services.ui.note, "no earlier run is compared with")
+    return found
+
+
+def what_grew(earlier: Iterable[Run], run: Run) -> tuple[Regression, ...]:
+    """Give what is slower than usual, the second time in a row."""
+    return regressions(merged(earlier), run)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tidied:
+    """What pruning did with the history of one place, or would do."""
+
+    place: str
+    folded: Mapping[str, int]  # by month, yyyymm: how many entries
+    dropped: tuple[str, ...]  # names of months and entries
+    error: str = ""
+
+
+def tidy(services: Services, *, apply: bool, now: datetime | None = None) -> tuple[Tidied, ...]:
+    """Fold months that are over, and drop what is older than [history] keep.
+
+    Without `apply` it only says what it would do. A place that fails is told in `error`.
+    """
+    moment = now or datetime.now(UTC)
+    oldest = moment - timedelta(seconds=services.config.history.keep)
+    places = open_places(services)
+    every: list[HistoryPlace] = [places.own, *([places.shared] if places.shared else [])]
+    return tuple(_tidied(place, moment, oldest, apply=apply) for place in every)
+
+
+def _tidied(place: HistoryPlace, now: datetime, oldest: datetime, *, apply: bool) -> Tidied:
+    try:
+        months, dropped = _over(place.names(), now, oldest)
+        if apply:
+            for month, names in months.items():
+                fold(place, month, names, _pack)
+            for name in dropped:
+                place.remove(name)
+    except PodbuildError as error:
+        if error.is_stop:
+            raise
+        return Tidied(place=place.shown, folded={}, dropped=(), error=error.message)
+    folded = {month: len(names) for month, names in months.items()}
+    return Tidied(place=place.shown, folded=folded, dropped=dropped)
+
+
+def _over(
+    names: Iterable[str], now: datetime, oldest: datetime
+) -> tuple[Mapping[str, list[str]], tuple[str, ...]]:
+    """Give the entries of months that are over, by month, and the names of what is too old."""
+    months: dict[str, list[str]] = defaultdict(list)
+    dropped = []
+    for name in sorted(names):
+        single, month = RUN_NAME.fullmatch(name), MONTH_NAME.fullmatch(name)
+        if (month and month[1] < f"{oldest:%Y%m}") or (
+            single and single[1] < f"{oldest:%Y%m%dT%H%M%SZ}"
+        ):
+            dropped.append(name)
+        elif single and single[1][:6] < f"{now:%Y%m}":
+            months[single[1][:6]].append(name)
+    return months, tuple(dropped)
+
+
+def _pack(several: Iterable[bytes]) -> bytes:
+    return packed(run for data in several for run in unpacked(data))

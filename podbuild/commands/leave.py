@@ -1,0 +1,207 @@
+"""What a run leaves when it has ended: the page, numbers and a trace, its entry, a message.
+
+Best effort, also after a failure: nothing here changes how the release ended, but where the
+configuration says that a regression fails.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from podbuild.commands.history import earlier_runs, entry_of, remember, what_grew
+from podbuild.config.following import Event, MessageKind, OnRegression
+from podbuild.config.output import ReportFile
+from podbuild.errors import PodbuildError, PolicyError, PublishError
+from podbuild.oci.transport.http import Call, Http
+from podbuild.report.json import summary_json
+from podbuild.report.metrics_text import metrics_text
+from podbuild.report.model import ReleaseResult, Report
+from podbuild.report.page import release_page
+from podbuild.report.regressions import Regression
+from podbuild.report.runs import merged
+from podbuild.report.trace import otlp, trace_json
+from podbuild.system.console.text import duration
+from podbuild.system.files import write_atomically
+from podbuild.system.records import JSONValue
+from podbuild.system.retry import Transient
+from podbuild.workspace import Services
+
+_TRIES = 2
+_SECONDS = 10.0  # for a webhook and a command
+_TRACE_SECONDS = 5.0
+_BUDGET = PolicyError.exit_code
+
+
+def leave(services: Services, report: Report, *, published: bool) -> PolicyError | None:
+    """Write, keep and tell what this run leaves; gives the failure where a regression is one.
+
+    `published`: the run was to publish all that is configured; others are not remembered.
+    """
+    run = entry_of(services, report)
+    earlier = earlier_runs(services) if published else ()
+    grown = what_grew(earlier, run) if report.result is ReleaseResult.PUBLISHED else ()
+    for each in grown:
+        services.ui.warn(each.text)
+    clean = services.ui.redactor.cut_value(report)
+    clean = replace(clean, warnings=(*clean.warnings, *(each.text for each in grown)))
+    page = release_page(clean, merged(earlier, (run,)), services.config.cost)
+    texts = {
+        ReportFile.PAGE: page,
+        ReportFile.NUMBERS: metrics_text(clean),
+        ReportFile.TRACE: trace_json(clean),
+    }
+    for name, text in texts.items():
+        try:
+            data = services.ui.redactor.cut(text) if name != ReportFile.TRACE else text
+            write_atomically(services.config.output / name, data.encode("utf-8", "replace"))
+        except (PodbuildError, OSError) as error:
+            services.ui.warn(f"{name} can't be written: {error}")
+    remember(services, run, shared=published)
+    _trace(services, clean, run.name)
+    _tell(services, clean, grown)
+    if grown and services.config.history.on is OnRegression.FAIL:
+        return PolicyError(
+            f"the release is out; {grown[0].text}",
+            hint='`podbuild history` shows the runs before; [history] on = "warn" only warns',
+            details=tuple(each.text for each in grown[1:]),
+        )
+    return None
+
+
+def _trace(services: Services, report: Report, run: str) -> None:
+    base = services.environment.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+    url = services.environment.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "")
+    if base and not url:
+        url = f"{base.rstrip('/')}/v1/traces"
+    if url:
+        headers = _otlp_headers(services.environment)
+        try:
+            _post(services, url, otlp(report, run), _TRACE_SECONDS, headers=headers)
+        except PodbuildError as error:
+            services.ui.note(f"the trace was not taken: {error.message}")
+
+
+def _otlp_headers(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """Read OTEL_EXPORTER_OTLP_HEADERS: `name=value,name=value`."""
+    pairs = environment.get("OTEL_EXPORTER_OTLP_HEADERS", "").split(",")
+    found = (pair.partition("=") for pair in pairs if "=" in pair)
+    return {name.strip(): value.strip() for name, _, value in found}
+
+
+def events(report: Report, grown: tuple[Regression, ...]) -> frozenset[Event]:
+    """Give what this run is told of for."""
+    found = set()
+    if report.result is ReleaseResult.PUBLISHED:
+        found.add(Event.PUBLISHED)
+    if report.result is ReleaseResult.PARTIAL and report.failure:
+        found.add(Event.PARTIAL)
+    if report.result is ReleaseResult.FAILED:
+        found.add(Event.FAILED)
+        if report.failure and report.failure.exit_code == _BUDGET:
+            found.add(Event.BUDGET)
+    if grown:
+        found.add(Event.REGRESSED)
+    return frozenset(found)
+
+
+def _tell(services: Services, report: Report, grown: tuple[Regression, ...]) -> None:
+    settings = services.config.notify
+    slow = settings.slow is not None and report.seconds > settings.slow
+    if not (slow or events(report, grown) & {*settings.on}):
+        return
+    whole: JSONValue = services.ui.redactor.cut_json(summary_json(report))
+    if settings.command:
+        _run(services, settings.command, whole)
+    name = settings.webhook_env
+    url = services.environment.get(name, "") if name else ""
+    if name and not url:
+        services.ui.note(f"nobody is told: {name} is not set")
+    if not url:
+        return
+    services.ui.mask(url)
+    said = message(report, grown, services.environment)
+    body: JSONValue = whole if settings.kind is MessageKind.JSON else {"text": said}
+    try:
+        if urlsplit(url).scheme != "https":
+            raise PublishError(f"the URL in {name} is not https")
+        _post(services, url, body, _SECONDS)
+    except (PodbuildError, ValueError) as error:
+        services.ui.warn(f"the webhook in {name} was not reached: {_reason(error, url)}")
+
+
+def _reason(error: Exception, url: str) -> str:
+    """Say why, without the way to the hook, which is its secret."""
+    path = urlsplit(url).path
+    text = error.message if isinstance(error, PodbuildError) else "not a URL"
+    return text.replace(path, "/...") if len(path) > 1 else text
+
+
+def message(report: Report, grown: tuple[Regression, ...], environment: Mapping[str, str]) -> str:
+    """Give the message for people: project, version, how it ended, what failed, where to look."""
+    lines = [f"{report.project} {report.name}: {report.result.value} in {duration(report.seconds)}"]
+    if report.failure:
+        lines.append(report.failure.message)
+        lines += [f"{job}: {why}" for job, why in report.faults.items() if why not in lines[-1]]
+    lines += [each.text for each in grown]
+    where = run_url(environment)
+    return "\n".join((*lines, *([where] if where else [])))
+
+
+def run_url(environment: Mapping[str, str]) -> str:
+    """Give the page of this run at the CI system; empty where there is none."""
+    server, repository, run = (
+        environment.get(name, "")
+        for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
+    )
+    if server and repository and run:
+        return f"{server}/{repository}/actions/runs/{run}"
+    return environment.get("CI_JOB_URL", "") or environment.get("BUILD_URL", "")
+
+
+def _run(services: Services, command: tuple[str, ...], whole: JSONValue) -> None:
+    """Hand the report to the user's own command."""
+    runner = services.runner.extended(services.environment, cwd=services.config.root)
+    try:
+        data = json.dumps(whole, ensure_ascii=False).encode()
+        runner(*command, stdin=data, timeout=_SECONDS, on_line=services.ui.detail)
+    except PodbuildError as error:
+        if error.is_stop:
+            raise
+        services.ui.warn(f"[notify] command failed: {error.message}")
+
+
+def _post(
+    services: Services,
+    url: str,
+    body: JSONValue,
+    seconds: float,
+    *,
+    headers: Mapping[str, str] | None = None,
+) -> None:
+    """Send JSON; raises PublishError where it is not taken."""
+    way = services.opener.registries.network
+    timeouts = replace(way.timeouts, connect=seconds, read=seconds, head=seconds)
+    http = Http(replace(way, timeouts=timeouts), connections=1)
+    call = Call(
+        method="POST",
+        url=url,
+        headers={"Content-Type": "application/json", **(headers or {})},
+        body=json.dumps(body, ensure_ascii=False).encode(),
+    )
+    try:
+        for attempt in range(1, _TRIES + 1):
+            try:
+                answer = http.send(call)
+            except Transient as failure:
+                if attempt == _TRIES:
+                    raise failure.cause from failure
+                continue
+            if answer.status < 300:  # noqa: PLR2004  # a redirect is no answer of theirs
+                return
+            if answer.status < 500 or attempt == _TRIES:  # noqa: PLR2004
+                raise PublishError(f"{urlsplit(url).hostname} answers {answer.status}")
+    finally:
+        http.close()
