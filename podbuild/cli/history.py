@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from podbuild.cli.options import Common, common_options, option
+from podbuild.cli.options import Common, common_options, only_image, option
 from podbuild.cli.session import open_session
 
 if TYPE_CHECKING:
@@ -20,20 +20,21 @@ if TYPE_CHECKING:
     "  podbuild history --json"
 )
 @option("--last", type=click.IntRange(1), default=20, metavar="N", help="Show the last N runs.")
-@option("--image", metavar="IMAGE", help="Show what builds of this image took.")
+@only_image
 @common_options
-def command(common: Common, last: int, image: str | None) -> None:
+def command(common: Common, last: int, images: tuple[str, ...]) -> None:
     """Show what runs took: their ends, times, cache hits and sizes, the newest last.
 
     Every release and snapshot leaves an entry on this machine and in the place that [history]
-    names, also those that fail. Entries are never changed, so runners write at the same time.
+    names, also those that fail. With --image it shows what that image's builds took. Entries are
+    never changed, so runners may write at the same time.
     """
     with open_session(common) as session:
         from podbuild.commands.history import open_places, read_runs  # noqa: PLC0415
         from podbuild.report.history import history_json, history_text  # noqa: PLC0415
 
         services = session.services()
-        if image is not None:
+        for image in images:
             services.config.image(image)
         runs: Sequence[Run] = read_runs(services, open_places(services), last)
-        services.ui.give(history_text(runs, image, services.ui.width), history_json(runs))
+        services.ui.give(history_text(runs, images, services.ui.width), history_json(runs))

@@ -36,8 +36,8 @@ from podbuild.report.regressions import Regression, regressions
 from podbuild.report.runs import (
     MONTH_NAME,
     RUN_NAME,
+    Machine,
     Run,
-    Runner,
     merged,
     packed,
     run_of,
@@ -49,7 +49,7 @@ LOOKED_AT = 60  # runs that a release compares with and that its page shows
 
 
 @dataclass(frozen=True, kw_only=True)
-class Places:
+class HistoryPlaces:
     """Where entries lie: this machine's own folder, and what all machines share, if anything."""
 
     own: FolderHistory
@@ -72,27 +72,29 @@ def history_repository(config: Config) -> Repository | None:
     return Repository.parse(template.expand(values).lower())
 
 
-def open_places(services: Services) -> Places:
+def open_places(services: Services) -> HistoryPlaces:
     """Open the places of this project's history; raises ConfigError, CredentialError."""
     config = services.config
     name = hashlib.sha256(os.fsencode(config.root.resolve())).hexdigest()[:32]
     own = FolderHistory(services.folders.state / "history" / name, "podbuild's own folder")
     if config.history.folder is not None:
         folder = config.history.folder
-        return Places(own=own, shared=FolderHistory(folder, shown(folder)))
+        return HistoryPlaces(own=own, shared=FolderHistory(folder, shown(folder)))
     repository = history_repository(config)
     if repository is None:
-        return Places(own=own, shared=None)
+        return HistoryPlaces(own=own, shared=None)
     registries = services.opener.registries
     store = open_cache_store(config, registries, repository)
 
     def remover() -> Remover:
         return Removers(registries).open(cache_registry(config, repository), store)
 
-    return Places(own=own, shared=RegistryHistory(store, remover))
+    return HistoryPlaces(own=own, shared=RegistryHistory(store, remover))
 
 
-def read_runs(services: Services, places: Places, last: int | None = None) -> tuple[Run, ...]:
+def read_runs(
+    services: Services, places: HistoryPlaces, last: int | None = None
+) -> tuple[Run, ...]:
     """Give the runs that are remembered, the oldest first; `last` reads no more than so many.
 
     Entries never change, so those of a registry that were read once are kept on this machine.
@@ -160,10 +162,10 @@ def packed_one(run: Run) -> bytes:
     return packed([run])[1:-1]
 
 
-def runner_facts(environment: Mapping[str, str]) -> Runner:
+def runner_facts(environment: Mapping[str, str]) -> Machine:
     """Give what kind of machine this is; nothing that tells which one."""
     cpus = len(os.sched_getaffinity(0))
-    return Runner(cpus=cpus, arch=native_architecture(), ci=ci_facts(environment).system)
+    return Machine(cpus=cpus, arch=native_architecture(), ci=ci_facts(environment).system)
 
 
 def entry_of(services: Services, report: Report) -> Run:

@@ -173,7 +173,8 @@ def _config_lines(seen: Seen) -> Iterator[str]:
     yield ""
     yield "# [mirrors]"
     yield '# "docker.io" = ["mirror.example.com/hub"]  # bases come from here first'
-    for name in ("tags", "retention", "cache", "attest", "audit", "checks", "ci", "notes"):
+    following = ("notes", "history", "notify", "cost")
+    for name in ("tags", "retention", "cache", "attest", "audit", "checks", "ci", *following):
         yield ""
         yield from commented(section(name), {})
     yield ""

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, replace
+from decimal import Decimal
 
 from podbuild.config.budget import SizeBudget
 from podbuild.config.image import ImageTags
@@ -32,6 +33,8 @@ def as_toml(value: object) -> str:
             return f"{{ {', '.join(items)} }}" if value else "{}"
         case bool() | int():
             return json.dumps(value)
+        case Decimal():
+            return str(value)
         case _:
             return toml_string(_plain(value))
 

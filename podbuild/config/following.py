@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from podbuild.config.choices import NAME, URL
 from podbuild.config.keys import (
     DURATION,
     FLAG,
-    NUMBER,
     PATH,
+    PRICE,
     TEMPLATE,
     TEXT,
     choice,
@@ -223,14 +224,16 @@ class NotifySettings:
 class CostSettings:
     """What things cost, in the user's own prices; nothing is shown where none are set."""
 
-    runner_minute: float = field(
-        default=0.0, metadata=key(NUMBER, "price of a minute of a build", example="0.008")
+    runner_minute: Decimal = field(
+        default=Decimal(0), metadata=key(PRICE, "price of a minute of a build", example="0.008")
     )
-    storage_gb_month: float = field(
-        default=0.0, metadata=key(NUMBER, "price of a gigabyte that is stored, a month")
+    storage_gb_month: Decimal = field(
+        default=Decimal(0),
+        metadata=key(PRICE, "price of a gigabyte that is stored, a month", example="0.10"),
     )
-    transfer_gb: float = field(
-        default=0.0, metadata=key(NUMBER, "price of a gigabyte that goes to a registry")
+    transfer_gb: Decimal = field(
+        default=Decimal(0),
+        metadata=key(PRICE, "price of a gigabyte that goes to a registry", example="0.09"),
     )
     currency: str = field(
         default="USD", metadata=key(matching(r"[A-Z]{3}", "a currency", "such as EUR"), "which")

@@ -11,6 +11,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -207,12 +208,12 @@ def _count(value: object, _base: Path) -> int:
     return value
 
 
-def _number(value: object, _base: Path) -> float:
+def _price(value: object, _base: Path) -> Decimal:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise Invalid(f"expected a number, not {toml_type(value)}")
     if not 0 <= value < float("inf"):
         raise Invalid("must be a number that is not negative")
-    return float(value)
+    return Decimal(str(value))
 
 
 def _duration(value: object, base: Path) -> float:
@@ -241,7 +242,7 @@ def _regex(value: object, base: Path) -> re.Pattern[str]:
 TEXT = ValueKind(_text, "string", {"type": "string", "minLength": 1})
 FLAG = ValueKind(_flag, "true or false", {"type": "boolean"})
 COUNT = ValueKind(_count, "integer", {"type": "integer", "minimum": 0})
-NUMBER = ValueKind(_number, "number", {"type": "number", "minimum": 0})
+PRICE = ValueKind(_price, "number", {"type": "number", "minimum": 0})
 DURATION = ValueKind(_duration, "duration", {"type": "string", "pattern": r"^\d+(\.\d+)?[smhdw]$"})
 PATH = ValueKind(_path, "path", {"type": "string", "minLength": 1})
 REGEX = ValueKind(_regex, "regular expression", {"type": "string", "format": "regex"})

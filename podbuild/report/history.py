@@ -12,11 +12,13 @@ from podbuild.system.records import JSONValue
 _BARS = "▁▂▃▄▅▆▇█"
 
 
-def history_text(runs: Sequence[Run], image: str | None, width: int | None) -> str:
-    """Give the table of some runs, or of one image's builds, and the trend below it."""
+def history_text(runs: Sequence[Run], images: Sequence[str], width: int | None) -> str:
+    """Give the table of some runs, or of some images' builds, and the trend below it."""
     if not runs:
         return "no run is remembered yet"
-    return _of_image(runs, image, width) if image else _of_runs(runs, width)
+    if not images:
+        return _of_runs(runs, width)
+    return "\n\n".join(_of_image(runs, image, width) for image in images)
 
 
 def _of_runs(runs: Sequence[Run], width: int | None) -> str:

@@ -7,6 +7,7 @@ carry their colours as attributes. All text is escaped; only http(s) becomes a l
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
 from html import escape
 
 from podbuild.config.following import CostSettings
@@ -72,7 +73,7 @@ def _page(title: str, parts: Iterable[str]) -> str:
     )
 
 
-def table(
+def html_table(
     headings: Sequence[str], rows: Iterable[Sequence[str]], numbers: frozenset[int] = frozenset()
 ) -> str:
     """Give a table; cells are HTML already, and the columns in `numbers` are right-aligned."""
@@ -109,7 +110,7 @@ def _result(report: Report) -> str:
 def _images(report: Report) -> str:
     rows = [row for image in report.images for row in _image_rows(report, image)]
     headings = ("image", "platform", "size", "time", "CPU", "cached", "origin")
-    return _section("Images", table(headings, rows, frozenset({2, 3, 4, 5})))
+    return _section("Images", html_table(headings, rows, frozenset({2, 3, 4, 5})))
 
 
 def _image_rows(report: Report, image: ImageReport) -> Iterator[tuple[str, ...]]:
@@ -179,7 +180,7 @@ def _slowest_steps(report: Report) -> str:
         for seconds, job, each in steps[:_SLOW_STEPS]
     )
     return _section(
-        "Slowest steps", table(("build", "line", "step", "time"), rows, frozenset({1, 3}))
+        "Slowest steps", html_table(("build", "line", "step", "time"), rows, frozenset({1, 3}))
     )
 
 
@@ -194,7 +195,7 @@ def _registries(report: Report) -> str:
         for target in report.targets
     )
     headings = ("repository", "tags that name it", "sent", "what is wrong")
-    return _section("Registries", table(headings, rows, frozenset({2})))
+    return _section("Registries", html_table(headings, rows, frozenset({2})))
 
 
 def _statements(report: Report) -> str:
@@ -202,14 +203,14 @@ def _statements(report: Report) -> str:
         (escape(each.subject), escape(", ".join(each.kinds)), f"<code>{each.referrer}</code>")
         for each in report.statements
     )
-    return _section("Statements", table(("of", "says", "referrer"), rows))
+    return _section("Statements", html_table(("of", "says", "referrer"), rows))
 
 
 def _cost(report: Report, prices: CostSettings) -> str:
     minutes = sum(cost.seconds for cost in report.metrics.values()) / 60
     sent = report.bytes_sent / 1e9
     rows = [
-        (what, f"{amount:.2f} {unit}", f"{amount * price:.4f} {escape(prices.currency)}")
+        (what, f"{amount:.2f} {unit}", f"{Decimal(amount) * price:.4f} {escape(prices.currency)}")
         for what, amount, unit, price in (
             ("builds", minutes, "minutes", prices.runner_minute),
             ("storage, a month", sent, "GB", prices.storage_gb_month),
@@ -217,7 +218,9 @@ def _cost(report: Report, prices: CostSettings) -> str:
         )
         if price
     ]
-    return _section("Cost", table(("what", "how much", "at your prices"), rows, frozenset({1, 2})))
+    return _section(
+        "Cost", html_table(("what", "how much", "at your prices"), rows, frozenset({1, 2}))
+    )
 
 
 def _warnings(report: Report) -> str:
@@ -238,7 +241,7 @@ def _runs_table(runs: Sequence[Run]) -> str:
         for run in reversed(runs)
     )
     headings = ("when (UTC)", "what", "result", "time", "cached", "sent")
-    return _section("Runs", table(headings, rows, frozenset({3, 4, 5})))
+    return _section("Runs", html_table(headings, rows, frozenset({3, 4, 5})))
 
 
 def _foot(report: Report) -> str:

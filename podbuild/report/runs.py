@@ -23,7 +23,7 @@ _TEXT_CAP = 200  # characters of one text of an entry
 
 
 @dataclass(frozen=True, kw_only=True)
-class Runner:
+class Machine:
     """What kind of machine ran it: CPUs, architecture as platforms have it, CI system."""
 
     cpus: int = 0
@@ -76,7 +76,7 @@ class Run:
     bytes_sent: int = 0
     requests: int = 0
     retries: int = 0
-    runner: Runner = Runner()
+    runner: Machine = Machine()
     phases: tuple[tuple[str, float], ...] = ()
     jobs: tuple[RunJob, ...] = ()
 
@@ -103,7 +103,7 @@ class Run:
         return next(found, None)
 
 
-def run_of(report: Report, runner: Runner, at: datetime, mark: str) -> Run:
+def run_of(report: Report, runner: Machine, at: datetime, mark: str) -> Run:
     """Give a report's entry; `mark` are four hex digits that no other run of this second has."""
     commit = re.sub(r"[^0-9a-f]", "", report.commit)
     return Run(
@@ -123,7 +123,7 @@ def run_of(report: Report, runner: Runner, at: datetime, mark: str) -> Run:
     )
 
 
-def _jobs(report: Report, runner: Runner) -> Iterator[RunJob]:
+def _jobs(report: Report, runner: Machine) -> Iterator[RunJob]:
     costs = {(job.image, str(job.platform)): cost for job, cost in report.metrics.items()}
     parts = {
         (image.name, str(part.platform)): part
@@ -227,7 +227,7 @@ def from_json(value: object) -> Run | None:
         bytes_sent=int(_number(value, "bytes_sent")),
         requests=int(_number(value, "requests")),
         retries=int(_number(value, "retries")),
-        runner=Runner(
+        runner=Machine(
             cpus=int(_number(facts, "cpus")), arch=_text(facts, "arch"), ci=_text(facts, "ci")
         ),
         phases=tuple(

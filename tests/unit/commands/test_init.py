@@ -116,7 +116,7 @@ def test_source_and_registry_are_guessed_from_the_remote(
 
 def test_the_registry_stays_a_comment_until_someone_wants_it() -> None:
     text = config_of(seen(remote="https://github.com/acme/shop"))
-    wanted = text.replace("# [registries", "[registries").replace("# kind =", "kind =")
+    wanted = text.replace("# [registries", "[registries").replace("# kind =", "kind =", 1)
     wanted = wanted.replace("# repository", "repository", 1)
     config = parse_config(wanted, Path("/p/podbuild.toml"), {})
     assert str(config.registries[0].template) == "ghcr.io/acme/{image}"

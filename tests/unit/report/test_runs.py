@@ -6,6 +6,7 @@ import json
 import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -17,9 +18,9 @@ from podbuild.report.page import history_page, release_page
 from podbuild.report.regressions import regressions
 from podbuild.report.runs import (
     RUN_NAME,
+    Machine,
     Run,
     RunJob,
-    Runner,
     from_json,
     is_emulated,
     merged,
@@ -32,7 +33,7 @@ from podbuild.report.trace import otlp, spans, trace_json
 from tests.unit.report.test_formats import EMPTY, REPORT
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-RUNNER = Runner(cpus=4, arch="amd64", ci="github")
+RUNNER = Machine(cpus=4, arch="amd64", ci="github")
 DIGEST = f"sha256:{'ab' * 32}"
 
 
@@ -166,7 +167,7 @@ def test_an_alarm_names_the_build_and_its_slowest_step() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"runner": Runner(cpus=8, arch="amd64")},
+        {"runner": Machine(cpus=8, arch="amd64")},
         {"jobs": (job(cpu_seconds=200.0, cached=4),)},
         {"jobs": (job(cpu_seconds=200.0, emulated=True),)},
         {"jobs": (job(cpu_seconds=200.0, origin="reused"),)},
@@ -200,7 +201,7 @@ def test_the_page_of_two_hundred_runs_is_small_and_needs_no_script() -> None:
         )
         for number in range(200)
     ]
-    page = release_page(REPORT, runs, CostSettings(runner_minute=0.008))
+    page = release_page(REPORT, runs, CostSettings(runner_minute=Decimal("0.008")))
     assert len(page.encode()) < 100_000
     assert page.count("<svg") >= 3
     for forbidden in ("<script", "style=", "javascript:", "onload", "http://www.w3.org/1999"):
@@ -217,7 +218,7 @@ def test_all_text_of_the_page_is_escaped() -> None:
 
 def test_cost_is_shown_only_at_ones_own_prices() -> None:
     assert "Cost" not in release_page(REPORT, [], CostSettings())
-    priced = release_page(REPORT, [], CostSettings(runner_minute=1.0, currency="EUR"))
+    priced = release_page(REPORT, [], CostSettings(runner_minute=Decimal(1), currency="EUR"))
     assert "0.2058 EUR" in priced
 
 
@@ -271,8 +272,8 @@ def test_metrics_are_open_metrics_with_whole_numbers_and_no_times() -> None:
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_history_fits_the_terminal(width: int) -> None:
     runs = [run(number, job(cached=number % 4)) for number in range(3)]
-    for text in (history_text(runs, None, width), history_text(runs, "web", width)):
+    for text in (history_text(runs, (), width), history_text(runs, ("web",), width)):
         assert all(len(line) <= width for line in text.splitlines())
         assert "1.2.2" in text
-    assert history_text([], None, width) == "no run is remembered yet"
+    assert history_text([], (), width) == "no run is remembered yet"
     assert len(json.loads(json.dumps(history_json(runs)))["runs"]) == 3
