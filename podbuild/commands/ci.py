@@ -19,7 +19,14 @@ from podbuild.commands.pipeline.yaml import MARK
 from podbuild.commands.planning import Asked, plan_offline, plan_tolerantly
 from podbuild.config.model import Config
 from podbuild.config.toml import shown
-from podbuild.errors import ConfigError, PodbuildError, PolicyError, ToolError
+from podbuild.errors import (
+    ConfigError,
+    CredentialError,
+    PodbuildError,
+    PolicyError,
+    PublishError,
+    ToolError,
+)
 from podbuild.oci.names import Platform
 from podbuild.plan.git.command import git_runner
 from podbuild.plan.journal import NAME, Binding, Journal
@@ -184,7 +191,8 @@ def _changed(services: Services) -> Mapping[Platform, tuple[str, ...]] | None:
         services.ui.warn(warning)
     try:
         known = _known(services, planned)
-    except ToolError as error:
+    except (ToolError, PublishError, CredentialError) as error:
+        services.cancel.check()
         services.ui.warn(f"all images count as changed: {error.message}")
         return None
     plan = planned.plan

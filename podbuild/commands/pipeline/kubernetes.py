@@ -22,7 +22,10 @@ FILE = "podbuild-jobs.yaml"
 # A version may hold what no tag of a registry can.
 _RUN = "release-$(printf %s \"$VERSION\" | tr '/+' '--')"
 _FINAL = "[3, 4, 6, 9, 10, 11]"  # exit codes that no other try changes
-_CLONE = 'git clone --depth=1 --branch="$VERSION" "$SOURCE" /build/source && cd /build/source'
+_CLONE = (
+    'git clone --depth=1 --branch="$VERSION" "$SOURCE" /build/source',
+    "cd /build/source",
+)
 SOURCE = "https://git.example.com/acme/project.git"
 
 
@@ -120,10 +123,14 @@ def _job(pipeline: Pipeline, leg: Leg | None, name: str, command: str) -> Iterat
 
 
 def script(pipeline: Pipeline, command: str) -> Iterator[str]:
-    """Give what a pod runs: the toolchain, the source, the command."""
+    """Give what a pod runs: the toolchain, the source, the command.
+
+    A line each: `set -e` minds no failure before `&&`.
+    """
     if install(pipeline):
-        yield f"{install(pipeline)} # from your index"
-    yield _CLONE
+        yield "# from your index:"
+        yield from install(pipeline).split(" && ")
+    yield from _CLONE
     yield command
 
 

@@ -101,6 +101,13 @@ def test_with_whole_folders_only_the_join_holds_logins() -> None:
     assert "--push" not in text
 
 
+@pytest.mark.parametrize("system", [CiSystem.KUBERNETES, CiSystem.TEKTON])
+def test_a_pod_ends_at_the_first_command_that_fails(system: CiSystem) -> None:
+    text = pipeline_text(config_of(VARIANTS["plain"]), system)
+    assert "&&" not in text  # `sh -e` goes on after a failure before it
+    assert re.search(r"^ +(- -ec|set -eu)$", text, re.MULTILINE)
+
+
 def test_one_platform_needs_no_fan_out() -> None:
     text = pipeline_text(config_of(VARIANTS["one platform"]), CiSystem.GITHUB)
     assert "--from" not in text
