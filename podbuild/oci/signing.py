@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from podbuild.errors import VerificationError
+from podbuild.errors import PodbuildError, VerificationError
 from podbuild.oci.keys import PrivateKey, PublicKey
 from podbuild.oci.names import Digest
 from podbuild.oci.statements import (
@@ -85,7 +85,9 @@ class AnyAccepted:
         for each in self.every:
             try:
                 return each.verified(bundle)
-            except VerificationError as error:
+            except PodbuildError as error:  # also one that can't be checked here: another may do
+                if error.is_stop:
+                    raise
                 refused.append(error.message)
         raise VerificationError("; ".join(refused))
 

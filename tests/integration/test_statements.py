@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -676,3 +678,45 @@ def test_a_registry_that_takes_no_statement_gets_no_tag(tmp_path: Path) -> None:
         for server in (good, bad):
             tags = server.store("acme/web").tags()
             assert not [tag for tag in tags if not str(tag).startswith("sha256-")]
+
+
+def test_a_release_killed_while_it_signs_has_no_tag_and_goes_on(tmp_path: Path) -> None:
+    with registry_server() as behind, ExitStack() as stack:
+        running: list[subprocess.Popen[str]] = []
+        bundles: list[Request] = []
+        kill_at = [0]
+
+        def answer(request: Request) -> Reply:
+            if request.method == "PUT" and b"sigstore.bundle" in request.body:
+                bundles.append(request)
+                if running and len(bundles) == kill_at[0]:
+                    running[0].kill()
+                    running[0].wait()
+            return forward(behind.host, request)
+
+        wire = stack.enter_context(served(answer))
+        shop = write_shop(tmp_path, oci_registry("one", wire.host, "insecure = true"))
+        for number in (1, 4):
+            kill_at[:] = [number]
+            bundles.clear()
+            running[:] = [stack.enter_context(shop.start("release", "v1.2.3"))]
+            running[0].communicate()
+            assert running[0].returncode == -signal.SIGKILL
+            for image in ("web", "tool"):
+                tags = behind.store(f"acme/{image}").tags()
+                assert not [tag for tag in tags if not str(tag).startswith("sha256-")]
+        running.clear()
+        done = shop("release", "v1.2.3")
+        assert done.code == 0, done.text
+        verified = shop("verify", "1.2.3")
+        assert verified.code == 0, verified.text
+        wire.seen.clear()
+        again = shop("release", "v1.2.3")
+        assert again.code == 0, again.text
+        sent = [each.path for each in wire.seen if each.method in ("POST", "PATCH", "PUT")]
+        assert not [path for path in sent if "/manifests/" in path or "digest=" in path], sent
+        subject = top(behind.store("acme/web")).digest
+        held = [read_referrer(behind.store("acme/web"), each, 1 << 20) for each in
+                attached(behind.store("acme/web"), subject)]  # fmt: skip
+        kinds = [each.predicate_types for each in held if each]
+        assert len(held) == len(kinds) == 3  # each is said once: signature, provenance, VEX

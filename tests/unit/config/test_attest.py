@@ -87,3 +87,39 @@ def test_an_identity_is_pinned(identity: str, version: str, accepted: bool) -> N
     found = Signing(keyless=True, identity=(Template(IDENTITY), Template(main)))
     values = Placeholders(project="shop", env={"HOST": "git.example.com"})
     assert found.accepts(identity, version, values) == accepted
+
+
+def test_the_whole_table_loads(tmp_path: Path) -> None:
+    (tmp_path / "Containerfile").write_text("FROM scratch\n")
+    path = tmp_path / "podbuild.toml"
+    path.write_text(
+        HEAD
+        + f"""\
+[attest]
+sbom = "auto"
+provenance = true
+placement = "referrers"
+vex = "vex/{{image}}.json"
+
+[attest.sign]
+key = "env:COSIGN_PRIVATE_KEY"
+keyless = false
+public-key = "cosign.pub"
+identity = "{IDENTITY}"
+{ISSUER}podman = true
+"""
+    )
+    attest = load_config(path, {}).attest
+    assert attest is not None
+    assert attest.sign is not None
+    assert attest.sign.podman
+    assert attest.sign.identity == (Template(IDENTITY),)
+
+
+def test_docker_lists_hold_no_attestations(tmp_path: Path) -> None:
+    (tmp_path / "Containerfile").write_text("FROM scratch\n")
+    path = tmp_path / "podbuild.toml"
+    path.write_text(f'{HEAD}format = "docker"\n\n[attest]\nplacement = "index"\n')
+    with pytest.raises(ConfigError, match="docker format") as caught:
+        load_config(path, {})
+    assert caught.value.hint

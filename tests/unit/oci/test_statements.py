@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from podbuild.errors import CredentialError, VerificationError
+from podbuild.errors import CredentialError, PublishError, VerificationError
 from podbuild.oci.attach import Attachments, fallback_tag
 from podbuild.oci.keys import PrivateKey, read_private_key, read_public_key
 from podbuild.oci.manifest import Manifest, MediaType
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Digest
-from podbuild.oci.signing import KeyAccepted, KeySigner, preauthenticated, read_bundle
+from podbuild.oci.signing import AnyAccepted, KeyAccepted, KeySigner, preauthenticated, read_bundle
 from podbuild.oci.statements import (
     SIGNATURE,
     SPDX,
@@ -135,3 +135,23 @@ def test_an_entry_of_a_list_says_what_the_artifact_is() -> None:
     assert listing.annotations == signed.annotations
     assert type(listing).from_json(listing.to_json()) == listing
     assert replace(listing, artifact_type="").to_json().get("artifactType") is None
+
+
+class Unreachable:
+    """Who can't be asked here."""
+
+    def verified(self, bundle: bytes) -> bytes:
+        raise PublishError(f"{len(bundle)} bytes that nobody can check")
+
+    def of(self, version: str) -> Unreachable:
+        del version
+        return self
+
+
+def test_who_can_not_be_asked_hides_nobody_else() -> None:
+    key = read_private_key(private_pem(new_key()).encode(), "", "it")
+    both = AnyAccepted((Unreachable(), KeyAccepted(key.public)))
+    bundle = signer(key).bundle(SAID)
+    assert read_bundle(bundle, both.of("1.2.3"), SUBJECT.digest).data == SAID.data
+    with pytest.raises(VerificationError, match="nobody can check"):
+        read_bundle(altered(bundle, payload=""), both, SUBJECT.digest)
