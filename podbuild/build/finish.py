@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from podbuild.build.image import compact, parse_config, read_config
+from podbuild.build.inputs.containerfile import Stage
 from podbuild.build.inputs.instructions import Instruction
 from podbuild.build.inputs.recipe import Recipe
 from podbuild.config.choices import Format
@@ -151,8 +152,18 @@ def _in_order(variables: list[JSONValue], recipe: Recipe) -> list[JSONValue]:
     stage = recipe.parsed.needed(recipe.target, recipe.variables)[-1]
     kept = recipe.parsed.at_the_end(stage, recipe.variables).environment
     places = {name: place for place, name in enumerate(kept)}
+    # what a trigger of the base has set comes after what the base has
+    triggered = len(_of_the_base(recipe, stage)) - 0.5
     places["PATH"] = -2  # the first in every base, and in FROM scratch
-    return sorted(variables, key=lambda each: places.get(str(each).partition("=")[0], -1))
+    return sorted(variables, key=lambda each: places.get(str(each).partition("=")[0], triggered))
+
+
+def _of_the_base(recipe: Recipe, stage: Stage) -> Mapping[str, str]:
+    """Give the ENV of what the lowest stage starts from, as far as it is known."""
+    parsed, variables = recipe.parsed, recipe.variables
+    while below := parsed.earlier(stage, next(parsed.uses(stage, variables))):
+        stage = below
+    return parsed.inherited(stage, variables).environment
 
 
 def _single_ports(name: str) -> Iterator[str]:

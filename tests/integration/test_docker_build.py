@@ -22,7 +22,8 @@ RUN mkdir /o /o/in; echo 1 > /o/in/beyond; ln -s /o/in /way
 FROM base
 COPY --chmod=640 Containerfile /made/x
 VOLUME /volume
-RUN echo old > /file; ln -s file /link
+RUN echo old > /file; ln -s file /link; ls /etc/hostname > /names
+COPY . /all/
 COPY Containerfile other /two
 COPY other /link
 ADD packed.tar /two/
@@ -36,6 +37,7 @@ IMAGES = {  # by name: what it starts from, and its Containerfile
     "trigger": ("base", 'FROM base\nSHELL ["/bin/sh", "-e", "-c"]\nONBUILD CMD run me\n'),
     "fired": ("trigger", "FROM trigger\n"),
     "linked": ("base", "FROM base\nRUN mkdir -m 700 /there\nCOPY --link other /there/\n"),
+    "nobody": ("base", "FROM base\nCOPY --chown=joe other /\n"),
     "nothing": ("base", "FROM base AS x\nFROM base\nCOPY --from=x /nothing* /here/\n"),
 }
 
@@ -68,6 +70,8 @@ def test_what_the_documents_say_of_the_engine(tmp_path: Path) -> None:
         bench.write(f"{name}/other", "new\n")
         toml += f'[images.{name}]\ncontext = "{name}"\ncontexts = {{ {base} = "image:{base}" }}\n'
         toml += f"layers = {str(name != 'linked').lower()}\n"
+    (bench.project / "web" / "setgid").mkdir()
+    (bench.project / "web" / "setgid").chmod(0o2755)
     pack(bench.project / "web" / "packed.tar")
     with opened(bench) as place:
         built = build_all(place.work(bench.plan(toml)))
@@ -77,10 +81,15 @@ def test_what_the_documents_say_of_the_engine(tmp_path: Path) -> None:
         config = place.config("web", images["web"][1])["config"]
         fired = place.config("fired", images["fired"][1])["config"]
     remove_bench(bench)
-    (failure,) = built.failed.values()  # BuildKit: an image without /here
+    failed = {job.image: error for job, error in built.failed.items()}
+    assert "Containerfile:2: nobody" in failed.pop("nobody").message  # BuildKit: root's
+    ((_, failure),) = failed.items()  # BuildKit: an image without /here
     assert "Containerfile:3: nothing" in failure.message
     assert "nothing there has such a name" in failure.hint
     assert "by/link/beyond" in found  # BuildKit: not, the link /way is not followed
+    assert found["names"].size  # BuildKit: no /etc/hostname
+    assert "etc/hostname" not in found
+    assert found["all/setgid"].mode == 0o755  # BuildKit: 02755
     assert linked["there"].mode == 0o700  # BuildKit: 0755
     assert (found["made"].mode, found["made/x"].mode) == (0o755, 0o640)  # BuildKit: both 0640
     assert "volume" in found  # BuildKit: not

@@ -21,6 +21,7 @@ from podbuild.build.inputs.containerfile import (
     Stage,
     written_platform,
 )
+from podbuild.build.inputs.healthchecks import unfit_healthcheck
 from podbuild.build.inputs.ignore import Matcher
 from podbuild.build.inputs.instructions import REMOTE, Instruction, parse_heredoc
 from podbuild.build.inputs.lexer import Lexer, LexError
@@ -166,6 +167,8 @@ def _form(instruction: Instruction) -> Iterator[Unbuildable]:
             return
         yield from (refuse(*found) for found in _flags(each))
         yield from (refuse(*found) for found in _mounts(each))
+        if each.word == "HEALTHCHECK" and (found := unfit_healthcheck(each)):
+            yield refuse(*found)
         if not each.text and each.word not in ("CMD", "ENTRYPOINT", "RUN"):
             yield refuse(f"{each.word} needs a value", f"write what {each.word} is to set")
         if each.word in ("COPY", "ADD") and len(each.array or each.words) == 1:

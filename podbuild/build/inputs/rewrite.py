@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from podbuild.build.inputs.arguments import arguments_with_values, lines_of_arguments
 from podbuild.build.inputs.containerfile import Containerfile, Stage
+from podbuild.build.inputs.healthchecks import without_zeros
 from podbuild.build.inputs.instructions import Instruction, lines_of, parse_heredoc
 from podbuild.build.inputs.lexer import Lexer, LexError
 from podbuild.build.inputs.modes import symbolic_mode
@@ -152,6 +153,10 @@ class _Rewriter:
                 self._copy(stage, instruction, new, known)
             elif new.word == "RUN":
                 self._run(instruction, new)
+            elif new.word == "HEALTHCHECK":
+                new = without_zeros(new)
+                if new != instruction:
+                    self._put(instruction, [_line(new)])
             elif new.word != "ONBUILD":
                 new = replace(new, text=with_values(new, known))
                 if new != instruction:

@@ -6,6 +6,7 @@ Containerfile that they are given makes the others by copying an empty folder.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -51,7 +52,7 @@ def _folders(instruction: Instruction, user: str) -> MakingSteps:
     copy = f"COPY --from={EMPTY}{chown} ."
     path = instruction.text.strip()
     plain = chown and path.strip("/") and not set(path) & set("$\"'\\` ")
-    parts = path.strip("/").split("/") if plain else []
+    parts = posixpath.normpath(path).strip("/").split("/") if plain else []
     root = "/" if path.startswith("/") else ""
     above = (f"{copy} {root}{part}/" for part in accumulate(parts[:-1], "{}/{}".format))
     return MakingSteps(before=tuple(above), after=(f"{copy} .",))
