@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from podbuild.build.cache.job import JobCache
 from podbuild.build.engine.files import proxies_with_login
-from podbuild.build.engine.session import Setup, Workplace
+from podbuild.build.engine.session import Workplace
 from podbuild.build.inputs.agents import check_agents
 from podbuild.build.inputs.contents import Contents
 from podbuild.build.inputs.recipe import Recipe
@@ -25,6 +25,7 @@ from podbuild.system.records import Records
 from podbuild.workspace import Services
 
 if TYPE_CHECKING:
+    from podbuild.build.remote.builder import Supplies
     from podbuild.build.remote.places import BuildPlaces
 
 
@@ -47,9 +48,8 @@ class MissingJobs(Protocol):
     def endpoint(self) -> StagingRegistry:
         """Give the registry that engines deliver to."""
 
-    @property
-    def setup(self) -> Setup:
-        """Give what the workplace is opened with."""
+    def supplies(self) -> Supplies:
+        """Give what builders are given."""
 
     def caches(self, recipes: Iterable[Recipe]) -> Mapping[Job, JobCache]:
         """Give each job's layer cache."""
@@ -67,7 +67,7 @@ def build_missing(
     records = Records.of_project(services.folders.cache, services.config.root)
     needs = {job: recipe.inner.jobs for job, recipe in recipes.items()}
     if session.places is not None:
-        _supply(session, session.places)
+        session.places.supplies = session.supplies()
     built = build_all(
         Work(
             recipes=recipes,
@@ -97,17 +97,6 @@ def build_missing(
         )
     remember_durations({each.job: each.metrics.seconds for each in new}, records)
     return built
-
-
-def _supply(session: MissingJobs, places: BuildPlaces) -> None:
-    from podbuild.build.remote.builder import Supplies  # noqa: PLC0415  # where used
-
-    setup = session.setup
-    places.supplies = Supplies(
-        port=int(setup.staging.rpartition(":")[2]),
-        registries=setup.registries,
-        logins=setup.logins,
-    )
 
 
 def _secrets(session: MissingJobs, missing: Collection[Job]) -> BuildSecrets:

@@ -28,6 +28,7 @@ from podbuild.workspace import Services
 
 if TYPE_CHECKING:
     from podbuild.build.examine.place import TrialPlace
+    from podbuild.build.remote.builder import Supplies
     from podbuild.build.remote.places import BuildPlaces
 
 
@@ -132,6 +133,26 @@ class BuildSession:
     def workplace(self) -> Workplace:
         """Give where engines work; opened when it is first asked for."""
         return self._stack.enter_context(open_workplace(self.setup))
+
+    def supplies(self) -> Supplies:
+        """Give what builders are given: logins and CAs of the hosts that bases come from, alone."""
+        from podbuild.build.remote.builder import Supplies  # noqa: PLC0415  # where there are some
+
+        services, setup = self.services, self.setup
+        known = by_host(services.config)
+        repositories = repositories_of(self._pins, setup.registries)
+        keyring = services.opener.registries.keyring
+        logins = {
+            each: keyring.find(each, known[each.host].name if each.host in known else "")
+            for each in repositories
+        }
+        hosts = {each.host for each in repositories} & known.keys()
+        return Supplies(
+            port=int(setup.staging.rpartition(":")[2]),
+            registries=setup.registries,
+            logins={each: login for each, login in logins.items() if login is not None},
+            authorities={host: ca for host in hosts if (ca := known[host].ca) is not None},
+        )
 
     @cached_property
     def setup(self) -> Setup:

@@ -122,7 +122,7 @@ def _tried(services: Services, builder: RemoteBuilder) -> str:
     """Build a step, push it back, and run a program; raises what fails."""
     with StagingRegistry(open_staging(services)) as staging, _noticing(builder):
         port = int(staging.login.host.rpartition(":")[2])
-        supplies = Supplies(port=port, registries=registries_conf(services), logins={})
+        supplies = Supplies(port=port, registries=registries_conf(services))
         with builder.service(supplies, _NAME, Compression.GZIP) as service:
             image = _built(builder, service, _COPY)
             try:

@@ -25,7 +25,7 @@ from tests.toolchains import SYSTEM_PATH
 
 pytestmark = pytest.mark.integration
 
-SUPPLIES = Supplies(port=9, registries=RegistriesConf(), logins={})
+SUPPLIES = Supplies(port=9, registries=RegistriesConf())
 
 
 @contextmanager

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.builds import NATIVE, busybox
 from tests.machines import Machine, machine
+from tests.registries import make_authority, registry_server
 from tests.shops import Shop, environment
 
 pytestmark = pytest.mark.integration
@@ -135,6 +139,43 @@ def test_a_killed_run_leaves_nothing_there(shop: Shop, builder: Machine) -> None
         time.sleep(0.1)
     shop.write("app.Containerfile", APP)
     assert holding(SECRET, builder.home, shop.root / "dist") == []
+
+
+def test_a_private_base_needs_its_login_and_no_other(
+    shop: Shop, builder: Machine, tmp_path: Path
+) -> None:
+    authority = make_authority(tmp_path / "ca")
+    with registry_server(login=("ann", "the-login-of-bases"), authority=authority) as server:
+        place = f'[registries.r]\nrepository = "{server.host}/acme/{{image}}"\nca = "{server.ca}"\n'
+        there = shop.having(
+            PODBUILD_R_USERNAME="ann",
+            PODBUILD_R_TOKEN="the-login-of-bases",
+            PODBUILD_OTHER_USERNAME="bob",
+            PODBUILD_OTHER_TOKEN="the-login-of-targets",
+        )
+        folder = shop.root.parent / "private"
+        shutil.copytree(shop.root, folder, symlinks=True)
+        private = replace(there, root=folder)
+        private.write("podbuild.toml", TOML.replace("publish = false", "") + place)
+        done = private("build", "base", "--no-reuse", "--builder", "b1")
+        assert (done.code, private("push", "base").code) == (0, 0), done.text
+        staged = digests(private)[f"base {NATIVE}"]
+        private.write("on.Containerfile", f"FROM {server.host}/acme/base@{staged}\nRUN : > /on\n")
+        image = '[images.on]\ncontext = "app"\ncontainerfile = "on.Containerfile"\n'
+        other = '[registries.other]\nrepository = "127.0.0.1:1/acme/{image}"\n'
+        private.write("podbuild.toml", TOML + image + place + other)
+        # What the builder has of it came under another name: it must be fetched.
+        done = private("build", "on", "--builder", "b1")
+        assert done.code == 0, done.text
+        there_is = digests(private)[f"on {NATIVE}"]
+        done = private("build", "on", "--no-builders", "--no-reuse")
+        assert (done.code, digests(private)[f"on {NATIVE}"]) == (0, there_is), done.text
+    texts = ("the-login-of-bases", "the-login-of-targets", login_of("ann", "the-login-of-bases"))
+    assert [holding(text, builder.home) for text in texts] == [[], [], []]
+
+
+def login_of(user: str, password: str) -> str:
+    return base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def running(number: str) -> bool:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,12 +22,12 @@ from podbuild.build.toolchain.emulation import GUESTS
 from podbuild.config.builders import BuilderHost
 from podbuild.config.choices import Compression
 from podbuild.errors import ToolError
-from podbuild.oci.names import Platform
+from podbuild.oci.auth.secret import Credential
+from podbuild.oci.names import Platform, Repository
 from podbuild.oci.transport.local import SocketService
 from podbuild.system.folders import Folders, shared_runtimes, usable
 from podbuild.system.locks import leased_folder
 from podbuild.system.process import Runner
-from podbuild.system.records import JSONValue
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
@@ -37,11 +37,15 @@ _NAME = "x" * 12
 
 @dataclass(frozen=True, kw_only=True)
 class Supplies:
-    """What services get: the staging registry's port here, where bases come from, their logins."""
+    """What services get: the staging registry's port here, where bases come from, their logins.
+
+    `authorities` are the certificates that the configuration names, by host.
+    """
 
     port: int
     registries: RegistriesConf
-    logins: Mapping[str, JSONValue]
+    logins: Mapping[Repository, Credential] = field(default_factory=dict, repr=False)
+    authorities: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,10 +159,17 @@ class RemoteBuilder:
             port = connection.forward_back(supplies.port)
             conf = with_own(supplies.registries, mirrors={}, insecure=[f"127.0.0.1:{port}"])
             text = render(replace(conf, helpers=None))
-            connection.tell("conf", base64.b64encode(text.encode()).decode())
+            connection.tell("conf", _line(text.encode()))
             connection.expect("conf", seconds=_START_SECONDS)
+            for host, path in supplies.authorities.items():
+                connection.tell("ca", host, _line(path.read_bytes()))
+                connection.expect("ca", seconds=_START_SECONDS)
             self._port = port
         return self._port
+
+
+def _line(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 def _handlers() -> Mapping[str, str]:

@@ -17,7 +17,8 @@ from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.remote.context import Packed, multipart
 from podbuild.build.staging.rights import Login
 from podbuild.config.choices import Compression, Isolation, Pull, RunNetwork
-from podbuild.oci.names import Platform
+from podbuild.oci.auth.secret import Credential
+from podbuild.oci.names import Platform, Repository
 from podbuild.oci.transport.local import LostServiceError, SocketAnswer, SocketCall, SocketService
 from podbuild.system.process import TAIL_LINES, CommandError, Finished
 from podbuild.system.records import JSONValue
@@ -53,7 +54,7 @@ class RemoteOrder:
 class Podman:
     """A service on a builder. `logins` are those of the hosts that bases come from."""
 
-    def __init__(self, service: SocketService, logins: Mapping[str, JSONValue]) -> None:
+    def __init__(self, service: SocketService, logins: Mapping[Repository, Credential]) -> None:
         self._service = service
         self._logins = logins
 
@@ -198,13 +199,10 @@ class Podman:
     @property
     def _header(self) -> Mapping[str, str]:
         """Give the logins for bases as a build takes them."""
-        found: dict[str, JSONValue] = {}
-        auths = self._logins.get("auths")
-        for host, entry in auths.items() if isinstance(auths, dict) else ():
-            match entry:
-                case {"auth": str(basic)} if basic:
-                    user, _, password = base64.b64decode(basic).decode().partition(":")
-                    found[host] = {"username": user, "password": password}
+        found: JSONValue = {
+            str(repository): {"username": login.username, "password": login.secret}
+            for repository, login in self._logins.items()
+        }
         return {"X-Registry-Config": _encoded(found)} if found else {}
 
     def _run(self, what: str, asked: SocketCall, take: Take) -> list[dict[str, JSONValue]]:

@@ -123,7 +123,10 @@ printf '[storage]\ndriver = ""\n' >"$R/storage.conf"
 : >"$R/registries.conf"
 # A home of the run's own: the user's settings, and a policy where there is none.
 C=$R/home/.config/containers
-mkdir -p "$C"
+mkdir -p "$C/certs.d"
+for each in "${XDG_CONFIG_HOME:-$HOME/.config}"/containers/certs.d/*; do
+    [ -d "$each" ] && cp -R "$each" "$C/certs.d/"
+done
 for each in "${XDG_CONFIG_HOME:-$HOME/.config}"/containers/*; do
     [ -e "$each" ] && [ "${each##*/}" != certs.d ] && ln -s "$each" "$C/"
 done
@@ -241,6 +244,11 @@ while l=$(timeout "$SILENCE" sh -c 'IFS= read -r l && printf "%s\n" "$l"'); do
     case $1 in
         beat) say beat ;;
         conf) printf '%s' "$2" | base64 -d >"$R/registries.conf"; say conf ;;
+        ca)
+            mkdir -p "$C/certs.d/$2"
+            printf '%s' "$3" | base64 -d >"$C/certs.d/$2/podbuild.crt"
+            say ca
+            ;;
         start) start "$2" "$3" "$4" & ;;
         stop) stop "$2" & ;;
         end) break ;;
