@@ -146,8 +146,9 @@ def _check_names(config: Config, image: Image) -> None:
 
 
 def _check_inner(config: Config, image: Image) -> None:
-    images = [each.name for each in config.images]
-    for context, name in image.inner.items():
+    inner = image.inner
+    images = [each.name for each in config.images] if inner else []
+    for context, name in inner.items():
         if name not in images:
             raise _no_such(name, images, "image", ("images", image.name, "contexts", context))
 

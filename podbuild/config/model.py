@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from podbuild.config.attest import Attest
@@ -370,10 +371,13 @@ class Config:
 
     def image(self, name: str) -> Image:
         """Give one image; raises ConfigError naming those there are."""
-        for image in self.images:
-            if image.name == name:
-                return image
-        raise unknown_name(name, "image", tuple(image.name for image in self.images))
+        if (found := self._named.get(name)) is not None:
+            return found
+        raise unknown_name(name, "image", tuple(self._named))
+
+    @cached_property
+    def _named(self) -> Mapping[str, Image]:
+        return {image.name: image for image in self.images}
 
     def registry(self, name: str) -> Registry:
         """Give one registry; raises ConfigError naming those there are."""

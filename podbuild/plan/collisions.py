@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 from podbuild.config.image import Image
 from podbuild.config.model import Config
@@ -56,17 +56,19 @@ def _values_of(config: Config, image: Image, branch: str | None) -> Placeholders
     )
 
 
-def _alongside(config: Config, plan: Plan, target: Target) -> Iterator[Image]:
-    """Give the images that write to a target's place."""
-    for other in plan.targets:
-        if other.place == target.place:
-            yield config.image(other.image)
+def _by_place(config: Config, plan: Plan) -> Mapping[str, list[Image]]:
+    """Give the images that write to each place."""
+    found: dict[str, list[Image]] = {}
+    for target in plan.targets:
+        found.setdefault(target.place, []).append(config.image(target.image))
+    return found
 
 
 def _check_branch_tags(config: Config, plan: Plan) -> None:
     """Refuse a branch's tag that some release could write."""
+    alongside = _by_place(config, plan)
     for target in plan.targets:
-        for image in _alongside(config, plan, target):
+        for image in alongside[target.place]:
             templates = config.tags_of(image).release
             values = _values_of(config, image, plan.source.branch)
             for move in target.tags:
@@ -76,9 +78,10 @@ def _check_branch_tags(config: Config, plan: Plan) -> None:
 
 def _check_release_tags(config: Config, plan: Plan) -> None:
     """Refuse a release's tag that a branch of the configuration writes."""
+    alongside = _by_place(config, plan)
     for target in plan.targets:
         mine = {move.named.tag for move in target.tags}
-        for image in _alongside(config, plan, target):
+        for image in alongside[target.place]:
             rules = config.tags_of(image).branches
             for branch in rules:
                 named = branch_tags({branch: rules[branch]}, _values_of(config, image, branch))

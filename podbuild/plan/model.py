@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 from podbuild.config.attest import Attest
@@ -211,7 +212,11 @@ class Plan:
 
     def image(self, name: str) -> PlannedImage:
         """Give one of the planned images."""
-        return next(image for image in self.images if image.name == name)
+        return self._named[name]
+
+    @cached_property
+    def _named(self) -> Mapping[str, PlannedImage]:
+        return {image.name: image for image in self.images}
 
     def result(self, name: str) -> ReleaseIdentity:
         """Give what this release would put under an image's version tags."""
@@ -227,11 +232,21 @@ class Plan:
 
     def readers_beside(self, name: str) -> tuple[Reader, ...]:
         """Give the readers of the other images that share a repository with this one."""
-        mine = {target.place for target in self.targets if target.image == name}
-        beside = {target.image for target in self.targets if target.place in mine} - {name}
-        return tuple(
-            reader for image in self.images if image.name in beside for reader in image.readers
-        )
+        beside = self._sharing.get(name, frozenset())
+        images = self.images if beside else ()  # seldom any share one
+        return tuple(reader for image in images if image.name in beside for reader in image.readers)
+
+    @cached_property
+    def _sharing(self) -> Mapping[str, frozenset[str]]:
+        """Give the other images that write to a place that an image writes to, where any do."""
+        places: dict[str, set[str]] = {}
+        for target in self.targets:
+            places.setdefault(target.place, set()).add(target.image)
+        found: dict[str, set[str]] = {}
+        for names in places.values():
+            for name in names if len(names) > 1 else ():
+                found.setdefault(name, set()).update(names - {name})
+        return {name: frozenset(others) for name, others in found.items()}
 
     def marked_dirty(self) -> Plan:
         """Give the same plan for what was made from a work tree with changes."""

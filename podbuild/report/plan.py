@@ -152,9 +152,11 @@ def _builds(plan: Plan, foreseen: Foreseen, width: int | None) -> Iterator[str]:
         yield from _foreseen(plan, foreseen, width)
         return
     yield f"build {len(plan.jobs)}, or re-use what is known:"
+    found: dict[str, list[str]] = {}
+    for job in plan.jobs:
+        found.setdefault(job.image, []).append(str(job.platform))
     for image in plan.images:
-        platforms = [str(job.platform) for job in plan.jobs if job.image == image.name]
-        if platforms:
+        if platforms := found.get(image.name):
             yield from fold(f"  {image.name}: {', '.join(platforms)}{_on(image)}", width)
     if foreseen.unknown:
         yield from fold(f"  which of them is not known: {foreseen.unknown}", width)
