@@ -20,6 +20,8 @@ soak:
 	scripts/unit --hypothesis-profile=soak
 	scripts/test -m soak
 bench: ; scripts/bench
+dist: setup
+	.venv/bin/python -m hatchling build
 parity: ; scripts/parity
 lint: setup
 	.venv/bin/ruff check .
@@ -29,4 +31,4 @@ type: setup
 	.venv/bin/mypy
 clean: ; rm -rf dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: build push manifest release doctor setup demo test unit pythons soak bench parity lint type clean
+.PHONY: build push manifest release doctor setup demo test unit pythons soak bench dist parity lint type clean

@@ -1,4 +1,4 @@
-"""Write docs/reference.md, docs/outputs.md and the schemas from what the code declares.
+"""Write docs/reference.md, docs/outputs.md, schemas and share/ from what the code declares.
 
 The pipelines in README.md and docs/ci.md are those of the configuration in README.md.
 
@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from podbuild.cli import COMMANDS, cli
+from podbuild.cli.manual import COMPLETIONS, completion, manual
 from podbuild.commands.ci import pipeline_text
 from podbuild.commands.pipeline.model import CiSystem
 from podbuild.config.document import json_schema, reference
@@ -23,6 +24,7 @@ from podbuild.errors import EXIT_CODES
 from podbuild.report.contract import page, promised
 
 DOCS = Path(__file__).parents[1] / "docs"
+SHARE = DOCS.parent / "share"
 README = DOCS.parent / "README.md"
 
 
@@ -32,12 +34,22 @@ def files() -> dict[Path, str]:
         DOCS / "reference.md": "\n".join(lines()) + "\n",
         DOCS / "podbuild.schema.json": json.dumps(json_schema(), indent=2) + "\n",
         DOCS / "outputs.md": page(),
+        **shared_files(),
         **{
             DOCS / "schemas" / f"{each.name}.schema.json": json.dumps(each.schema(), indent=2)
             + "\n"
             for each in promised()
         },
         **{path: with_pipelines(path.read_text()) for path in (README, DOCS / "ci.md")},
+    }
+
+
+def shared_files() -> dict[Path, str]:
+    """Give the manual page and the completions, which the wheel installs."""
+    commands = dict(all_commands(click.Context(cli, info_name="podbuild")))
+    return {
+        SHARE / "man/man1/podbuild.1": manual(commands, common_options(commands)),
+        **{SHARE / place: completion(shell) for shell, place in COMPLETIONS.items()},
     }
 
 
@@ -130,6 +142,7 @@ def text(help_text: str) -> str:
 def main() -> None:
     """Write the files."""
     for path, content in files().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
 
 
