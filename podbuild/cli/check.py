@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from podbuild.cli.options import FORMS, Common, common_options, form_option
+from podbuild.cli.options import FORMS, Common, common_options, form_option, option
 from podbuild.cli.session import open_session
 
 if TYPE_CHECKING:
@@ -19,11 +19,17 @@ if TYPE_CHECKING:
 
 @click.command(
     epilog="\b\nExamples:\n  podbuild check\n  podbuild check -f other/podbuild.toml --json\n"
+    "  podbuild check --order               # which steps run again too often\n"
     "  podbuild check --format sarif > check.sarif"
+)
+@option(
+    "--order",
+    is_flag=True,
+    help="Also say what the order of steps costs a commit, by git's history and the last build.",
 )
 @form_option(*FORMS)
 @common_options
-def command(common: Common, form: str) -> int:
+def command(common: Common, form: str, order: bool) -> int:
     """Validate the configuration and the Containerfiles it names.
 
     Needs no engine and asks no registry. Also warns of file modes that a fresh clone would not
@@ -49,6 +55,13 @@ def command(common: Common, form: str) -> int:
         modes = check_modes(tracked_modes(session.runner, config.root))
         wrong = (*check_output(config, session.runner), *check_project(config), *modes)
         findings = (*wrong, *check_rules(config))
+        if order:
+            from podbuild.commands.order import check_order  # noqa: PLC0415  # asks git
+
+            advice = check_order(config, session.runner)
+            said = {(each.file, each.line, each.rule) for each in advice}
+            rest = (each for each in findings if (each.file, each.line, each.rule) not in said)
+            findings = (*rest, *advice)
         for finding in findings if form == "text" else ():
             _say(session.ui, finding)
         errors = sum(finding.level is Level.ERROR for finding in findings)

@@ -139,3 +139,35 @@ def test_a_file_of_others_beside_the_logs_stops_nothing(tmp_path: Path) -> None:
     here.git("commit", "--quiet", "--message=mine")
     here.git("tag", "--force", "v1.2.3")
     assert here("plan", "v1.2.3", "--offline").code == 0
+
+
+def test_the_order_of_steps_is_judged_by_history_and_the_last_build(tmp_path: Path) -> None:
+    here = Shop(root=tmp_path / "shop", environment=environment(tmp_path))
+    here.write("podbuild.toml", '[project]\nname = "shop"\n[images.web]\ncontext = "web"\n')
+    run = "RUN apk add --no-cache git"
+    text = f'FROM a.b/c:1\nCOPY src /src\n{run}\nUSER 10\nCMD ["x"]\n'
+    here.write("web/Containerfile", text)
+    here.git("init", "-q", "-b", "main")
+    for count in range(9):
+        here.write("web/src/a" if count % 2 else "README.md", f"{count}")
+        here.commit()
+    few = here("check", "--order")
+    assert (few.code, "9 commits are known here, too few" in few.err) == (0, True), few.text
+    here.write("web/src/a", "more")
+    here.commit()
+    step = {"line": 9, "text": run, "seconds": 60, "cached": False, "pulled": False}
+    metrics = {"schema": 1, "jobs": [{"image": "web", "step_times": [step]}]}
+    here.write("dist/metrics.json", json.dumps(metrics))
+    done = here("check", "--order", "--json")
+    assert done.code == 0, done.text
+    cost, advice = json.loads(done.out)["findings"]
+    assert (
+        cost["message"]
+        == "web: a commit costs about 30.0 s of its 1 min 00 s (by the last 10 commits)"
+    )
+    assert (advice["line"], advice["rule"]) == (3, "copy-before-install")
+    assert advice["message"] == (
+        "web: in 50% of 10 commits this runs again for what line 2 copies, and it needs nothing "
+        "of it, some 30.0 s a commit"
+    )
+    assert advice["hint"] == "this RUN above line 2"
