@@ -78,7 +78,7 @@ class Remotely:
         with (
             self.builder.service(self.supplies, key, self.recipe.compression) as service,
             self._in_time(service) as clock,
-            self._noticing(service),
+            self._noticing(),
             self.site.workplace.temporary(job) as folder,
         ):
             work = _Work(self, service, folder, clock)
@@ -101,7 +101,7 @@ class Remotely:
         if lossy:
             with (
                 self.builder.service(self.supplies, key, Compression.GZIP) as service,
-                self._noticing(service),
+                self._noticing(),
             ):
                 work = _Work(self, service, Path(), _Clock(None))
                 raw = work.push(attempted.image_id, raw_tag(self.recipe.job), Compression.GZIP)
@@ -127,14 +127,13 @@ class Remotely:
                 timer.cancel()
 
     @contextmanager
-    def _noticing(self, service: Service) -> Iterator[None]:
+    def _noticing(self) -> Iterator[None]:
         try:
             yield
         except LostServiceError as error:
             self.site.cancel.check()
             raise LostBuilderError(
-                f"lost the builder {self.builder.name}"
-                f"{'' if service.lost.is_set() else f' ({error})'}",
+                f"lost the builder {self.builder.name}",
                 hint="the same command continues; --no-builders builds here",
             ) from error
 

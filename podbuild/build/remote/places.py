@@ -14,14 +14,14 @@ from dataclasses import dataclass
 
 from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.remote.builder import RemoteBuilder, Supplies
-from podbuild.build.remote.ssh import UnfitBuilderError
+from podbuild.build.remote.ssh import BuilderFacts, UnfitBuilderError
 from podbuild.build.toolchain.emulation import native_architecture
 from podbuild.build.toolchain.model import Toolchain
 from podbuild.config.builders import HERE
 from podbuild.errors import ConfigError, ToolError
 from podbuild.oci.names import Platform
 from podbuild.plan.model import Job, Plan
-from podbuild.system.records import Records
+from podbuild.system.records import JSONValue, Records
 from podbuild.workspace import Services
 
 _NAME = "builders.json"
@@ -178,24 +178,12 @@ class BuildPlaces:
         free = {name: slots.free for name, slots in self._slots.items()}
         for each in self._waiting:
             _, job, names = each
-            best = min(
-                (name for name in names if free.get(name, 0) > 0),
-                key=lambda name: self._rank(job, names, name),
-                default=None,
-            )
+            best = choose(names, free, self._records.read(_NAME).get(str(job)))
             if each is mine:
                 return self._slots[best] if best else None
             if best:
                 free[best] -= 1
         return None
-
-    def _rank(self, job: Job, names: tuple[str, ...], name: str) -> tuple[bool, float, int]:
-        known = self._records.read(_NAME).get(str(job))
-        last = known.get("last") if isinstance(known, dict) else None
-        times = known.get("seconds") if isinstance(known, dict) else None
-        seconds = times.get(name) if isinstance(times, dict) else None
-        taken = float(seconds) if isinstance(seconds, int | float) else float("inf")
-        return (name != last, taken, names.index(name))
 
     def _candidates(self, recipe: Recipe) -> tuple[str, ...]:
         platform = recipe.job.platform
@@ -244,7 +232,7 @@ class BuildPlaces:
         local = here and self._services.config.builders.local
         good = []
         for each in found:
-            engine = _engine_of(each, own)
+            engine = engine_of(each.facts(), own)
             wanted = own if local else self._engines.setdefault(platform, engine)
             if engine == wanted:
                 self._engines[platform] = engine
@@ -262,9 +250,24 @@ class BuildPlaces:
         return tuple(good)
 
 
-def _engine_of(builder: RemoteBuilder, own: str) -> str:
+def choose(names: Sequence[str], free: Mapping[str, int], known: JSONValue) -> str | None:
+    """Give the best place with a free slot; None where all are busy.
+
+    `known` is the record of a job: who built it last, and in how many seconds each did.
+    """
+    record = known if isinstance(known, dict) else {}
+    times = record.get("seconds")
+
+    def rank(name: str) -> tuple[bool, float, int]:
+        took = times.get(name) if isinstance(times, dict) else None
+        seconds = float(took) if isinstance(took, int | float) else float("inf")
+        return name != record.get("last"), seconds, names.index(name)
+
+    return min((name for name in names if free.get(name, 0) > 0), key=rank, default=None)
+
+
+def engine_of(facts: BuilderFacts, own: str) -> str:
     """Give a builder's engine as this machine's would be called, where it is the same."""
-    facts = builder.facts()
     names = (f"buildah-{facts.buildah}", f"podman-{facts.podman}")
     return own if own in names else names[0]
 
