@@ -26,7 +26,7 @@ from podbuild.cli.session import open_session
 
 @click.command(
     epilog="\b\nExamples:\n  podbuild build\n  podbuild build web --platform linux/arm64\n"
-    "  podbuild build web --load && podman run --rm localhost/web:latest\n"
+    "  podbuild build web && podbuild run web\n"
     "  podbuild build --platform linux/arm64 --push "
     "--hand-over oci:ghcr.io/acme/shop-hand-over:7-linux-arm64"
 )

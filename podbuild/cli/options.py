@@ -282,7 +282,9 @@ require_tag = option(
 restart = option("--restart", is_flag=True, help="Forget what dist/state.json says was done.")
 
 
-skip = option("--skip", metavar="STEPS", help="Leave out build, verify or cleanup (comma list).")
+skip = option(
+    "--skip", metavar="STEPS", help="Leave out build, verify, cleanup or checks (comma list)."
+)
 
 
 def flow_options(function: F) -> F:

@@ -54,7 +54,7 @@ def judge_images(
         judged = sound.with_more(over_budget(engines.plan, images, partial(place, key="size")))
         judged = judged.with_more(_grown(engines, planned, images, record, place))
         fit = {job: each for job, each in images.items() if job not in sound.faults}
-        tests = _tried(engines, planned, fit, record)
+        tests = (*_tried(engines, planned, fit, record), *_asked(engines, planned, fit, record))
         record.judged(judged.faults, judged.unread)
         judged = judged.with_more(tests)
         for each in judged.warnings:
@@ -85,6 +85,20 @@ def _tried(
     from podbuild.commands.trials import try_images  # noqa: PLC0415  # costs time
 
     return try_images(engines, source_of(planned, engines.staging), images, record)
+
+
+def _asked(
+    engines: Engines, planned: Planned, images: Mapping[Job, Manifest], record: Recorder
+) -> tuple[Finding, ...]:
+    if not engines.services.config.checks:
+        return ()
+    from podbuild.commands.checks import ask_commands  # noqa: PLC0415  # seldom needed
+
+    published = {
+        job: each for job, each in images.items() if planned.plan.image(job.image).published
+    }
+    source = source_of(planned, engines.staging)
+    return ask_commands(engines.services, source, published, record)
 
 
 def _place(config: Config, image: str, key: str) -> tuple[str, int]:

@@ -155,7 +155,7 @@ class Recorder:
 
     def tried(self, results: tuple[TrialResult, ...]) -> None:
         """Keep how the tests of images went."""
-        self._tests = results
+        self._tests = (*self._tests, *results)
 
     def cleaned(self, removals: tuple[RemovalReport, ...]) -> None:
         """Keep what cleanup has removed."""

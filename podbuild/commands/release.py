@@ -67,6 +67,7 @@ class Skip(StrEnum):
     BUILD = "build"
     VERIFY = "verify"
     CLEANUP = "cleanup"
+    CHECKS = "checks"  # [[checks]], which a pull request may have written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +104,8 @@ def release(services: Services, options: ReleaseOptions) -> Ended:
 
     Raises what ends it, with its exit code.
     """
+    if Skip.CHECKS in options.skip:
+        services = replace(services, config=replace(services.config, checks=()))
     offline = plan_offline(services, options.asked)
     plan = offline.plan
     handed = _handed_over(services, plan)
@@ -280,6 +283,10 @@ def examining_images(engines: Engines) -> Iterator[Examination | None]:
         return
     from podbuild.commands.judge import examination_of  # noqa: PLC0415  # where images are due
 
+    if engines.services.config.checks:
+        from podbuild.commands.checks import checks_of  # noqa: PLC0415  # seldom needed
+
+        checks_of(engines.services).require()
     with examination_of(engines) as examination:
         yield examination
 

@@ -54,7 +54,7 @@ OUTPUT_NAMES = (
     "trace.json",
 )
 
-_LOG = re.compile(r".+-[a-z0-9]+-[a-z0-9]+(-v\d)?\.log|junit\.xml")
+_LOG = re.compile(r".+-[a-z0-9]+-[a-z0-9]+(-v\d)?(-check-[A-Za-z0-9._-]+)?\.(log|sarif)|junit\.xml")
 _STATEMENT = re.compile(r".+\.(sigstore|intoto)\.json")
 _TEXTS = ("digests.txt", "metrics.txt", "podbuild.env", "report.html", "summary.md")
 _RECORDS = (

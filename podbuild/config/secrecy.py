@@ -43,8 +43,7 @@ class Secrecy:
     @classmethod
     def of(cls, config: Config, environment: Mapping[str, str], logins: Logins) -> Secrecy:
         """Collect what this configuration and environment know as secret."""
-        named = {secret.env for image in config.images for secret in image.secrets if secret.env}
-        named |= {token_variables(registry.name)[1] for registry in config.registries}
+        named = {*secret_variables(config)}
         known = {environment[name] for name in environment if holds_secret(name)}
         known |= {environment[name] for name in named & environment.keys()} | {*logins()}
         values = {value.strip() for value in known}
@@ -75,6 +74,12 @@ class Secrecy:
         if any(value in text for value in self.values if len(value) >= _UNLIKELY):
             return True
         return self._redactor.cut(text) != _NOTHING.cut(text)
+
+
+def secret_variables(config: Config) -> frozenset[str]:
+    """Give the variables that build secrets and logins of registries are in."""
+    named = {secret.env for image in config.images for secret in image.secrets if secret.env}
+    return frozenset(named | {token_variables(registry.name)[1] for registry in config.registries})
 
 
 # How tokens begin by which their issuers let scanners find them, JSON Web Tokens and keys.

@@ -217,6 +217,14 @@ class CheckCommand:
     platforms: tuple[Platform, ...] = field(
         default=(), metadata=key(PLATFORMS, "only these", example='["linux/amd64"]')
     )
+    env: tuple[str, ...] = field(
+        default=(),
+        metadata=key(
+            list_of(VARIABLE),
+            "secrets of the environment that it needs; it gets no other",
+            example='["SNYK_TOKEN"]',
+        ),
+    )
     timeout: float = field(
         default=600.0,
         metadata=key(DURATION, "how long it may take for one image"),  # seconds

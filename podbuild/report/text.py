@@ -173,9 +173,9 @@ def _end(report: Report) -> Iterator[str]:
         yield "next: `podbuild push` publishes by digest, `podbuild release` moves the tags too"
         return
     yield f"{what}: {_result(report)} in {duration(report.seconds)}"
-    line = run_line(report)
-    if line:
-        yield f"run it: {line}"
+    live = next((target for target in report.targets if target.live), None)
+    if live is not None:
+        yield f"run it: podbuild run {shlex.quote(f'{live.image}:{live.live[0].tag}')}"
 
 
 def _staged(parts: Collection[PlatformReport]) -> str:

@@ -71,6 +71,19 @@ match = "^slow"
 run = ["sh", "-c", "setsid sleep {MARK} & echo done"]
 match = "^done$"
 """
+# A scanner that finds something in one image, and says what it was given.
+SCAN = """\
+#!/bin/sh
+test -f "$1/oci-layout" || exit 8
+grep -q "$PODBUILD_DIGEST" "$PODBUILD_LAYOUT/index.json" || exit 9
+printf '{"version": "2.1.0", "runs": [], "for": "%s"}' "$PODBUILD_PLATFORM $(env | tr -d '\\n"')"
+[ "$PODBUILD_IMAGE" != bad ] || { echo "far too bad" >&2; exit 3; }
+"""
+CHECK = """\
+[[checks]]
+run = ["./scan.sh", "$PODBUILD_LAYOUT"]
+env = ["SCAN_TOKEN"]
+"""
 HANG = f"""\
 [[images.web.tests]]
 run = ["sh", "-c", "trap '' TERM INT; echo begun; setsid sleep {MARK} & sleep {MARK}"]
@@ -91,7 +104,9 @@ def write_configuration(shop: Shop, more: str = GOOD) -> None:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     folder = tmp_path_factory.mktemp("tried")
     shop = Shop(root=folder / "shop", environment=environment(folder))
-    shop = shop.having(PODBUILD_NPM_TOKEN="tell nobody", MY_SECRET="tell nobody")
+    secret = "tell nobody"
+    shop = shop.having(PODBUILD_NPM_TOKEN=secret, MY_SECRET=secret, SCAN_TOKEN="hand this on")
+    shop.write("scan.sh", SCAN).chmod(0o755)
     shop.write("base/Containerfile", BASE.replace("mkdir /tmp", "mkdir -p /tmp /run"))
     for each in ("amd64", "arm64"):
         shutil.copyfile(busybox(each), shop.root / f"base/busybox-{each}")
@@ -99,7 +114,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     slow = 'CMD ["sh", "-c", "sleep 1.5; echo slow; sleep 100"]\n'
     shop.write("bad/Containerfile", f"FROM base\n{slow}")
     shop.write(".gitignore", "/dist/\n")
-    write_configuration(shop, GOOD + BAD)
+    write_configuration(shop, GOOD + BAD + CHECK)
     shop.git("init", "-q", "-b", "main")
     shop.commit("v1.0.0")
     yield shop
@@ -143,7 +158,7 @@ def test_nothing_is_tagged_where_a_test_fails_and_all_are_judged(shop: Shop, ref
     assert "Traceback" not in refused.text
     indexes = [path.read_text() for path in shop.root.glob("dist/registry/*/index.json")]
     assert not any("image.ref.name" in each for each in indexes)
-    rules = ("[test]", "[budget-ready]")
+    rules = ("[test]", "[budget-ready]", "[check]")
     said = [line for line in refused.err.splitlines() if line.endswith(rules)]
     for what in (
         f"setsid sleep {MARK} & sleep...: it still ran after 1 s [test]",
@@ -151,10 +166,24 @@ def test_nothing_is_tagged_where_a_test_fails_and_all_are_judged(shop: Shop, ref
         f"run sh -c 'yes {MARK}': it still ran after 2 s [test]",
         "GET http://127.0.0.1:81/: http://127.0.0.1:81/ gave no answer",
         "and its budget is 1 s [budget-ready]",
+        "bad linux/amd64: check scan.sh: it ended with code 3: far too bad [check]",
     ):
         assert sum(what in line for line in said) == 1, refused.err
-    assert len(said) == 5, refused.err
+    assert len(said) == 6, refused.err
     assert all("podbuild.toml:" in line for line in said)
+
+
+def test_a_command_gets_the_image_and_no_secret_but_its_own(shop: Shop, refused: Done) -> None:
+    assert refused.code
+    kept = [*shop.root.glob("dist/logs/*-check-scan.sh.sarif")]
+    jobs = {"bad-linux-amd64", "web-linux-amd64", "web-linux-arm64"}
+    assert {each.name.partition("-check")[0] for each in kept} == jobs
+    for each in kept:
+        said = json.loads(each.read_text())["for"]
+        assert said.startswith(("linux/amd64 ", "linux/arm64 "))
+        assert "tell nobody" not in said
+        assert "MY_SECRET=" not in said
+        assert "SCAN_TOKEN=" in said
 
 
 def test_nothing_of_a_test_is_left(shop: Shop, refused: Done) -> None:
@@ -167,7 +196,7 @@ def test_nothing_of_a_test_is_left(shop: Shop, refused: Done) -> None:
 def test_every_platform_is_tried_apart_from_all_else(shop: Shop, refused: Done) -> None:
     assert refused.code
     found = {name: how for name, how in cases(shop).items() if name.endswith("(linux/arm64)")}
-    assert len(found) == 3
+    assert len(found) == 4
     assert set(found.values()) == {""}
     log = (shop.root / "dist/logs/web-linux-arm64-test-2.log").read_text()
     assert "tell nobody" not in log
