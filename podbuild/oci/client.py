@@ -307,6 +307,12 @@ class RegistryClient:
                 problem,
                 hint="name that registry in the configuration",
             )
+        if self.endpoint.insecure and own and answer.wants_tls:
+            return RegistryError(
+                f"{where}: the server speaks TLS",
+                problem,
+                hint='leave insecure = true out, and name its authority with ca = "..."',
+            )
         if answer.is_html and problem.recovery is Recovery.NONE:
             return RegistryError(
                 f"{host if own else place.netloc} answers with a web page ({answer.status}) "

@@ -78,6 +78,11 @@ class Response:
             return self.header("content-length") != "0"
         return self.body.lstrip().startswith(b"<")
 
+    @property
+    def wants_tls(self) -> bool:
+        """Tell whether it may be what a server of TLS answers to plain HTTP (Go's, nginx)."""
+        return self.status == 400 and (not self.body or b"HTTPS" in self.body)
+
     def json(self) -> JSONValue:
         """Give the body's JSON value; None when it is no JSON."""
         try:
