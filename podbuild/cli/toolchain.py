@@ -60,7 +60,7 @@ def install(common: Common, source: str) -> None:
 @common_options
 def show(common: Common) -> None:
     """Show the engine that a build uses, its version, helpers, and what its start costs."""
-    from podbuild.build.toolchain.find import start_cost  # noqa: PLC0415
+    from podbuild.build.toolchain.find import start_costs  # noqa: PLC0415
     from podbuild.build.toolchain.record import read_record  # noqa: PLC0415
     from podbuild.cli.tools import find_toolchain, own_folders  # noqa: PLC0415
     from podbuild.report.toolchain import toolchain_json, toolchain_text  # noqa: PLC0415
@@ -68,8 +68,8 @@ def show(common: Common) -> None:
     with open_session(common) as session:
         folders = own_folders(session)
         toolchain = find_toolchain(session, folders)
-        cost = start_cost(session.runner, toolchain.engine)
+        starts = start_costs(session.runner, folders, toolchain.engine)
         record = read_record(folders)
         session.ui.give(
-            toolchain_text(toolchain, record, cost), toolchain_json(toolchain, record, cost)
+            toolchain_text(toolchain, record, starts), toolchain_json(toolchain, record, starts)
         )

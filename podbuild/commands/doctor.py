@@ -33,7 +33,7 @@ from podbuild.build.toolchain.emulation import (
     guest_for,
     native_architecture,
 )
-from podbuild.build.toolchain.find import SLOW_START, start_cost
+from podbuild.build.toolchain.find import SLOW_START, start_costs
 from podbuild.build.toolchain.model import Toolchain
 from podbuild.commands.builders import BuilderState
 from podbuild.errors import BuildError, PodbuildError, ToolError
@@ -183,14 +183,15 @@ def _toolchain(patient: Patient) -> Iterator[tuple[Examined, Toolchain | None]]:
         Examined(subject="engine", found=f"{engine} ({toolchain.origin}), {engine.path}"),
         toolchain,
     )
-    cost = start_cost(patient.runner, engine)
-    slow = cost >= SLOW_START
+    starts = start_costs(patient.runner, patient.folders, engine)
+    slow = starts.cost >= SLOW_START
+    faster = starts.advice or (_FASTER if toolchain.origin != "podman-static" else "")
     yield (
         Examined(
             subject="engine start",
             state=State.WARNING if slow else State.OK,
-            found=f"{cost * 1000:.0f} ms of CPU, dozens of times per build",
-            fix=_FASTER if slow and toolchain.origin != "podman-static" else "",
+            found=f"{starts.cost * 1000:.0f} ms of CPU, dozens of times per build",
+            fix=faster if slow else "",
         ),
         None,
     )

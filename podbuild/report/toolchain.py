@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from podbuild.build.toolchain.find import SLOW_START
-from podbuild.build.toolchain.model import FLOORS, Toolchain
+from podbuild.build.toolchain.find import SLOW_START, Starts
+from podbuild.build.toolchain.model import FLOORS, Engine, Toolchain
 from podbuild.build.toolchain.record import Installation
 from podbuild.system.console.text import table
 from podbuild.system.records import JSONValue
@@ -24,15 +24,15 @@ def record_json(record: Installation) -> JSONValue:
     return content
 
 
-def toolchain_text(toolchain: Toolchain, record: Installation | None, cost: float) -> str:
-    """Give the engine in use, its start cost (CPU seconds) and helpers."""
-    slow = "; the private toolchain starts faster" if _is_slow(toolchain, cost) else ""
+def toolchain_text(toolchain: Toolchain, record: Installation | None, starts: Starts) -> str:
+    """Give the engine in use, what its start costs and its helpers, and the engines beside it."""
     engine = toolchain.engine
+    others = (other for other in starts.costs if other != engine)
     rows = [
         (engine.kind.value, f"{engine.version} (at least {FLOORS[engine.kind]}), {engine.path}"),
         ("origin", toolchain.origin),
-        ("start", f"{cost * 1000:.0f} ms of CPU{slow}"),
-        *((other.kind.value, f"{other.version}, {other.path}") for other in toolchain.engines[1:]),
+        ("start", f"{_milliseconds(starts.cost)}, {_judgement(toolchain, starts)}"),
+        *((other.kind.value, _beside(other, starts)) for other in others),
         *((f"qemu {name}", str(path)) for name, path in sorted(toolchain.qemu.items())),
         ("skopeo", str(toolchain.skopeo or "none")),
         ("fuse-overlayfs", str(toolchain.fuse_overlayfs or "none")),
@@ -41,7 +41,7 @@ def toolchain_text(toolchain: Toolchain, record: Installation | None, cost: floa
     return "\n".join(table(("toolchain", ""), rows))
 
 
-def toolchain_json(toolchain: Toolchain, record: Installation | None, cost: float) -> JSONValue:
+def toolchain_json(toolchain: Toolchain, record: Installation | None, starts: Starts) -> JSONValue:
     """Give the toolchain in use as JSON; times in CPU seconds."""
     return {
         "schema": 1,
@@ -49,7 +49,17 @@ def toolchain_json(toolchain: Toolchain, record: Installation | None, cost: floa
         "version": str(toolchain.engine.version),
         "path": str(toolchain.engine.path),
         "origin": toolchain.origin,
-        "start_cpu_seconds": round(cost, 4),
+        "start_cpu_seconds": round(starts.cost, 4),
+        "engines": [
+            {
+                "engine": each.kind.value,
+                "version": str(each.version),
+                "path": str(each.path),
+                "start_cpu_seconds": round(cost, 4),
+            }
+            for each, cost in starts.costs.items()
+        ],
+        "faster": str(starts.faster.path) if starts.faster else None,
         "qemu": {name: str(path) for name, path in sorted(toolchain.qemu.items())},
         "skopeo": str(toolchain.skopeo) if toolchain.skopeo else None,
         "fuse_overlayfs": str(toolchain.fuse_overlayfs) if toolchain.fuse_overlayfs else None,
@@ -57,5 +67,17 @@ def toolchain_json(toolchain: Toolchain, record: Installation | None, cost: floa
     }
 
 
-def _is_slow(toolchain: Toolchain, cost: float) -> bool:
-    return cost >= SLOW_START and toolchain.origin == "system"
+def _judgement(toolchain: Toolchain, starts: Starts) -> str:
+    if starts.advice:
+        return starts.advice
+    if starts.cost < SLOW_START or toolchain.origin == "podman-static":
+        return "dozens of times per build"
+    return "dozens of times per build; podman-static's starts faster (toolchain install)"
+
+
+def _beside(engine: Engine, starts: Starts) -> str:
+    return f"{engine.version}, {engine.path}, a start {_milliseconds(starts.costs[engine])}"
+
+
+def _milliseconds(cost: float) -> str:
+    return f"{cost * 1000:.0f} ms of CPU"

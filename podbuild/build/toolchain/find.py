@@ -75,6 +75,13 @@ def find(
     raise _nothing_good(seen, choice, kind)
 
 
+def known_engines(runner: Runner, folders: Folders) -> tuple[Engine, ...]:
+    """Give every good engine of this machine, whichever one the environment asks for."""
+    places = _places(runner, read_record(folders), Choice.AUTO)
+    found = {engine.path.resolve(): engine for place in places for engine in place.good(None)}
+    return tuple(found.values())
+
+
 def _places(runner: Runner, record: Installation | None, choice: Choice) -> Iterator[_Place]:
     """Give the places to look at, in order; the system is asked only when it is its turn."""
     if choice is not Choice.SYSTEM and record is not None:
@@ -248,3 +255,44 @@ def start_cost(runner: Runner, engine: Engine) -> float:
     """Give the CPU seconds of `engine --version`, the best of three."""
     argv = (sys.executable, "-I", "-S", "-c", _MEASURE, str(engine.path))
     return min(float(runner(*argv, timeout=60).out) for _ in range(_ROUNDS))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Starts:
+    """What a start of each engine of this machine costs, in CPU seconds; `chosen` is in use."""
+
+    chosen: Engine
+    costs: Mapping[Engine, float]
+
+    @property
+    def cost(self) -> float:
+        """Give what a start of the engine in use costs."""
+        return self.costs[self.chosen]
+
+    @property
+    def faster(self) -> Engine | None:
+        """Give the engine that starts fastest, where it takes less than half of the chosen."""
+        best = min(self.costs, key=self.costs.__getitem__)
+        return best if self.costs[best] * 2 < self.cost else None
+
+    @property
+    def advice(self) -> str:
+        """Say how to take the faster one; empty where the chosen one is as fast."""
+        if (faster := self.faster) is None:
+            return ""
+        return (
+            f"{faster} at {faster.path} takes {self.costs[faster] * 1000:.0f} ms: "
+            f"{ENGINE} and {CHOICE} choose"
+        )
+
+
+def start_costs(runner: Runner, folders: Folders, chosen: Engine) -> Starts:
+    """Measure a start of every good engine of this machine."""
+    engines = {chosen.path.resolve(): chosen}
+    engines |= {
+        engine.path.resolve(): engine
+        for engine in known_engines(runner, folders)
+        if engine.path.resolve() not in engines
+    }
+    costs = {engine: start_cost(runner, engine) for engine in engines.values()}
+    return Starts(chosen=chosen, costs=costs)
