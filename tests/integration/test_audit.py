@@ -8,6 +8,7 @@ import json
 import pytest
 
 from tests.builds import busybox
+from tests.contract import wrong
 from tests.schemas import problems
 from tests.shops import BASE, Done, Shop, environment
 from tests.unit.oci.test_hidden import unpacked_bytes
@@ -102,6 +103,7 @@ def test_what_is_published_is_the_same_as_what_is_staged(shop: Shop, audit: Done
     done = shop("audit", "web", "--tag", "1.0.0", "--platform", "linux/arm64", "--json")
     assert done.code == 10, done.text
     published = json.loads(done.out)
+    assert wrong("audit", published) == []
     (image,) = published["images"]
     (same,) = [each for each in staged["images"] if each["platform"] == "linux/arm64"]
     assert image["reference"].startswith("oci:dist/registry/web@sha256:")
@@ -172,6 +174,7 @@ def test_two_versions_are_compared_by_package_file_and_layer(shop: Shop) -> None
     done = shop("diff", "1.0.0", "--platform", "linux/amd64", "--json")
     assert done.code == 0, done.text
     value = json.loads(done.out)
+    assert wrong("diff", value) == []
     (image,) = value["images"]
     (layer,) = image["layers"]["new"]
     assert image["update"] == layer["size"]
