@@ -21,6 +21,7 @@ from podbuild.commands.carry import (
     literal,
     way_for,
 )
+from podbuild.commands.carry_matrix import matrix_values
 from podbuild.commands.carry_metadata import CarriedTags, MetadataReader, Triggers, plain_lines
 from podbuild.commands.carry_yaml import Said, read_yaml
 from podbuild.errors import ConfigError
@@ -30,6 +31,8 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OUTPUT = re.compile(r"steps\.([\w-]+)\.outputs\.\S+")
 _BUILD = "docker/build-push-action"
 _META = "docker/metadata-action"
+_CLONE = "{{defaultContext}}"
+_KINDS = ("dockerfile", "containerfile")
 _NEEDLESS = frozenset({  # podbuild does it, or needs none of it
     "push", "load", "builder", "github-token", "pull", "annotations-from", "outputs"
 })  # fmt: skip
@@ -55,7 +58,9 @@ def read_workflow(path: Path, file: str) -> Carried:
 
     Raises ConfigError where it builds nothing that can be read, ToolError without a reader.
     """
-    reader = _Workflow(read_yaml(path, file))
+    folder = path.absolute().parent
+    top = folder.parent.parent if folder.match(".github/workflows") else folder
+    reader = _Workflow(read_yaml(path, file), top.name)
     carried = reader.carried()
     if not carried.images:
         raise ConfigError(
@@ -78,6 +83,7 @@ class _Built:
 @dataclass
 class _Workflow:
     document: Said
+    top: str = ""  # the name of the repository's folder
     left_out: list[LeftOut] = field(default_factory=list)
     values: dict[str, str] = field(default_factory=dict)  # of matrix and env, by expression
 
@@ -85,7 +91,9 @@ class _Workflow:
         """Give everything; steps that differ only in the platform are one image."""
         built: list[_Built] = []
         for name, job in self.document.table["jobs"].table.items():
-            for values in _matrices(job):
+            if uses := job.table.get("uses"):
+                self._leave(uses.line, f"job {name}: {uses.text}", "--from that file, if it builds")
+            for values in matrix_values(job):
                 self.values = values | self._env(self.document, job)
                 built += self._job(name, job)
         merged = _merged(built)
@@ -129,7 +137,7 @@ class _Workflow:
             if uses == _META:
                 meta[step.table.get("id", Said(0, "")).text] = self._meta(given)
             elif uses == _BUILD:
-                yield self._build(name, step, given, meta)
+                yield self._build(name, given, meta)
             elif uses == "docker/bake-action":
                 self._leave(step.line, uses, "podbuild init --from docker-bake.hcl")
             elif "run" in step.table:
@@ -176,7 +184,6 @@ class _Workflow:
     def _build(
         self,
         job: str,
-        step: Said,
         given: Mapping[str, Said],
         meta: Mapping[str, tuple[CarriedTags, tuple[str, ...]]],
     ) -> _Built:
@@ -197,16 +204,26 @@ class _Workflow:
         if not references:  # pushed by digest, and joined by another job
             references += next((images for _, images in meta.values()), ())
             tags = next((found for found, _ in meta.values()), tags)
-        name = step.table.get("id", Said(0, job)).text or job
+        name = self._name(keys, job)
         return _Built(name=name, keys=keys, references=tuple(dict.fromkeys(references)), tags=tags)
 
+    def _name(self, keys: Mapping[str, object], job: str) -> str:
+        """Name an image after its folder or file, else after the repository; jobs say `build`."""
+        context, file = str(keys["context"]), str(keys["containerfile"])
+        if context != ".":
+            return context.rpartition("/")[2]
+        parts = file.rpartition("/")[2].lower().split(".")
+        return next((p for p in parts if p not in _KINDS), self.top or job)
+
     def _keys(self, given: Mapping[str, Said]) -> dict[str, object]:
-        context = self._context(given.get("context"))
+        context, own = self._context(given.get("context"))
         file = self._plain(given.get("file"), "file")
         kept: dict[str, object] = {
             "context": context,
-            # The action's file is named from the workspace, not from the context.
-            "containerfile": below("", file) if file else containerfile_of(context, ""),
+            # A file is named from the workspace, or from the folder of the action's own clone.
+            "containerfile": below(context if own else "", file or "")
+            if file
+            else containerfile_of(context, ""),
         }
         for key, node in given.items():
             if key in ("context", "file", "tags"):
@@ -224,19 +241,24 @@ class _Workflow:
                 self._leave(node.line, f"build-push-action: {key}", _HINTS.get(key) or way_for(key))
         return kept
 
-    def _context(self, node: Said | None) -> str:
-        text = self._plain(node, "context").removeprefix("{{defaultContext}}").lstrip(":")
+    def _context(self, node: Said | None) -> tuple[str, bool]:
+        """Give the folder, and whether it is one of the action's own clone."""
+        own = node is None or node.text.startswith(_CLONE)
+        if node is not None and own:
+            node = replace(node, value=node.text.removeprefix(_CLONE).lstrip(":"))
+        text = self._plain(node, "context")
         if text and not is_path(text):
             self._leave(node.line if node else 0, f"context: {text}", "clone it, name the folder")
             text = ""
-        return below("", text or ".")
+        return below("", text or "."), own
 
     def _value(self, key: str, node: Said) -> tuple[str, object] | None:
         found: object = None
         match key:
             case "platforms":
-                texts = [self._plainly(line, text, key) for line, text in plain_lines(node)]
-                found = tuple(filter(None, texts))
+                texts = [self._plainly(line, text, key) for line, text in node.lines()]
+                every = (part.strip() for text in texts for part in text.split(","))
+                found = tuple(filter(None, every))
             case "target":
                 found = self._plain(node, key)
             case "build-args" | "build-contexts":
@@ -246,7 +268,9 @@ class _Workflow:
             case "secrets" | "secret-envs" | "secret-files":
                 found = tuple(self._secrets(key, node))
             case "ssh":
-                found = tuple(text for _, text in node.lines())
+                # Where the agent is on a runner says nothing of other machines.
+                lines = (text for _, text in node.lines())
+                found = tuple(t.partition("=")[0] if "${{" in t else t for t in lines)
             case "network" if node.text in NETWORKS:
                 found = node.text
             case _:
@@ -256,7 +280,8 @@ class _Workflow:
 
     def _pairs(self, node: Said, key: str) -> dict[str, str]:
         found = {}
-        for line, text in node.lines():
+        for line, written in node.lines():
+            text = written[1:-1] if written[:1] == written[-1:] == '"' else written
             name, equals, value = text.partition("=")
             filled = self._filled(value) if equals else None
             if filled is None:
@@ -342,37 +367,6 @@ def _secret_hint(value: str) -> str:
 def _own(tags: CarriedTags) -> dict[str, object]:
     found = tags.keys()
     return {"tags": found} if found else {}
-
-
-def _matrices(job: Said) -> Iterator[dict[str, str]]:
-    """Give the values of each of a job's matrix, by expression (a job without one has none)."""
-    matrix = job.table.get("strategy", Said(0, "")).table.get("matrix", Said(0, ""))
-    axes = {
-        name: node.items
-        for name, node in matrix.table.items()
-        if name not in ("include", "exclude") and node.items
-    }
-    rows = [dict(zip(axes, each, strict=True)) for each in itertools.product(*axes.values())]
-    found = [_flat("matrix", row) for row in rows if row]
-    for extra in matrix.table.get("include", Said(0, "")).items:
-        row = _flat("matrix", extra.table)
-        same = [each for each in found if all(each.get(k, v) == v for k, v in row.items())]
-        if same and axes:
-            for each in same:
-                each.update(row)
-        else:
-            found.append(row)
-    yield from found or [{}]
-
-
-def _flat(way: str, row: Mapping[str, Said]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name, node in row.items():
-        if node.table:
-            found |= _flat(f"{way}.{name}", node.table)
-        else:
-            found[f"{way}.{name}"] = node.text
-    return found
 
 
 def _merged(built: Iterable[_Built]) -> dict[str, _Built]:

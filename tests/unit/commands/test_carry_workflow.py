@@ -185,6 +185,93 @@ def test_images_with_flavours_of_their_own_have_tags_of_their_own(tmp_path: Path
     assert any("latest without the suffix" in each.what for each in found.left_out)
 
 
+STARTER = """\
+on:
+  push: {branches: [main], tags: ["v*.*.*"]}
+env:
+  REGISTRY: ghcr.io
+  IMAGE_NAME: ${{ github.repository }}
+jobs:
+  build:
+    steps:
+      - id: meta
+        uses: docker/metadata-action@v5
+        with: {images: "${{ env.REGISTRY }}/${{ env.IMAGE_NAME }}"}
+      - id: build-and-push
+        uses: docker/build-push-action@v5
+        with: {context: ., tags: "${{ steps.meta.outputs.tags }}"}
+"""
+
+
+def test_the_workflow_that_github_offers(tmp_path: Path) -> None:
+    _, said = carried(tmp_path / "My_Shop", STARTER)
+    assert said["images"] == {"my-shop": {"context": ".", "containerfile": "Dockerfile"}}
+    repository = "ghcr.io/{env.GITHUB_REPOSITORY}"
+    assert said["registries"] == {"ghcr": {"kind": "ghcr", "repository": repository}}
+    assert said["tags"]["release"] == ["v{version}", "latest"]
+
+
+def test_a_matrix_says_platforms_and_files_and_a_clone_has_folders(tmp_path: Path) -> None:
+    text = """\
+on: push
+jobs:
+  x:
+    strategy:
+      matrix:
+        include:
+          - {image: foo, platforms: linux/amd64}
+          - {image: bar, platforms: "linux/amd64,linux/arm64"}
+    steps:
+      - uses: docker/build-push-action@v6
+        with:
+          context: "{{defaultContext}}:sub"
+          file: ${{ matrix.image }}.Dockerfile
+          platforms: ${{ matrix.platforms }}
+          tags: ghcr.io/org/${{ matrix.image }}
+          ssh: default=${{ env.SSH_AUTH_SOCK }}
+          build-args: |
+            "B=x y"
+            C
+"""
+    found, said = carried(tmp_path, text)
+    assert said["images"]["bar"] == {
+        "context": "sub",
+        "containerfile": "sub/bar.Dockerfile",
+        "platforms": ["linux/amd64", "linux/arm64"],
+        "ssh": ["default"],
+        "build-args": {"B": "x y"},
+    }
+    assert said["images"]["foo"]["platforms"] == ["linux/amd64"]
+    assert ("build-args: C", line_of(text, "            C")) in [
+        (each.what, each.line) for each in found.left_out
+    ]
+
+
+def test_what_a_matrix_excludes_is_not_built_and_called_workflows_are_named(tmp_path: Path) -> None:
+    text = """\
+on: push
+jobs:
+  called:
+    uses: acme/shared/.github/workflows/build.yml@v1
+  x:
+    strategy:
+      matrix:
+        name: [a, b]
+        platform: [linux/amd64, linux/arm64]
+        exclude: [{name: b, platform: linux/arm64}]
+    steps:
+      - uses: docker/build-push-action@v6
+        with:
+          context: ${{ matrix.name }}
+          platforms: ${{ matrix.platform }}
+          tags: acme/${{ matrix.name }}
+"""
+    found, said = carried(tmp_path, text)
+    assert said["images"]["a"]["platforms"] == ["linux/amd64", "linux/arm64"]
+    assert said["images"]["b"]["platforms"] == ["linux/amd64"]
+    assert found.left_out[0].what == "job called: acme/shared/.github/workflows/build.yml@v1"
+
+
 @pytest.mark.parametrize(
     ("tags", "expected", "left"),
     [
