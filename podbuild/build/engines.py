@@ -87,7 +87,7 @@ class Engines:
             staging=self.staging,
             contents=self.contents,
             toolchain=self.toolchain,
-            places=self.places,
+            places=lambda: self.places,
         )
         self._stack.callback(session.close)
         return session

@@ -43,14 +43,14 @@ class BuildSession:
         staging: Staging,
         contents: Contents,
         toolchain: Callable[[], Toolchain],
-        places: BuildPlaces | None = None,
+        places: Callable[[], BuildPlaces | None] = lambda: None,
     ) -> None:
         self.services = services
         self.plan = plan
         self.staging = staging
         self.contents = contents
         self.toolchain = toolchain
-        self.places = places
+        self._find_places = places
         self._stack = ExitStack()
         self._platforms: tuple[Platform, ...] = ()  # that programs run for; lists need none
         self._pins: frozenset[str] = frozenset()  # of bases that are pulled
@@ -125,6 +125,11 @@ class BuildSession:
         endpoint = self._stack.enter_context(StagingRegistry(self.staging))
         self.services.ui.redactor.add(endpoint.login.password)
         return endpoint
+
+    @cached_property
+    def places(self) -> BuildPlaces | None:
+        """Give where jobs may be built; who makes lists alone asks no builder."""
+        return self._find_places()
 
     def _may_be_here(self, recipe: Recipe) -> bool:
         return self.places is None or self.places.may_be_here(recipe)

@@ -102,9 +102,11 @@ def examine(patient: Patient) -> Iterator[Examined]:
     yield from (finding for finding, _ in found)
     yield from _ids(patient)
     toolchain = found[0][1]
+    states = tuple(patient.builders())
     if toolchain is not None:
-        yield from _namespaces(patient, toolchain)
-    for state in patient.builders():
+        served = {platform: each.name for each in states for platform in each.platforms}
+        yield from _namespaces(patient, toolchain, served)
+    for state in states:
         subject = f"builder {state.name}"
         if state.error is None:
             yield Examined(subject=subject, found=state.found)
@@ -214,8 +216,13 @@ def _ids(patient: Patient) -> Iterator[Examined]:
         )
 
 
-def _namespaces(patient: Patient, toolchain: Toolchain) -> Iterator[Examined]:
-    """Open a namespace, build in it, and run a program of each foreign architecture."""
+def _namespaces(
+    patient: Patient, toolchain: Toolchain, served: Mapping[Platform, str]
+) -> Iterator[Examined]:
+    """Open a namespace, build in it, and run a program of each foreign architecture.
+
+    What fails here is a warning where a builder serves the platform, as `served` names them.
+    """
     try:
         with open_namespace(patient.runner, patient.folders, toolchain.qemu) as namespace:
             yield Examined(subject="user namespace", found=f"{namespace.ids} ids")
@@ -224,7 +231,11 @@ def _namespaces(patient: Patient, toolchain: Toolchain) -> Iterator[Examined]:
         yield _failed("user namespace", error)
         return
     for platform in patient.platforms:
-        yield _try(str(platform), partial(_emulation, patient, toolchain, platform))
+        tried = _try(str(platform), partial(_emulation, patient, toolchain, platform))
+        if tried.state is State.FAILED and platform in served:
+            found = f"built by {served[platform]}; not here: {tried.found}"
+            tried = Examined(subject=tried.subject, state=State.WARNING, found=found, fix=tried.fix)
+        yield tried
 
 
 def _emulation(patient: Patient, toolchain: Toolchain, platform: Platform) -> str:

@@ -69,6 +69,8 @@ class BuildPlaces:
         builder was asked for by name, what keeps it from being used.
         """
         native = Platform("linux", native_architecture())
+        if not self._plan.jobs:
+            return
         needed = tuple(dict.fromkeys(job.platform for job in self._plan.jobs))
         asked = [
             each

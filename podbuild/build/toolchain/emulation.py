@@ -208,7 +208,7 @@ def missing_emulation(architectures: Sequence[str], reason: str) -> ToolError:
     """Give the error for architectures that can't run here; it names the three ways."""
     return ToolError(
         f"linux/{', linux/'.join(architectures)} can't run on this machine: {reason}",
-        hint="one of: build on a machine of that architecture and join with "
+        hint="one of: a machine of that architecture, by ssh ([builders.NAME] host) or joined with "
         "`podbuild release VERSION --from DIR`; as root, `apt-get install qemu-user-binfmt` "
         "(a handler for the whole machine); or Linux 6.7 or newer with "
         "`podbuild toolchain install` (qemu, private to podbuild)",
