@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,6 @@ from podbuild.build.attest.signer import SigningSetup
 from podbuild.build.attest.subjects import Describer
 from podbuild.build.attest.vex import vex_documents
 from podbuild.build.engines import Engines
-from podbuild.build.examine.children import LAYERS
 from podbuild.build.images import source_of
 from podbuild.commands.record import Recorder
 from podbuild.config.attest import Attest, SbomSource
@@ -28,7 +28,7 @@ from podbuild.errors import (
     PublishError,
     VerificationError,
 )
-from podbuild.oci.examine import Examiner
+from podbuild.oci.examine import LAYERS, Examiner
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Tag
 from podbuild.oci.statements import BUNDLE, SAYS, VEX, Referrer
@@ -114,6 +114,9 @@ def sbom_maker(services: Services) -> SbomMaker:
     """Give what makes SBOMs, as the configuration says."""
     attest = services.config.attest or Attest()
     return SbomMaker.of(attest, services.runner, services.folders)
+
+
+_AT_ONCE = 8  # names of images that are looked at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,18 +257,26 @@ def check_statements(
     """
     found = []
     problems = []
-    for destination, tag, manifest, version in named:
-        try:
-            each = checker.check(destination, tag, manifest, version)
-        except PodbuildError as error:
-            if destination.required or error.is_stop:
-                raise
-            problems.append(f"{destination.store.reference(tag)}: {error.message}")
-            continue
-        found.append(each)
-        where = destination.store.reference(tag)
-        problems += [f"{where}: {problem}" for problem in each.problems]
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="statements") as pool:
+        every = tuple(named)
+        for one, each in zip(every, pool.map(partial(_checked, checker), every), strict=True):
+            where = one.destination.store.reference(one.tag)
+            if isinstance(each, PodbuildError):
+                problems.append(f"{where}: {each.message}")
+                continue
+            found.append(each)
+            problems += [f"{where}: {problem}" for problem in each.problems]
     return tuple(found), (*problems, *same_everywhere(found))
+
+
+def _checked(checker: StatementChecker, named: Named) -> Statements | PodbuildError:
+    """Give what is attached, or why an optional registry can't say."""
+    try:
+        return checker.check(*named)
+    except PodbuildError as error:
+        if named.destination.required or error.is_stop:
+            raise
+        return error
 
 
 def require_statements(

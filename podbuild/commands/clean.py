@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from podbuild.build.examine.children import LAYERS, VERDICTS
+from podbuild.build.examine.children import VERDICTS
+from podbuild.oci.examine import LAYERS
 from podbuild.system.folders import Folders
 from podbuild.system.locks import LEASE, try_lock
 

@@ -23,6 +23,7 @@ from podbuild.oci.store import Store
 from podbuild.system.files import write_atomically
 from podbuild.system.records import JSONValue
 
+LAYERS = "layers"  # in the cache folder: what layers say, whoever asks
 _IN_MEMORY = 32  # answers that one Examiner has at hand: those of bases are asked for again
 
 

@@ -8,10 +8,9 @@ Source: moby/buildkit docs/attestations/attestation-storage.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from podbuild.build.attest.sbom import SBOM_TYPES, SbomMaker
-from podbuild.build.engines import Engines
-from podbuild.build.model import Staged
 from podbuild.build.staging.area import repository_name
 from podbuild.config.attest import Placement, SbomSource
 from podbuild.oci.artifact import EMPTY, put_bytes
@@ -22,6 +21,10 @@ from podbuild.oci.store import Store
 from podbuild.plan.journal import Section
 from podbuild.plan.model import Job
 from podbuild.system.records import JSONValue
+
+if TYPE_CHECKING:  # what builds costs time
+    from podbuild.build.engines import Engines
+    from podbuild.build.model import Staged
 
 ANYWHERE = "https://podbuild.github.io/supply-chain#anywhere"
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from podbuild import __version__
-from podbuild.build.inputs.recipe import Recipe
 from podbuild.errors import PodbuildError
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Reference
 from podbuild.plan.model import Job, Plan
 from podbuild.plan.planned import Planned
 from podbuild.system.records import JSONValue
+
+if TYPE_CHECKING:
+    from podbuild.build.inputs.recipe import Recipe  # costs time
 
 BUILD_TYPE = "https://podbuild.github.io/supply-chain#image-v1"
 INDEX_TYPE = "https://podbuild.github.io/supply-chain#index-v1"

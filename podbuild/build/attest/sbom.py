@@ -10,9 +10,8 @@ from podbuild.build.attest.catalog import catalog
 from podbuild.build.attest.cyclonedx import cyclonedx_document
 from podbuild.build.attest.spdx import spdx_document
 from podbuild.build.attest.syft import Syft
-from podbuild.build.examine.children import LAYERS
 from podbuild.config.attest import Attest, SbomFormat, SbomSource
-from podbuild.oci.examine import Examiner
+from podbuild.oci.examine import LAYERS, Examiner
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.statements import CYCLONEDX, SPDX
 from podbuild.oci.store import Store

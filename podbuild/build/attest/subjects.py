@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from podbuild.build.attest.embedded import reproducible
 from podbuild.build.attest.provenance import Builder, Making, image_provenance, index_provenance
 from podbuild.build.attest.sbom import SBOM_TYPES, SbomMaker
-from podbuild.build.engines import Engines
-from podbuild.build.model import BuildRecord, Staged
-from podbuild.build.resolve import Inputs
+from podbuild.build.model import BuildRecord
 from podbuild.config.attest import Attest, Placement, SbomSource
 from podbuild.errors import PublishError
 from podbuild.oci.manifest import Descriptor, Manifest
@@ -29,6 +28,11 @@ from podbuild.plan.journal import Journal, Section
 from podbuild.plan.model import Job
 from podbuild.plan.planned import Planned
 from podbuild.system.records import JSONValue
+
+if TYPE_CHECKING:  # what builds costs time
+    from podbuild.build.engines import Engines
+    from podbuild.build.model import Staged
+    from podbuild.build.resolve import Inputs
 
 
 def remember_making(planned: Planned, staged: Staged, inputs: Inputs, engines: Engines) -> None:

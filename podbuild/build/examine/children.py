@@ -22,7 +22,7 @@ from podbuild.build.image import read_config
 from podbuild.build.inputs.lint import Finding, Level
 from podbuild.build.staging.area import StagedRepository, Staging, repository_name
 from podbuild.errors import PolicyError, VerificationError
-from podbuild.oci.examine import Examiner
+from podbuild.oci.examine import LAYERS, Examiner
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Platform
 from podbuild.plan.model import Job, Plan
@@ -30,7 +30,6 @@ from podbuild.system.files import write_atomically
 from podbuild.system.records import JSONValue
 
 VERDICTS = "examined"  # in the cache folder: verdicts
-LAYERS = "layers"  # what layers say, shared with what else asks them
 _AT_ONCE = 2  # images; inflating leaves the interpreter to others
 
 
