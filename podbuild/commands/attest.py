@@ -39,7 +39,7 @@ from podbuild.plan.model import Plan
 from podbuild.plan.planned import Planned
 from podbuild.plan.tags import TagKind
 from podbuild.publish.attach import Attached, Attacher
-from podbuild.publish.attested import Demand, StatementChecker, Statements, same_everywhere
+from podbuild.publish.attested import Demand, Held, StatementChecker, Statements, same_everywhere
 from podbuild.publish.carry import Promoted, StatementCarrier
 from podbuild.publish.classic import ClassicSigner
 from podbuild.publish.move import Moved, Outcome
@@ -167,7 +167,9 @@ def _write_statement(folder: Path, name: str, referrer: Referrer) -> None:
         write_atomically(folder / file, blob)
 
 
-def attest(engines: Engines, planned: Planned, published: Published, record: Recorder) -> Published:
+def attest(
+    engines: Engines, planned: Planned, published: Published, record: Recorder
+) -> tuple[Published, Held]:
     """Attach what is said of the images before any tag names them.
 
     Raises PublishError where a required registry lacks a statement; optional ones get no tags.
@@ -185,7 +187,7 @@ def attest(engines: Engines, planned: Planned, published: Published, record: Rec
         left = tuple(each for each in published.at if each not in attached.failed)
         done = replace(published, at=left, failed=failed)
         record.attested(attached, done)
-    return done
+    return done, attached.held
 
 
 def carry_statements(
@@ -204,8 +206,13 @@ def carry_statements(
     return carrier.carry(promoted)
 
 
-def verify_moved(services: Services, plan: Plan, moved: Moved, warn: Callable[[str], None]) -> None:
-    """Check what is said of the images that tags name now; raises as `require_statements` does."""
+def verify_moved(
+    services: Services, plan: Plan, moved: Moved, held: Held, warn: Callable[[str], None]
+) -> None:
+    """Check what is said of the images that tags name now; raises as `require_statements` does.
+
+    `held` is what this run knows to be attached.
+    """
     orders = [each.order for each in moved.tags if each.outcome in (Outcome.MOVED, Outcome.ALREADY)]
     version = str(plan.version) if plan.version else ""
     named = (
@@ -217,7 +224,8 @@ def verify_moved(services: Services, plan: Plan, moved: Moved, warn: Callable[[s
         )
         for order in orders
     )
-    require_statements(statement_checker(services), named, warn)
+    checker = replace(statement_checker(services), known=held)
+    require_statements(checker, named, warn)
 
 
 class Named(NamedTuple):

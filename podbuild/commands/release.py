@@ -59,6 +59,7 @@ from podbuild.workspace import Services
 
 if TYPE_CHECKING:
     from podbuild.build.examine.children import Examination
+    from podbuild.publish.attested import Held
 
 
 class Skip(StrEnum):
@@ -222,10 +223,11 @@ def _deliver(
         with record.step("publish by digest"):
             published = publisher.finish(images.items())
             record.published(published)
+    held: Held = {}
     if services.config.attest:
         from podbuild.commands.attest import attest  # noqa: PLC0415  # costs time
 
-        published = attest(engines, planned, published, record)
+        published, held = attest(engines, planned, published, record)
     with record.step("move tags"):
         moved = move_tags(services, options.command, planned, journal, published, record)
     record.moved(moved)
@@ -236,7 +238,7 @@ def _deliver(
             if services.config.attest:
                 from podbuild.commands.attest import verify_moved  # noqa: PLC0415  # costs time
 
-                verify_moved(services, planned.plan, moved, record.warn)
+                verify_moved(services, planned.plan, moved, held, record.warn)
     journal.finish()
     if _cleans_up(services, options):
         clean_up(services, planned, record)

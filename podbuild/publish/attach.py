@@ -46,11 +46,15 @@ STATEMENT_CAP = 64 * 1024 * 1024  # bytes of one referrer's blobs
 
 @dataclass(frozen=True, kw_only=True)
 class Attached:
-    """What is attached to each subject, by its name, and who lacks it (optional ones only)."""
+    """What is attached to each subject, by its name, and who lacks it (optional ones only).
+
+    `held` is the same by the subject's digest.
+    """
 
     referrers: Mapping[str, Mapping[Digest, tuple[str, ...]]]  # predicate types of each referrer
     failed: Mapping[Destination, PodbuildError]
     notes: tuple[str, ...] = ()
+    held: Mapping[Digest, Mapping[Digest, tuple[str, ...]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +84,10 @@ class Attacher:
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="attest") as pool:
             found = tuple(pool.map(self._all, groups.values()))
         attached = {name: held for group in found for name, held in group.items()}
-        return Attached(referrers=attached, failed=self._failed, notes=tuple(self._notes))
+        held = {each.manifest.digest: attached[each.name] for each in every}
+        return Attached(
+            referrers=attached, failed=self._failed, notes=tuple(self._notes), held=held
+        )
 
     def _all(self, group: list[Described]) -> dict[str, Mapping[Digest, tuple[str, ...]]]:
         found = {each.name: self._attach(each) for each in group}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from podbuild.errors import VerificationError
 from podbuild.oci.attach import Attachments
-from podbuild.oci.classic import read_classic
+from podbuild.oci.classic import classic_tag, read_classic
 from podbuild.oci.keys import PublicKey
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest, Tag
@@ -30,6 +30,8 @@ from podbuild.plan.destination import Destination
 from podbuild.publish.attach import valid_referrers
 from podbuild.system.cancel import Cancel
 
+Held = Mapping[Digest, Mapping[Digest, tuple[str, ...]]]  # subject -> referrer -> types
+
 
 @dataclass(frozen=True, kw_only=True)
 class Demand:
@@ -50,7 +52,7 @@ class Statements:
 
     destination: Destination
     tag: Tag
-    valid: Mapping[Digest, Mapping[Digest, tuple[str, ...]]]  # subject -> referrer -> types
+    valid: Held
     foreign: int = 0  # referrers that are not ours: anybody may add some
     problems: tuple[str, ...] = ()
 
@@ -63,11 +65,15 @@ class Statements:
 
 @dataclass(frozen=True)
 class StatementChecker:
-    """Reads what is attached; `demand` says what must be there."""
+    """Reads what is attached; `demand` says what must be there.
+
+    `known` is what this run has attached, or found and read: of images below an index it is only
+    asked whether that is listed.
+    """
 
     demand: Demand
     cancel: Cancel
-    _valid: dict[tuple[str, Digest], Mapping[Digest, Referrer]] = field(default_factory=dict)
+    known: Held = field(default_factory=dict)
 
     def check(
         self, destination: Destination, tag: Tag, top: Manifest, version: str = ""
@@ -79,36 +85,46 @@ class StatementChecker:
         """
         place = Attachments(destination.store, self.cancel.sleep)
         children = tuple(child for child in top.children if child.is_runnable)
-        valid: dict[Digest, Mapping[Digest, Referrer]] = {}
-        foreign = 0
         accepted = self.demand.accepted
-        for subject in (top.digest, *(child.digest for child in children)):
-            who = accepted.of(version) if accepted and subject == top.digest else accepted
-            valid[subject], others = valid_referrers(place, subject, who)
-            foreign += others
+        who = accepted.of(version) if accepted else None
+        own, foreign = valid_referrers(place, top.digest, who)
+        valid = {top.digest: _types(own)}
+        for child in children:
+            known = self._known(place, child.digest)
+            if known is None:
+                held, others = valid_referrers(place, child.digest, accepted)
+                known, foreign = _types(held), foreign + others
+            valid[child.digest] = known
         problems = (
-            *self._problems(destination.image, top, children, valid),
+            *self._problems(destination.image, top, children, valid, own),
             *self._classic(destination, (top.descriptor, *children)),
         )
         return Statements(
             destination=destination,
             tag=tag,
-            valid={
-                subject: {each: referrer.predicate_types for each, referrer in held.items()}
-                for subject, held in valid.items()
-            },
+            valid=valid,
             foreign=foreign,
             problems=problems,
         )
+
+    def _known(
+        self, place: Attachments, subject: Digest
+    ) -> Mapping[Digest, tuple[str, ...]] | None:
+        """Give what is known to be attached, where all of it is listed."""
+        found = {
+            each: types for each, types in self.known.get(subject, {}).items() if types != (SIMPLE,)
+        }
+        return found if found and found.keys() <= set(place.of(subject)) else None
 
     def _problems(
         self,
         image: str,
         top: Manifest,
         children: Iterable[Descriptor],
-        valid: Mapping[Digest, Mapping[Digest, Referrer]],
+        valid: Held,
+        own: Mapping[Digest, Referrer],
     ) -> Iterator[str]:
-        built = self._built(top.digest, valid[top.digest])
+        built = self._built(top.digest, own)
         sbom, vex = self.demand.sbom_type, VEX if image in self.demand.vex else ""
         yield from self._lacks("", valid[top.digest], "" if top.is_index else sbom, vex)
         for child in children:
@@ -123,12 +139,19 @@ class StatementChecker:
         if key is None or not isinstance(store, RegistryStore):
             return
         for subject in subjects:
+            known = [each for each, kinds in self.known.get(subject.digest, {}).items()
+                     if kinds == (SIMPLE,)]  # fmt: skip
+            there = store.head(classic_tag(subject.digest)) if known else None
+            if there is not None and there.digest in known:
+                continue
             if store.name not in read_classic(store, subject.digest, key).valid:
                 named = f"{subject.platform} {subject.digest.short}: " if subject.platform else ""
                 yield f"{named}no {SAYS[SIMPLE]} of the accepted key"
 
-    def _lacks(self, what: str, held: Mapping[Digest, Referrer], *wanted: str) -> Iterator[str]:
-        there = {kind for each in held.values() for kind in each.predicate_types}
+    def _lacks(
+        self, what: str, held: Mapping[Digest, tuple[str, ...]], *wanted: str
+    ) -> Iterator[str]:
+        there = {kind for kinds in held.values() for kind in kinds}
         demanded = {
             SIGNATURE: self.demand.accepted is not None,
             self.demand.sbom_type: self.demand.sbom,
@@ -156,6 +179,10 @@ class StatementChecker:
                 said = read_statement(blob, top)
             if said.predicate_type == PROVENANCE:
                 yield predicate_of(said)
+
+
+def _types(held: Mapping[Digest, Referrer]) -> Mapping[Digest, tuple[str, ...]]:
+    return {each: referrer.predicate_types for each, referrer in held.items()}
 
 
 def _built(predicate: Mapping[str, object]) -> Iterator[Digest]:
