@@ -28,7 +28,9 @@ from typing import Any
 CLONE_NEWUTS, CLONE_NEWPID, CLONE_NEWNET = 0x04000000, 0x20000000, 0x40000000
 PR_SET_CHILD_SUBREAPER = 36
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1  # netdevice(7)
-PORTS = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
+PORTS = "sys/net/ipv4/ip_unprivileged_port_start"
+CLOSED = 14  # no set-user-id, no devices, no programs
+MNT_DETACH = 2
 LOG_CAP = 8 << 20  # bytes of a log
 TEXT_CAP = 1 << 20  # bytes of output, or of a page, that are looked at
 CHUNK = 1 << 16
@@ -47,19 +49,20 @@ class Over(Exception):  # noqa: N818  # of a trial
         self.ok = ok
 
 
-def own_network() -> None:
-    """Have a network of our own, with loopback alone, and a host name."""
+def own_network(work: str) -> None:
+    """Have a network of our own, with loopback alone and ports for everybody, and a host name."""
     if libc.unshare(CLONE_NEWNET | CLONE_NEWUTS) != 0:
         raise OSError(ctypes.get_errno(), "no network of its own")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         request = struct.pack("16sh22x", b"lo", 0)
         flags = struct.unpack("16sh22x", fcntl.ioctl(sock, SIOCGIFFLAGS, request))[1]
         fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", flags | IFF_UP))
-    try:
-        with open(PORTS, "w", encoding="ascii") as file:
+    proc = f"{work}/proc"  # root's own /proc is closed here
+    os.mkdir(proc)  # noqa: PTH102
+    if libc.mount(b"proc", proc.encode(), b"proc", CLOSED, None) == 0:
+        with open(f"{proc}/{PORTS}", "w", encoding="ascii") as file:
             file.write("0")  # as container engines have it
-    except OSError:
-        pass  # root's /proc is closed here, and root may use any port
+        libc.umount2(proc.encode(), MNT_DETACH)
     socket.sethostname("image")
 
 
@@ -219,7 +222,10 @@ class Attempt:
 
     def health(self) -> None:
         """Ask as HEALTHCHECK says."""
-        pid = self.start(1, beside=True)
+        try:
+            pid = self.start(1, beside=True)
+        except OSError:  # its pid namespace ended with the program
+            raise Over("HEALTHCHECK came too late") from None
         try:
             code = self.wait(pid, min(self.until, time.monotonic() + self.order["timeout"]))
         except Over:
@@ -309,7 +315,7 @@ def end_all() -> None:
 def judge(path: str, order: dict[str, Any]) -> dict[str, Any]:
     """Give how it went."""
     trial = Attempt(path, order)
-    own_network()
+    own_network(order["work"])
     argv = (sys.executable, "-I", "-S", CONTAIN, "mount", path)
     code = os.spawnv(os.P_WAIT, argv[0], argv)  # noqa: S606  # ourselves
     if code:
