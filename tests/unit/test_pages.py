@@ -14,7 +14,14 @@ from podbuild.cli import cli
 from podbuild.config.load import parse_config
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("tutorial.md", "how-to.md", "migration.md", "following.md", "metadata-action.md")
+PAGES = (
+    "tutorial.md",
+    "how-to.md",
+    "migration.md",
+    "following.md",
+    "metadata-action.md",
+    "operating.md",
+)
 HEAD = '[project]\nname = "shop"\n\n'
 IMAGES = '\n[images.web]\ncontainerfile = "Containerfile"\n'
 
