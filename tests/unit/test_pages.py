@@ -50,7 +50,7 @@ def test_every_configuration_is_valid(tmp_path: Path, place: str, block: str) ->
     text = block if block.startswith("[project]") else HEAD + block
     text = text if "\n[images." in text else text + IMAGES
     (tmp_path / "ca.pem").touch()
-    assert parse_config(text, tmp_path / "podbuild.toml", {}), place
+    assert parse_config(text, tmp_path / "podbuild.toml", {}).images, place
 
 
 @pytest.mark.parametrize(("place", "line"), tuple(dict.fromkeys(commands())), ids=str)
