@@ -28,6 +28,7 @@ def generated() -> Mapping[Path, str]:
     return files
 
 
+@pytest.mark.integration  # click asks bash for its version
 def test_reference_is_what_scripts_reference_writes() -> None:
     files = generated()
     written = {path: path.read_text() for path in files if path.exists()}
@@ -36,6 +37,7 @@ def test_reference_is_what_scripts_reference_writes() -> None:
     assert {*(ROOT / "docs/schemas").iterdir()} == schemas
 
 
+@pytest.mark.integration  # the same
 @pytest.mark.parametrize("name", ["README.md", "docs/ci.md"])
 def test_pipelines_in_documents_are_what_podbuild_ci_prints(name: str) -> None:
     text = (ROOT / name).read_text()
