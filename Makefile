@@ -15,6 +15,7 @@ setup: ; scripts/setup dev
 demo:  ; scripts/demo
 test:  ; scripts/test
 unit:  ; scripts/unit $(PYTHON)
+newest: ; scripts/unit "$$(scripts/pythons 3.14)"
 pythons: ; scripts/pythons | while read -r python; do scripts/unit "$$python" || exit; done
 soak:
 	scripts/unit --hypothesis-profile=soak
@@ -31,4 +32,4 @@ type: setup
 	.venv/bin/mypy
 clean: ; rm -rf dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: build push manifest release doctor setup demo test unit pythons soak bench dist parity lint type clean
+.PHONY: build push manifest release doctor setup demo test unit newest pythons soak bench dist parity lint type clean
