@@ -123,10 +123,9 @@ def fetch_parcel(place: Reference, open_store: Callable[[Repository], Store]) ->
     if len(layers) != 1:
         raise _no_hand_over(place)
     try:
-        document = _document(read_blob(store, layers[0]))
-    except (ValueError, EOFError, zlib.error, RecursionError):
+        return _hand_over(place, _document(read_blob(store, layers[0])))
+    except (ValueError, EOFError, zlib.error, RecursionError):  # also texts that are no bytes
         raise _no_hand_over(place) from None
-    return _hand_over(place, document)
 
 
 def _document(data: bytes) -> JSONValue:

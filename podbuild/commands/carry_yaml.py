@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from podbuild.errors import ConfigError, ToolError
 
@@ -55,29 +56,45 @@ def read_yaml(path: Path, file: str) -> Said:
         ) from None
     try:
         root = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
+        return _node(root, {}) if root else Said(1, "")
     except yaml.YAMLError as error:
         raise ConfigError(f"{file}: {str(error).partition(chr(10))[0]}", hint="mend it") from None
-    return _node(root) if root else Said(1, "")
+    except _OddKeyError as error:
+        raise ConfigError(f"{file}:{error.line}: a key that is no text") from None
+    except RecursionError:  # also what is a part of itself
+        raise ConfigError(f"{file}: its values stand too deep in each other") from None
 
 
-def _node(raw: object) -> Said:
-    """Give a node of the parser with its line; merge keys are resolved."""
-    line = raw.start_mark.line + 1  # type: ignore[attr-defined]
-    value = raw.value  # type: ignore[attr-defined]
+class _OddKeyError(Exception):
+    """A list or table is the key of a value."""
+
+    def __init__(self, line: int) -> None:
+        super().__init__()
+        self.line = line
+
+
+def _node(raw: Any, known: dict[int, Said]) -> Said:
+    """Give a node of the parser with its line, each once; merge keys are resolved."""
+    if id(raw) not in known:  # few lines name a node a billion times
+        known[id(raw)] = _read_node(raw, known)
+    return known[id(raw)]
+
+
+def _read_node(raw: Any, known: dict[int, Said]) -> Said:
+    line, value = raw.start_mark.line + 1, raw.value
     if isinstance(value, str):
-        return Said(
-            line,
-            value,
-            is_null=str(raw.tag).endswith(":null"),  # type: ignore[attr-defined]
-            is_block=raw.style in ("|", ">"),  # type: ignore[attr-defined]
-        )
+        is_null, is_block = str(raw.tag).endswith(":null"), raw.style in ("|", ">")
+        return Said(line, value, is_null=is_null, is_block=is_block)
     if not value or not isinstance(value[0], tuple):
-        return Said(line, [_node(each) for each in value])
-    own = {key.value: _node(each) for key, each in value if key.value != "<<"}
+        return Said(line, [_node(each, known) for each in value])
+    for key, _ in value:
+        if not isinstance(key.value, str):
+            raise _OddKeyError(key.start_mark.line + 1)
+    own = {key.value: _node(each, known) for key, each in value if key.value != "<<"}
     merged: dict[str, Said] = {}
     for key, each in value:
         if key.value == "<<":
-            found = _node(each)
+            found = _node(each, known)
             for table in (found, *reversed(found.items)):
                 merged |= table.table
     return Said(line, merged | own)

@@ -120,7 +120,7 @@ class RegistryHistory:
             return None
         noted = manifest.annotations.get(ENTRY_NOTE)
         if noted is not None:
-            return noted.encode()
+            return noted.encode("utf-8", "replace")
         layer = next(iter(manifest.layers), None)
         if layer is None or layer.media_type != ENTRY_TYPE or layer.size > _CAP:
             return None

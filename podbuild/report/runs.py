@@ -20,6 +20,7 @@ RUN_NAME = re.compile(r"run-(\d{8}T\d{6}Z)-([0-9a-f]{0,8})-([0-9a-f]{4})")
 MONTH_NAME = re.compile(r"runs-(\d{6})")
 _STAMP = "%Y%m%dT%H%M%SZ"
 _TEXT_CAP = 200  # characters of one text of an entry
+_MOST = 1 << 62  # of any number: nothing that is counted here has more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,14 +266,15 @@ def _job(value: Mapping[str, object]) -> RunJob:
 
 def _text(value: Mapping[str, object], name: str) -> str:
     found = value.get(name)
-    return found[:_TEXT_CAP] if isinstance(found, str) else ""
+    text = found[:_TEXT_CAP] if isinstance(found, str) else ""
+    return text.encode("utf-8", "replace").decode()  # JSON can say what is no character
 
 
 def _number(value: Mapping[str, object], name: str) -> float:
     found = value.get(name)
     if not isinstance(found, int | float) or isinstance(found, bool):
         return 0.0
-    return found if 0 <= found < float("inf") else 0.0
+    return found if 0 <= found <= _MOST else 0.0
 
 
 def packed(runs: Iterable[Run]) -> bytes:

@@ -399,6 +399,11 @@ NO_PARCELS = {
     "no journal": gzip.compress(b'{"journal": {}, "manifests": [], "blobs": []}', mtime=0),
     "no manifest": gzip.compress(b'{"journal": {}, "manifests": [1], "blobs": []}', mtime=0),
     "cut off": gzip.compress(b"{}", mtime=0)[:-9],
+    "no bytes": gzip.compress(b'{"journal": {}, "manifests": [], "blobs": ["\\ud800"]}', mtime=0),
+    "a manifest of no bytes": gzip.compress(
+        b'{"journal": {}, "manifests": [{"mediaType": "a", "text": "\\ud800"}], "blobs": []}',
+        mtime=0,
+    ),
     "deep": gzip.compress(b"[" * 100_000, mtime=0),
 }
 

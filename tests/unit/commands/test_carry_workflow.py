@@ -325,3 +325,30 @@ jobs:
 def test_what_builds_nothing_is_refused(text: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=says):
         carried(tmp_path, text)
+
+
+STEP = "jobs: {a: {steps: [{uses: docker/build-push-action@v6, with: {push: false}}]}}\n"
+BILLION = "x0: &x0 [a]\n" + "".join(
+    f"x{each}: &x{each} [{', '.join([f'*x{each - 1}'] * 9)}]\n" for each in range(1, 30)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: " + "[" * 5000, "too deep"),
+        ("a: " + "[" * 5000 + "]" * 5000, "too deep"),
+        ("a: &a {b: *a}", "too deep"),
+        ("a: &a [*a]", "too deep"),
+        ("a: &a {<<: *a}", "too deep"),
+        ("? [a, b]\n: c", ":2: a key that is no text"),
+    ],
+)
+def test_yaml_that_attacks_is_refused(text: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=says):
+        carried(tmp_path, STEP + text)
+
+
+def test_few_lines_that_stand_for_a_billion_are_read_once(tmp_path: Path) -> None:
+    _, said = carried(tmp_path, BILLION + STEP)
+    assert said["images"]

@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 
 from podbuild.errors import CredentialError, PublishError
+from podbuild.oci.artifact import EMPTY, put_artifact
 from podbuild.oci.delete import Abilities
 from podbuild.oci.memory import MemoryStore
+from podbuild.oci.names import Tag
 from podbuild.publish.history import (
+    ENTRY_NOTE,
+    ENTRY_TYPE,
     RUN_TAG,
     FolderHistory,
     HistoryPlace,
@@ -82,6 +86,14 @@ def test_a_registry_says_it_all_in_one_manifest(tmp_path: Path) -> None:
     assert isinstance(place.store, MemoryStore)
     place.store.blobs.clear()
     assert entries(place) == (entry,)
+
+
+def test_an_entry_whose_text_is_no_text_is_read(tmp_path: Path) -> None:
+    place = registry(tmp_path)
+    assert isinstance(place, RegistryHistory)
+    noted = {ENTRY_NOTE: "\ud800"}
+    put_artifact(place.store, ENTRY_TYPE, EMPTY, Tag(run(1).name), noted)
+    assert entries(place) == ()
 
 
 def test_what_can_not_be_read_back_removes_nothing(tmp_path: Path) -> None:

@@ -118,6 +118,18 @@ def test_what_is_no_entry_is_passed_over(text: str) -> None:
     assert unpacked(text.encode()) == ()
 
 
+@pytest.mark.parametrize("number", ["9" * 400, "1e400", "1e308", "-1", "NaN", "true"])
+def test_an_entry_with_numbers_that_nothing_has_can_be_shown(number: str) -> None:
+    written = json.loads(packed([run(1)])[1:-1])
+    written |= {"version": "\ud800\x1b[31m"}
+    text = json.dumps({**written, "seconds": "N", "bytes_sent": "N", "requests": "N"})
+    (found,) = unpacked(text.replace('"N"', number).encode())
+    assert (found.seconds, found.bytes_sent, found.requests) == (0, 0, 0)
+    assert history_text([found], (), 80).encode()
+    assert unpacked(packed([found])) == (found,)
+    history_page("shop", [found]).encode()
+
+
 def test_entries_merge_as_a_set_whatever_their_order() -> None:
     every = [run(number) for number in range(5)]
     assert merged(every[3:], every[:4], every[2:]) == tuple(every)
