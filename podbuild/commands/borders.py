@@ -16,7 +16,7 @@ from podbuild.config.contexts import FolderContext
 from podbuild.config.image import Image
 from podbuild.config.model import Config
 from podbuild.config.output import OUTPUT_NAMES
-from podbuild.config.template import Placeholders
+from podbuild.config.template import Placeholders, Template
 from podbuild.config.toml import dotted, line_of, read_config, shown
 from podbuild.errors import ConfigError
 
@@ -79,7 +79,8 @@ def refuse_outside(config: Config, allowed: tuple[Path, ...] = ()) -> None:
             line = line_of(read_config(config.path), way)
             raise ConfigError(f"{shown(config.path)}:{line}: {dotted(way)}: {message}", hint=hint)
         seen.add(path)
-    for place in (config.output, *(path for _, path in _layouts(config))):
+    kept = (config.history.folder,) if config.history.folder else ()
+    for place in (config.output, *kept, *(path for _, path in _layouts(config))):
         refuse_links(place, borders, own=place == config.output)
 
 
@@ -119,6 +120,12 @@ def _paths(config: Config) -> Iterator[tuple[Way, Path]]:
     for image in config.images:
         for way, path in _image_paths(image, config.root):
             yield ("images", image.name, *way), path
+    if config.history.folder is not None:
+        yield ("history", "folder"), config.history.folder
+    vex = config.attest.vex if config.attest else None
+    if vex is not None:
+        for place in _expanded(config, vex):
+            yield ("attest", "vex"), place
     yield from _layouts(config)
 
 
@@ -147,16 +154,21 @@ def _layouts(config: Config) -> Iterator[tuple[Way, Path]]:
         template = registry.path
         if registry.kind is not RegistryKind.LAYOUT or template is None:
             continue
-        for image in config.images:
-            values = Placeholders(
-                project=config.project.name,
-                image=image.name,
-                sha="0" * 7,
-                branch="b",
-                env={name: config.env.get(name, name) for name in template.variables},
-            )
-            try:
-                place = template.expand(values)
-            except ConfigError:  # known only where it runs
-                place = template.text
-            yield ("registries", registry.name, "path"), config.root / place
+        for place in _expanded(config, template):
+            yield ("registries", registry.name, "path"), place
+
+
+def _expanded(config: Config, template: Template) -> Iterator[Path]:
+    for image in config.images:
+        values = Placeholders(
+            project=config.project.name,
+            image=image.name,
+            sha="0" * 7,
+            branch="b",
+            env={name: config.env.get(name, name) for name in template.variables},
+        )
+        try:
+            place = template.expand(values)
+        except ConfigError:  # known only where it runs
+            place = template.text
+        yield config.root / place

@@ -59,6 +59,8 @@ KEYS = {
     ),
     "ssh": (WEB + 'ssh = ["default={}/secret"]', "images.web.ssh[0]"),
     "output": ('output = "{}/new"\n' + WEB, "project.output"),
+    "history": (WEB + '[history]\nfolder = "{}/new"', "history.folder"),
+    "vex": (WEB + '[attest]\nvex = "{}/{{image}}.json"', "attest.vex"),
     "layout": (
         WEB + '[registries.a]\nkind = "layout"\npath = "{}/{{image}}"',
         "registries.a.path",
