@@ -12,8 +12,9 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from podbuild.commands.history import earlier_runs, entry_of, remember, what_grew
-from podbuild.config.following import Event, MessageKind, OnRegression
+from podbuild.config.following import Event, MessageKind, NotifySettings, OnRegression
 from podbuild.config.output import ReportFile
+from podbuild.config.secrecy import without_secrets
 from podbuild.errors import PodbuildError, PolicyError, PublishError
 from podbuild.oci.transport.http import Call, Http
 from podbuild.report.json import summary_json
@@ -80,8 +81,8 @@ def _trace(services: Services, report: Report, run: str) -> None:
         headers = _otlp_headers(services.environment)
         try:
             _post(services, url, otlp(report, run), _TRACE_SECONDS, headers=headers)
-        except PodbuildError as error:
-            services.ui.note(f"the trace was not taken: {error.message}")
+        except (PodbuildError, ValueError) as error:
+            services.ui.note(f"the trace was not taken: {_reason(error, url)}")
 
 
 def _otlp_headers(environment: Mapping[str, str]) -> Mapping[str, str]:
@@ -114,7 +115,7 @@ def _tell(services: Services, report: Report, grown: tuple[Regression, ...]) -> 
         return
     whole: JSONValue = services.ui.redactor.cut_json(summary_json(report))
     if settings.command:
-        _run(services, settings.command, whole)
+        _run(services, settings, whole)
     name = settings.webhook_env
     url = services.environment.get(name, "") if name else ""
     if name and not url:
@@ -134,9 +135,10 @@ def _tell(services: Services, report: Report, grown: tuple[Regression, ...]) -> 
 
 def _reason(error: Exception, url: str) -> str:
     """Say why, without the way to the hook, which is its secret."""
+    if not isinstance(error, PodbuildError):
+        return "not a URL"
     path = urlsplit(url).path
-    text = error.message if isinstance(error, PodbuildError) else "not a URL"
-    return text.replace(path, "/...") if len(path) > 1 else text
+    return error.message.replace(path, "/...") if len(path) > 1 else error.message
 
 
 def message(report: Report, grown: tuple[Regression, ...], environment: Mapping[str, str]) -> str:
@@ -161,12 +163,13 @@ def run_url(environment: Mapping[str, str]) -> str:
     return environment.get("CI_JOB_URL", "") or environment.get("BUILD_URL", "")
 
 
-def _run(services: Services, command: tuple[str, ...], whole: JSONValue) -> None:
-    """Hand the report to the user's own command."""
-    runner = services.runner.extended(services.environment, cwd=services.config.root)
+def _run(services: Services, settings: NotifySettings, whole: JSONValue) -> None:
+    """Hand the report to the user's own command, which gets no secret that it does not name."""
+    given = without_secrets(services.config, services.environment, settings.env)
+    runner = replace(services.runner, env=given, cwd=services.config.root)
     try:
-        data = json.dumps(whole, ensure_ascii=False).encode()
-        runner(*command, stdin=data, timeout=_SECONDS, on_line=services.ui.detail)
+        data = json.dumps(whole).encode()
+        runner(*settings.command, stdin=data, timeout=_SECONDS, on_line=services.ui.detail)
     except PodbuildError as error:
         if error.is_stop:
             raise
@@ -189,7 +192,7 @@ def _post(
         method="POST",
         url=url,
         headers={"Content-Type": "application/json", **(headers or {})},
-        body=json.dumps(body, ensure_ascii=False).encode(),
+        body=json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"),
     )
     try:
         for attempt in range(1, _TRIES + 1):

@@ -8,7 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 
-from podbuild.config.choices import NAME, URL
+from podbuild.config.choices import NAME, URL, VARIABLE
 from podbuild.config.keys import (
     DURATION,
     FLAG,
@@ -206,6 +206,14 @@ class NotifySettings:
             list_of(TEXT, least=1),
             "a command that gets the --json answer on its standard input",
             example='["scripts/announce"]',
+        ),
+    )
+    env: tuple[str, ...] = field(
+        default=(),
+        metadata=key(
+            list_of(VARIABLE),
+            "secrets of the environment that the command needs; it gets no other",
+            example='["MATRIX_TOKEN"]',
         ),
     )
     on: tuple[Event, ...] = field(

@@ -77,9 +77,25 @@ class Secrecy:
 
 
 def secret_variables(config: Config) -> frozenset[str]:
-    """Give the variables that build secrets and logins of registries are in."""
+    """Give the variables that build secrets, logins of registries, keys and webhooks are in."""
     named = {secret.env for image in config.images for secret in image.secrets if secret.env}
-    return frozenset(named | {token_variables(registry.name)[1] for registry in config.registries})
+    named |= {token_variables(registry.name)[1] for registry in config.registries}
+    sign = config.attest.sign if config.attest else None
+    kind, _, key = sign.private.partition(":") if sign and sign.private else ("", "", "")
+    named |= {config.notify.webhook_env, key if kind == "env" else ""}
+    return frozenset(named - {""})
+
+
+def without_secrets(
+    config: Config, environment: Mapping[str, str], needed: Iterable[str] = ()
+) -> dict[str, str]:
+    """Give the environment of a command of the user's: no secrets but those that are `needed`."""
+    secret, wanted = secret_variables(config), {*needed}
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in wanted or not (holds_secret(name) or name in secret)
+    }
 
 
 # How tokens begin by which their issuers let scanners find them, JSON Web Tokens and keys.

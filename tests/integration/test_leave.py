@@ -108,10 +108,13 @@ def test_a_hook_that_can_not_be_told_shows_no_secret(left: Left) -> None:
         f"http://{left.hook.host}/services/T0/s3cr3t",
         "https://127.0.0.1:1/services/T0/s3cr3t",
         "nonsense/s3cr3t",
+        "https://[::1/s3cr3t",
     ):
         said = left.fails(HOOK=url)
         assert "the webhook in HOOK was not reached" in said
         assert "s3cr3t" not in said
+        (warning,) = (line for line in said.splitlines() if "was not reached" in line)
+        assert "work tree" not in warning  # which failed before
     assert "HOOK is not set" in left.fails()
     assert left.hook.asked == []
 
@@ -122,5 +125,18 @@ def test_a_collector_of_traces_gets_one_and_may_be_down(left: Left) -> None:
         (asked,) = collector.asked
     assert asked.path == "/v1/traces"
     assert "resourceSpans" in json.loads(asked.body)
-    said = left.fails(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1")
-    assert "the trace was not taken" in said
+    for endpoint in ("http://127.0.0.1:1", "http://[::1"):
+        assert "the trace was not taken" in left.fails(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
+
+
+def test_the_command_gets_no_secret_that_it_does_not_name(left: Left) -> None:
+    text = TOML.replace(
+        '["tee", "dist/told.json"]', '["sh", "-c", "env >dist/env"]\nenv = ["MINE"]'
+    )
+    (left.root / "podbuild.toml").write_text(text)
+    known = {"MINE": "m1ne-t0ken", "LANG": "C"}
+    secret = ("GITHUB_TOKEN", "PODBUILD_A_TOKEN", "PODBUILD_SIGN_PASSWORD", "HOOK")
+    left.fails(**known, **dict.fromkeys(secret, "https://s3cr3t.invalid:1"))
+    got = (left.root / "dist/env").read_text().splitlines()
+    assert {f"{name}={value}" for name, value in known.items()} <= {*got}
+    assert "s3cr3t" not in "".join(got)

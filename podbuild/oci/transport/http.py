@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -306,12 +307,13 @@ class _Adapter(HTTPAdapter):
 @contextmanager
 def _translated(call: Call, proxy: str = "") -> Iterator[None]:
     """Turn what requests and urllib3 raise into ours; `proxy` stands in the way, if any does."""
+    before = sys.exc_info()[1]  # what is being handled already has nothing to do with it
     try:
         yield
     except SlowAnswerError as error:
         raise _too_slow(call) from error
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        raise _failure(call, error, proxy) from error
+        raise _failure(call, tuple(_chain(error, before)), proxy) from error
     except ValueError as error:  # bad URLs, some of them outside requests' own errors
         raise PublishError(f"{_where(call)}: {error}") from error
 
@@ -323,8 +325,8 @@ def _too_slow(call: Call) -> PublishError:
     )
 
 
-def _failure(call: Call, error: Exception, proxy: str) -> Exception:
-    chain = tuple(_chain(error))
+def _failure(call: Call, chain: Sequence[BaseException], proxy: str) -> Exception:
+    error = chain[0]
     where = _where(call)
     for cause in chain:
         if isinstance(cause, ssl.SSLError) and (refused := _tls_failure(where, cause)):
@@ -366,9 +368,12 @@ def _tls_failure(where: str, error: ssl.SSLError) -> PublishError | None:
     return None
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Give an error and all that it wraps, in `args`, `reason` and `__context__`, once each."""
-    seen: set[int] = set()
+def _chain(error: BaseException, before: BaseException | None) -> Iterator[BaseException]:
+    """Give an error and all that it wraps, in `args`, `reason` and `__context__`, once each.
+
+    It ends where `before` begins.
+    """
+    seen = {id(before)}
     open_ends: list[object] = [error]
     while open_ends:
         current = open_ends.pop(0)
