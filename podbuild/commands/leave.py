@@ -62,7 +62,8 @@ def leave(services: Services, report: Report, *, published: bool) -> PolicyError
             services.ui.warn(f"{name} can't be written: {error}")
     remember(services, run, shared=published)
     _trace(services, clean, run.name)
-    _tell(services, clean, grown)
+    if published:  # a pull request's job publishes nothing, and its file names the command
+        _tell(services, clean, grown)
     if grown and services.config.history.on is OnRegression.FAIL:
         return PolicyError(
             f"the release is out; {grown[0].text}",
