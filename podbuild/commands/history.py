@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from podbuild.build.cache.open import cache_registry, open_cache_store
 from podbuild.build.toolchain.emulation import native_architecture
 from podbuild.config.model import Config
 from podbuild.config.template import Placeholders
@@ -30,7 +29,6 @@ from podbuild.publish.history import (
     quietly,
     read_all,
 )
-from podbuild.publish.retention.removers import Removers
 from podbuild.report.model import Report
 from podbuild.report.regressions import Regression, regressions
 from podbuild.report.runs import (
@@ -83,10 +81,17 @@ def open_places(services: Services) -> HistoryPlaces:
     repository = history_repository(config)
     if repository is None:
         return HistoryPlaces(own=own, shared=None)
+    from podbuild.build.cache.open import (  # noqa: PLC0415  # it loads what builds
+        cache_registry,
+        open_cache_store,
+    )
+
     registries = services.opener.registries
     store = open_cache_store(config, registries, repository)
 
     def remover() -> Remover:
+        from podbuild.publish.retention.removers import Removers  # noqa: PLC0415  # seldom needed
+
         return Removers(registries).open(cache_registry(config, repository), store)
 
     return HistoryPlaces(own=own, shared=RegistryHistory(store, remover))
