@@ -125,8 +125,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return 128 + signal.SIGINT
     except click.exceptions.NoArgsIsHelpError as error:
-        _say(error.format_message())
-        return error.exit_code
+        if not _wants_json(arguments):
+            _say(error.format_message())
+            return error.exit_code
+        shown = _usage_error(click.UsageError("missing command", error.ctx))
+        _fail(shown, as_json=True)
+        return shown.exit_code
     except BrokenPipeError:
         sys.stderr.close()
         return PodbuildError.exit_code
@@ -134,9 +138,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         shown = _for_people(error)
         if type(shown) is PodbuildError and os.environ.get(DEBUG):
             _trace(error)
-        _fail(shown, as_json="--json" in arguments)
+        _fail(shown, as_json=_wants_json(arguments))
         return shown.exit_code
     return result if isinstance(result, int) else 0
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    """Say whether failures are answered as JSON, also where no command has read its options."""
+    variable = os.environ.get("PODBUILD_JSON", "").lower()
+    return "--json" in arguments or variable in ("1", "true", "t", "yes", "y", "on")
 
 
 def _for_people(error: Exception) -> PodbuildError:
@@ -178,6 +188,7 @@ def _open_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+    sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from podbuild.config.image import Secret
 from podbuild.errors import ConfigError
-from podbuild.oci.names import Platform, Reference
+from podbuild.oci.names import Platform, Reference, Tag
 from podbuild.plan.model import Request
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -75,7 +75,8 @@ def read_build_args(given: Iterable[str]) -> Mapping[str, str]:
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise ConfigError(f"--build-arg {text!r} has no value", hint="write it as NAME=VALUE")
+            lacks = "value" if name else "name"
+            raise ConfigError(f"--build-arg {text!r} has no {lacks}", hint="write it as NAME=VALUE")
         found[name] = value
     return found
 
@@ -90,11 +91,23 @@ def read_secret(text: str, directory: Path) -> Secret:
     parts.pop("type", None)
     file = parts.pop("src", "") or parts.pop("source", "")
     identity, env = parts.pop("id", ""), parts.pop("env", "")
-    if parts or not identity:
+    if parts or not identity or bool(env) == bool(file):
         raise ConfigError(
             f"--secret {text!r} can't be read", hint="write id=ID,env=NAME or id=ID,src=FILE"
         )
     return Secret(id=identity, env=env or None, file=directory / file if file else None)
+
+
+def read_image(text: str) -> tuple[str, str]:
+    """Read IMAGE or IMAGE:TAG; without a colon the tag is empty.
+
+    Raises VersionError for no valid tag: an empty one is `web:$TAG` of a variable that is not set.
+
+    >>> read_image("web"), read_image("web:1.2.3")
+    (('web', ''), ('web', '1.2.3'))
+    """
+    name, colon, tag = text.partition(":")
+    return name, Tag(tag).text if colon else ""
 
 
 def read_duration(text: str | None) -> float | None:

@@ -32,6 +32,7 @@ def command(common: Common, output: Path | None, shows: bool, last: int) -> None
     with open_session(common) as session:
         from podbuild.commands.history import open_places, read_runs  # noqa: PLC0415
         from podbuild.config.toml import shown  # noqa: PLC0415
+        from podbuild.errors import ConfigError  # noqa: PLC0415
         from podbuild.report.page import history_page  # noqa: PLC0415
         from podbuild.system.files import write_atomically  # noqa: PLC0415
 
@@ -39,7 +40,11 @@ def command(common: Common, output: Path | None, shows: bool, last: int) -> None
         runs = read_runs(services, open_places(services), last)
         path = Path.cwd() / output if output else services.config.output / "history.html"
         page = services.ui.redactor.cut(history_page(services.config.project.name, runs))
-        write_atomically(path, page.encode())
+        try:
+            write_atomically(path, page.encode())
+        except ConfigError as error:
+            hint = "--output names another file" if output else error.hint
+            raise ConfigError(error.message, hint=hint) from error
         services.ui.give(shown(path), {"schema": 1, "page": str(path), "runs": len(runs)})
         if shows:
             click.launch(path.as_uri())

@@ -51,6 +51,8 @@ def command(
     Nothing of this machine is in it but its network; nothing stays of what it writes. It ends with
     the program's exit code.
     """
+    from podbuild.cli.asking import read_image  # noqa: PLC0415  # lazily
+
     with open_session(common) as session:
         from podbuild.commands.run import Wish, run_image  # noqa: PLC0415  # --help is fast
         from podbuild.errors import ConfigError  # noqa: PLC0415
@@ -58,7 +60,7 @@ def command(
 
         if len(platforms) > 1:
             raise ConfigError("one image is run", hint="pass --platform once")
-        name, _, tag = image.partition(":")
+        name, tag = read_image(image)
         wish = Wish(
             image=name,
             tag=tag,

@@ -32,7 +32,9 @@ def carry_over(folder: Path, file: str) -> Carried:
         ) from None
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}", hint="--from names a file") from None
+    if not path.is_file():
+        raise ConfigError(f"{file}: No such file or directory", hint="--from names a file")
     raise ConfigError(
-        f"{file}: neither a bake file nor a compose file",
+        f"{file}: neither a bake file nor a compose file nor a workflow",
         hint="docker-bake.hcl, docker-bake.json, compose.yaml or .github/workflows/X.yml",
     )

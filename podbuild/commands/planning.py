@@ -85,7 +85,9 @@ def plan_offline(services: Services, asked: Asked) -> Planned:
         raise ConfigError(
             "a snapshot needs a branch and a commit"
             + (f": {facts.reason}" if isinstance(facts, NoFacts) else ""),
-            hint="name the branch: --branch main",
+            hint="name the branch: --branch main"
+            if source.commit
+            else "run it in a git work tree that has a commit",
         )
     refusal = None
     if isinstance(facts, Facts) and facts.dirty:

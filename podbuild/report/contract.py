@@ -218,6 +218,8 @@ def _page() -> Iterator[str]:
         "each JSON file has a `schema` number. Keys may be added while it stays the same; where",
         "one goes or means something else, the number is raised. The JSON schemas stand in",
         "[schemas/](schemas). `dist/state.json` is podbuild's own: nothing of it is promised.",
+        "Three answers are not podbuild's to shape, and `--json` only shapes their failures: `run`",
+        "gives what the program prints, `sbom` an SPDX document, `completion` a script.",
         "",
         "In paths `a[]` is each item of a list, `a.*` each value of an object whose keys are free.",
         "",
