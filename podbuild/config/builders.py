@@ -9,8 +9,11 @@ from podbuild.oci.names import Platform
 
 HERE = "local"  # this machine, where builders are named
 
+# A ProxyCommand of ~/.ssh/config may hand it to a shell, and a program take it for an option.
 _HOST = matching(
-    r"(?!-)[^\s'\"\\]+", "what ssh takes", 'such as "build@arm1.example.com", or an alias of ssh'
+    r"(?!-|.*(?:@|//)-)[^\s'\"\\`$;&|<>(){}*?!#]+",
+    "what ssh takes",
+    'such as "build@arm1.example.com", or an alias of ssh',
 )
 
 
