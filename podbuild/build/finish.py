@@ -202,6 +202,6 @@ def _with_shell(
 def _is_json(text: str) -> bool:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(value, list) and all(isinstance(each, str) for each in value)

@@ -25,7 +25,7 @@ def parse_config(data: bytes, digest: Digest) -> dict[str, JSONValue]:
     """Read a config's bytes; raises VerificationError where they are none."""
     try:
         value: JSONValue = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise VerificationError(f"{digest} is not a config: not a JSON object")

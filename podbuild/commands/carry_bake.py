@@ -58,6 +58,8 @@ def read_bake(path: Path, file: str) -> Carried:
         raise ConfigError(
             f"{file}: {error}", hint="`docker buildx bake --print` reads it"
         ) from None
+    except RecursionError:
+        raise ConfigError(f"{file}: its values stand too deep in each other") from None
     if not isinstance(document, dict) or not _blocks(document, "target"):
         raise ConfigError(f"{file}: there is no target in it", hint="a bake file names targets")
     return _Reader(document, text, is_json=is_json).carried()

@@ -122,7 +122,7 @@ def _facts(file: Path, *, named: bool) -> dict[str, list[str]]:
             raise ConfigError(f"{shown(file)}: {(error.strerror or '').lower()}") from None
         return {}
     marks = [line.removeprefix(MARK) for line in lines if line.startswith(MARK)]
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         value: JSONValue = json.loads(marks[0]) if marks else None
         facts = {
             str(name): [*map(str, each)]

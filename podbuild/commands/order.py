@@ -64,7 +64,7 @@ def step_seconds(metrics: Path) -> Mapping[str, Mapping[str, float]]:
     """Give how long each step took when it ran, by image and the step's text; medians (seconds)."""
     try:
         value: JSONValue = json.loads(metrics.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     jobs = value.get("jobs") if isinstance(value, dict) else None

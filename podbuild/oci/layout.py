@@ -230,7 +230,7 @@ class LayoutStore:
             return ()
         except OSError as error:
             raise self._unusable(error) from error
-        except ValueError:
+        except (ValueError, RecursionError):
             content = None
         match content:
             case {"manifests": list(manifests)}:

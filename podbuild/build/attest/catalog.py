@@ -74,7 +74,7 @@ class _Gathered:
             elif read := _reader(entry.path):
                 packages = sorted(set(read(found)))
                 self._found[entry.path] = [each.to_json() for each in packages]
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             self._found[entry.path] = f"{entry.path} can't be read: {error}"
 
     def result(self) -> JSONValue:

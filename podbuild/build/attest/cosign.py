@@ -7,6 +7,7 @@ tokens reach it by the environment alone.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -96,11 +97,7 @@ class Cosign:
         `root` is the content of a trusted root; empty: the public one. Raises VerificationError.
         """
         payload, _ = envelope(bundle)
-        match json.loads(payload):
-            case {"subject": [{"digest": {"sha256": str(digest)}}], "predicateType": str(kind)}:
-                pass
-            case _:
-                raise VerificationError("not a statement about one image")
+        digest, kind = _about(payload)
         with _folder() as folder:
             file = folder / "bundle"
             file.write_bytes(bundle)
@@ -161,6 +158,21 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:
         raise PublishError("cosign ended well and wrote no bundle") from None
+
+
+def _about(payload: bytes) -> tuple[str, str]:
+    """Give whose digest a statement is about, in hex, and its kind; raises VerificationError."""
+    try:
+        match json.loads(payload):
+            case {"subject": [{"digest": {"sha256": str(digest)}}], "predicateType": str(kind)} if (
+                re.fullmatch("[0-9a-f]{64}", digest) and kind.isprintable()
+            ):
+                return digest, kind
+            case _:
+                pass
+    except (ValueError, RecursionError):
+        pass
+    raise VerificationError("not a statement about one image")
 
 
 def _last(error: CommandError) -> str:

@@ -251,7 +251,7 @@ def _node(*locks: str) -> _Find:
     def find(command: Command, folder: Path) -> tuple[str, ...]:
         try:
             value = json.loads(_text(folder, "package.json"))
-        except ValueError:
+        except (ValueError, RecursionError):
             return ()
         if not isinstance(value, dict) or value.get("workspaces"):
             return ()

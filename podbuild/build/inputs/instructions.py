@@ -332,7 +332,7 @@ def _array(text: str) -> tuple[str, ...] | None:
         return None
     try:
         found, _ = json.JSONDecoder().raw_decode(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not all(isinstance(each, str) for each in found):
         return None

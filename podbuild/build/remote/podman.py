@@ -78,7 +78,7 @@ class Podman:
         with self._service.ask(asked) as answer:
             if answer.status != _OK:
                 return None
-            match json.loads(b"\n".join(answer.lines)):
+            match _json(b"\n".join(answer.lines)):
                 case {"Config": {"Env": list(entries)}}:
                     return dict(str(entry).partition("=")[::2] for entry in entries)
                 case _:
@@ -247,12 +247,17 @@ _OK, _NO_CONTENT, _BAD = 200, 204, 400
 def _records(answer: SocketAnswer) -> Iterator[dict[str, JSONValue]]:
     for line in answer.lines:
         if line.strip():
-            try:
-                value = json.loads(line)
-            except ValueError:
-                raise LostServiceError(f"it answered {line[:100]!r}") from None
+            value = _json(line)
             if isinstance(value, dict):
                 yield value
+
+
+def _json(data: bytes) -> JSONValue:
+    try:
+        value: JSONValue = json.loads(data)
+    except (ValueError, RecursionError):
+        raise LostServiceError(f"it answered {data[:100]!r}") from None
+    return value
 
 
 def _parameters(order: RemoteOrder) -> Iterator[tuple[str, str]]:
