@@ -89,9 +89,16 @@ def find_project(settings: NotesSettings, source: str, ci: CiFacts, server: str)
 
     `server` is the CI system's own address. Raises ConfigError where it can't be told.
     """
-    address = urlsplit(source or (f"{server}/{ci.repository}" if server else ""))
+    try:
+        address = urlsplit(source or (f"{server}/{ci.repository}" if server else ""))
+        here = urlsplit(server).netloc
+    except ValueError:
+        raise ConfigError(
+            f"{server} is not the address of a CI system",
+            hint="unset CI_SERVER_URL and GITHUB_SERVER_URL",
+        ) from None
     host, path = address.netloc, address.path.strip("/").removesuffix(".git")
-    kind = settings.forge or _kind(host, ci, urlsplit(server).netloc)
+    kind = settings.forge or _kind(host, ci, here)
     path = settings.repository or path
     if kind is not ForgeKind.GITLAB:
         path = "/".join(path.split("/")[:2])
@@ -100,7 +107,7 @@ def find_project(settings: NotesSettings, source: str, ci: CiFacts, server: str)
             "it is not known on which forge the releases are",
             hint='set [project] source, and [notes] forge = "github", "gitlab" or "gitea"',
         )
-    if "/" not in path:
+    if "/" not in path or {".", ".."} & {*path.split("/")}:  # which would ask another API
         raise ConfigError(
             "it is not known in which repository the releases are",
             hint='set [notes] repository, such as "acme/shop"',

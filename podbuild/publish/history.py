@@ -65,8 +65,10 @@ class FolderHistory:
             raise self._failed(error) from error
 
     def read(self, name: str) -> bytes | None:
-        """Give one entry; None where it is gone."""
+        """Give one entry; None where it is gone, or something else, such as a pipe."""
         try:
+            if not self._path(name).is_file():
+                return None
             with self._path(name).open("rb") as file:
                 return file.read(_CAP)
         except FileNotFoundError:

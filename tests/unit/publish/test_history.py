@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -118,6 +119,14 @@ def test_a_registry_that_deletes_nothing_says_so() -> None:
     place.write(run(1).name, b"{}")
     with pytest.raises(PublishError, match="delete is off"):
         place.remove(run(1).name)
+
+
+def test_what_is_no_file_is_no_entry_and_is_not_waited_for(tmp_path: Path) -> None:
+    place = folder(tmp_path)
+    place.write(run(1).name, packed([run(1)])[1:-1])
+    os.mkfifo(tmp_path / "history" / f"{run(2).name}.json")
+    (tmp_path / "history" / f"{run(3).name}.json").mkdir()
+    assert entries(place) == (run(1),)
 
 
 def test_a_folder_that_is_none_is_one_clear_failure(tmp_path: Path) -> None:
