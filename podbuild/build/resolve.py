@@ -49,9 +49,12 @@ def resolve(planned: Planned, engines: Engines, *, anew: bool = False) -> Inputs
         output=engines.services.config.output,
         pins=_pinned(engines, native, anew=anew),
         facts=open_bases(engines.services).facts,
+        history=engines.services.config.history.folder,
     )
     places = engines.places
-    sources = Sources(plan=plan, output=around.output, contents=engines.contents)
+    sources = Sources(
+        plan=plan, output=around.output, contents=engines.contents, history=around.history
+    )
     recipes: dict[Job, Recipe] = {}
     hashes: dict[Job, InputHash] = {}
     for job in plan.jobs:  # what others build on comes first

@@ -85,9 +85,7 @@ def plan_offline(services: Services, asked: Asked) -> Planned:
         raise ConfigError(
             "a snapshot needs a branch and a commit"
             + (f": {facts.reason}" if isinstance(facts, NoFacts) else ""),
-            hint="name the branch: --branch main"
-            if source.commit
-            else "run it in a git work tree that has a commit",
+            hint="name the branch: --branch main" if source.commit else "run it in a git work tree",
         )
     refusal = None
     if isinstance(facts, Facts) and facts.dirty:
@@ -392,7 +390,7 @@ def _source(facts: Facts | NoFacts, ci: CiFacts, branch: str = "") -> Commit:
 def _own_paths(services: Services, request: Request) -> tuple[Path, ...]:
     """Give what is podbuild's in the work tree, also of other machines: it makes nothing dirty."""
     config = services.config
-    named = [path for name in OUTPUT_NAMES for path in config.output.glob(name)]
+    named = [path for name in (*OUTPUT_NAMES, "history.html") for path in config.output.glob(name)]
     if config.output.is_symlink():  # "dist/" in .gitignore means folders alone
         named.append(config.output)
     for registry in config.registries:
@@ -400,4 +398,5 @@ def _own_paths(services: Services, request: Request) -> tuple[Path, ...]:
         if fixed and not Path(fixed).is_absolute():
             named.extend(config.root.glob(f"{fixed}*"))
     named.extend(each for each in request.handed_over if isinstance(each, Path))
+    named.extend(config.history.folder.glob("run*.json") if config.history.folder else ())
     return tuple(named)

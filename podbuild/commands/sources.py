@@ -29,6 +29,7 @@ def with_sources(services: Services, plan: Plan, decided: Plan, facts: Mapping[s
         plan=plan,
         output=services.config.output,
         contents=Contents(services.folders.cache / "contents.json"),
+        history=services.config.history.folder,
     )
     images = tuple(
         _compared(services, sources, image, tuple(_results(plan, image, facts)))

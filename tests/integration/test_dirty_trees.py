@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -103,3 +104,19 @@ def test_lists_of_what_was_built_from_changes_are_marked_though_the_tree_is_clea
     clean = shop("manifest")
     assert (clean.code, "with changes" in clean.err) == (0, False), clean.text
     assert json.loads((shop.root / "dist/metadata.json").read_text())["dirty"] is False
+
+
+def test_what_runs_leave_in_the_history_makes_nothing_dirty(shop: Shop) -> None:
+    configuration = (shop.root / "podbuild.toml").read_text()
+    shop.write("podbuild.toml", configuration + '[history]\nfolder = "ci/history"\n')
+    shop.write("Containerfile", "FROM scratch\nCOPY . /\n")
+    shop.write("ci/kept", "")
+    shop.write(".gitignore", "/gen/\n")
+    shutil.rmtree(shop.root / "dist", ignore_errors=True)
+    shop.commit("v2.0.0")
+    first, page = shop("release"), shop("report")
+    assert (first.code, page.code) == (0, 0), first.text
+    assert list((shop.root / "ci/history").glob("run-*.json"))
+    shop.git("tag", "v2.1.0")
+    second = shop("release", "2.1.0")
+    assert second.code == 0, second.text

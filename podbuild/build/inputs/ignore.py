@@ -23,6 +23,7 @@ from podbuild.errors import ConfigError
 # What Go's strings.TrimSpace takes away; Python's strip takes the separators of ASCII, too.
 _BLANKS = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009"
 _BLANKS += "\u200a\u2028\u2029\u202f\u205f\u3000"
+_ENTRIES = ("run-????????T??????Z-*-????.json", "runs-??????.json")  # of a history's folder
 _LONGEST = 64 * 1024  # bytes of a line that bufio.Scanner reads
 
 
@@ -193,12 +194,17 @@ def _literal(name: str) -> str:
 
 
 def own_patterns(
-    context: Path, output: Path, layouts: tuple[Path, ...] = (), secrets: tuple[Path, ...] = ()
+    context: Path,
+    output: Path,
+    layouts: tuple[Path, ...] = (),
+    secrets: tuple[Path, ...] = (),
+    history: Path | None = None,
 ) -> tuple[str, ...]:
     """Give the patterns that come before those of the ignore file, so that `!.git` wins.
 
     `layouts` are the folders of layout registries; only those inside the output folder count.
     `secrets` are files with build secrets, which no COPY of the folder around them may take along.
+    Of `history`, a folder, the entries are left out: each run leaves one.
 
     >>> own_patterns(Path("/p"), Path("/p/dist"))[:2]
     ('.git', 'dist/.podbuild')
@@ -223,6 +229,9 @@ def own_patterns(
         for path in secrets
         if path.is_relative_to(context)
     )
+    if history and history.is_relative_to(context):
+        prefix = _literal(history.relative_to(context).as_posix())
+        found.extend(f"{prefix}/{name}".removeprefix("./") for name in _ENTRIES)
     return tuple(found)
 
 

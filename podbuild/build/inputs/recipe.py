@@ -170,7 +170,8 @@ def _tagged(written: str, pin: str) -> str:
 class Surroundings:
     """What recipes need besides the plan.
 
-    `build` is this machine's platform, `output` the project's dist; `pins` give NAME@DIGEST for
+    `build` is this machine's platform, `output` the project's dist, `history` the folder of its
+    entries; `pins` give NAME@DIGEST for
     references to outside images, `facts` what such a base hands on, and `blank` what one hands on
     that has no pin.
     """
@@ -180,6 +181,7 @@ class Surroundings:
     pins: Mapping[str, str] = field(default_factory=dict)
     facts: Callable[[str, Platform], BaseFacts | None] = lambda _pin, _platform: None
     blank: BaseFacts | None = None
+    history: Path | None = None
 
 
 def outside_images(plan: Plan, planned: PlannedImage, build: Platform) -> tuple[str, ...]:
@@ -324,7 +326,9 @@ def _outside_names(
 
 
 def _own(plan: Plan, context: Path, surroundings: Surroundings) -> tuple[str, ...]:
-    return own_patterns(context, surroundings.output, _layouts(plan), plan.secret_files)
+    return own_patterns(
+        context, surroundings.output, _layouts(plan), plan.secret_files, surroundings.history
+    )
 
 
 def _extras(plan: Plan, image: Image, surroundings: Surroundings) -> Mapping[str, Extra]:

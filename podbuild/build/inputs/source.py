@@ -30,11 +30,15 @@ def is_whole(source: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """Gives source hashes; asks no engine and no registry. `output` is the project's dist."""
+    """Gives source hashes; asks no engine and no registry.
+
+    `output` is the project's dist, `history` the folder of its entries.
+    """
 
     plan: Plan
     output: Path
     contents: Contents
+    history: Path | None = None
     _recipes: dict[Job, Recipe] = field(default_factory=dict)
     _hashes: dict[tuple[Job, bool], str] = field(default_factory=dict)
     _whole: set[Job] = field(default_factory=set)
@@ -68,7 +72,9 @@ class Sources:
     def _recipe(self, job: Job) -> Recipe:
         """Give the recipe as if bases handed nothing on and each job ran at home."""
         if job not in self._recipes:
-            around = Surroundings(build=job.platform, output=self.output, blank=BaseFacts())
+            around = Surroundings(
+                build=job.platform, output=self.output, blank=BaseFacts(), history=self.history
+            )
             image = self.plan.image(job.image)
             self._recipes[job] = make_recipe(self.plan, image, job.platform, around)
         return self._recipes[job]

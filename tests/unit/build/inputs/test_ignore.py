@@ -213,6 +213,18 @@ def test_files_with_build_secrets_are_in_no_context() -> None:
     assert not matcher.excludes("other")
 
 
+def test_entries_of_the_history_are_in_no_context() -> None:
+    history = Path("/p/ci/history")
+    matcher = Matcher(own_patterns(Path("/p"), Path("/p/dist"), history=history))
+    assert matcher.excludes("ci/history/run-20260102T030405Z-01234567-ab12.json")
+    assert matcher.excludes("ci/history/run-20260102T030405Z--ab12.json")
+    assert matcher.excludes("ci/history/runs-202601.json")
+    assert not matcher.excludes("ci/history/run-me.json")
+    assert not matcher.excludes("ci/history")
+    here = Matcher(own_patterns(history, Path("/p/dist"), history=history))
+    assert here.excludes("runs-202601.json")
+
+
 @pytest.mark.parametrize(
     ("text", "path", "excluded"),
     [
