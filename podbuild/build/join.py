@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from podbuild.build.handover import FOLDER, layout_of
+from podbuild.build.image import read_config
 from podbuild.build.model import BuildRecord, Handed, HandedOver, Origin
 from podbuild.build.parcel import HandOver, fetch_parcel, place_text
 from podbuild.build.staging.area import Staging, repository_name, staged_tag
 from podbuild.errors import ConfigError
 from podbuild.oci.copy import copy_blob
 from podbuild.oci.manifest import Manifest
-from podbuild.oci.names import Reference, Repository
+from podbuild.oci.names import Platform, Reference, Repository
 from podbuild.oci.store import Store
 from podbuild.plan.journal import NAME, Binding, Journal, Section, read_journal
 from podbuild.plan.model import Job, Plan
@@ -204,9 +205,16 @@ def _find(handed: Handed, staging: Staging, elsewhere: Store) -> Manifest | Lost
     if manifest is None:
         return _lost(handed, str(handed.record.digest))
     here = staging.repository(repository_name(handed.job.image))
+    stores = (handed.store, here, elsewhere)
     for blob in manifest.blobs:
-        if not any(store.has_blob(blob) for store in (handed.store, here, elsewhere)):
+        if not any(store.has_blob(blob) for store in stores):
             return _lost(handed, str(blob.digest))
+    config = manifest.config
+    source = next((each for each in stores if config and each.has_blob(config)), None)
+    found = Platform.from_json(read_config(source, manifest)) if source else None
+    if found != handed.job.platform:
+        said = f"{handed.place}: what it has for {handed.job} is for {found or 'no platform'}"
+        return Lost(why=said)
     return manifest
 
 

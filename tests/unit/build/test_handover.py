@@ -273,6 +273,21 @@ def test_a_layer_that_neither_the_folder_nor_a_registry_has_is_refused(tmp_path:
     assert error.hint.endswith("podbuild build web --platform linux/amd64")
 
 
+@pytest.mark.parametrize("how", ["another platform's", "an index"])
+def test_an_image_of_another_platform_is_refused(tmp_path: Path, how: str) -> None:
+    other = Machine(tmp_path / "other")
+    wrong = other.build(ARM64)
+    if how == "an index":
+        wrong = make_index(other.staging.repository("web"), arm64=wrong)
+    record = BuildRecord(digest=wrong.digest, inputs=InputHash(text=f"sha256:{'1' * 64}"))
+    other.journal.record(Section.BUILT, str(AMD64), record.to_json())
+    here = Machine(tmp_path / "here")
+    lost = here.take(other.hand_over())
+    assert list(lost) == [AMD64]
+    assert "what it has for web linux/amd64 is for" in missing_parts(lost, lost, ()).message
+    assert [job for job, _, _ in recorded(plan_of(), here.journal, here.staging)] == [ARM64]
+
+
 def test_a_layer_that_a_registry_has_lost_is_built_again(tmp_path: Path) -> None:
     other = Machine(tmp_path / "other")
     (layer,) = other.build(AMD64).layers
