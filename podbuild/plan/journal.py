@@ -331,7 +331,7 @@ def _section(path: Path | str, value: object) -> dict[str, JSONValue]:
 def _damaged(path: Path | str) -> PodbuildError:
     return ConfigError(
         f"{path}: not a journal that this podbuild can read",
-        hint="pass --restart to forget it; what registries hold already is found again",
+        hint="remove it (`podbuild release --restart` does); what registries hold is found again",
     )
 
 

@@ -189,12 +189,13 @@ class Attempt:
         """Start what the image starts, and ask it until it says what is wanted."""
         self.run(0)
         ask = {"http": self.http, "health": self.health, "match": self.said}[self.order["ask"]]
-        why = "nothing yet"
+        why = ""
         while True:
             try:
                 ask()
             except Over as over:
-                why = str(over)
+                if not why or time.monotonic() < self.until:  # the last one is cut short
+                    why = str(over)
             else:
                 self.ready = time.monotonic()
                 raise Over("", ok=True)
