@@ -183,7 +183,7 @@ CASES = {
         code=4,
         environment={"PODBUILD_ONE_TOKEN": None, "PODBUILD_ONE_USERNAME": None},
         says="wants a login, and there is none for it",
-        hint=r"podman login 127\.0\.0\.1:\d+, or set PODBUILD_NAME_USERNAME",
+        hint=r"\w+ login 127\.0\.0\.1:\d+, or set PODBUILD_NAME_USERNAME",
     ),
     "missing build secret": Case(
         code=4,
