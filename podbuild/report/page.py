@@ -11,6 +11,7 @@ from decimal import Decimal
 from html import escape
 
 from podbuild.config.following import CostSettings
+from podbuild.plan.model import Job
 from podbuild.report.charts import Line, chart
 from podbuild.report.model import ImageReport, ReleaseResult, Report
 from podbuild.report.runs import Run, RunJob
@@ -109,18 +110,23 @@ def _result(report: Report) -> str:
 
 def _images(report: Report) -> str:
     rows = [row for image in report.images for row in _image_rows(report, image)]
-    headings = ("image", "platform", "size", "time", "CPU", "cached", "origin")
-    return _section("Images", html_table(headings, rows, frozenset({2, 3, 4, 5})))
+    headings = (
+        *("image", "platform", "size", "growth", "update", "time", "CPU", "cached", "origin"),
+    )
+    return _section("Images", html_table(headings, rows, frozenset({2, 4, 5, 6, 7})))
 
 
 def _image_rows(report: Report, image: ImageReport) -> Iterator[tuple[str, ...]]:
     costs = {(job.image, job.platform): cost for job, cost in report.metrics.items()}
     for part in image.platforms:
         cost = costs.get((image.name, part.platform))
+        change = report.changes.get(Job(image.name, part.platform))
         yield (
             escape(image.name),
             escape(str(part.platform)),
             size(part.size) if part.size else "",
+            escape(str(change)) if change else "",
+            size(change.update) if change else "",
             duration(cost.seconds) if cost else "",
             duration(cost.cpu_seconds) if cost and cost.cpu_seconds else "",
             f"{cost.cached_steps}/{cost.steps}" if cost else "",

@@ -136,7 +136,7 @@ def grown_too_much(
             line=line,
             message=f"{change}, and its budget is {budget.growth}"
             + (": let pass by --allow-growth" if allowed else ""),
-            hint=f"`podbuild run {job.image}` looks inside; --allow-growth lets it pass once",
+            hint=f"`podbuild diff {change.since}` says what grew; --allow-growth lets it pass once",
             rule=GROWTH_RULE,
             image=job.image,
             platforms=(job.platform,),
