@@ -123,16 +123,16 @@ def service() -> str:
     """Give 41 steps: a build with cache and bind mounts, its tests, and what is shipped."""
     text = START + "FROM root AS build\nWORKDIR /work\n"
     for number in range(6):
-        text += f"COPY source/file{number:02}.txt /work/\n"
+        text += f"COPY source/file{number:02}.txt /made/\n"
         text += (
             "RUN --mount=type=cache,target=/cache --mount=type=bind,source=source,target=/src "
-            f"cat /src/file{number:02}.txt >>/work/all && touch /cache/{number}\n"
+            f"cat /src/file{number:02}.txt >>/made/all && touch /cache/{number}\n"
         )
-    text += "FROM build AS tested\nRUN test -s /work/all\nFROM root\n"
+    text += "FROM build AS tested\nRUN test -s /made/all\nFROM root\n"
     text += "".join(f"ENV SETTING_{number}={number}\n" for number in range(5))
     for number in range(6, 12):
         text += f"COPY --chmod=644 source/file{number:02}.txt /etc/service/\n"
-    text += "COPY --from=tested /work/all /srv/all\nCOPY source/main.txt /srv/\n"
+    text += "COPY --from=tested /made/all /srv/all\nCOPY source/main.txt /srv/\n"
     text += "RUN mkdir -p /var/lib/service && chmod 750 /var/lib/service\n"
     return text + 'WORKDIR /srv\nUSER 1000\nEXPOSE 8080\nLABEL kind=service\nCMD ["sh"]\n'
 

@@ -6,7 +6,7 @@ a row are an alarm (wall time of equal builds varies by 25 %, their CPU seconds 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -95,8 +95,3 @@ def _cold(earlier: Sequence[Run], current: Run) -> Iterator[Regression]:
             text=f"{now:.0%} of the steps were cached, the second run in a row under half of the "
             f"usual {usual:.0%}",
         )
-
-
-def newest(runs: Iterable[Run], count: int) -> tuple[Run, ...]:
-    """Give the last runs, the oldest first."""
-    return tuple(runs)[-count:] if count else ()
