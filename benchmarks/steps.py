@@ -121,7 +121,7 @@ def site() -> str:
 
 def service() -> str:
     """Give 41 steps: a build with cache and bind mounts, its tests, and what is shipped."""
-    text = START + "FROM root AS build\nWORKDIR /work\n"
+    text = START + "FROM root AS build\nWORKDIR /made\n"
     for number in range(6):
         text += f"COPY source/file{number:02}.txt /made/\n"
         text += (

@@ -11,9 +11,9 @@ from podbuild.commands.borders import Borders
 from podbuild.commands.released import AskedVersion
 from podbuild.commands.relocate import Selection
 from podbuild.config.toml import shown
-from podbuild.errors import PodbuildError
 from podbuild.report.model import ReleaseResult, Report
 from podbuild.semver import Version
+from podbuild.system.effort import best_effort
 from podbuild.workspace import Services
 
 
@@ -29,13 +29,7 @@ def follow(services: Services, report: Report, version: Version) -> None:
 
 
 def _attempt(services: Services, lacking: str, step: Callable[[], None]) -> None:
-    try:
-        step()
-    except PodbuildError as error:
-        hint = f" ({error.hint})" if error.hint else ""
-        services.ui.warn(f"{lacking}: {error.message}{hint}")
-    except OSError as error:
-        services.ui.warn(f"{lacking}: {error}")
+    best_effort(step, services.ui.warn, lacking, None)
 
 
 def _notes(services: Services, asked: AskedVersion) -> None:

@@ -9,7 +9,7 @@ import hashlib
 import os
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -26,7 +26,6 @@ from podbuild.publish.history import (
     HistoryPlace,
     RegistryHistory,
     fold,
-    quietly,
     read_all,
 )
 from podbuild.report.model import Report
@@ -41,6 +40,7 @@ from podbuild.report.runs import (
     run_of,
     unpacked,
 )
+from podbuild.system.effort import best_effort
 from podbuild.workspace import Services
 
 LOOKED_AT = 60  # runs that a release compares with and that its page shows
@@ -105,18 +105,11 @@ def read_runs(
     Entries never change, so those of a registry that were read once are kept on this machine.
     What a place refuses is a note.
     """
-    own = _read(services, places.own, last)
+    own = _read(services, places.own, last, frozenset())
     if places.shared is None:
         return own[-last:] if last else own
     known = {run.name for run in own}
-    found: tuple[Run, ...] = ()
-
-    def read() -> None:
-        nonlocal found
-        assert places.shared is not None  # noqa: S101
-        found = _runs(places.shared, last, known)
-
-    quietly(read, services.ui.note, f"the history in {places.shared.shown} can't be read")
+    found = _read(services, places.shared, last, known)
     for run in found:
         if run.name not in known and isinstance(places.shared, RegistryHistory):
             _keep(services, places.own, run)
@@ -124,27 +117,22 @@ def read_runs(
     return every[-last:] if last else every
 
 
-def _read(services: Services, place: HistoryPlace, last: int | None) -> tuple[Run, ...]:
-    found: tuple[Run, ...] = ()
-
-    def read() -> None:
-        nonlocal found
-        found = _runs(place, last, frozenset())
-
-    quietly(read, services.ui.note, f"the history in {place.shown} can't be read")
-    return found
+def _read(
+    services: Services, place: HistoryPlace, last: int | None, known: Collection[str]
+) -> tuple[Run, ...]:
+    lacking = f"the history in {place.shown} can't be read"
+    return best_effort(lambda: _runs(place, last, known), services.ui.note, lacking, ())
 
 
-def _runs(place: HistoryPlace, last: int | None, known: Iterable[str]) -> tuple[Run, ...]:
+def _runs(place: HistoryPlace, last: int | None, known: Collection[str]) -> tuple[Run, ...]:
     """Read entries, and the months before as far as they are needed."""
     names = place.names()
     single = sorted(name for name in names if RUN_NAME.fullmatch(name))
     months = sorted(name for name in names if MONTH_NAME.fullmatch(name))
     wanted = single[-last:] if last else single
-    skip = frozenset(known)
     found = [
         run
-        for data in read_all(place, (name for name in wanted if name not in skip)).values()
+        for data in read_all(place, (name for name in wanted if name not in known)).values()
         for run in unpacked(data)
     ]
     left = None if last is None else last - len(wanted)
@@ -159,12 +147,8 @@ def _runs(place: HistoryPlace, last: int | None, known: Iterable[str]) -> tuple[
 
 def _keep(services: Services, place: HistoryPlace, run: Run) -> None:
     lacking = f"this run is not remembered in {place.shown}"
-    quietly(lambda: place.write(run.name, packed_one(run)), services.ui.note, lacking)
-
-
-def packed_one(run: Run) -> bytes:
-    """Give the bytes of one entry."""
-    return packed([run])[1:-1]
+    data = packed([run])[1:-1]  # the entry alone, without the list
+    best_effort(lambda: place.write(run.name, data), services.ui.note, lacking, None)
 
 
 def runner_facts(environment: Mapping[str, str]) -> Machine:
@@ -189,19 +173,17 @@ def remember(services: Services, run: Run, *, shared: bool) -> None:
         if shared and places.shared is not None:
             _keep(services, places.shared, run)
 
-    quietly(keep, services.ui.note, "this run is not remembered")
+    best_effort(keep, services.ui.note, "this run is not remembered", None)
 
 
 def earlier_runs(services: Services) -> tuple[Run, ...]:
     """Give the runs that a release is compared with; none where they can't be had."""
-    found: tuple[Run, ...] = ()
-
-    def read() -> None:
-        nonlocal found
-        found = read_runs(services, open_places(services), LOOKED_AT)
-
-    quietly(read, services.ui.note, "no earlier run is compared with")
-    return found
+    return best_effort(
+        lambda: read_runs(services, open_places(services), LOOKED_AT),
+        services.ui.note,
+        "no earlier run is compared with",
+        (),
+    )
 
 
 def what_grew(earlier: Iterable[Run], run: Run) -> tuple[Regression, ...]:

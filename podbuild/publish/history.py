@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from podbuild.errors import ConfigError, PodbuildError, PublishError
+from podbuild.errors import ConfigError, PublishError
 from podbuild.oci.artifact import put_artifact, put_bytes
 from podbuild.oci.blobs import read_blob
 from podbuild.oci.delete import Remover
@@ -178,15 +178,3 @@ def fold(
     for each in found:
         place.remove(each)
     return len(found)
-
-
-def quietly(action: Callable[[], None], note: Callable[[str], None], lacking: str) -> bool:
-    """Do what no release depends on; a failure is a note. Tells whether it went well."""
-    try:
-        action()
-    except PodbuildError as error:
-        if error.is_stop:
-            raise
-        note(f"{lacking}: {error.message}")
-        return False
-    return True

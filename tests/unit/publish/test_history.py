@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.errors import CredentialError, PublishError
+from podbuild.errors import PublishError
 from podbuild.oci.artifact import EMPTY, put_artifact
 from podbuild.oci.delete import Abilities
 from podbuild.oci.memory import MemoryStore
@@ -22,7 +22,6 @@ from podbuild.publish.history import (
     HistoryPlace,
     RegistryHistory,
     fold,
-    quietly,
     read_all,
 )
 from podbuild.report.runs import Run, merged, packed, unpacked
@@ -133,13 +132,3 @@ def test_a_folder_that_is_none_is_one_clear_failure(tmp_path: Path) -> None:
     (tmp_path / "history").write_text("")
     with pytest.raises(PublishError, match="history"):
         folder(tmp_path).write("run-1", b"{}")
-
-
-def test_what_no_release_depends_on_is_a_note() -> None:
-    noted: list[str] = []
-
-    def refused() -> None:
-        raise CredentialError("403 of ghcr.io")
-
-    assert not quietly(refused, noted.append, "this run is not remembered")
-    assert noted == ["this run is not remembered: 403 of ghcr.io"]
