@@ -11,7 +11,7 @@ import json
 import threading
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -144,6 +144,33 @@ def listed(answer: JSONValue) -> Iterator[FileEntry]:
     if not isinstance(answer, list):
         raise ValueError("not a listing")  # noqa: TRY004  # it comes from a file
     return map(FileEntry.from_json, answer)
+
+
+@dataclass(frozen=True)
+class FileAnalysis:
+    """The analysis that keeps, by path, what `answer` gives of a regular file; None is not kept."""
+
+    key: str
+    answer: Callable[[LayerEntry], JSONValue]
+
+    def gather(self) -> Gatherer:
+        """Begin a layer."""
+        return _FileAnswers(self.answer)
+
+
+class _FileAnswers:
+    def __init__(self, answer: Callable[[LayerEntry], JSONValue]) -> None:
+        self._answer = answer
+        self._found: dict[str, JSONValue] = {}
+
+    def see(self, found: LayerEntry) -> None:
+        if found.entry.kind is EntryKind.FILE:
+            answer = self._answer(found)
+            if answer is not None:
+                self._found[found.entry.path] = answer
+
+    def result(self) -> JSONValue:
+        return self._found
 
 
 class Hashing:

@@ -19,9 +19,9 @@ from podbuild.build.attest.packages import (
     rpm_packages,
 )
 from podbuild.errors import VerificationError
-from podbuild.oci.examine import Examiner, Gatherer, Listing, listed
+from podbuild.oci.examine import Examiner, FileAnalysis, Listing, listed
 from podbuild.oci.filesystem import Filesystem, merged
-from podbuild.oci.layers import EntryKind, LayerEntry
+from podbuild.oci.layers import LayerEntry
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.store import Store
 from podbuild.system.records import JSONValue
@@ -50,49 +50,33 @@ class Found:
     remarks: tuple[str, ...] = ()
 
 
-class Cataloger:
-    """The analysis of a layer that keeps the packages of each database in it."""
+def _packages_in(found: LayerEntry) -> JSONValue:
+    """Give the packages of a database, as JSON; a text says why one can't be read."""
+    path = found.entry.path
+    try:
+        if _RELEASE.fullmatch(path):
+            return _os_release(found.head(_HEADERS))
+        read = _reader(path)
+        return [each.to_json() for each in sorted(set(read(found)))] if read else None
+    except (ValueError, RecursionError) as error:
+        return f"{path} can't be read: {error}"
 
-    key = "packages-1"
 
-    def gather(self) -> Gatherer:
-        """Begin a layer."""
-        return _Gathered()
-
-
-class _Gathered:
-    def __init__(self) -> None:
-        self._found: dict[str, JSONValue] = {}
-
-    def see(self, found: LayerEntry) -> None:
-        entry = found.entry
-        if entry.kind is not EntryKind.FILE:
-            return
-        try:
-            if _RELEASE.fullmatch(entry.path):
-                self._found[entry.path] = _os_release(found.head(_HEADERS))
-            elif read := _reader(entry.path):
-                packages = sorted(set(read(found)))
-                self._found[entry.path] = [each.to_json() for each in packages]
-        except (ValueError, RecursionError) as error:
-            self._found[entry.path] = f"{entry.path} can't be read: {error}"
-
-    def result(self) -> JSONValue:
-        return self._found
+PACKAGES = FileAnalysis("packages-1", _packages_in)  # the packages of each database of a layer
 
 
 def catalog(examiner: Examiner, store: Store, manifest: Manifest) -> Found:
     """Give the packages of one image; raises what reading its layers raises."""
-    answers = examiner.ask(store, manifest.layers, (Listing(), Cataloger()))
+    answers = examiner.ask(store, manifest.layers, (Listing(), PACKAGES))
     try:
         files = merged(listed(answer[Listing.key]) for answer in answers)
     except ValueError as error:
         raise VerificationError(f"the cache of layers can't be read: {error}") from error
-    return found_in(files, [answer[Cataloger.key] for answer in answers])
+    return found_in(files, [answer[PACKAGES.key] for answer in answers])
 
 
 def found_in(files: Filesystem, answers: list[JSONValue]) -> Found:
-    """Give the packages whose databases are visible; `answers` are each layer's to Cataloger."""
+    """Give the packages whose databases are visible; `answers` are each layer's to PACKAGES."""
     packages: dict[Package, list[str]] = {}
     remarks: list[str] = []
     distribution: dict[str, JSONValue] = {}

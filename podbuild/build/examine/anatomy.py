@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from podbuild.build.attest.catalog import Cataloger, Found, found_in
+from podbuild.build.attest.catalog import PACKAGES, Found, found_in
 from podbuild.build.examine.blame import Cause, LayerCauses, Steps
-from podbuild.build.examine.development import DevelopmentLists
-from podbuild.build.examine.leaks import SecretFiles
-from podbuild.build.examine.owners import OwnerLists, Ownership, owners_of
+from podbuild.build.examine.development import DEVELOPMENT
+from podbuild.build.examine.leaks import SECRETS
+from podbuild.build.examine.owners import OWNERS, Ownership, owners_of
 from podbuild.build.examine.programs import ImageFiles, ProgramFacts
 from podbuild.build.image import read_config
 from podbuild.oci.examine import Examiner, Hashing, Listing, contents, listed
@@ -25,10 +25,10 @@ BASE = "base"  # the owner of a base's files that no package owns
 QUESTIONS = (
     Listing(),
     ProgramFacts(),
-    Cataloger(),
-    OwnerLists(),
-    SecretFiles(),
-    DevelopmentLists(),
+    PACKAGES,
+    OWNERS,
+    SECRETS,
+    DEVELOPMENT,
     Hashing(),
 )
 
@@ -77,7 +77,7 @@ class Anatomy:
     @cached_property
     def packages(self) -> Found:
         """Give the packages that it holds."""
-        return found_in(self.folded.files, [each[Cataloger.key] for each in self.answers])
+        return found_in(self.folded.files, [each[PACKAGES.key] for each in self.answers])
 
     def cause(self, layer: int) -> Cause:
         """Give the line that made a layer."""
@@ -132,7 +132,7 @@ def anatomy_of(
         manifest=manifest,
         config=config,
         folded=found,
-        owners=owners_of(found.files, [each[OwnerLists.key] for each in answers]),
+        owners=owners_of(found.files, [each[OWNERS.key] for each in answers]),
         made=steps.layers(config),
         steps=steps,
         answers=answers,

@@ -10,11 +10,10 @@ import json
 import posixpath
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
-from podbuild.oci.examine import Gatherer
+from podbuild.oci.examine import FileAnalysis
 from podbuild.oci.filesystem import Filesystem
-from podbuild.oci.layers import EntryKind, LayerEntry
+from podbuild.oci.layers import LayerEntry
 from podbuild.system.records import JSONValue
 
 _LOCK = re.compile(r"(?P<root>(?:.*/)?)node_modules/\.package-lock\.json")
@@ -23,31 +22,17 @@ _COMPOSER = re.compile(r"(?P<root>(?:.*/)?vendor/)composer/installed\.json")
 _CAP = 64 * 1024 * 1024  # bytes of one list
 
 
-class DevelopmentLists:
-    """The analysis of a layer that keeps the folders that such lists name."""
+def _folders_in(found: LayerEntry) -> JSONValue:
+    entry = found.entry
+    if not (0 < entry.size <= _CAP and _reads(entry.path)):
+        return None
+    try:
+        return list(_folders(entry.path, json.loads(found.head(entry.size))))
+    except (ValueError, RecursionError):
+        return None
 
-    key = "development-1"
 
-    def gather(self) -> Gatherer:
-        """Begin a layer."""
-        return _Development()
-
-
-@dataclass
-class _Development:
-    _found: dict[str, JSONValue] = field(default_factory=dict)
-
-    def see(self, found: LayerEntry) -> None:
-        entry = found.entry
-        if entry.kind is EntryKind.FILE and 0 < entry.size <= _CAP and _reads(entry.path):
-            try:
-                value = json.loads(found.head(entry.size))
-            except (ValueError, RecursionError):
-                return
-            self._found[entry.path] = list(_folders(entry.path, value))
-
-    def result(self) -> JSONValue:
-        return self._found
+DEVELOPMENT = FileAnalysis("development-1", _folders_in)  # folders that such lists name
 
 
 def development_folders(files: Filesystem, answers: Iterable[JSONValue]) -> frozenset[str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from podbuild.oci.examine import Gatherer
-from podbuild.oci.layers import EntryKind, LayerEntry
+from podbuild.oci.examine import FileAnalysis
+from podbuild.oci.layers import LayerEntry
 from podbuild.system.records import JSONValue
 
 _READ = 256 * 1024  # bytes of a file in which a secret is looked for
@@ -91,29 +91,12 @@ _KINDS = (
 )
 
 
-class SecretFiles:
-    """The analysis of a layer that keeps which files hold secrets, never what they hold."""
-
-    key = "secrets-1"
-
-    def gather(self) -> Gatherer:
-        """Begin a layer."""
-        return _Leaks()
+def _secret_of(found: LayerEntry) -> JSONValue:
+    entry = found.entry
+    return (secret_in(entry.path, lambda: found.head(_READ)) or None) if entry.size else None
 
 
-@dataclass
-class _Leaks:
-    _found: dict[str, JSONValue] = field(default_factory=dict)
-
-    def see(self, found: LayerEntry) -> None:
-        entry = found.entry
-        if entry.kind is EntryKind.FILE and entry.size:
-            what = secret_in(entry.path, lambda: found.head(_READ))
-            if what:
-                self._found[entry.path] = what
-
-    def result(self) -> JSONValue:
-        return self._found
+SECRETS = FileAnalysis("secrets-1", _secret_of)  # which files hold secrets, never what they hold
 
 
 def secret_in(path: str, head: Callable[[], bytes]) -> str:

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from podbuild.build.attest.packages import RPM_DATABASE, rpm_files
-from podbuild.oci.examine import Gatherer
+from podbuild.oci.examine import FileAnalysis
 from podbuild.oci.filesystem import Filesystem
-from podbuild.oci.layers import EntryKind, LayerEntry, clean
+from podbuild.oci.layers import LayerEntry, clean
 from podbuild.system.records import JSONValue
 
 _DPKG_LIST = re.compile(r"var/lib/dpkg/info/(?P<name>[^/:]+)(?::[^/]+)?\.list")
@@ -32,33 +32,18 @@ _CAP = 64 * 1024 * 1024  # bytes of one list
 _SQLITE_CAP = 1024 * 1024 * 1024  # bytes
 
 
-class OwnerLists:
-    """The analysis of a layer that keeps which paths each package says it owns."""
+def _owners_in(found: LayerEntry) -> JSONValue:
+    """Give which paths each package of a list says it owns; nothing of one that can't be read."""
+    read = _reader(found.entry.path)
+    if read is None:
+        return None
+    try:
+        return {owner: [*paths] for owner, paths in read(found).items()}
+    except ValueError:
+        return {}
 
-    key = "owners-1"
 
-    def gather(self) -> Gatherer:
-        """Begin a layer."""
-        return _Lists()
-
-
-class _Lists:
-    def __init__(self) -> None:
-        self._found: dict[str, JSONValue] = {}
-
-    def see(self, found: LayerEntry) -> None:
-        entry = found.entry
-        if entry.kind is not EntryKind.FILE:
-            return
-        read = _reader(entry.path)
-        if read is not None:
-            try:
-                self._found[entry.path] = {owner: [*paths] for owner, paths in read(found).items()}
-            except ValueError:
-                self._found[entry.path] = {}
-
-    def result(self) -> JSONValue:
-        return self._found
+OWNERS = FileAnalysis("owners-1", _owners_in)  # what the lists of packages in a layer say
 
 
 @dataclass(frozen=True)
@@ -78,7 +63,7 @@ class Ownership:
 
 
 def owners_of(files: Filesystem, answers: Iterable[JSONValue]) -> Ownership:
-    """Give the owners that the visible lists name; `answers` are each layer's to OwnerLists."""
+    """Give the owners that the visible lists name; `answers` are each layer's to OWNERS."""
     layers = [each if isinstance(each, dict) else {} for each in answers]
     found: dict[str, str] = {}
     lists: list[tuple[str, str, list[JSONValue]]] = []

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from podbuild.build.examine.anatomy import Anatomy
 from podbuild.build.examine.blame import Cause
-from podbuild.build.examine.development import DevelopmentLists, development_folders
-from podbuild.build.examine.leaks import SecretFiles
-from podbuild.build.examine.owners import OwnerLists
+from podbuild.build.examine.development import DEVELOPMENT, development_folders
+from podbuild.build.examine.leaks import SECRETS
+from podbuild.build.examine.owners import OWNERS
 from podbuild.build.inputs.lint import Finding, Level
 from podbuild.config.choices import Rule
 from podbuild.oci.filesystem import Body, Hidden, Hiding
@@ -155,9 +155,7 @@ def _groups(image: Anatomy) -> Mapping[tuple[Rule, int], _Group]:
     """Put each visible file under the one rule that speaks of it, if one does."""
     found: dict[tuple[Rule, int], _Group] = defaultdict(_Group)
     tools = _tools(image)
-    dev = development_folders(
-        image.folded.files, (each[DevelopmentLists.key] for each in image.answers)
-    )
+    dev = development_folders(image.folded.files, (each[DEVELOPMENT.key] for each in image.answers))
     repositories = _repositories(image)
     for path, body in image.visible():
         named = _by_path(path, repositories) or _by_package(image, path, body, tools)
@@ -184,7 +182,7 @@ def _by_path(path: str, repositories: frozenset[str]) -> tuple[Rule, str] | None
 
 def _tools(image: Anatomy) -> frozenset[str]:
     """Give the packages of build tools that did not come with the base."""
-    lists = [each[OwnerLists.key] for each in image.answers]
+    lists = [each[OWNERS.key] for each in image.answers]
     named = [
         {owner for owners in each.values() if isinstance(owners, dict) for owner in owners}
         for each in lists
@@ -219,7 +217,7 @@ def _secrets(image: Anatomy) -> Iterator[Finding]:
     seen = {(body.layer, body.entry.path) for _, body in image.visible()}
     gone = {(each.layer, each.path): each for each in image.folded.hidden}
     for layer, answer in enumerate(image.answers):
-        found = answer[SecretFiles.key]
+        found = answer[SECRETS.key]
         for path, what in found.items() if isinstance(found, dict) and layer >= image.own else ():
             hidden = gone.get((layer, path))
             message = f"/{path} holds {what}"
@@ -330,7 +328,7 @@ def _base(image: Anatomy, groups: Mapping[tuple[Rule, int], _Group]) -> Iterator
     secrets = [
         f"/{path}"
         for answer in image.answers[: image.own]
-        if isinstance(files := answer[SecretFiles.key], dict)
+        if isinstance(files := answer[SECRETS.key], dict)
         for path in files
     ]
     parts = [f"{size_text(count)} {what}" for what, count in found.items() if count >= FLOOR]

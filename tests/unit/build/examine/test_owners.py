@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.build.examine.owners import OwnerLists, owners_of
+from podbuild.build.examine.owners import OWNERS, owners_of
 from podbuild.oci.blobs import BytesBlob
 from podbuild.oci.examine import Examiner, Listing, listed
 from podbuild.oci.filesystem import merged
@@ -35,7 +35,7 @@ FILES: dict[str, str | bytes | None] = {
     "lib/apk/db/installed": "P:apk-tools\nV:1\nF:sbin\nR:apk\n\nP:zlib\nF:lib\nR:libz.so\n",
     "app/lib/requests-2.0.dist-info/RECORD": 'requests/api.py,sha256=x,1\n"../bin/tool",,\n',
 }
-OWNERS = {
+EXPECTED = {
     "usr/bin/bash": "deb:bash",
     "usr/lib/libc.so": "deb:libc6",
     "sbin/apk": "apk:apk-tools",
@@ -57,15 +57,15 @@ def owners(folder: Path, *layers: dict[str, str | bytes | None]) -> dict[str, st
         data = tar(files)
         blobs.append(blob_of(data))
         store.put_blob(blobs[-1], BytesBlob(data))
-    answers = Examiner(folder).ask(store, blobs, (Listing(), OwnerLists()))
+    answers = Examiner(folder).ask(store, blobs, (Listing(), OWNERS))
     tree = merged(listed(each[Listing.key]) for each in answers)
-    found = owners_of(tree, [each[OwnerLists.key] for each in answers])
+    found = owners_of(tree, [each[OWNERS.key] for each in answers])
     return {path: found.of(path) for path in tree.paths}
 
 
-@pytest.mark.parametrize("path", OWNERS)
+@pytest.mark.parametrize("path", EXPECTED)
 def test_a_file_belongs_to_the_package_that_lists_it(tmp_path: Path, path: str) -> None:
-    assert owners(tmp_path, FILES)[path] == OWNERS[path]
+    assert owners(tmp_path, FILES)[path] == EXPECTED[path]
 
 
 def test_a_list_that_a_later_layer_deletes_owns_nothing(tmp_path: Path) -> None:
