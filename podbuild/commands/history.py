@@ -70,11 +70,15 @@ def history_repository(config: Config) -> Repository | None:
     return Repository.parse(template.expand(values).lower())
 
 
+def _own_place(services: Services) -> FolderHistory:
+    name = hashlib.sha256(os.fsencode(services.config.root.resolve())).hexdigest()[:32]
+    return FolderHistory(services.folders.state / "history" / name, "podbuild's own folder")
+
+
 def open_places(services: Services) -> HistoryPlaces:
     """Open the places of this project's history; raises ConfigError, CredentialError."""
     config = services.config
-    name = hashlib.sha256(os.fsencode(config.root.resolve())).hexdigest()[:32]
-    own = FolderHistory(services.folders.state / "history" / name, "podbuild's own folder")
+    own = _own_place(services)
     if config.history.folder is not None:
         folder = config.history.folder
         return HistoryPlaces(own=own, shared=FolderHistory(folder, shown(folder)))
@@ -157,23 +161,27 @@ def runner_facts(environment: Mapping[str, str]) -> Machine:
     return Machine(cpus=cpus, arch=native_architecture(), ci=ci_facts(environment).system)
 
 
-def entry_of(services: Services, report: Report) -> Run:
-    """Give the entry of a run that has just ended."""
-    clean = services.ui.redactor.cut_value(report)
+def entry_of(services: Services, clean: Report) -> Run:
+    """Give the entry of a run that has just ended, from a report from which secrets were cut."""
     mark = secrets.token_hex(2)
     return run_of(clean, runner_facts(services.environment), datetime.now(UTC), mark)
 
 
-def remember(services: Services, run: Run, *, shared: bool) -> None:
-    """Keep an entry; `shared`: also where all machines find it. What fails is a note."""
+def remember(services: Services, run: Run) -> None:
+    """Keep an entry on this machine and where all machines find it. What fails is a note."""
 
     def keep() -> None:
         places = open_places(services)
         _keep(services, places.own, run)
-        if shared and places.shared is not None:
+        if places.shared is not None:
             _keep(services, places.shared, run)
 
     best_effort(keep, services.ui.note, "this run is not remembered", None)
+
+
+def remember_here(services: Services, run: Run) -> None:
+    """Keep an entry on this machine alone. What fails is a note."""
+    _keep(services, _own_place(services), run)
 
 
 def earlier_runs(services: Services) -> tuple[Run, ...]:

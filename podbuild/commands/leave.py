@@ -7,11 +7,18 @@ configuration says that a regression fails.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from urllib.parse import urlsplit
 
-from podbuild.commands.history import earlier_runs, entry_of, remember, what_grew
+from podbuild.commands.history import (
+    earlier_runs,
+    entry_of,
+    remember,
+    remember_here,
+    what_grew,
+)
 from podbuild.config.following import Event, MessageKind, NotifySettings, OnRegression
 from podbuild.config.output import ReportFile
 from podbuild.config.secrecy import without_secrets
@@ -22,9 +29,10 @@ from podbuild.report.metrics_text import metrics_text
 from podbuild.report.model import ReleaseResult, Report
 from podbuild.report.page import release_page
 from podbuild.report.regressions import Regression
-from podbuild.report.runs import merged
+from podbuild.report.runs import Run, merged
 from podbuild.report.trace import otlp, trace_json
 from podbuild.system.console.text import duration
+from podbuild.system.effort import best_effort
 from podbuild.system.files import write_atomically
 from podbuild.system.records import JSONValue
 from podbuild.system.retry import Transient
@@ -36,34 +44,20 @@ _TRACE_SECONDS = 5.0
 _BUDGET = PolicyError.exit_code
 
 
-def leave(services: Services, report: Report, *, published: bool) -> PolicyError | None:
-    """Write, keep and tell what this run leaves; gives the failure where a regression is one.
+def leave(services: Services, report: Report) -> PolicyError | None:
+    """Write, keep and tell what a run leaves that was to publish all that is configured.
 
-    `published`: the run was to publish all that is configured; others are not remembered.
+    Gives the failure where a regression is one.
     """
-    run = entry_of(services, report)
-    earlier = earlier_runs(services) if published else ()
+    clean = services.ui.redactor.cut_value(report)
+    run, earlier = entry_of(services, clean), earlier_runs(services)
     grown = what_grew(earlier, run) if report.result is ReleaseResult.PUBLISHED else ()
     for each in grown:
         services.ui.warn(each.text)
-    clean = services.ui.redactor.cut_value(report)
     clean = replace(clean, warnings=(*clean.warnings, *(each.text for each in grown)))
-    page = release_page(clean, merged(earlier, (run,)), services.config.cost)
-    texts = {
-        ReportFile.PAGE: page,
-        ReportFile.NUMBERS: metrics_text(clean),
-        ReportFile.TRACE: trace_json(clean),
-    }
-    for name, text in texts.items():
-        try:
-            data = services.ui.redactor.cut(text) if name != ReportFile.TRACE else text
-            write_atomically(services.config.output / name, data.encode("utf-8", "replace"))
-        except (PodbuildError, OSError) as error:
-            services.ui.warn(f"{name} can't be written: {error}")
-    remember(services, run, shared=published)
-    _trace(services, clean, run.name)
-    if published:  # a pull request's job publishes nothing, and its file names the command
-        _tell(services, clean, grown)
+    _write(services, clean, run, earlier)
+    remember(services, run)
+    _tell(services, clean, grown)
     if grown and services.config.history.on is OnRegression.FAIL:
         return PolicyError(
             f"the release is out; {grown[0].text}",
@@ -71,6 +65,31 @@ def leave(services: Services, report: Report, *, published: bool) -> PolicyError
             details=tuple(each.text for each in grown[1:]),
         )
     return None
+
+
+def leave_unpublished(services: Services, report: Report) -> None:
+    """Write what a run leaves that publishes nothing, or a part, and keep it on this machine.
+
+    Nobody is told: such is a pull request's job, and its file names who and by which command.
+    """
+    clean = services.ui.redactor.cut_value(report)
+    run = entry_of(services, clean)
+    _write(services, clean, run, ())
+    remember_here(services, run)
+
+
+def _write(services: Services, clean: Report, run: Run, earlier: Sequence[Run]) -> None:
+    """Write the page, the numbers and the trace of a report from which secrets were cut."""
+    texts = {
+        ReportFile.PAGE: release_page(clean, merged(earlier, (run,)), services.config.cost),
+        ReportFile.NUMBERS: metrics_text(clean),
+        ReportFile.TRACE: trace_json(clean),
+    }
+    for name, text in texts.items():
+        data, path = text.encode("utf-8", "replace"), services.config.output / name
+        write = partial(write_atomically, path, data)
+        best_effort(write, services.ui.warn, f"{name} can't be written", None)
+    _trace(services, clean, run.name)
 
 
 def _trace(services: Services, report: Report, run: str) -> None:

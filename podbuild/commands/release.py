@@ -152,11 +152,13 @@ def _leaving(services: Services, options: ReleaseOptions, record: Recorder) -> I
 
 
 def _leave(services: Services, options: ReleaseOptions, record: Recorder) -> PolicyError | None:
-    from podbuild.commands.leave import leave  # noqa: PLC0415  # when all is done
+    from podbuild.commands.leave import leave, leave_unpublished  # noqa: PLC0415  # at the end
 
-    plan = record.planned.plan
-    whole = options.publish and not plan.is_partial
-    return leave(services, record.report(), published=whole)
+    report = record.report()
+    if options.publish and not record.planned.plan.is_partial:
+        return leave(services, report)
+    leave_unpublished(services, report)
+    return None
 
 
 def _follow(services: Services, options: ReleaseOptions, plan: Plan, report: Report) -> None:

@@ -12,6 +12,7 @@ _COLOURS = ("#2f6fd0", "#c2571a", "#2a8a4a", "#8a4fbf", "#b0364a", "#5c6570", "#
 _APART = 11  # pixels between two labels
 _FONT = 'font-family="system-ui,sans-serif" font-size="11"'
 _LEAST = 2  # points of a line
+_DOTS = 60  # points up to which each has one, with its value as a title
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,6 @@ def _lines(
             )
         ends.append((last[2][1], f"{line.name} {shown(last[1])}", colour))
     yield from _labels(ends)
-
-
-_DOTS = 60  # points up to which each has one, with its value as a title
 
 
 def _labels(ends: Sequence[tuple[float, str, str]]) -> Iterator[str]:

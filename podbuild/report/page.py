@@ -6,7 +6,7 @@ carry their colours as attributes. All text is escaped; only http(s) becomes a l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from html import escape
 
@@ -139,13 +139,12 @@ def _trends(runs: Sequence[Run]) -> str:
     names = [run.title for run in shown]
     jobs = sorted({(job.image, job.platform) for run in shown for job in run.jobs})
 
-    def line(key: tuple[str, str], value: object) -> Line:
-        assert callable(value)  # noqa: S101
-        found = [run.job(*key) for run in shown]
+    def line(key: tuple[str, str], value: Callable[[RunJob], float | None]) -> Line:
+        found = (run.job(*key) for run in shown)
         return Line(" ".join(key), tuple(value(job) if job else None for job in found))
 
     def cpu(*, warm: bool) -> list[Line]:
-        return [line(key, lambda job: _built_cpu(job, warm=warm) if job else None) for key in jobs]
+        return [line(key, lambda job: _built_cpu(job, warm=warm)) for key in jobs]
 
     cached = [None if run.cache_share is None else 100 * run.cache_share for run in shown]
     drawn = (
