@@ -5,7 +5,6 @@ Nothing here is needed by a release: what fails is a note.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 from collections import defaultdict
@@ -71,8 +70,8 @@ def history_repository(config: Config) -> Repository | None:
 
 
 def _own_place(services: Services) -> FolderHistory:
-    name = hashlib.sha256(os.fsencode(services.config.root.resolve())).hexdigest()[:32]
-    return FolderHistory(services.folders.state / "history" / name, "podbuild's own folder")
+    folder = services.folders.of_project("history", services.config.root)
+    return FolderHistory(folder, "podbuild's own folder")
 
 
 def open_places(services: Services) -> HistoryPlaces:

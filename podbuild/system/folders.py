@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,11 @@ class Folders:
     cache: Path  # blobs, layer caches, engine storage; may be deleted at any time
     state: Path  # the private toolchain, locks
     runtime: Path  # where runs are told apart; in memory, each run mounts what it keeps there
+
+    def of_project(self, kind: str, root: Path) -> Path:
+        """Give where podbuild keeps something of the project in a folder, named after that."""
+        name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]
+        return self.state / kind / name
 
 
 def without_closed_homes(environment: Mapping[str, str]) -> dict[str, str]:

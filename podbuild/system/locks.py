@@ -7,7 +7,6 @@ works on a project on this machine.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import secrets
@@ -117,8 +116,7 @@ def project_lock(
 
     `on_wait` hears once per holder who that is (None: not known). Raises what Cancel.check does.
     """
-    name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]
-    path = folders.state / "locks" / f"{name}.lock"
+    path = folders.of_project("locks", root).with_suffix(".lock")
     path.parent.mkdir(mode=0o700, exist_ok=True)
     with path.open("a+b") as file:
         told: list[Holder | None] = []

@@ -6,9 +6,7 @@ only way to find them again. What it loses stays on the registry, which is no ha
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,8 +32,7 @@ class Ledger:
     @classmethod
     def of(cls, folders: Folders, root: Path) -> Ledger:
         """Give the ledger of the project in this folder."""
-        name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]
-        return cls(path=folders.state / "superseded" / f"{name}.json")
+        return cls(path=folders.of_project("superseded", root).with_suffix(".json"))
 
     def read(self) -> Mapping[str, Mapping[Digest, datetime]]:
         """Give all that is recorded; a damaged record counts as empty."""
