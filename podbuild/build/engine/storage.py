@@ -10,7 +10,6 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -93,12 +92,17 @@ def _layer(entry: JSONValue) -> tuple[str, str, str]:
             return "", "", ""
 
 
-def _below(layer: Path) -> str:
-    """Give lowerdir of what stands on a layer (containers/storage, drivers/overlay/overlay.go)."""
-    names = [f"l/{(layer / 'link').read_text().strip()}"]
-    with suppress(FileNotFoundError):  # of a lowest one
-        names.append((layer / "lower").read_text().strip())
-    return ":".join(names)
+def _diff(folder: Path, layer: str) -> str:
+    """Give where a layer's files are, below the driver's folder; raises OSError where nowhere.
+
+    By its short name, as the kernel takes a page of them. Engines lose short names when they are
+    killed and make them anew (containers/storage, drivers/overlay/overlay.go, recreateSymlinks), so
+    what layers say of those below them may be out of date too.
+    """
+    whole = f"{layer}/diff"
+    (folder / whole).stat()
+    short = f"l/{(folder / layer / 'link').read_text().strip()}"
+    return short if (folder / short).is_dir() else whole
 
 
 # containers/storage, containers.go: those of builds are volatile
@@ -171,8 +175,12 @@ class Storage:
             return Layers(folder=folder, copy=folder / "dir" / top if top else None)
         if not top:
             return Layers(folder=folder)
+        below = {layer: under for layer, under, _ in known}
+        chain = [top]
+        while under := below[chain[-1]]:
+            chain.append(under)
         try:
-            return Layers(folder=folder, below=_below(folder / top))
+            return Layers(folder=folder, below=":".join(_diff(folder, layer) for layer in chain))
         except OSError:
             return None
 
