@@ -17,6 +17,7 @@ import click
 
 from podbuild import __version__
 from podbuild.cli.options import before_the_command
+from podbuild.cli.session import current_ui
 from podbuild.errors import EXIT_CODES, ConfigError, PodbuildError, from_os_error, is_refusal
 
 if TYPE_CHECKING:
@@ -195,16 +196,12 @@ def _open_streams() -> None:
 
 def _say(text: str) -> None:
     """Print an answer through a plain user interface."""
-    from podbuild.cli.session import current_ui  # noqa: PLC0415  # only where nothing was asked
-
     current_ui().answer(text)
 
 
 def _trace(error: Exception) -> None:
     """Say where something unexpected happened, without the secrets in its texts."""
     import traceback  # noqa: PLC0415  # costs time, and is rarely needed
-
-    from podbuild.cli.session import current_ui  # noqa: PLC0415  # only when something failed
 
     text = "".join(traceback.format_exception(error))
     sys.stderr.write(current_ui().redactor.cut(text))
@@ -222,8 +219,6 @@ def _with_tools_here(hint: str) -> str:
 
 def _fail(error: PodbuildError, *, as_json: bool) -> None:
     """Print an error through the user interface that the command chose, or a plain one."""
-    from podbuild.cli.session import current_ui  # noqa: PLC0415  # only when something failed
-
     ui = current_ui()
     error.hint = _with_tools_here(error.hint)
     ui.fail(error)

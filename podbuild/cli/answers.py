@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from podbuild.commands.planning import refuse_conflicts
+from podbuild.commands import foresee, planning, relocate
 from podbuild.errors import ConfigError
-from podbuild.plan.planned import Planned
-from podbuild.publish.move import Moved, Outcome
-from podbuild.report.plan import NOTHING_FORESEEN, plan_json, plan_text
-from podbuild.system.console import Ui
-from podbuild.system.records import JSONValue
-from podbuild.workspace import Services
+from podbuild.publish import move
+from podbuild.report import json as json_report
+from podbuild.report import plan as plan_report
+from podbuild.report import text as text_report
 
 if TYPE_CHECKING:
-    from podbuild.commands.relocate import Relocation, Relocations
+    from podbuild.plan.planned import Planned
+    from podbuild.publish.move import Moved
+    from podbuild.report.model import Report
+    from podbuild.system.console import Ui
+    from podbuild.system.records import JSONValue
+    from podbuild.workspace import Services
 
 
 def confirm(ui: Ui, question: str, *, yes: bool) -> None:
@@ -44,20 +47,23 @@ def show_plan(services: Services, planned: Planned, *, looks: bool = True) -> No
     ui = services.ui
     for warning in planned.warnings:
         ui.warn(warning)
-    foreseen = NOTHING_FORESEEN
+    foreseen = plan_report.NOTHING_FORESEEN
     if looks:
-        from podbuild.commands.foresee import foresee  # noqa: PLC0415  # costs time
-
-        foreseen = foresee(services, planned)
-    answer = {**plan_json(planned.plan), **foreseen.to_json()}
-    ui.give(plan_text(planned.plan, foreseen, ui.width), answer)
-    refuse_conflicts(planned.plan)
+        foreseen = foresee.foresee(services, planned)
+    answer = {**plan_report.plan_json(planned.plan), **foreseen.to_json()}
+    ui.give(plan_report.plan_text(planned.plan, foreseen, ui.width), answer)
+    planning.refuse_conflicts(planned.plan)
 
 
-def relocate(services: Services, found: Relocations, *, yes: bool, idle: str) -> Moved | None:
+def give_report(ui: Ui, report: Report) -> None:
+    """Give what became of a run as the answer."""
+    ui.give(text_report.report_text(report, ui.width), json_report.summary_json(report))
+
+
+def carry_out_moves(
+    services: Services, found: relocate.Relocations, *, yes: bool, idle: str
+) -> Moved | None:
     """Carry out the relocations that change something; None, and `idle` said, where none does."""
-    from podbuild.commands.relocate import carry_out  # noqa: PLC0415  # not for releases
-
     for destination, error in found.silent.items():
         services.ui.warn(f"{destination} could not be asked and is left out: {error.message}")
     wanted = found.changes.moves
@@ -68,33 +74,34 @@ def relocate(services: Services, found: Relocations, *, yes: bool, idle: str) ->
         services.ui.info(str(each))
     count = f"{len(wanted)} tag{'s' if len(wanted) > 1 else ''}"
     confirm(services.ui, f"this moves {count}", yes=yes)
-    moved = carry_out(services, wanted, shlex.join(["podbuild", *sys.argv[1:]]))
+    moved = relocate.carry_out(services, wanted, shlex.join(["podbuild", *sys.argv[1:]]))
     done = tuple(each for each in wanted if _is_done(each, moved))
     services.ui.give("\n".join(map(_line, done)) or "no tag was moved", _json(done))
     for destination, error in moved.failed.items():
         services.ui.warn(f"{destination}: {error.message}")
     for tagged in moved.tags:
-        if tagged.outcome not in _DONE:
+        if not _is_in_place(tagged):
             services.ui.warn(f"{tagged.order} is left as it is: it {tagged.reason}")
     return moved
 
 
-_DONE = (Outcome.MOVED, Outcome.ALREADY)
+def _is_in_place(tagged: move.Tagged) -> bool:
+    return tagged.outcome in (move.Outcome.MOVED, move.Outcome.ALREADY)
 
 
-def _is_done(each: Relocation, moved: Moved) -> bool:
+def _is_done(each: relocate.Relocation, moved: Moved) -> bool:
     key = (each.destination, each.named.tag)
     return any(
-        (tagged.order.destination, tagged.order.tag) == key and tagged.outcome in _DONE
+        (tagged.order.destination, tagged.order.tag) == key and _is_in_place(tagged)
         for tagged in moved.tags
     )
 
 
-def _line(each: Relocation) -> str:
+def _line(each: relocate.Relocation) -> str:
     return f"{each.destination.store.reference(each.named.tag)} -> {each.manifest.digest}"
 
 
-def _json(relocations: tuple[Relocation, ...]) -> JSONValue:
+def _json(moves: tuple[relocate.Relocation, ...]) -> JSONValue:
     return {
         "schema": 1,
         "moved": [
@@ -106,6 +113,6 @@ def _json(relocations: tuple[Relocation, ...]) -> JSONValue:
                 "digest": str(each.manifest.digest),
                 "reason": each.reason,
             }
-            for each in relocations
+            for each in moves
         ],
     }

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from podbuild.config.image import Secret
+from podbuild.build import parcel
+from podbuild.config import image
 from podbuild.errors import ConfigError
-from podbuild.oci.names import Platform, Reference, Tag
-from podbuild.plan.model import Request
+from podbuild.oci import names
+from podbuild.plan import model
+
+if TYPE_CHECKING:
+    from podbuild.oci.names import Reference
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -33,14 +38,16 @@ def make_request(
     handed_over: Iterable[str] = (),
     builders: Iterable[str] = (),
     remote: bool = True,
-) -> Request:
+) -> model.Request:
     """Give the request that options make; raises ConfigError for what can't be read."""
     places = tuple(handed_over)
-    return Request(
+    return model.Request(
         images=tuple(images),
         registries=tuple(registries),
         platforms=tuple(
-            dict.fromkeys(Platform.parse(each) for given in platforms for each in given.split(","))
+            dict.fromkeys(
+                names.Platform.parse(each) for given in platforms for each in given.split(",")
+            )
         ),
         target=target,
         build_args=read_build_args(build_args),
@@ -60,9 +67,7 @@ def make_request(
 
 
 def _read_places(texts: tuple[str, ...], directory: Path) -> tuple[Path | Reference, ...]:
-    from podbuild.build.parcel import read_place  # noqa: PLC0415  # seldom needed
-
-    return tuple(read_place(each) or directory / each for each in texts)
+    return tuple(parcel.read_place(each) or directory / each for each in texts)
 
 
 def read_build_args(given: Iterable[str]) -> Mapping[str, str]:
@@ -81,7 +86,7 @@ def read_build_args(given: Iterable[str]) -> Mapping[str, str]:
     return found
 
 
-def read_secret(text: str, directory: Path) -> Secret:
+def read_secret(text: str, directory: Path) -> image.Secret:
     """Read id=ID,env=NAME or id=ID,src=FILE, as buildah and docker take it.
 
     >>> read_secret("id=npm,env=NPM_TOKEN", Path())
@@ -95,7 +100,7 @@ def read_secret(text: str, directory: Path) -> Secret:
         raise ConfigError(
             f"--secret {text!r} can't be read", hint="write id=ID,env=NAME or id=ID,src=FILE"
         )
-    return Secret(id=identity, env=env or None, file=directory / file if file else None)
+    return image.Secret(id=identity, env=env or None, file=directory / file if file else None)
 
 
 def read_image(text: str) -> tuple[str, str]:
@@ -107,7 +112,7 @@ def read_image(text: str) -> tuple[str, str]:
     (('web', ''), ('web', '1.2.3'))
     """
     name, colon, tag = text.partition(":")
-    return name, Tag(tag).text if colon else ""
+    return name, names.Tag(tag).text if colon else ""
 
 
 def read_duration(text: str | None) -> float | None:

@@ -8,9 +8,10 @@ import click
 
 from podbuild.cli.options import Common, common_options, completes, only_image, only_registry
 from podbuild.cli.session import open_session
+from podbuild.commands import complete, relocate
+from podbuild.oci import statements
 
 if TYPE_CHECKING:
-    from podbuild.commands.complete import Completed
     from podbuild.system.records import JSONValue
 
 
@@ -31,12 +32,9 @@ def command(
     image was made is only known to the release that made it, so no provenance is added.
     """
     with open_session(common) as session:
-        from podbuild.commands.complete import attest_version  # noqa: PLC0415  # --help is fast
-        from podbuild.commands.relocate import Selection  # noqa: PLC0415
-
         services = session.services()
-        scope = Selection(images=images, registries=registries)
-        done = attest_version(services, scope, version)
+        scope = relocate.Selection(images=images, registries=registries)
+        done = complete.attest_version(services, scope, version)
         for note in done.attached.notes:
             services.ui.warn(note)
         for destination, error in done.attached.failed.items():
@@ -44,16 +42,18 @@ def command(
         services.ui.give(_text(done), _json(done))
 
 
-def _text(done: Completed) -> str:
-    from podbuild.oci.statements import SAYS  # noqa: PLC0415
-
+def _text(done: complete.Completed) -> str:
     return "\n".join(
-        f"{name}: {', '.join(sorted({SAYS.get(k, k) for kinds in held.values() for k in kinds}))}"
+        f"{name}: {', '.join(sorted({_said(kind) for kinds in held.values() for kind in kinds}))}"
         for name, held in done.attached.referrers.items()
     )
 
 
-def _json(done: Completed) -> JSONValue:
+def _said(kind: str) -> str:
+    return statements.SAYS.get(kind, kind)
+
+
+def _json(done: complete.Completed) -> JSONValue:
     return {
         "schema": 1,
         "images": {name: str(manifest.digest) for name, manifest in done.images.items()},

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import click
 
+from podbuild.build.inputs import lint
+from podbuild.cli.findings import Renderings, give_findings
 from podbuild.cli.options import FORMS, Common, common_options, form_option, option
 from podbuild.cli.session import open_session
+from podbuild.commands import audit
+from podbuild.errors import PolicyError
+from podbuild.oci import names
+from podbuild.report import audit as audit_report
+from podbuild.report import write
 
 
 @click.command(
@@ -44,25 +51,17 @@ def command(
     silences a rule (docs/audit.md).
     """
     with open_session(common) as session:
-        from podbuild.build.inputs.lint import Level  # noqa: PLC0415
-        from podbuild.cli.findings import Renderings, give_findings  # noqa: PLC0415
-        from podbuild.commands.audit import audit_images  # noqa: PLC0415  # --help is fast
-        from podbuild.errors import PolicyError  # noqa: PLC0415
-        from podbuild.oci.names import Platform  # noqa: PLC0415
-        from podbuild.report.audit import audit_json, audit_markdown, audit_text  # noqa: PLC0415
-        from podbuild.report.write import write_audit  # noqa: PLC0415
-
         services = session.services()
-        wanted = tuple(map(Platform.parse, platforms))
-        audit = audit_images(services, images, tag, wanted)
-        looked = [(each.reference, anatomy) for each, anatomy in audit.looked]
-        value = audit_json(looked, audit.findings)
-        write_audit(value, services.config.output, session.ui.redactor)
+        wanted = tuple(map(names.Platform.parse, platforms))
+        found = audit.audit_images(services, images, tag, wanted)
+        looked = [(each.reference, anatomy) for each, anatomy in found.looked]
+        value = audit_report.audit_json(looked, found.findings)
+        write.write_audit(value, services.config.output, session.ui.redactor)
         written = Renderings(
-            text=lambda: audit_text(looked, audit.findings),
-            markdown=lambda: audit_markdown(looked, audit.findings),
+            text=lambda: audit_report.audit_text(looked, found.findings),
+            markdown=lambda: audit_report.audit_markdown(looked, found.findings),
             value=value,
         )
-        give_findings(session, "audit", form, audit.findings, written)
-        failed = any(each.level is Level.ERROR for each in audit.findings)
+        give_findings(session, "audit", form, found.findings, written)
+        failed = any(each.level is lint.Level.ERROR for each in found.findings)
         return PolicyError.exit_code if failed else 0

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import click
 
+from podbuild.build import parcel
+from podbuild.cli.answers import give_report
+from podbuild.cli.asking import make_request, read_duration
 from podbuild.cli.options import (
     Common,
     build_args,
@@ -22,6 +25,8 @@ from podbuild.cli.options import (
     timeout,
 )
 from podbuild.cli.session import open_session
+from podbuild.commands import build, planning
+from podbuild.errors import ConfigError
 
 
 @click.command(
@@ -102,16 +107,7 @@ def command(
     With --push this is a leg of a fan-out: the layers go to the registries by digest, what can't
     start or fails another check ends it (exit 10), and `podbuild release --from` joins the legs.
     """
-    from podbuild.cli.asking import make_request, read_duration  # noqa: PLC0415  # lazily
-
     with open_session(common, timeout=read_duration(timeout)) as session:
-        from podbuild.build.parcel import read_place  # noqa: PLC0415
-        from podbuild.commands.build import Leaving, build  # noqa: PLC0415
-        from podbuild.commands.planning import Asked  # noqa: PLC0415
-        from podbuild.errors import ConfigError  # noqa: PLC0415
-        from podbuild.report.json import summary_json  # noqa: PLC0415
-        from podbuild.report.text import report_text  # noqa: PLC0415
-
         request = make_request(
             images=(*images, *more),
             platforms=platforms,
@@ -126,19 +122,19 @@ def command(
             builders=builders,
             remote=not no_builders,
         )
-        place = read_place(leaves_at) if leaves_at else None
+        place = parcel.read_place(leaves_at) if leaves_at else None
         if leaves_at and place is None:
             raise ConfigError(
                 f"--hand-over {leaves_at}: no registry's reference",
                 hint="write it as oci:REPO:TAG; in dist/ it is handed over anyway, see --thin",
             )
-        leaving = Leaving(
+        leaving = build.Leaving(
             loads=load,
             pushes=push,
             thin=thin,
             hand_over=place,
             tags_children=tag_children,
         )
-        asked = Asked(version=version, loose=True, request=request)
-        report = build(session.services(), asked, leaving)
-        session.ui.give(report_text(report, session.ui.width), summary_json(report))
+        asked = planning.Asked(version=version, loose=True, request=request)
+        report = build.build(session.services(), asked, leaving)
+        give_report(session.ui, report)

@@ -6,6 +6,7 @@ import click
 
 from podbuild.cli.options import Common, common_options
 from podbuild.cli.session import open_session
+from podbuild.commands import builders
 
 
 @click.command(
@@ -20,14 +21,7 @@ def command(common: Common) -> int:
     failure.
     """
     with open_session(common) as session:
-        from podbuild.commands.builders import (  # noqa: PLC0415  # --help is asked often
-            ask_builders,
-            states_code,
-            states_json,
-            states_text,
-        )
-
         with session.ui.step("connect to builders"):
-            states = ask_builders(session.services())
-        session.ui.give(states_text(states), states_json(states))
-        return states_code(states)
+            states = builders.ask_builders(session.services())
+        session.ui.give(builders.states_text(states), builders.states_json(states))
+        return builders.states_code(states)

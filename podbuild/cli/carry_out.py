@@ -5,19 +5,20 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from podbuild.cli.answers import show_plan
+from podbuild.cli.answers import give_report, show_plan
 from podbuild.cli.asking import make_request
 from podbuild.cli.options import (
     Flow,
 )
 from podbuild.cli.session import Session
-from podbuild.commands.planning import Asked, plan_offline, plan_online
-from podbuild.commands.release import ReleaseOptions, Skip, release
+from podbuild.commands import planning, release
 from podbuild.errors import ConfigError
-from podbuild.plan.model import Request
-from podbuild.report.json import summary_json
-from podbuild.report.text import report_text
+
+if TYPE_CHECKING:
+    from podbuild.commands.planning import Asked
+    from podbuild.plan.model import Request
 
 
 def flow_request(flow: Flow, directory: Path) -> Request:
@@ -46,9 +47,9 @@ def carry_out(
     services = session.services()
     skipped = read_parts(flow.skip or "")
     if flow.dry_run:
-        show_plan(services, plan_online(services, plan_offline(services, asked)))
+        show_plan(services, planning.plan_online(services, planning.plan_offline(services, asked)))
         return
-    options = ReleaseOptions(
+    options = release.ReleaseOptions(
         asked=asked,
         command=shlex.join(["podbuild", *sys.argv[1:]]),
         skip=skipped,
@@ -56,23 +57,23 @@ def carry_out(
         restart=flow.restart,
         cancel_superseded=cancel_superseded,
     )
-    ended = release(services, options)
-    services.ui.give(report_text(ended.report, services.ui.width), summary_json(ended.report))
+    ended = release.release(services, options)
+    give_report(services.ui, ended.report)
     if ended.incomplete is not None:
         raise ended.incomplete
     if ended.regressed is not None:
         raise ended.regressed
 
 
-def read_parts(text: str) -> frozenset[Skip]:
+def read_parts(text: str) -> frozenset[release.Skip]:
     """Read the comma list of --skip.
 
     >>> sorted(read_parts("verify,cleanup"))
     [<Skip.CLEANUP: 'cleanup'>, <Skip.VERIFY: 'verify'>]
     """
     names = [name.strip() for name in text.split(",") if name.strip()]
-    known = ", ".join(Skip)
+    known = ", ".join(release.Skip)
     for name in names:
-        if name not in set(Skip):
+        if name not in set(release.Skip):
             raise ConfigError(f"--skip {name}: no such step", hint=f"known: {known}")
-    return frozenset(map(Skip, names))
+    return frozenset(map(release.Skip, names))

@@ -6,13 +6,19 @@ from typing import TYPE_CHECKING
 
 import click
 
+from podbuild.build.inputs import lint
+from podbuild.cli.findings import Renderings, give_findings
 from podbuild.cli.options import FORMS, Common, common_options, form_option, option
 from podbuild.cli.session import open_session
+from podbuild.commands import check, rules
+from podbuild.commands import order as step_order
+from podbuild.errors import ConfigError
+from podbuild.plan.git import worktree
+from podbuild.report import audit as audit_report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from podbuild.build.inputs.lint import Finding
     from podbuild.system.console import Ui
     from podbuild.system.records import JSONValue
 
@@ -37,70 +43,49 @@ def command(common: Common, form: str, order: bool) -> int:
     instruction, or `[audit] ignore`, silences a rule (docs/audit.md).
     """
     with open_session(common) as session:
-        from podbuild.build.inputs.lint import Level  # noqa: PLC0415
-        from podbuild.cli.findings import Renderings, give_findings  # noqa: PLC0415
-        from podbuild.commands.check import (  # noqa: PLC0415
-            check_modes,
-            check_output,
-            check_project,
-        )
-        from podbuild.commands.rules import check_rules  # noqa: PLC0415
-        from podbuild.errors import ConfigError  # noqa: PLC0415
-        from podbuild.plan.git.worktree import (  # noqa: PLC0415  # --help is asked often
-            tracked_modes,
-        )
-        from podbuild.report.audit import findings_markdown  # noqa: PLC0415
-
         config = session.config()
-        modes = check_modes(tracked_modes(session.runner, config.root))
-        wrong = (*check_output(config, session.runner), *check_project(config), *modes)
-        findings = (*wrong, *check_rules(config))
+        modes = check.check_modes(worktree.tracked_modes(session.runner, config.root))
+        wrong = (*check.check_output(config, session.runner), *check.check_project(config), *modes)
+        findings = (*wrong, *rules.check_rules(config))
         if order:
-            from podbuild.commands.order import check_order  # noqa: PLC0415  # asks git
-
-            advice = check_order(config, session.runner)
+            advice = step_order.check_order(config, session.runner)
             said = {(each.file, each.line, each.rule) for each in advice}
             rest = (each for each in findings if (each.file, each.line, each.rule) not in said)
             findings = (*rest, *advice)
         for finding in findings if form == "text" else ():
             _say(session.ui, finding)
-        errors = sum(finding.level is Level.ERROR for finding in findings)
+        errors = sum(finding.level is lint.Level.ERROR for finding in findings)
         written = Renderings(
             text=lambda: _summary(findings),
-            markdown=lambda: findings_markdown("Check", findings),
+            markdown=lambda: audit_report.findings_markdown("Check", findings),
             value=_json(findings),
         )
         give_findings(session, "check", form, findings, written)
         return ConfigError.exit_code if errors else 0
 
 
-def _say(ui: Ui, finding: Finding) -> None:
-    from podbuild.build.inputs.lint import Level  # noqa: PLC0415
-    from podbuild.errors import ConfigError  # noqa: PLC0415
-
+def _say(ui: Ui, finding: lint.Finding) -> None:
     rule = f" [{finding.rule}]" if finding.rule else ""
     hint = f"{rule} (hint: {finding.hint})" if finding.hint else rule
     match finding.level:
-        case Level.ERROR:
+        case lint.Level.ERROR:
             ui.fail(ConfigError(str(finding), hint=finding.hint))
-        case Level.WARNING:
+        case lint.Level.WARNING:
             ui.warn(f"{finding.message}{hint}", file=finding.file, line=finding.line)
-        case Level.NOTE:
+        case lint.Level.NOTE:
             ui.note(f"{finding.message}{hint}", file=finding.file, line=finding.line)
 
 
-def _summary(findings: Sequence[Finding]) -> str:
-    from podbuild.build.inputs.lint import Level  # noqa: PLC0415
-
+def _summary(findings: Sequence[lint.Finding]) -> str:
     counts = [
         f"{count} {level}{'s' if count > 1 else ''}"
-        for level in Level
+        for level in lint.Level
         if (count := sum(finding.level is level for finding in findings))
     ]
     return ", ".join(counts) or "all good"
 
 
-def _json(findings: Sequence[Finding]) -> JSONValue:
+def _json(findings: Sequence[lint.Finding]) -> JSONValue:
     return {
         "schema": 1,
         "findings": [

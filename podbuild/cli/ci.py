@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,9 @@ import click
 
 from podbuild.cli.options import Common, common_options, option
 from podbuild.cli.session import open_session
+from podbuild.commands import ci
+from podbuild.commands.pipeline import model
+from podbuild.config import toml
 
 if TYPE_CHECKING:
     from podbuild.system.records import JSONValue
@@ -43,20 +47,11 @@ def command() -> None:
 def init(common: Common, system: str, output: Path | None) -> None:
     """Write the pipeline of this project. Never overwrites."""
     with open_session(common) as session:
-        from podbuild.commands.ci import (  # noqa: PLC0415  # --help is asked often
-            pipeline_file,
-            pipeline_text,
-            repository_top,
-            write_pipeline,
-        )
-        from podbuild.commands.pipeline.model import CiSystem  # noqa: PLC0415
-        from podbuild.config.toml import shown  # noqa: PLC0415
-
-        config, kind = session.config(), CiSystem(system)
-        top = repository_top(config, session.runner)
-        file = session.directory / output if output else pipeline_file(config, kind, top)
-        write_pipeline(file, pipeline_text(config, kind, top))
-        session.ui.give(shown(file), {"schema": 1, "written": [str(file)]})
+        config, kind = session.config(), model.CiSystem(system)
+        top = ci.repository_top(config, session.runner)
+        file = session.directory / output if output else ci.pipeline_file(config, kind, top)
+        ci.write_pipeline(file, ci.pipeline_text(config, kind, top))
+        session.ui.give(toml.shown(file), {"schema": 1, "written": [str(file)]})
         session.ui.info("next: look at its comments, and commit it; `podbuild ci check` watches it")
 
 
@@ -70,11 +65,10 @@ def init(common: Common, system: str, output: Path | None) -> None:
 def print_(common: Common, system: str) -> None:
     """Print the pipeline of this project."""
     with open_session(common) as session:
-        from podbuild.commands.ci import pipeline_text, repository_top  # noqa: PLC0415
-        from podbuild.commands.pipeline.model import CiSystem  # noqa: PLC0415
-
         config = session.config()
-        text = pipeline_text(config, CiSystem(system), repository_top(config, session.runner))
+        text = ci.pipeline_text(
+            config, model.CiSystem(system), ci.repository_top(config, session.runner)
+        )
         session.ui.give(text.rstrip("\n"), {"schema": 1, "pipeline": text})
 
 
@@ -86,15 +80,12 @@ def print_(common: Common, system: str) -> None:
 def check(common: Common, files: tuple[Path, ...]) -> None:
     """Say whether the pipelines that are there still fit podbuild.toml (exit 10: not)."""
     with open_session(common) as session:
-        from podbuild.commands.ci import check_pipelines, repository_top  # noqa: PLC0415
-        from podbuild.config.toml import shown  # noqa: PLC0415
-
         config = session.config()
-        top = repository_top(config, session.runner)
+        top = ci.repository_top(config, session.runner)
         named = (session.directory / each for each in files)
-        fit = check_pipelines(config, top, named)
+        fit = ci.check_pipelines(config, top, named)
         session.ui.give(
-            "\n".join(f"{shown(file)}: fits podbuild.toml" for file in fit),
+            "\n".join(f"{toml.shown(file)}: fits podbuild.toml" for file in fit),
             {"schema": 1, "fits": [str(file) for file in fit]},
         )
 
@@ -124,14 +115,12 @@ def matrix(common: Common, slices: int | None, every: bool, system: str) -> None
     was published, and `podbuild release --from` finds it there. There is always one leg.
     """
     with open_session(common) as session:
-        import json  # noqa: PLC0415  # --help is asked often
-
-        from podbuild.commands.ci import needed_legs  # noqa: PLC0415
-        from podbuild.commands.pipeline.model import CiSystem  # noqa: PLC0415
-
         services = session.services()
-        legs = needed_legs(
-            services, CiSystem(system), slices=slices or services.config.ci.slices, every=every
+        legs = ci.needed_legs(
+            services,
+            model.CiSystem(system),
+            slices=slices or services.config.ci.slices,
+            every=every,
         )
         found: list[JSONValue] = [each.to_json() for each in legs]
         session.ui.give(json.dumps({"include": found}), {"schema": 1, "legs": found})

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from podbuild.build.engine import containers, leftovers
+from podbuild.build.engine import namespace as namespaces
 from podbuild.cli.options import Common, common_options, option
 from podbuild.cli.session import Session, open_session
+from podbuild.cli.tools import find_toolchain, own_folders
+from podbuild.commands import clean
+from podbuild.errors import ConfigError, ToolError
+from podbuild.system.console import text as console_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from podbuild.commands.clean import CacheItem, NamespaceFiles
     from podbuild.system.folders import Folders
     from podbuild.system.records import JSONValue
 
@@ -42,21 +48,14 @@ def command(common: Common, keep: str, dry_run: bool) -> None:
     folder is touched.
     """
     with open_session(common) as session:
-        from podbuild.cli.tools import own_folders  # noqa: PLC0415
-        from podbuild.commands.clean import (  # noqa: PLC0415  # --help comes often
-            remove,
-            surplus,
-            survey,
-        )
-
         limit = read_size(keep)
         folders = own_folders(session)
         if not dry_run:
             _remove_leftovers(session, folders)
         with _namespace_files(session, folders) as inside:
-            items = survey(folders, inside)
-            wanted = surplus(items, limit)
-            gone = wanted if dry_run else remove(folders, wanted, inside)
+            items = clean.survey(folders, inside)
+            wanted = clean.surplus(items, limit)
+            gone = wanted if dry_run else clean.remove(folders, wanted, inside)
             session.ui.give(_text(items, gone, dry_run=dry_run), _json(items, gone))
             if len(gone) < len(wanted):
                 session.ui.note(f"{len(wanted) - len(gone)} are in use and stay")
@@ -68,8 +67,6 @@ def read_size(text: str) -> int:
     >>> read_size("1.5GB"), read_size("0")
     (1500000000, 0)
     """
-    from podbuild.errors import ConfigError  # noqa: PLC0415
-
     plain = text.strip().lower().removesuffix("b")
     number = plain.rstrip("kmgt")
     try:
@@ -83,29 +80,19 @@ def read_size(text: str) -> int:
 
 def _remove_leftovers(session: Session, folders: Folders) -> None:
     """Remove what killed builds left in storages that stay; only an engine can do that."""
-    from podbuild.build.engine.containers import has_leftovers  # noqa: PLC0415
-    from podbuild.build.engine.leftovers import remove_leftovers  # noqa: PLC0415
-    from podbuild.cli.tools import find_toolchain  # noqa: PLC0415  # --help comes often
-    from podbuild.errors import ToolError  # noqa: PLC0415
-
-    if not has_leftovers(folders):
+    if not containers.has_leftovers(folders):
         return
     try:
         toolchain = find_toolchain(session, folders)
-        remove_leftovers(session.runner, folders, toolchain, session.environment)
+        leftovers.remove_leftovers(session.runner, folders, toolchain, session.environment)
     except ToolError as error:
         session.ui.warn(f"working containers of killed builds stay: {error.message}")
 
 
 @contextmanager
-def _namespace_files(session: Session, folders: Folders) -> Iterator[NamespaceFiles]:
+def _namespace_files(session: Session, folders: Folders) -> Iterator[clean.NamespaceFiles]:
     """Give the way to files of other ids, while the block runs."""
-    from pathlib import Path  # noqa: PLC0415
-
-    from podbuild.build.engine.namespace import open_namespace  # noqa: PLC0415
-    from podbuild.commands.clean import NamespaceFiles  # noqa: PLC0415
-
-    with open_namespace(session.runner, folders, {}) as namespace:
+    with namespaces.open_namespace(session.runner, folders, {}) as namespace:
         inside = namespace.inside(session.runner)
 
         def measure(paths: Sequence[Path]) -> dict[Path, int]:
@@ -116,31 +103,28 @@ def _namespace_files(session: Session, folders: Folders) -> Iterator[NamespaceFi
         def remove(path: Path) -> None:
             inside("rm", "-rf", "--", str(path), timeout=_TIDY)
 
-        yield NamespaceFiles(measure=measure, remove=remove)
+        yield clean.NamespaceFiles(measure=measure, remove=remove)
 
 
-def _text(items: Sequence[CacheItem], gone: Sequence[CacheItem], *, dry_run: bool) -> str:
-    from podbuild.system.console.text import (  # noqa: PLC0415
-        size,
-        table,
-    )
-
+def _text(
+    items: Sequence[clean.CacheItem], gone: Sequence[clean.CacheItem], *, dry_run: bool
+) -> str:
     what = "would go" if dry_run else "removed"
     kinds = dict.fromkeys(each.kind for each in items)
     rows = [
         (
             kind.value,
-            size(sum(each.size for each in items if each.kind is kind)),
-            size(sum(each.size for each in gone if each.kind is kind)),
+            console_text.size(sum(each.size for each in items if each.kind is kind)),
+            console_text.size(sum(each.size for each in gone if each.kind is kind)),
         )
         for kind in kinds
     ]
     if not rows:
         return "the cache is empty"
-    return "\n".join(table(("cache", "size", what), rows, right=("size", what)))
+    return "\n".join(console_text.table(("cache", "size", what), rows, right=("size", what)))
 
 
-def _json(items: Sequence[CacheItem], gone: Sequence[CacheItem]) -> JSONValue:
+def _json(items: Sequence[clean.CacheItem], gone: Sequence[clean.CacheItem]) -> JSONValue:
     names = {each.path for each in gone}
     return {
         "schema": 1,

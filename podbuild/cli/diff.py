@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import click
 
+from podbuild.cli.findings import Renderings, give_findings
 from podbuild.cli.options import Common, common_options, completes, form_option, option
 from podbuild.cli.session import open_session
+from podbuild.commands import diff
+from podbuild.oci import names
+from podbuild.report import diff as diff_report
 
 
 @click.command(
@@ -48,17 +52,12 @@ def command(
     Layers are read once, nothing is unpacked. An update is what a user of A downloads for B.
     """
     with open_session(common) as session:
-        from podbuild.cli.findings import Renderings, give_findings  # noqa: PLC0415
-        from podbuild.commands.diff import compare  # noqa: PLC0415  # --help is fast
-        from podbuild.oci.names import Platform  # noqa: PLC0415
-        from podbuild.report.diff import diff_json, diff_markdown, diff_text  # noqa: PLC0415
-
-        wanted = tuple(map(Platform.parse, platforms))
-        found = compare(session.services(), images, (before, after), wanted)
+        wanted = tuple(map(names.Platform.parse, platforms))
+        found = diff.compare(session.services(), images, (before, after), wanted)
         pairs = [(each.references, each.difference) for each in found.compared]
         written = Renderings(
-            text=lambda: diff_text(pairs, found.gone, found.new),
-            markdown=lambda: diff_markdown(pairs, found.gone, found.new),
-            value=diff_json(pairs, found.gone, found.new),
+            text=lambda: diff_report.diff_text(pairs, found.gone, found.new),
+            markdown=lambda: diff_report.diff_markdown(pairs, found.gone, found.new),
+            value=diff_report.diff_json(pairs, found.gone, found.new),
         )
         give_findings(session, "diff", form, (), written)

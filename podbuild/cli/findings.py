@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from podbuild.report import findings as findings_report
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -27,20 +29,18 @@ def give_findings(
     session: Session, tool: str, form: str, findings: Sequence[Finding], written: Renderings
 ) -> None:
     """Answer in the form that was asked for; paths start from the repository's root for CI."""
-    from podbuild.report.findings import Spot, code_quality, github_annotations, sarif  # noqa: PLC0415
-
-    spot = Spot(tool=tool, prefix=_prefix(session.config().root))
+    spot = findings_report.Spot(tool=tool, prefix=_prefix(session.config().root))
     match form:
         case "json":
             session.ui.answer_json(written.value)
         case "markdown":
             session.ui.answer(written.markdown().removesuffix("\n"))
         case "sarif":
-            session.ui.answer_json(sarif(findings, spot))
+            session.ui.answer_json(findings_report.sarif(findings, spot))
         case "gitlab":
-            session.ui.answer_json(code_quality(findings, spot))
+            session.ui.answer_json(findings_report.code_quality(findings, spot))
         case "github":
-            session.ui.answer_commands(github_annotations(findings, spot))
+            session.ui.answer_commands(findings_report.github_annotations(findings, spot))
         case _:
             session.ui.give(written.text(), written.value)
 

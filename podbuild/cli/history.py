@@ -8,6 +8,8 @@ import click
 
 from podbuild.cli.options import Common, common_options, only_image, option
 from podbuild.cli.session import open_session
+from podbuild.commands import history
+from podbuild.report import history as history_report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,11 +32,11 @@ def command(common: Common, last: int, images: tuple[str, ...]) -> None:
     never changed, so runners may write at the same time.
     """
     with open_session(common) as session:
-        from podbuild.commands.history import open_places, read_runs  # noqa: PLC0415
-        from podbuild.report.history import history_json, history_text  # noqa: PLC0415
-
         services = session.services()
         for image in images:
             services.config.image(image)
-        runs: Sequence[Run] = read_runs(services, open_places(services), last)
-        services.ui.give(history_text(runs, images, services.ui.width), history_json(runs))
+        runs: Sequence[Run] = history.read_runs(services, history.open_places(services), last)
+        services.ui.give(
+            history_report.history_text(runs, images, services.ui.width),
+            history_report.history_json(runs),
+        )

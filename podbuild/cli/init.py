@@ -8,6 +8,9 @@ import click
 
 from podbuild.cli.options import Common, common_options, option
 from podbuild.cli.session import Session, open_session
+from podbuild.commands import carry_files, init
+from podbuild.errors import ConfigError, PodbuildError
+from podbuild.plan.git import command as git_command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,16 +39,6 @@ def command(common: Common, origins: tuple[str, ...]) -> None:
     with its lines, and stands in podbuild.toml as comments.
     """
     with open_session(common) as session:
-        from podbuild.commands.carry_files import carry_over  # noqa: PLC0415
-        from podbuild.commands.init import (  # noqa: PLC0415
-            carried_files,
-            first_tag,
-            initial_files,
-            look,
-            write_files,
-        )
-        from podbuild.errors import ConfigError  # noqa: PLC0415  # --help is asked often
-
         if session.file is not None:
             raise ConfigError(
                 "init writes podbuild.toml and takes no --file", hint="-C names the folder"
@@ -55,11 +48,11 @@ def command(common: Common, origins: tuple[str, ...]) -> None:
         origin = next(iter(origins), "")
         remote = _git(session, "config", "--get", "remote.origin.url").strip()
         tags = tuple(_git(session, "tag", "--list").split())
-        seen = look(session.directory, remote=remote, tags=tags)
-        carried = carry_over(session.directory, origin) if origin else None
-        files = carried_files(seen, carried, origin) if carried else initial_files(seen)
+        seen = init.look(session.directory, remote=remote, tags=tags)
+        carried = carry_files.carry_over(session.directory, origin) if origin else None
+        files = init.carried_files(seen, carried, origin) if carried else init.initial_files(seen)
         try:
-            written = write_files(session.directory, files)
+            written = init.write_files(session.directory, files)
         except OSError as error:
             raise ConfigError(
                 f"can't write {error.filename}: {error.strerror}",
@@ -71,15 +64,12 @@ def command(common: Common, origins: tuple[str, ...]) -> None:
                 f"not carried over: {each.what} (hint: {each.hint})", file=origin, line=each.line
             )
         session.ui.give("\n".join(map(str, written)), _json(written, left_out))
-        session.ui.info(f"next: `podbuild check`, then `podbuild plan {first_tag(seen)}`")
+        session.ui.info(f"next: `podbuild check`, then `podbuild plan {init.first_tag(seen)}`")
 
 
 def _git(session: Session, *words: str) -> str:
     """Give what git says; empty where it knows nothing, or is not there."""
-    from podbuild.errors import PodbuildError  # noqa: PLC0415
-    from podbuild.plan.git.command import git_runner  # noqa: PLC0415
-
-    git = git_runner(session.runner, session.directory)
+    git = git_command.git_runner(session.runner, session.directory)
     try:
         return git("git", *words, timeout=30).out
     except PodbuildError:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import click
 
+from podbuild.cli.answers import give_report
+from podbuild.cli.asking import make_request
 from podbuild.cli.options import Common, common_options, completes, hand_over
 from podbuild.cli.session import open_session
+from podbuild.commands import build
 
 
 @click.command(
@@ -21,11 +24,6 @@ def command(common: Common, images: tuple[str, ...], handed_over: tuple[str, ...
     Takes what `podbuild build` left here, and what other machines built, with --from.
     """
     with open_session(common) as session:
-        from podbuild.cli.asking import make_request  # noqa: PLC0415  # --help is asked often
-        from podbuild.commands.build import assemble  # noqa: PLC0415
-        from podbuild.report.json import summary_json  # noqa: PLC0415
-        from podbuild.report.text import report_text  # noqa: PLC0415
-
         request = make_request(images=images, directory=session.directory, handed_over=handed_over)
-        report = assemble(session.services(), request)
-        session.ui.give(report_text(report, session.ui.width), summary_json(report))
+        report = build.assemble(session.services(), request)
+        give_report(session.ui, report)

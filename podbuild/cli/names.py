@@ -12,6 +12,13 @@ from typing import Any
 
 import click
 
+from podbuild import semver
+from podbuild.cli.session import tool_environment
+from podbuild.config import matrix
+from podbuild.errors import PodbuildError
+from podbuild.plan.git import command as git_command
+from podbuild.system import cancel, process
+
 _PATIENCE = 5.0  # seconds, for git
 Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 
@@ -54,9 +61,7 @@ def _table(document: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _images(document: dict[str, Any], _root: Path) -> Iterable[str]:
-    from podbuild.config.matrix import expanded  # noqa: PLC0415  # only where a shell asks
-
-    return _table(expanded(document), "images")
+    return _table(matrix.expanded(document), "images")
 
 
 def _registries(document: dict[str, Any], _root: Path) -> Iterable[str]:
@@ -76,24 +81,20 @@ def _platforms(document: dict[str, Any], _root: Path) -> Iterable[str]:
 
 def _versions(_document: dict[str, Any], root: Path) -> Iterable[str]:
     """Give the git tags, newest first."""
-    from podbuild.cli.session import tool_environment  # noqa: PLC0415  # only where a shell asks
-    from podbuild.errors import PodbuildError  # noqa: PLC0415
-    from podbuild.plan.git.command import git_runner  # noqa: PLC0415
-    from podbuild.system.cancel import Cancel  # noqa: PLC0415
-    from podbuild.system.process import CommandError, Runner  # noqa: PLC0415
-
-    runner = Runner(env=tool_environment(os.environ), cwd=root, cancel=Cancel(_PATIENCE))
+    runner = process.Runner(
+        env=tool_environment(os.environ), cwd=root, cancel=cancel.Cancel(_PATIENCE)
+    )
     try:
-        done = git_runner(runner, root)("git", "tag", "--sort=-v:refname", timeout=_PATIENCE)
-    except (PodbuildError, CommandError):
+        done = git_command.git_runner(runner, root)(
+            "git", "tag", "--sort=-v:refname", timeout=_PATIENCE
+        )
+    except (PodbuildError, process.CommandError):
         return ()
     return done.out.split()
 
 
 def _tags(document: dict[str, Any], root: Path) -> Iterable[str]:
     """Give tags of images: what templates say without placeholders, and released versions."""
-    from podbuild.semver import guess_form  # noqa: PLC0415  # only where a shell asks
-
     rules = _table(document, "tags")
     branches = rules.get("branches")
     lists = [rules.get("release", ["latest"])]
@@ -101,7 +102,7 @@ def _tags(document: dict[str, Any], root: Path) -> Iterable[str]:
     for found in lists:
         yield from (each for each in found if isinstance(each, str) and "{" not in each)
     names = tuple(_versions(document, root))
-    form = guess_form(names)
+    form = semver.guess_form(names)
     versions = (form.read(name) for name in names) if form else ()
     yield from (str(version) for version in versions if version)
 

@@ -15,9 +15,10 @@ from podbuild.cli.options import (
     option,
 )
 from podbuild.cli.session import open_session
+from podbuild.commands import notes, released, relocate
+from podbuild.report import notes as notes_report
 
 if TYPE_CHECKING:
-    from podbuild.report.notes import Noted
     from podbuild.system.records import JSONValue
 
 
@@ -46,36 +47,26 @@ def command(
     to github.com alone, any other forge gets PODBUILD_NOTES_TOKEN.
     """
     with open_session(common) as session:
-        from podbuild.commands.notes import (  # noqa: PLC0415  # --help is asked often
-            noted,
-            open_forge,
-            say_outcome,
-            update_notes,
-        )
-        from podbuild.commands.released import asked_version  # noqa: PLC0415
-        from podbuild.commands.relocate import Selection  # noqa: PLC0415
-        from podbuild.report.notes import section  # noqa: PLC0415
-
         services = session.services()
-        asked = asked_version(services, version)
-        access = open_forge(services, asked) if update or create else None
-        found = noted(services, asked.version, Selection(images=images, registries=registries))
+        asked = released.asked_version(services, version)
+        access = notes.open_forge(services, asked) if update or create else None
+        found = notes.noted(
+            services, asked.version, relocate.Selection(images=images, registries=registries)
+        )
         outcome = ""
         if access is not None:
             create = create or services.config.notes.create
-            outcome = update_notes(access, found, create=create)
-            say_outcome(services, access, outcome)
-        services.ui.give(section(found), _json(str(asked.version), found, outcome))
+            outcome = notes.update_notes(access, found, create=create)
+            notes.say_outcome(services, access, outcome)
+        services.ui.give(notes_report.section(found), _json(str(asked.version), found, outcome))
 
 
-def _json(version: str, found: Noted, outcome: str) -> JSONValue:
-    from podbuild.report.notes import section  # noqa: PLC0415  # --help is asked often
-
+def _json(version: str, found: notes_report.Noted, outcome: str) -> JSONValue:
     return {
         "schema": 1,
         "version": version,
         "forge": outcome,
-        "section": section(found),
+        "section": notes_report.section(found),
         "images": [
             {
                 "image": each.name,

@@ -16,11 +16,13 @@ from podbuild.cli.options import (
     option,
 )
 from podbuild.cli.session import Session, open_session
+from podbuild.commands import borders, pin, relocate
+from podbuild.config import toml
+from podbuild.errors import PolicyError
+from podbuild.report import lists
+from podbuild.report import lock as lock_report
 
 if TYPE_CHECKING:
-    from podbuild.commands.borders import Borders
-    from podbuild.commands.pin import PinnedFile
-    from podbuild.commands.relocate import Selection
     from podbuild.config.following import Deployment
     from podbuild.oci.names import Tag
     from podbuild.semver import Version
@@ -71,33 +73,22 @@ def command(  # options
     Nothing is committed or applied.
     """
     with open_session(common) as session:
-        from podbuild.commands.pin import (  # noqa: PLC0415  # --help is asked often
-            chosen_deployments,
-            pin_files,
-            pin_tasks,
-            split_arguments,
-            write_pins,
-        )
-        from podbuild.commands.relocate import Selection  # noqa: PLC0415
-
         services = session.services()
-        wanted, files = split_arguments(services, arguments, session.directory)
-        chosen = chosen_deployments(services, deployments)
-        scope = Selection(images=images, registries=registries)
+        wanted, files = pin.split_arguments(services, arguments, session.directory)
+        chosen = pin.chosen_deployments(services, deployments)
+        scope = relocate.Selection(images=images, registries=registries)
         if form:
             _list(services, chosen, wanted, scope=scope, form=form)
             return
-        tasks = pin_tasks(services, wanted, files, chosen, _borders(session, services))
-        found = pin_files(services, tasks, scope)
+        tasks = pin.pin_tasks(services, wanted, files, chosen, _borders(session, services))
+        found = pin.pin_files(services, tasks, scope)
         if not check:
-            write_pins(found)
+            pin.write_pins(found)
         _answer(services, found, check=check)
 
 
-def _borders(session: Session, services: Services) -> Borders:
-    from podbuild.commands.borders import Borders  # noqa: PLC0415
-
-    return Borders.around(services.config.root, session.allowed)
+def _borders(session: Session, services: Services) -> borders.Borders:
+    return borders.Borders.around(services.config.root, session.allowed)
 
 
 def _list(
@@ -105,27 +96,20 @@ def _list(
     chosen: tuple[Deployment, ...],
     wanted: Version | Tag | None,
     *,
-    scope: Selection,
+    scope: relocate.Selection,
     form: str,
 ) -> None:
-    from podbuild.commands.pin import image_list, lock_for, wanted_of  # noqa: PLC0415
-    from podbuild.report.lists import PinFormat, listed  # noqa: PLC0415
-    from podbuild.report.lock import lock_value  # noqa: PLC0415
-
     only = chosen[0] if len(chosen) == 1 else None
-    lock = lock_for(services, wanted_of(services, only, wanted), scope)
+    lock = pin.lock_for(services, pin.wanted_of(services, only, wanted), scope)
     own = (only.registry,) if only and only.registry else ()
-    found = image_list(services, lock, scope.registries or own, only.services if only else {})
-    services.ui.give(listed(found, PinFormat(form)), lock_value(lock))
+    found = pin.image_list(services, lock, scope.registries or own, only.services if only else {})
+    services.ui.give(lists.listed(found, lists.PinFormat(form)), lock_report.lock_value(lock))
 
 
-def _answer(services: Services, found: list[PinnedFile], *, check: bool) -> None:
-    from podbuild.config.toml import shown  # noqa: PLC0415
-    from podbuild.errors import PolicyError  # noqa: PLC0415
-
+def _answer(services: Services, found: list[pin.PinnedFile], *, check: bool) -> None:
     stale = [each for each in found if each.is_stale]
     lines = [
-        f"{shown(each.path)}:{change.line}: {change.before or 'nothing'} -> {change.after}"
+        f"{toml.shown(each.path)}:{change.line}: {change.before or 'nothing'} -> {change.after}"
         for each in stale
         for change in each.pinned.changes
     ]
@@ -136,7 +120,7 @@ def _answer(services: Services, found: list[PinnedFile], *, check: bool) -> None
             "stale": bool(stale) and check,
             "changes": [
                 {
-                    "file": shown(each.path),
+                    "file": toml.shown(each.path),
                     "line": change.line,
                     "before": change.before,
                     "after": change.after,
@@ -146,7 +130,7 @@ def _answer(services: Services, found: list[PinnedFile], *, check: bool) -> None
             ],
         },
     )
-    files = list(dict.fromkeys(shown(each.path) for each in stale))
+    files = list(dict.fromkeys(toml.shown(each.path) for each in stale))
     if check and stale:
         raise PolicyError(
             f"stale: {', '.join(files)}", hint="`podbuild pin` with the same arguments pins them"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from podbuild.cli.answers import show_plan
+from podbuild.cli.asking import make_request
 from podbuild.cli.options import (
     Common,
     allow_backwards,
@@ -18,6 +20,7 @@ from podbuild.cli.options import (
     require_tag,
 )
 from podbuild.cli.session import open_session
+from podbuild.commands import planning
 
 
 @click.command(
@@ -51,10 +54,6 @@ def command(
     re-used, and why; without one it plans all the same. As `podbuild release --dry-run`.
     """
     with open_session(common) as session:
-        from podbuild.cli.answers import show_plan  # noqa: PLC0415
-        from podbuild.cli.asking import make_request  # noqa: PLC0415  # --help is asked often
-        from podbuild.commands.planning import Asked, plan_offline, plan_online  # noqa: PLC0415
-
         services = session.services()
         request = make_request(
             images=images,
@@ -64,7 +63,7 @@ def command(
             dirty=allow_dirty,
             backwards=allow_backwards,
         )
-        asked = Asked(version=version, require_tag=require_tag, request=request)
-        planned = plan_offline(services, asked)
-        decided = planned if offline else plan_online(services, planned)
+        asked = planning.Asked(version=version, require_tag=require_tag, request=request)
+        planned = planning.plan_offline(services, asked)
+        decided = planned if offline else planning.plan_online(services, planned)
         show_plan(services, decided, looks=not offline)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import click
 
+from podbuild.cli.answers import carry_out_moves
 from podbuild.cli.options import Common, common_options, completes, only_image, only_registry, yes
 from podbuild.cli.session import open_session
+from podbuild.commands import promote, relocate
+from podbuild.oci import names
 
 
 @click.command(
@@ -32,12 +35,9 @@ def command(
     nothing is built. TO may be a version tag only if it does not exist yet.
     """
     with open_session(common) as session:
-        from podbuild.cli.answers import relocate  # noqa: PLC0415  # --help is asked often
-        from podbuild.commands.promote import promotions  # noqa: PLC0415
-        from podbuild.commands.relocate import Selection  # noqa: PLC0415
-        from podbuild.oci.names import Tag  # noqa: PLC0415
-
         services = session.services()
-        scope = Selection(images=images, registries=registries)
-        found = promotions(services, scope, Tag(origin), Tag(target))
-        relocate(services, found, yes=yes, idle=f"{target} names what {origin} names everywhere")
+        scope = relocate.Selection(images=images, registries=registries)
+        found = promote.promotions(services, scope, names.Tag(origin), names.Tag(target))
+        carry_out_moves(
+            services, found, yes=yes, idle=f"{target} names what {origin} names everywhere"
+        )

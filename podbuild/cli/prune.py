@@ -8,11 +8,13 @@ import click
 
 from podbuild.cli.options import Common, common_options, only_image, only_registry, option
 from podbuild.cli.session import open_session
+from podbuild.cli.show_prune import hearing, prune_json, prune_text, tidy_text
+from podbuild.commands import history, prune, relocate
+from podbuild.publish.retention import policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from podbuild.commands.prune import Pruned
     from podbuild.system.console import Ui
 
 
@@ -44,22 +46,11 @@ def command(
     before it goes, and afterwards every kept image is proved complete.
     """
     with open_session(common) as session:
-        from podbuild.cli.show_prune import (  # noqa: PLC0415
-            hearing,
-            prune_json,
-            prune_text,
-            tidy_text,
-        )
-        from podbuild.commands.history import tidy  # noqa: PLC0415
-        from podbuild.commands.prune import Pruner  # noqa: PLC0415  # --help is asked often
-        from podbuild.commands.relocate import Selection  # noqa: PLC0415  # --help is asked often
-        from podbuild.publish.retention.policy import MOST  # noqa: PLC0415
-
         services = session.services()
-        pruner = Pruner(
+        pruner = prune.Pruner(
             services=services,
-            scope=Selection(images=images, registries=registries),
-            most=MOST if most is None else most,
+            scope=relocate.Selection(images=images, registries=registries),
+            most=policy.MOST if most is None else most,
             hear=hearing(services.ui),
         )
         found = tuple(pruner.plans())
@@ -67,7 +58,7 @@ def command(
             services.ui.info(prune_text(found))
             done = {each.target.key: each for each in pruner.prune(found)}
             found = tuple(done.get(each.target.key, each) for each in found)
-        tidied = () if images or registries else tidy(services, apply=apply)
+        tidied = () if images or registries else history.tidy(services, apply=apply)
         text = "\n".join(filter(None, (prune_text(found, services.ui.width), tidy_text(tidied))))
         services.ui.give(text, prune_json(found, tidied))
         if not apply and any(each.planned and each.planned.plan.removed for each in found):
@@ -75,7 +66,7 @@ def command(
         raise_failures(services.ui, found)
 
 
-def raise_failures(ui: Ui, found: Iterable[Pruned]) -> None:
+def raise_failures(ui: Ui, found: Iterable[prune.Pruned]) -> None:
     """Raise the first failure of a required registry; those of optional ones are warnings."""
     failed = [each for each in found if each.error]
     for each in failed:

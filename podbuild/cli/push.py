@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import click
 
+from podbuild.cli.answers import give_report
+from podbuild.cli.asking import make_request, read_duration
 from podbuild.cli.options import Common, common_options, completes, only_registry, timeout
 from podbuild.cli.session import open_session
+from podbuild.commands import build
 
 
 @click.command(
@@ -23,13 +26,7 @@ def command(
 
     Where `podbuild manifest` has assembled a list, it goes out with its platforms.
     """
-    from podbuild.cli.asking import make_request, read_duration  # noqa: PLC0415  # lazily
-
     with open_session(common, timeout=read_duration(timeout)) as session:
-        from podbuild.commands.build import push  # noqa: PLC0415
-        from podbuild.report.json import summary_json  # noqa: PLC0415
-        from podbuild.report.text import report_text  # noqa: PLC0415
-
         request = make_request(images=images, registries=registries)
-        report = push(session.services(), request)
-        session.ui.give(report_text(report, session.ui.width), summary_json(report))
+        report = build.push(session.services(), request)
+        give_report(session.ui, report)

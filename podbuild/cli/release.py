@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import click
 
+from podbuild.cli.asking import read_duration
+from podbuild.cli.carry_out import carry_out, flow_request
 from podbuild.cli.options import (
     Common,
     Flow,
@@ -17,6 +19,7 @@ from podbuild.cli.options import (
     require_tag,
 )
 from podbuild.cli.session import open_session
+from podbuild.commands import planning
 
 
 @click.command(
@@ -44,13 +47,10 @@ def command(
     be left out: the SemVer tag that is checked out counts. The same command continues a release
     that was interrupted.
     """
-    from podbuild.cli.asking import read_duration  # noqa: PLC0415  # lazily
-
     with open_session(common, timeout=read_duration(flow.timeout)) as session:
-        from podbuild.cli.carry_out import carry_out, flow_request  # noqa: PLC0415
-        from podbuild.commands.planning import Asked  # noqa: PLC0415
-
         request = replace(
             flow_request(flow, session.directory), overwrite=allow_overwrite, dirty=allow_dirty
         )
-        carry_out(session, Asked(version=version, require_tag=require_tag, request=request), flow)
+        carry_out(
+            session, planning.Asked(version=version, require_tag=require_tag, request=request), flow
+        )

@@ -8,6 +8,11 @@ import click
 
 from podbuild.cli.options import Common, common_options, option
 from podbuild.cli.session import open_session
+from podbuild.commands import history
+from podbuild.config import toml
+from podbuild.errors import ConfigError
+from podbuild.report import page as pages
+from podbuild.system import files
 
 
 @click.command(
@@ -30,21 +35,15 @@ def command(common: Common, output: Path | None, shows: bool, last: int) -> None
     page as report.html in the output folder.
     """
     with open_session(common) as session:
-        from podbuild.commands.history import open_places, read_runs  # noqa: PLC0415
-        from podbuild.config.toml import shown  # noqa: PLC0415
-        from podbuild.errors import ConfigError  # noqa: PLC0415
-        from podbuild.report.page import history_page  # noqa: PLC0415
-        from podbuild.system.files import write_atomically  # noqa: PLC0415
-
         services = session.services()
-        runs = read_runs(services, open_places(services), last)
+        runs = history.read_runs(services, history.open_places(services), last)
         path = Path.cwd() / output if output else services.config.output / "history.html"
-        page = services.ui.redactor.cut(history_page(services.config.project.name, runs))
+        page = services.ui.redactor.cut(pages.history_page(services.config.project.name, runs))
         try:
-            write_atomically(path, page.encode())
+            files.write_atomically(path, page.encode())
         except ConfigError as error:
             hint = "--output names another file" if output else error.hint
             raise ConfigError(error.message, hint=hint) from error
-        services.ui.give(shown(path), {"schema": 1, "page": str(path), "runs": len(runs)})
+        services.ui.give(toml.shown(path), {"schema": 1, "page": str(path), "runs": len(runs)})
         if shows:
             click.launch(path.as_uri())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
+from podbuild.cli.answers import carry_out_moves
 from podbuild.cli.options import Common, common_options, completes, only_image, only_registry, yes
 from podbuild.cli.session import open_session
+from podbuild.commands import relocate, rollback
 
 
 @click.command(
@@ -30,18 +32,14 @@ def command(
     tags stay as they are.
     """
     with open_session(common) as session:
-        from podbuild.cli.answers import relocate  # noqa: PLC0415  # --help is asked often
-        from podbuild.commands.relocate import Selection  # noqa: PLC0415
-        from podbuild.commands.rollback import rollbacks  # noqa: PLC0415
-
         services = session.services()
-        scope = Selection(images=images, registries=registries)
+        scope = relocate.Selection(images=images, registries=registries)
         form = services.config.project.form
         leaving = None if version is None else form.parse(version)
-        found = rollbacks(services, scope, leaving)
+        found = rollback.rollbacks(services, scope, leaving)
         of = f"of {version}" if version else "of the newest release"
         idle = f"no moving tag {of} has a lower stable release to go to"
-        moved = relocate(services, found, yes=yes, idle=idle)
+        moved = carry_out_moves(services, found, yes=yes, idle=idle)
         if moved is not None:
             services.ui.note(
                 "name the version that was left in [tags] yanked, so that the next release "

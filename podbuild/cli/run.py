@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import click
 
+from podbuild.cli.asking import read_image
 from podbuild.cli.options import Common, common_options, completes, option
 from podbuild.cli.session import open_session
+from podbuild.commands import run
+from podbuild.errors import ConfigError
+from podbuild.oci import names
 
 
 @click.command(
@@ -51,24 +55,18 @@ def command(
     Nothing of this machine is in it but its network; nothing stays of what it writes. It ends with
     the program's exit code.
     """
-    from podbuild.cli.asking import read_image  # noqa: PLC0415  # lazily
-
     with open_session(common) as session:
-        from podbuild.commands.run import Wish, run_image  # noqa: PLC0415  # --help is fast
-        from podbuild.errors import ConfigError  # noqa: PLC0415
-        from podbuild.oci.names import Platform  # noqa: PLC0415
-
         if len(platforms) > 1:
             raise ConfigError("one image is run", hint="pass --platform once")
         name, tag = read_image(image)
-        wish = Wish(
+        wish = run.Wish(
             image=name,
             tag=tag,
-            platform=Platform.parse(platforms[0]) if platforms else None,
+            platform=names.Platform.parse(platforms[0]) if platforms else None,
             arguments=arguments,
             entrypoint=entrypoint,
             variables=variables,
             user=user or "",
             network=network,
         )
-        return run_image(session.services(), wish)
+        return run.run_image(session.services(), wish)

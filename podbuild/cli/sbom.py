@@ -6,8 +6,12 @@ import json
 
 import click
 
+from podbuild.cli.asking import read_image
 from podbuild.cli.options import Common, common_options, completes, option
 from podbuild.cli.session import open_session
+from podbuild.commands import complete
+from podbuild.errors import ConfigError
+from podbuild.oci import names
 
 
 @click.command(
@@ -29,16 +33,10 @@ def command(common: Common, image: str, platforms: tuple[str, ...]) -> None:
     With a TAG that of the published image, else of what is staged here. It names the packages
     of dpkg, apk, rpm, Python and Node that the image's own databases name.
     """
-    from podbuild.cli.asking import read_image  # noqa: PLC0415  # lazily
-
     with open_session(common) as session:
-        from podbuild.commands.complete import print_sbom  # noqa: PLC0415  # --help is fast
-        from podbuild.errors import ConfigError  # noqa: PLC0415
-        from podbuild.oci.names import Platform  # noqa: PLC0415
-
         name, tag = read_image(image)
         if len(platforms) > 1:
             raise ConfigError("one SBOM is of one platform", hint="pass --platform once")
-        wanted = Platform.parse(platforms[0]) if platforms else None
-        found = print_sbom(session.services(), name, tag, wanted)
+        wanted = names.Platform.parse(platforms[0]) if platforms else None
+        found = complete.print_sbom(session.services(), name, tag, wanted)
         session.ui.give(json.dumps(found, indent=2, ensure_ascii=False), found)

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from podbuild.build.engine import registries_files
 from podbuild.cli.options import Common
+from podbuild.commands import borders
+from podbuild.config import load
 from podbuild.errors import ConfigError, CredentialError
-from podbuild.system.cancel import Cancel
-from podbuild.system.console import Answers, Ui, Verbosity, choose_ui
-from podbuild.system.console.screen import Streams
-from podbuild.system.folders import Folders, find_folders, without_closed_homes
-from podbuild.system.process import Runner
-from podbuild.system.redact import Redactor, holds_secret, logins_in
-from podbuild.system.signals import stopping
+from podbuild.oci import registries as connections
+from podbuild.oci.auth import credentials, files
+from podbuild.oci.transport import endpoint, proxy
+from podbuild.system import cancel as cancelling
+from podbuild.system import console, locks, process, redact, signals
+from podbuild.system import folders as places
+from podbuild.system import retry as retrying
 
 if TYPE_CHECKING:
     from podbuild.config.model import Config
+    from podbuild.system.console import Ui
+    from podbuild.system.folders import Folders
     from podbuild.workspace import Services
 
 
@@ -40,23 +44,22 @@ def make_ui(common: Common, environment: Mapping[str, str]) -> Ui:
     """Choose the interface for this terminal or CI; secrets of the environment are cut."""
     if common.quiet and common.verbose:
         raise ConfigError("--quiet and --verbose exclude each other", hint="pass one of them")
-    verbosity = Verbosity.NORMAL
+    verbosity = console.Verbosity.NORMAL
     if common.quiet:
-        verbosity = Verbosity.QUIET
+        verbosity = console.Verbosity.QUIET
     elif common.verbose:
-        verbosity = Verbosity.VERBOSE
-    redactor = Redactor()
+        verbosity = console.Verbosity.VERBOSE
+    redactor = redact.Redactor()
     for name, value in environment.items():
-        if holds_secret(name):
+        if redact.holds_secret(name):
             redactor.add(value)
-        for login in logins_in(value):  # of proxies, mirrors, databases
+        for login in redact.logins_in(value):  # of proxies, mirrors, databases
             redactor.add(login)
-    ui = choose_ui(
+    ui = console.choose_ui(
         environment,
-        Streams(sys.stdout, sys.stderr),
         redactor=redactor,
         verbosity=verbosity,
-        answers=Answers.JSON if common.json else Answers.TEXT,
+        answers=console.Answers.JSON if common.json else console.Answers.TEXT,
         progress=common.progress,
     )
     _chosen.append(ui)
@@ -71,77 +74,62 @@ class Session:
     environment: Mapping[str, str]
     directory: Path  # where the command works
     file: Path | None
-    cancel: Cancel
-    runner: Runner
+    cancel: cancelling.Cancel
+    runner: process.Runner
     allowed: tuple[Path, ...] = ()  # where a configuration may lead, outside of its work tree
 
     def folders(self, output: Path) -> Folders:
         """Give podbuild's own folders, made if need be."""
-        return find_folders(self.environment, output)
+        return places.find_folders(self.environment, output)
 
     def config(self) -> Config:
         """Give the configuration; raises ConfigError with file, line and key.
 
         It leads to nothing outside but what the command line allows.
         """
-        from podbuild.commands.borders import Borders, refuse_outside  # noqa: PLC0415
-        from podbuild.config.load import find_config, load_config  # noqa: PLC0415  # not for --help
-
-        path = self.file or find_config(self.directory)
+        path = self.file or load.find_config(self.directory)
         if self.file is None:
-            Borders.around(path.parent, self.allowed).check(path)
-        config = load_config(path, self.environment, self._logins)
-        refuse_outside(config, self.allowed)
+            borders.Borders.around(path.parent, self.allowed).check(path)
+        config = load.load_config(path, self.environment, self._logins)
+        borders.refuse_outside(config, self.allowed)
         return config
 
     def _logins(self) -> Iterator[str]:
         """Give the secrets in files of logins, as far as they can be read; no helper is asked."""
-        from podbuild.oci.auth.files import find_auth_files  # noqa: PLC0415
-
         with suppress(CredentialError):  # said where the login is needed
-            for file in find_auth_files(self.environment):
+            for file in files.find_auth_files(self.environment):
                 yield from file.secrets()
 
     def _credential_helpers(self) -> tuple[str, ...]:
         """Give what the user's registries.conf asks for logins; read when one is needed."""
-        from podbuild.build.engine.registries_files import user_registries_conf  # noqa: PLC0415
-        from podbuild.oci.auth.credentials import AUTH_FILES  # noqa: PLC0415
-
-        return user_registries_conf(self.environment).helpers or (AUTH_FILES,)
+        return registries_files.user_registries_conf(self.environment).helpers or (
+            credentials.AUTH_FILES,
+        )
 
     def services(self) -> Services:
         """Give what the recipes work with; the configuration is read here."""
-        from podbuild.oci.auth.credentials import Keyring  # noqa: PLC0415
-        from podbuild.oci.registries import Registries  # noqa: PLC0415
-        from podbuild.oci.transport.endpoint import Conduct  # noqa: PLC0415
-        from podbuild.oci.transport.proxy import WayOut  # noqa: PLC0415
-        from podbuild.system.locks import sweep  # noqa: PLC0415  # these take their time
-        from podbuild.system.retry import Budget, Retry  # noqa: PLC0415
-        from podbuild.workspace import (  # noqa: PLC0415
-            Opener,
-            Services,
-        )
+        from podbuild.workspace import Opener, Services  # noqa: PLC0415  # not for --help
 
         config = self.config()
         folders = self.folders(config.output)
         for place in (folders.runtime, folders.cache):  # logins of a killed run, first of all
-            sweep(place / "runs")
+            locks.sweep(place / "runs")
         runner = self.runner.extended(cwd=config.root)
-        retry = Retry(sleep=self.cancel.sleep, budget=Budget(RETRIES))
-        registries = Registries(
-            keyring=Keyring(
+        retry = retrying.Retry(sleep=self.cancel.sleep, budget=retrying.Budget(RETRIES))
+        registries = connections.Registries(
+            keyring=credentials.Keyring(
                 environment=self.environment,
                 runner=runner,
                 on_secret=self.ui.redactor.add,
                 helpers=self._credential_helpers,
             ),
-            conduct=Conduct(
+            conduct=endpoint.Conduct(
                 retry=retry,
                 cancel=self.cancel,
                 observe=self.ui.info,
                 on_secret=self.ui.redactor.add,
             ),
-            network=WayOut.from_environment(self.environment),
+            network=proxy.WayOut.from_environment(self.environment),
         )
         return Services(
             config=config,
@@ -162,7 +150,7 @@ def open_session(common: Common, *, timeout: float | None = None) -> Iterator[Se
     `timeout` is in seconds. A second signal leaves at once: children are killed, engines end with
     their namespace, and the journal is always as of the last step.
     """
-    environment = without_closed_homes(os.environ)
+    environment = places.without_closed_homes(os.environ)
     ui = make_ui(common, environment)
     try:
         directory = (common.directory or Path()).absolute()
@@ -172,9 +160,9 @@ def open_session(common: Common, *, timeout: float | None = None) -> Iterator[Se
         ) from None
     if not directory.is_dir():
         raise ConfigError(f"{directory}: no such folder", hint="-C names an existing folder")
-    cancel = Cancel(timeout)
-    runner = Runner(env=tool_environment(environment), cwd=directory, cancel=cancel)
-    with stopping(cancel, ui):
+    cancel = cancelling.Cancel(timeout)
+    runner = process.Runner(env=tool_environment(environment), cwd=directory, cancel=cancel)
+    with signals.stopping(cancel, ui):
         yield Session(
             ui=ui,
             environment=environment,

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
-from podbuild.commands.history import Tidied
-from podbuild.commands.prune import Pruned
-from podbuild.oci.delete import Removal
-from podbuild.publish.retention.cleanup import CleanupProgress
-from podbuild.publish.retention.plan import RemovalItem
-from podbuild.system.console import Ui
-from podbuild.system.console.text import fold
-from podbuild.system.records import JSONValue
+from podbuild.publish.retention import cleanup
+from podbuild.system.console import text
+
+if TYPE_CHECKING:
+    from podbuild.commands.history import Tidied
+    from podbuild.commands.prune import Pruned
+    from podbuild.oci.delete import Removal
+    from podbuild.publish.retention.plan import RemovalItem
+    from podbuild.system.console import Ui
+    from podbuild.system.records import JSONValue
+
 
 _FEW = 3  # items with the same reason that get a line each
 _SHOWN = 12  # of those that share one; the JSON holds all
@@ -66,11 +70,11 @@ def tidy_text(tidied: Iterable[Tidied]) -> str:
     return "\n".join(lines)
 
 
-def hearing(ui: Ui) -> Callable[[str], CleanupProgress]:
+def hearing(ui: Ui) -> Callable[[str], cleanup.CleanupProgress]:
     """Give who says how far a repository is: every few hundred manifests, and every deletion."""
 
-    def hear(name: str) -> CleanupProgress:
-        return CleanupProgress(
+    def hear(name: str) -> cleanup.CleanupProgress:
+        return cleanup.CleanupProgress(
             listed=_counter(ui, f"{name}: {{}} listed"),
             read=_counter(ui, f"{name}: {{}} manifests read"),
             removed=lambda item, removal: ui.detail(f"{name}: {_ended(item, removal)}"),
@@ -98,7 +102,7 @@ def _ended(item: RemovalItem, removal: Removal) -> str:
 
 def _lines(each: Pruned, width: int | None) -> Iterator[str]:
     for line in _whole_lines(each):
-        yield from fold(line, width, "    ")
+        yield from text.fold(line, width, "    ")
 
 
 def _whole_lines(each: Pruned) -> Iterator[str]:

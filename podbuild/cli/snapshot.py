@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import click
 
+from podbuild.cli.asking import read_duration
+from podbuild.cli.carry_out import carry_out, flow_request
 from podbuild.cli.options import Common, Flow, common_options, flow_options, option
 from podbuild.cli.session import open_session
+from podbuild.commands import planning
 
 
 @click.command(
@@ -47,14 +50,9 @@ def command(  # options
     [tags] branches names is refused. A pull request gets the tags of [tags] pull-requests, a
     scheduled run those of [tags] schedule besides the branch's.
     """
-    from podbuild.cli.asking import read_duration  # noqa: PLC0415  # lazily
-
     with open_session(common, timeout=read_duration(flow.timeout)) as session:
-        from podbuild.cli.carry_out import carry_out, flow_request  # noqa: PLC0415
-        from podbuild.commands.planning import Asked  # noqa: PLC0415
-
         request = flow_request(flow, session.directory)
-        asked = Asked(
+        asked = planning.Asked(
             snapshot=True,
             branch=branch or "",
             pr=str(pull_request or ""),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from podbuild.cli.asking import make_request, read_duration
 from podbuild.cli.options import (
     Common,
     common_options,
@@ -13,6 +14,9 @@ from podbuild.cli.options import (
     timeout,
 )
 from podbuild.cli.session import open_session
+from podbuild.commands import test
+from podbuild.report import json as json_report
+from podbuild.report import text as text_report
 
 
 @click.command(
@@ -37,13 +41,9 @@ def command(
     and the tests of [[images.NAME.tests]]. What passes is not tried again by a release of the same
     images, nor where they are handed over to. What fails is exit 10.
     """
-    from podbuild.cli.asking import make_request, read_duration  # noqa: PLC0415  # lazily
-
     with open_session(common, timeout=read_duration(timeout)) as session:
-        from podbuild.commands.test import try_staged  # noqa: PLC0415
-        from podbuild.report.json import summary_json  # noqa: PLC0415
-        from podbuild.report.text import tried_text  # noqa: PLC0415
-
         request = make_request(images=images, platforms=platforms, jobs=jobs)
-        report = try_staged(session.services(), request)
-        session.ui.give(tried_text(report, session.ui.width), summary_json(report))
+        report = test.try_staged(session.services(), request)
+        session.ui.give(
+            text_report.tried_text(report, session.ui.width), json_report.summary_json(report)
+        )

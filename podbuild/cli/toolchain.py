@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import click
 
+from podbuild.build.toolchain import find, workshop
+from podbuild.build.toolchain import install as installing
+from podbuild.build.toolchain import record as records
 from podbuild.cli.options import Common, common_options, option
 from podbuild.cli.session import open_session
+from podbuild.cli.tools import find_toolchain, own_folders
+from podbuild.report import toolchain as toolchain_report
 
 _SOURCES = ("auto", "podman-static", "debian")
 
@@ -34,22 +39,17 @@ def command() -> None:
 @common_options
 def install(common: Common, source: str) -> None:
     """Put a private toolchain into podbuild's own folder. Changes nothing when it is there."""
-    from podbuild.build.toolchain.install import InstallRequest, ToolchainSource  # noqa: PLC0415
-    from podbuild.build.toolchain.install import install as install_toolchain  # noqa: PLC0415
-    from podbuild.build.toolchain.workshop import Workshop  # noqa: PLC0415
-    from podbuild.cli.tools import own_folders  # noqa: PLC0415  # --help is asked often
-    from podbuild.report.toolchain import record_json, record_text  # noqa: PLC0415
-
     with open_session(common) as session:
-        workshop = Workshop(
+        shop = workshop.Workshop(
             runner=session.runner, folders=own_folders(session), note=session.ui.info
         )
         mirror = session.environment.get("PODBUILD_TOOLCHAIN_URL", "")
+        request = installing.InstallRequest(
+            source=installing.ToolchainSource(source), mirror=mirror
+        )
         with session.ui.step("install the toolchain"):
-            record = install_toolchain(
-                workshop, InstallRequest(source=ToolchainSource(source), mirror=mirror)
-            )
-        session.ui.give(record_text(record), record_json(record))
+            record = installing.install(shop, request)
+        session.ui.give(toolchain_report.record_text(record), toolchain_report.record_json(record))
 
 
 @command.command(
@@ -60,16 +60,12 @@ def install(common: Common, source: str) -> None:
 @common_options
 def show(common: Common) -> None:
     """Show the engine that a build uses, its version, helpers, and what its start costs."""
-    from podbuild.build.toolchain.find import start_costs  # noqa: PLC0415
-    from podbuild.build.toolchain.record import read_record  # noqa: PLC0415
-    from podbuild.cli.tools import find_toolchain, own_folders  # noqa: PLC0415
-    from podbuild.report.toolchain import toolchain_json, toolchain_text  # noqa: PLC0415
-
     with open_session(common) as session:
         folders = own_folders(session)
         toolchain = find_toolchain(session, folders)
-        starts = start_costs(session.runner, folders, toolchain.engine)
-        record = read_record(folders)
+        starts = find.start_costs(session.runner, folders, toolchain.engine)
+        record = records.read_record(folders)
         session.ui.give(
-            toolchain_text(toolchain, record, starts), toolchain_json(toolchain, record, starts)
+            toolchain_report.toolchain_text(toolchain, record, starts),
+            toolchain_report.toolchain_json(toolchain, record, starts),
         )

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from podbuild.build.toolchain.find import find_chosen
-from podbuild.build.toolchain.model import Toolchain
+from podbuild.build.toolchain import find
 from podbuild.cli.session import Session
+from podbuild.commands import borders
 from podbuild.errors import ConfigError
-from podbuild.system.folders import Folders
+
+if TYPE_CHECKING:
+    from podbuild.build.toolchain.model import Toolchain
+    from podbuild.system.folders import Folders
 
 
 def find_toolchain(session: Session, folders: Folders) -> Toolchain:
     """Give the toolchain that the environment asks for; raises as `find_chosen` does."""
-    return find_chosen(session.runner, folders, session.environment)
+    return find.find_chosen(session.runner, folders, session.environment)
 
 
 def own_folders(session: Session) -> Folders:
@@ -22,11 +26,11 @@ def own_folders(session: Session) -> Folders:
 
 
 def _output(session: Session) -> Path:
-    from podbuild.commands.borders import Borders, refuse_links  # noqa: PLC0415
-
     try:
         return session.config().output
     except ConfigError:
         output = session.directory / "dist"
-        refuse_links(output, Borders.around(session.directory, session.allowed), own=True)
+        borders.refuse_links(
+            output, borders.Borders.around(session.directory, session.allowed), own=True
+        )
         return output

@@ -8,9 +8,10 @@ import click
 
 from podbuild.cli.options import Common, common_options, completes, only_image, only_registry
 from podbuild.cli.session import open_session
+from podbuild.commands import relocate, verify
+from podbuild.errors import VerificationError
 
 if TYPE_CHECKING:
-    from podbuild.commands.verify import VerifiedTag
     from podbuild.publish.attested import Statements
     from podbuild.publish.verify import Checked
     from podbuild.system.records import JSONValue
@@ -31,13 +32,9 @@ def command(common: Common, tag: str, images: tuple[str, ...], registries: tuple
     Any difference is exit code 9.
     """
     with open_session(common) as session:
-        from podbuild.commands.relocate import Selection  # noqa: PLC0415
-        from podbuild.commands.verify import check_tag  # noqa: PLC0415
-        from podbuild.errors import VerificationError  # noqa: PLC0415  # --help is asked often
-
         services = session.services()
-        scope = Selection(images=images, registries=registries)
-        found = check_tag(services, scope, tag)
+        scope = relocate.Selection(images=images, registries=registries)
+        found = verify.check_tag(services, scope, tag)
         lines = [_line(each, found) for each in found.checked]
         services.ui.give("\n".join(lines), _json(found))
         if found.is_nowhere:
@@ -52,7 +49,7 @@ def command(common: Common, tag: str, images: tuple[str, ...], registries: tuple
             )
 
 
-def _line(each: Checked, found: VerifiedTag) -> str:
+def _line(each: Checked, found: verify.VerifiedTag) -> str:
     platforms = ", ".join(sorted(map(str, each.platforms)))
     state = "; ".join(each.problems) or f"{each.digest} ({platforms})"
     said = _said(each, found)
@@ -61,7 +58,7 @@ def _line(each: Checked, found: VerifiedTag) -> str:
     return f"{each.expectation}: {state}{kinds}{others}"
 
 
-def _said(each: Checked, found: VerifiedTag) -> Statements | None:
+def _said(each: Checked, found: verify.VerifiedTag) -> Statements | None:
     expected = each.expectation
     return next(
         (
@@ -73,7 +70,7 @@ def _said(each: Checked, found: VerifiedTag) -> Statements | None:
     )
 
 
-def _statements(each: Checked, found: VerifiedTag) -> JSONValue:
+def _statements(each: Checked, found: verify.VerifiedTag) -> JSONValue:
     said = _said(each, found)
     if said is None:
         return None
@@ -86,7 +83,7 @@ def _statements(each: Checked, found: VerifiedTag) -> JSONValue:
     }
 
 
-def _json(found: VerifiedTag) -> JSONValue:
+def _json(found: verify.VerifiedTag) -> JSONValue:
     return {
         "schema": 1,
         "ok": not found.problems,

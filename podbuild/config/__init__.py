@@ -1,1 +1,5 @@
 """podbuild.toml -> frozen types."""
+
+from podbuild.system.later import late_modules
+
+__getattr__ = late_modules(__name__)

@@ -1,1 +1,5 @@
 """Tokens and credentials for registries."""
+
+from podbuild.system.later import late_modules
+
+__getattr__ = late_modules(__name__)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -271,7 +272,7 @@ class Ui:
 
 def choose_ui(
     environment: Mapping[str, str],
-    streams: Streams,
+    streams: Streams | None = None,
     *,
     redactor: Redactor | None = None,
     verbosity: Verbosity = Verbosity.NORMAL,
@@ -283,6 +284,7 @@ def choose_ui(
     GitHub, Forgejo and Gitea read workflow commands, GitLab folds sections, other CI systems
     and files get plain lines, a terminal shows what is under way (unless `progress` is off).
     """
+    streams = streams or Streams(sys.stdout, sys.stderr)
     colours = _wants_colours(environment, streams)
     screen: Screen = StreamScreen(streams)
     whole = verbosity >= Verbosity.VERBOSE
