@@ -7,7 +7,6 @@ leaves here is what BuildKit makes: one config for both formats, which differ in
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 
@@ -22,7 +21,7 @@ from podbuild.oci.manifest import Descriptor, Manifest, MediaType
 from podbuild.oci.names import Digest
 from podbuild.oci.store import Store
 from podbuild.plan.labels import BASE_DIGEST, BASE_NAME
-from podbuild.system.records import JSONValue, string_map
+from podbuild.system.records import JSONValue, json_of, string_map
 
 # What BuildKit writes; engines add what belongs to their machine or to their working container.
 _KEYS = ("created", "author", "architecture", "variant", "os", "os.version", "os.features")
@@ -192,16 +191,10 @@ def _with_shell(
         return {}
     shells = [(at, each) for at, each in enumerate(written) if each.word == "SHELL"]
     before = [each for at, each in shells if at < places[-1]]
-    if before:
-        shell = json.loads(before[-1].text)
-    else:
-        shell = _SHELL if shells else config.get("Shell", _SHELL)
-    return {key: [*shell, *value[2:]]}
+    shell = json_of(before[-1].text) if before else None if shells else config.get("Shell")
+    return {key: [*(shell if isinstance(shell, list) else _SHELL), *value[2:]]}
 
 
 def _is_json(text: str) -> bool:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return False
+    value = json_of(text)
     return isinstance(value, list) and all(isinstance(each, str) for each in value)

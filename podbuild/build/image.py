@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from podbuild.config.choices import Format
 from podbuild.errors import BuildError, VerificationError
 from podbuild.oci.blobs import BytesBlob, read_blob
+from podbuild.oci.documents import object_of
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest, Platform
 from podbuild.oci.store import Store
@@ -23,11 +24,8 @@ def read_config(store: Store, manifest: Manifest) -> dict[str, JSONValue]:
 
 def parse_config(data: bytes, digest: Digest) -> dict[str, JSONValue]:
     """Read a config's bytes; raises VerificationError where they are none."""
-    try:
-        value: JSONValue = json.loads(data)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
+    value = object_of(data)
+    if value is None:
         raise VerificationError(f"{digest} is not a config: not a JSON object")
     return value
 

@@ -17,6 +17,7 @@ from podbuild.build.staging.area import Staging, repository_name
 from podbuild.errors import ConfigError, PodbuildError
 from podbuild.oci.artifact import put_artifact, put_bytes
 from podbuild.oci.blobs import read_blob
+from podbuild.oci.documents import document_of
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Digest, Reference, Repository, Tag
@@ -124,7 +125,7 @@ def fetch_parcel(place: Reference, open_store: Callable[[Repository], Store]) ->
         raise _no_hand_over(place)
     try:
         return _hand_over(place, _document(read_blob(store, layers[0])))
-    except (ValueError, EOFError, zlib.error, RecursionError):  # also texts that are no bytes
+    except (ValueError, EOFError, zlib.error):  # also texts that are no bytes
         raise _no_hand_over(place) from None
 
 
@@ -134,8 +135,7 @@ def _document(data: bytes) -> JSONValue:
     text = unpacking.decompress(data, _LARGEST)
     if unpacking.unconsumed_tail:
         raise ValueError
-    found: JSONValue = json.loads(text)
-    return found
+    return document_of(text)
 
 
 def _hand_over(place: Reference, document: JSONValue) -> HandOver:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import itertools
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from podbuild.commands.carry import (
     way_for,
 )
 from podbuild.errors import ConfigError, ToolError
+from podbuild.system.records import parse_json
 
 _REFERENCE = re.compile(r"\$\{\s*([^{}]*?)\s*\}")
 _NAME = re.compile(r"[A-Za-z_]\w*")
@@ -53,7 +53,7 @@ def read_bake(path: Path, file: str) -> Carried:
     text = path.read_text("utf-8")
     is_json = path.suffix == ".json"
     try:
-        document = json.loads(text) if is_json else _hcl(text)
+        document = parse_json(text) if is_json else _hcl(text)
     except ValueError as error:
         raise ConfigError(
             f"{file}: {error}", hint="`docker buildx bake --print` reads it"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from podbuild.build.engines import Engines
@@ -32,7 +30,7 @@ from podbuild.plan.git.command import git_runner
 from podbuild.plan.journal import NAME, Binding, Journal
 from podbuild.plan.planned import Planned
 from podbuild.system.process import Runner
-from podbuild.system.records import JSONValue
+from podbuild.system.records import json_of
 from podbuild.workspace import Services
 
 _WRITERS: Mapping[CiSystem, Callable[[Pipeline], str]] = {
@@ -122,15 +120,14 @@ def _facts(file: Path, *, named: bool) -> dict[str, list[str]]:
             raise ConfigError(f"{shown(file)}: {(error.strerror or '').lower()}") from None
         return {}
     marks = [line.removeprefix(MARK) for line in lines if line.startswith(MARK)]
-    with suppress(ValueError, RecursionError):
-        value: JSONValue = json.loads(marks[0]) if marks else None
-        facts = {
-            str(name): [*map(str, each)]
-            for name, each in (value.items() if isinstance(value, dict) else ())
-            if isinstance(each, list)
-        }
-        if facts.get("system", [""])[0] in set(CiSystem):
-            return facts
+    value = json_of(marks[0]) if marks else None
+    facts = {
+        str(name): [*map(str, each)]
+        for name, each in (value.items() if isinstance(value, dict) else ())
+        if isinstance(each, list)
+    }
+    if [*facts.get("system", ()), ""][0] in set(CiSystem):
+        return facts
     if named or marks:
         raise ConfigError(
             f"{shown(file)}: no pipeline that this podbuild wrote",

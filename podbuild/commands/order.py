@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -31,7 +30,7 @@ from podbuild.errors import PodbuildError
 from podbuild.plan.git.churn import COMMITS, recent_changes
 from podbuild.system.console.text import duration
 from podbuild.system.process import Runner
-from podbuild.system.records import JSONValue
+from podbuild.system.records import json_in
 
 _CHANGING = VERSION_NAMES | {"sha", "branch"}
 
@@ -62,10 +61,7 @@ def check_order(config: Config, runner: Runner) -> tuple[Finding, ...]:
 
 def step_seconds(metrics: Path) -> Mapping[str, Mapping[str, float]]:
     """Give how long each step took when it ran, by image and the step's text; medians (seconds)."""
-    try:
-        value: JSONValue = json.loads(metrics.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
+    value = json_in(metrics)
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     jobs = value.get("jobs") if isinstance(value, dict) else None
     for job in jobs if isinstance(jobs, list) else ():

@@ -5,11 +5,12 @@ Many projects build into `dist/` themselves, and other tools write files of the 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
+
+from podbuild.system.records import parse_json
 
 
 class ReportFile(StrEnum):
@@ -100,8 +101,8 @@ def _has_schema(file: Path) -> bool:
         data = file.read_bytes().strip()
         if data in (b"", b"{}"):
             return True
-        value = json.loads(data)
-    except (OSError, ValueError, RecursionError):
+        value = parse_json(data)
+    except (OSError, ValueError):
         return False
     return isinstance(value, dict) and isinstance(value.get("schema"), int)
 

@@ -8,13 +8,12 @@ docs/containers-policy.json.5.md (`sigstoreSigned`).
 from __future__ import annotations
 
 import base64
-import binascii
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from podbuild.errors import VerificationError
 from podbuild.oci.artifact import put_bytes
+from podbuild.oci.documents import document_of
 from podbuild.oci.keys import PublicKey
 from podbuild.oci.manifest import Descriptor, Manifest, MediaType
 from podbuild.oci.names import Digest, Tag
@@ -112,7 +111,7 @@ def _signed_name(layer: ClassicLayer, subject: Digest, key: PublicKey) -> str | 
         text = layer.descriptor.annotations.get(_SIGNATURE, "")
         if not key.verifies(base64.b64decode(text, validate=True), layer.payload):
             return None
-        match json.loads(layer.payload):
+        match document_of(layer.payload):
             case {
                 "critical": {
                     "identity": {"docker-reference": str(name)},
@@ -123,7 +122,7 @@ def _signed_name(layer: ClassicLayer, subject: Digest, key: PublicKey) -> str | 
                 return name
             case _:
                 return None
-    except (ValueError, RecursionError, binascii.Error):
+    except ValueError:
         return None
 
 

@@ -21,7 +21,7 @@ from podbuild.oci.manifest import Descriptor
 from podbuild.oci.names import Digest
 from podbuild.oci.store import Store
 from podbuild.system.files import write_atomically
-from podbuild.system.records import JSONValue
+from podbuild.system.records import JSONValue, parse_json
 
 LAYERS = "layers"  # in the cache folder: what layers say, whoever asks
 _IN_MEMORY = 32  # answers that one Examiner has at hand: those of bases are asked for again
@@ -103,7 +103,7 @@ class Examiner:
             return known
         try:
             data = gzip.decompress(self._file(key, digest).read_bytes())
-            return self._remember(key, digest, json.loads(data))
+            return self._remember(key, digest, parse_json(data))
         except (OSError, EOFError, ValueError, zlib.error):
             return None
 

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from podbuild.errors import CredentialError, PublishError, VerificationError
 from podbuild.oci.blobs import CheckedFileBlob, checked, linked
+from podbuild.oci.documents import document_of
 from podbuild.oci.manifest import MANIFEST_CAP, Descriptor, Manifest, MediaType, manifest_type
 from podbuild.oci.names import Digest, Tag, reference
 from podbuild.oci.store import BlobSource, PushRight
 from podbuild.system.files import open_in_place, write_whole
-from podbuild.system.records import JSONValue
 
 REF_NAME = "org.opencontainers.image.ref.name"
 
@@ -225,13 +225,11 @@ class LayoutStore:
     def entries(self) -> tuple[Descriptor, ...]:
         """Give the entries of index.json; none when the folder does not exist."""
         try:
-            content: JSONValue = json.loads((self.path / "index.json").read_bytes())
+            content = document_of((self.path / "index.json").read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             return ()
         except OSError as error:
             raise self._unusable(error) from error
-        except (ValueError, RecursionError):
-            content = None
         match content:
             case {"manifests": list(manifests)}:
                 return tuple(map(Descriptor.from_json, manifests))

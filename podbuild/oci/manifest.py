@@ -5,7 +5,6 @@ Bytes stay what they were; their length and type are checked where they come in.
 
 from __future__ import annotations
 
-import json
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from podbuild.errors import VerificationError
+from podbuild.oci.documents import document_of, object_of
 from podbuild.oci.names import Digest, Platform
 from podbuild.system.records import JSONValue, string_map
 
@@ -106,11 +106,8 @@ class Manifest:
     @cached_property
     def content(self) -> dict[str, JSONValue]:
         """Give the parsed JSON object; raises VerificationError when it is none."""
-        try:
-            value: JSONValue = json.loads(self.data)
-        except (ValueError, RecursionError):
-            value = None
-        if not isinstance(value, dict):
+        value = object_of(self.data)
+        if value is None:
             raise VerificationError(f"{self.digest} is not a manifest: not a JSON object")
         return value
 
@@ -191,11 +188,7 @@ STAGED_CAP = 4 << 20  # bytes that staging takes from engines, so that every reg
 
 def manifest_type(data: bytes) -> MediaType | None:
     """Give the type of a manifest by what it says of itself; None where the bytes are none."""
-    try:
-        content: JSONValue = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    match content:
+    match document_of(data):
         case {"schemaVersion": 2, "mediaType": str(kind)} if kind in MANIFEST_TYPES:
             return MediaType(kind)
         case {"schemaVersion": 2, "manifests": list()}:

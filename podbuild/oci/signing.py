@@ -7,13 +7,12 @@ back. Keys sign here; certificates and keys of other programs come from who uses
 from __future__ import annotations
 
 import base64
-import binascii
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from podbuild.errors import PodbuildError, VerificationError
+from podbuild.oci.documents import document_of
 from podbuild.oci.keys import PrivateKey, PublicKey
 from podbuild.oci.names import Digest
 from podbuild.oci.statements import (
@@ -126,7 +125,7 @@ class KeySigner:
 def envelope(bundle: bytes) -> tuple[bytes, bytes]:
     """Give statement and signature of a bundle, unverified; raises VerificationError."""
     try:
-        match json.loads(bundle):
+        match document_of(bundle):
             case {
                 "dsseEnvelope": {
                     "payload": str(payload),
@@ -140,7 +139,7 @@ def envelope(bundle: bytes) -> tuple[bytes, bytes]:
                 )
             case _:
                 pass
-    except (ValueError, RecursionError, binascii.Error):
+    except ValueError:
         pass
     raise VerificationError("not a bundle with a signed statement")
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from podbuild.errors import VerificationError
 from podbuild.oci.artifact import EMPTY
+from podbuild.oci.documents import document_of, object_of
 from podbuild.oci.manifest import Descriptor, Manifest, MediaType
 from podbuild.oci.names import Digest
 from podbuild.system.records import JSONValue
@@ -135,11 +136,7 @@ def _artifact(
 
 def read_statement(payload: bytes, subject: Digest) -> Statement:
     """Give a statement about a subject; raises VerificationError for anything else."""
-    try:
-        content = json.loads(payload)
-    except (ValueError, RecursionError):
-        content = None
-    match content:
+    match document_of(payload):
         case {"_type": str(form), "subject": list(subjects), "predicateType": str(kind)} if (
             form == STATEMENT
         ):
@@ -154,5 +151,5 @@ def read_statement(payload: bytes, subject: Digest) -> Statement:
 
 def predicate_of(found: Statement) -> dict[str, JSONValue]:
     """Give a statement's predicate; empty where it is no object."""
-    predicate = json.loads(found.data).get("predicate")
+    predicate = (object_of(found.data) or {}).get("predicate")
     return predicate if isinstance(predicate, dict) else {}

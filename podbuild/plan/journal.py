@@ -20,7 +20,7 @@ from podbuild.errors import ConfigError, PodbuildError, VerificationError
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest
 from podbuild.system.files import write_atomically
-from podbuild.system.records import JSONValue
+from podbuild.system.records import JSONValue, parse_json
 
 SCHEMA = 1
 NAME = "state.json"
@@ -291,10 +291,10 @@ class JournalFile:
 def read_journal(path: Path) -> JournalFile | None:
     """Give what a journal file holds; None where there is no file. Raises ConfigError."""
     try:
-        value: JSONValue = json.loads(path.read_bytes())
+        value = parse_json(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise _damaged(path) from error
     return journal_of(value, path)
 

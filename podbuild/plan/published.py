@@ -5,12 +5,12 @@ A tag stands for a commit, a version, a configuration and platforms.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from podbuild.errors import PodbuildError, PublishError, VerificationError
 from podbuild.oci.blobs import read_blob
+from podbuild.oci.documents import document_of
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Platform, Tag
 from podbuild.oci.store import Store
@@ -90,14 +90,13 @@ def find_config(store: Store, config: Descriptor | None) -> JSONValue:
     if config is None:
         return None
     try:
-        value: JSONValue = json.loads(read_blob(store, config))
-    except (VerificationError, ValueError, RecursionError):
+        return document_of(read_blob(store, config))
+    except VerificationError:
         return None
     except PublishError:
         if store.has_blob(config):
             raise
         return None
-    return value
 
 
 def _platforms(store: Store, manifest: Manifest) -> frozenset[Platform]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from podbuild.errors import ConfigError, PodbuildError
 from podbuild.oci.names import Digest
 from podbuild.report.model import ImageReport, Report
-from podbuild.system.records import JSONValue, string_map
+from podbuild.system.records import JSONValue, parse_json, string_map
 
 SCHEMA = 1
 
@@ -87,15 +87,14 @@ def read_lock(path: Path) -> Lock | None:
     Raises ConfigError for a file that is no lock of this form.
     """
     try:
-        value: JSONValue = json.loads(path.read_bytes())
-        match value:
+        match parse_json(path.read_bytes()):
             case {"schema": 1, "project": str(project), "version": str(version), "images": dict(i)}:
                 return Lock(project=project, version=version, images=tuple(_images(i)))
             case _:
                 pass
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError, PodbuildError):
+    except (OSError, ValueError, PodbuildError):
         pass
     raise ConfigError(f"{path} is no images.lock.json of this podbuild", hint="remove it")
 

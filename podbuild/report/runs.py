@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from podbuild.build.model import Metrics, Origin
 from podbuild.report.model import ReleaseResult, Report
-from podbuild.system.records import JSONValue
+from podbuild.system.records import JSONValue, json_of
 
 RUN_SCHEMA = 1
 RUN_NAME = re.compile(r"run-(\d{8}T\d{6}Z)-([0-9a-f]{0,8})-([0-9a-f]{4})")
@@ -285,10 +285,7 @@ def packed(runs: Iterable[Run]) -> bytes:
 
 def unpacked(data: bytes) -> tuple[Run, ...]:
     """Give the entries in some bytes: one, or a month of them; what is none is left out."""
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        return ()
+    value = json_of(data)
     entries = value if isinstance(value, list) else [value]
     return tuple(run for run in map(from_json, entries) if run is not None)
 

@@ -17,7 +17,7 @@ from podbuild.report.junit import junit_xml
 from podbuild.report.markdown import LIMIT, cut, summary_markdown
 from podbuild.report.model import Report
 from podbuild.system.files import write_atomically
-from podbuild.system.records import JSONValue
+from podbuild.system.records import JSONValue, parse_json
 from podbuild.system.redact import Redactor
 
 
@@ -83,8 +83,7 @@ def _clean(name: str, text: str, redactor: Redactor) -> str:
     """Cut secrets; inside the values of JSON, so that it stays JSON."""
     if not name.endswith(".json"):
         return redactor.cut(text)
-    value: JSONValue = json.loads(text)
-    return json.dumps(redactor.cut_json(value), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(redactor.cut_json(parse_json(text)), indent=2, ensure_ascii=False) + "\n"
 
 
 def _for_github(

@@ -21,7 +21,7 @@ from typing import IO
 
 from podbuild.system.cancel import Cancel
 from podbuild.system.folders import Folders
-from podbuild.system.records import JSONValue
+from podbuild.system.records import json_in
 
 LEASE = "lease"  # the file in a folder that whoever uses it holds locked
 
@@ -153,11 +153,7 @@ def supersede(holder: Holder | None, newcomer: Holder) -> bool:
 
 
 def _read(path: Path) -> Holder | None:
-    try:
-        value: JSONValue = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    match value:
+    match json_in(path):
         case {"work": str(work), "name": str(name), "pid": int(pid)} if work in set(Purpose):
             return Holder(work=Purpose(work), name=name, pid=pid)
         case _:

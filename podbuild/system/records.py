@@ -1,6 +1,7 @@
-"""Small records in podbuild's cache folder: worth having, never needed.
+"""JSON, read in one place, and small records in podbuild's cache folder.
 
-A record that is missing, damaged or can't be written counts as none.
+A record is worth having, never needed: one that is missing, damaged or can't be written counts
+as none.
 """
 
 from __future__ import annotations
@@ -14,6 +15,37 @@ from dataclasses import dataclass
 from pathlib import Path
 
 JSONValue = None | bool | int | float | str | list["JSONValue"] | dict[str, "JSONValue"]
+
+
+TOO_DEEP = "its values stand too deep in each other"
+
+
+def parse_json(data: bytes | str) -> JSONValue:
+    """Give a value; raises ValueError for all that is no JSON, or too deep or long to read.
+
+    Lone surrogates stay: records name files by them. Of two equal keys the last holds, as in Go.
+    """
+    try:
+        value: JSONValue = json.loads(data)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+    return value
+
+
+def json_of(data: bytes | str) -> JSONValue:
+    """Give a value; None for what is no JSON."""
+    try:
+        return parse_json(data)
+    except ValueError:
+        return None
+
+
+def json_in(path: Path) -> JSONValue:
+    """Give what a file records; None where there is no file, or none that can be read."""
+    try:
+        return parse_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None
 
 
 def string_map(value: JSONValue) -> Mapping[str, str]:
@@ -37,10 +69,7 @@ class Records:
 
     def read(self, name: str) -> Mapping[str, JSONValue]:
         """Give a record."""
-        try:
-            value = json.loads((self.folder / name).read_bytes())
-        except (OSError, ValueError, RecursionError):
-            return {}
+        value = json_in(self.folder / name)
         return value if isinstance(value, dict) else {}
 
     def write(self, name: str, value: Mapping[str, JSONValue]) -> None:

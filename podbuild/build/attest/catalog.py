@@ -58,7 +58,7 @@ def _packages_in(found: LayerEntry) -> JSONValue:
             return _os_release(found.head(_HEADERS))
         read = _reader(path)
         return [each.to_json() for each in sorted(set(read(found)))] if read else None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         return f"{path} can't be read: {error}"
 
 

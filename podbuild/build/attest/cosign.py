@@ -6,7 +6,6 @@ tokens reach it by the environment alone.
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,11 +15,13 @@ from pathlib import Path
 
 from podbuild.build.toolchain.record import read_record
 from podbuild.errors import CredentialError, PublishError, ToolError, VerificationError
+from podbuild.oci.documents import document_of
 from podbuild.oci.keys import PublicKey, read_public_key
 from podbuild.oci.signing import Accepted, envelope
 from podbuild.oci.statements import Statement
 from podbuild.system.folders import Folders
 from podbuild.system.process import CommandError, CommandTimeoutError, Runner
+from podbuild.system.records import json_of
 
 _SECONDS = 120.0  # a key service or a log may be slow
 # No log, no time stamps, nothing to fetch: a key alone signs.
@@ -85,7 +86,7 @@ class Cosign:
             blob.write_bytes(data)
             argv = ("sign-blob", "--bundle", str(bundle), "--yes", "--key", key)
             self._signed((*argv, *_given(folder, KEY_ALONE), str(blob)))
-            match json.loads(_read(bundle)):
+            match document_of(_read(bundle)):
                 case {"messageSignature": {"signature": str(signature)}}:
                     return signature.encode()
                 case _:
@@ -162,16 +163,13 @@ def _read(path: Path) -> bytes:
 
 def _about(payload: bytes) -> tuple[str, str]:
     """Give whose digest a statement is about, in hex, and its kind; raises VerificationError."""
-    try:
-        match json.loads(payload):
-            case {"subject": [{"digest": {"sha256": str(digest)}}], "predicateType": str(kind)} if (
-                re.fullmatch("[0-9a-f]{64}", digest) and kind.isprintable()
-            ):
-                return digest, kind
-            case _:
-                pass
-    except (ValueError, RecursionError):
-        pass
+    match json_of(payload):
+        case {"subject": [{"digest": {"sha256": str(digest)}}], "predicateType": str(kind)} if (
+            re.fullmatch("[0-9a-f]{64}", digest) and kind.isprintable()
+        ):
+            return digest, kind
+        case _:
+            pass
     raise VerificationError("not a statement about one image")
 
 

@@ -6,7 +6,6 @@ are accepted is pinned in the configuration.
 
 from __future__ import annotations
 
-import base64
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -25,6 +24,7 @@ from podbuild.errors import (
     PublishError,
     VerificationError,
 )
+from podbuild.oci.documents import claims_of, document_of, object_of
 from podbuild.oci.keys import certified_names
 from podbuild.oci.signing import envelope
 from podbuild.oci.statements import IN_TOTO, Statement
@@ -53,12 +53,12 @@ class Trust:
         try:
             with path.open("rb") as file:
                 text = file.read(_CAP).decode()
-            if {"trustedRoot", "signingConfig"} <= json.loads(text).keys():
+            if {"trustedRoot", "signingConfig"} <= (object_of(text) or {}).keys():
                 return text
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise ConfigError(f"{shown(path)}: can't be read: {reason}") from error
-        except (ValueError, AttributeError):
+        except ValueError:
             pass
         raise ConfigError(
             f"{shown(path)}: not the trust configuration of a sigstore",
@@ -69,7 +69,7 @@ class Trust:
         """Give what cosign takes of it, by option."""
         if not self.text:
             return {}
-        found = json.loads(self.text)
+        found = object_of(self.text) or {}
         return {
             "--trusted-root": json.dumps(found["trustedRoot"]),
             "--signing-config": json.dumps(found["signingConfig"]),
@@ -162,7 +162,7 @@ class IdentityAccepted:
 
 
 def _has_certificate(bundle: bytes) -> bool:
-    match json.loads(bundle):
+    match document_of(bundle):
         case {"verificationMaterial": {"certificate": dict()}}:
             return True
         case _:
@@ -218,13 +218,12 @@ def identity_of(token: str) -> tuple[str, str]:
 
     Raises CredentialError for what is no token.
     """
-    try:
-        claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
-        issuer = str(claims["iss"])
-    except (ValueError, IndexError, KeyError, TypeError):
+    claims = claims_of(token)
+    if "iss" not in claims:
         raise CredentialError(
             "the CI system's token is none (JWT)", hint=f"check {TOKEN}, if it is set by hand"
-        ) from None
+        )
+    issuer = str(claims["iss"])
     workflow, config = claims.get("job_workflow_ref"), claims.get("ci_config_ref_uri")
     if workflow:
         return f"https://github.com/{workflow}", issuer

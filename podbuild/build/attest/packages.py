@@ -6,7 +6,6 @@ of a header); core metadata of Python packages; npm's package.json.
 
 from __future__ import annotations
 
-import json
 import re
 import sqlite3
 import struct
@@ -17,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote
 
+from podbuild.oci.documents import parse_document
 from podbuild.system.records import JSONValue
 
 
@@ -124,7 +124,7 @@ def python_package(data: bytes) -> Iterator[Package]:
 
 def node_package(data: bytes) -> Iterator[Package]:
     """Give the package of a package.json; raises ValueError for what is no JSON."""
-    match json.loads(data):
+    match parse_document(data):
         case {"name": str(name), "version": str(version), **rest} if name and version:
             licence = rest.get("license")
             text = licence if isinstance(licence, str) else ""

@@ -6,7 +6,6 @@ function of the image, so that the same image and the same syft give the same by
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from podbuild.build.toolchain.record import read_record
 from podbuild.config.attest import SbomFormat
 from podbuild.errors import PublishError, ToolError
 from podbuild.oci.copy import copy_blob
+from podbuild.oci.documents import object_of
 from podbuild.oci.layout import LayoutStore, named_index_bytes
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest
@@ -25,7 +25,7 @@ from podbuild.oci.store import Store
 from podbuild.system.files import write_atomically
 from podbuild.system.folders import Folders
 from podbuild.system.process import CommandError, Runner
-from podbuild.system.records import JSONValue
+from podbuild.system.records import JSONValue, json_in
 
 _SECONDS = 900.0
 _FORM = 1  # of what is made of its document
@@ -53,9 +53,9 @@ class Syft:
         if program is None:
             raise ToolError('sbom = "syft" needs syft, and there is none', hint=hint)
         try:
-            said = json.loads(runner(str(program), "version", "-o", "json", timeout=60.0).out)
-            version = str(said["version"])
-        except (CommandError, ValueError, KeyError, TypeError):
+            said = runner(str(program), "version", "-o", "json", timeout=60.0).out
+            version = str((object_of(said) or {})["version"])
+        except (CommandError, KeyError):
             raise ToolError(f"{program} does not say its version", hint=hint) from None
         cache = folders.cache / "sbom"
         return cls(program=program, version=version, runner=runner.extended(_QUIET), cache=cache)
@@ -66,12 +66,8 @@ class Syft:
         """Give the document of one platform's image; raises PublishError where syft fails."""
         key: JSONValue = [_FORM, self.version, form.value, name, str(manifest.digest)]
         file = self.cache / Digest.of(canonical(key)).hex
-        try:
-            known = json.loads(file.read_bytes())
-            if isinstance(known, dict):
-                return known
-        except (OSError, ValueError):
-            pass
+        if isinstance(known := json_in(file), dict):
+            return known
         with tempfile.TemporaryDirectory(prefix="podbuild-syft-", dir=_made(self.cache)) as folder:
             found = self._scanned(Path(folder), name, store, manifest, form)
         fixed = _spdx(found, manifest) if form is SbomFormat.SPDX else _cyclonedx(found, manifest)
@@ -89,14 +85,13 @@ class Syft:
         argv = ("scan", f"oci-dir:{folder}", "--quiet", "--output", _OUTPUT[form])
         source = ("--source-name", name, "--source-version", str(manifest.digest))
         try:
-            found = json.loads(self.runner(str(self.program), *argv, *source, timeout=_SECONDS).out)
+            said = self.runner(str(self.program), *argv, *source, timeout=_SECONDS).out
         except CommandError as error:
             raise PublishError(
                 f"{name}: syft fails: {error.message}", details=error.details
             ) from error
-        except ValueError:
-            found = None
-        if not isinstance(found, dict):
+        found = object_of(said)
+        if found is None:
             raise PublishError(f"{name}: syft gave no document")
         return found
 

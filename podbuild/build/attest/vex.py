@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from podbuild.config.model import Config
 from podbuild.config.template import Placeholders
 from podbuild.config.toml import shown
 from podbuild.errors import ConfigError
+from podbuild.oci.documents import object_of
 from podbuild.system.records import JSONValue
 
 _CONTEXT = "https://openvex.dev/ns"
@@ -57,16 +57,14 @@ def _read(path: Path) -> dict[str, JSONValue]:
         raise ConfigError(f"{shown(path)}: can't be read: {reason}") from error
     if len(data) > _CAP:
         raise ConfigError(f"{shown(path)}: more than {_CAP} bytes")
-    try:
-        match json.loads(data):
-            case {"@context": str(context), "statements": list(), **_rest} as found if (
-                context.partition("/ns")[0] + "/ns" == _CONTEXT
-            ):
-                return dict(found)
-            case _:
-                pass
-    except (ValueError, RecursionError):
-        pass
+    found = object_of(data) or {}
+    match found:
+        case {"@context": str(context), "statements": list()} if (
+            context.partition("/ns")[0] + "/ns" == _CONTEXT
+        ):
+            return found
+        case _:
+            pass
     raise ConfigError(
         f"{shown(path)}: not an OpenVEX document",
         hint='JSON with "@context": "https://openvex.dev/ns/v0.2.0" and "statements"',

@@ -15,9 +15,9 @@ from datetime import UTC, datetime, timedelta
 
 from podbuild.oci.artifact import put_artifact, put_bytes
 from podbuild.oci.blobs import read_blob
+from podbuild.oci.documents import document_of
 from podbuild.oci.names import Tag
 from podbuild.oci.store import Store
-from podbuild.system.records import JSONValue
 
 ENTRY = re.compile(r"[a-z0-9._-]+-[0-9a-f]{8}-[0-9a-f]{64}")  # platform, engine, the engine's key
 _RECORD = re.compile(r"used-.+-[0-9a-f]{12}")
@@ -72,11 +72,7 @@ def write_uses(store: Store, record: Tag, uses: Uses) -> None:
 
 def _parsed(data: bytes) -> Uses:
     """Read a record; one of another podbuild, or a damaged one, says nothing."""
-    try:
-        value: JSONValue = json.loads(data)
-    except (ValueError, RecursionError):
-        return {}
-    match value:
+    match document_of(data):
         case {"schema": int(schema), "used": {**times}} if schema == _SCHEMA:
             read = {str(tag): _time(str(time)) for tag, time in times.items()}
             return {Tag(tag): when for tag, when in read.items() if when and ENTRY.fullmatch(tag)}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from podbuild.system.folders import Folders
-from podbuild.system.records import JSONValue, string_map
+from podbuild.system.records import JSONValue, json_of, string_map
 
 _CONTAINER_FILES = ("containers.json", "volatile-containers.json")
 
@@ -30,7 +29,7 @@ def has_leftovers(folders: Folders) -> bool:
 def list_in(file: Path) -> list[JSONValue]:
     """Give the list in one of a storage's files; nothing where there is none."""
     try:
-        value: JSONValue = json.loads(file.read_bytes())
-    except (FileNotFoundError, ValueError):
+        value = json_of(file.read_bytes())
+    except FileNotFoundError:
         return []
     return value if isinstance(value, list) else []

@@ -27,6 +27,7 @@ from podbuild.oci.names import Platform
 from podbuild.system.folders import Folders
 from podbuild.system.locks import leased_folder
 from podbuild.system.process import Process, Runner
+from podbuild.system.records import JSONValue, parse_json
 
 PRIVATE_BINFMT_KERNEL = (6, 7)  # "binfmt_misc: enable sandboxed mounts", Linux 6.7
 
@@ -209,7 +210,7 @@ def _hold(runner: Runner, order: _Order) -> Iterator[Namespace]:
                 map_ids(runner, process.pid)
                 os.write(telling, b"mapped\n")
                 pid = int(holder.expect("pid"))
-                yield _namespace(pid, json.loads(holder.expect("ready")), order)
+                yield _namespace(pid, parse_json(holder.expect("ready")), order)
             finally:
                 os.close(telling)  # the holder ends, and everything inside with it
                 process.done.wait(_ANSWER_SECONDS)
@@ -249,7 +250,7 @@ class _Holder:
                 waited += _POLL_SECONDS
 
 
-def _namespace(pid: int, answer: Mapping[str, object], order: _Order) -> Namespace:
+def _namespace(pid: int, answer: JSONValue, order: _Order) -> Namespace:
     match answer:
         case {"ids": int(ids), "emulation": str(emulation)}:
             how = Emulation(emulation) if order.guests else Emulation.NONE

@@ -6,7 +6,6 @@ Which driver works here is proved by using it: native overlay, fuse-overlayfs, v
 from __future__ import annotations
 
 import base64
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from podbuild.build.engine.containers import container_ids, list_in
 from podbuild.build.engine.namespace import Namespace
+from podbuild.oci.documents import document_of
 from podbuild.oci.names import Digest
 from podbuild.system.files import write_atomically
 from podbuild.system.process import CommandError, Runner
@@ -151,11 +151,13 @@ class Storage:
 
     def _environment(self, image: str) -> dict[str, str]:
         try:
-            config = json.loads(self.config(image))
-            entries: list[str] = config["config"].get("Env") or []
-        except (OSError, ValueError, KeyError, AttributeError):
+            match document_of(self.config(image)):
+                case {"config": {"Env": list(entries)}}:
+                    return dict(str(entry).partition("=")[::2] for entry in entries)
+                case _:
+                    return {}
+        except OSError:
             return {}
-        return dict(entry.partition("=")[::2] for entry in entries)
 
     def layers(self, contents: Sequence[str]) -> Layers | None:
         """Give where the files of an image lie; None where it is not here.

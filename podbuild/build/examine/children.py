@@ -27,7 +27,7 @@ from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Platform
 from podbuild.plan.model import Job, Plan
 from podbuild.system.files import write_atomically
-from podbuild.system.records import JSONValue
+from podbuild.system.records import JSONValue, json_in
 
 VERDICTS = "examined"  # in the cache folder: verdicts
 _AT_ONCE = 2  # images; inflating leaves the interpreter to others
@@ -142,8 +142,8 @@ class Examination:
     def _faults(self, job: Job, manifest: Manifest) -> tuple[Fault, ...] | None:
         """Give an image's faults; None where its layers are not here and nothing is known."""
         record = self.cache / VERDICTS / f"sound-{FORM}" / manifest.digest.hex
-        with suppress(OSError, ValueError):
-            known: JSONValue = json.loads(record.read_bytes())
+        known = json_in(record)
+        with suppress(ValueError):
             if isinstance(known, list):
                 return tuple(map(Fault.from_json, known))
         store = self._store(job)

@@ -16,6 +16,7 @@ from podbuild.config.toml import shown
 from podbuild.config.trials import CheckCommand
 from podbuild.errors import ToolError
 from podbuild.oci.copy import copy_image
+from podbuild.oci.documents import object_of
 from podbuild.oci.layout import LayoutStore
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Tag
@@ -186,9 +187,6 @@ def _why(error: CommandError) -> str:
 
 def _sarif(text: str) -> JSONValue:
     """Read SARIF; None where it is something else."""
-    try:
-        value: JSONValue = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    is_it = isinstance(value, dict) and isinstance(value.get("runs"), list)
+    value = object_of(text)
+    is_it = value is not None and isinstance(value.get("runs"), list)
     return value if is_it else None

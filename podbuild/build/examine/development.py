@@ -6,11 +6,11 @@ them the devDependencies of a package.json name it.
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
 from collections.abc import Iterable, Iterator
 
+from podbuild.oci.documents import document_of
 from podbuild.oci.examine import FileAnalysis
 from podbuild.oci.filesystem import Filesystem
 from podbuild.oci.layers import LayerEntry
@@ -26,10 +26,8 @@ def _folders_in(found: LayerEntry) -> JSONValue:
     entry = found.entry
     if not (0 < entry.size <= _CAP and _reads(entry.path)):
         return None
-    try:
-        return list(_folders(entry.path, json.loads(found.head(entry.size))))
-    except (ValueError, RecursionError):
-        return None
+    value = document_of(found.head(entry.size))
+    return None if value is None else list(_folders(entry.path, value))
 
 
 DEVELOPMENT = FileAnalysis("development-1", _folders_in)  # folders that such lists name

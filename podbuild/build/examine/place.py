@@ -25,7 +25,7 @@ from podbuild.oci.store import Store
 from podbuild.plan.model import Job
 from podbuild.system.files import write_atomically
 from podbuild.system.process import CommandError, CommandTimeoutError, Runner
-from podbuild.system.records import JSONValue
+from podbuild.system.records import JSONValue, parse_json
 from podbuild.system.retry import Retry, Transient
 
 _MARGIN = 60.0  # seconds besides a trial's own, for what is around it
@@ -94,7 +94,7 @@ class TrialPlace:
         run: Runner = self.workplace.apart
         try:
             done = run(*_TRIAL, str(order), timeout=seconds)
-            said: JSONValue = json.loads(done.out)
+            said = parse_json(done.out)
             why = "\n".join(done.tail)
         except CommandTimeoutError:
             return {"ok": False, "why": f"it had no end after {seconds:.0f} s"}

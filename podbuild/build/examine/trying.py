@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from podbuild.oci.store import Store
 from podbuild.plan.journal import Section
 from podbuild.plan.model import Job
 from podbuild.system.files import write_atomically
-from podbuild.system.records import JSONValue
+from podbuild.system.records import JSONValue, json_in
 
 TEST_RULE, HEALTH_RULE = "test", "healthcheck"
 
@@ -107,8 +106,7 @@ class Tries:
             return None
         value: JSONValue = self.engines.journal.get(Section.TESTED, trial.key)
         if value is None:
-            with suppress(OSError, ValueError):
-                value = json.loads(self._record(trial.key).read_bytes())
+            value = json_in(self._record(trial.key))
         return TrialResult.kept(trial.job, trial.name, trial.test, value)
 
     def _keep(self, key: str, result: TrialResult) -> None:

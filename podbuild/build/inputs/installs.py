@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from podbuild.build.inputs.scripts import Command, Script
+from podbuild.system.records import json_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,10 +250,7 @@ def _text(folder: Path, name: str) -> str:
 
 def _node(*locks: str) -> _Find:
     def find(command: Command, folder: Path) -> tuple[str, ...]:
-        try:
-            value = json.loads(_text(folder, "package.json"))
-        except (ValueError, RecursionError):
-            return ()
+        value = json_of(_text(folder, "package.json"))
         if not isinstance(value, dict) or value.get("workspaces"):
             return ()
         scripts = value.get("scripts")

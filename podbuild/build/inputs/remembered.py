@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from podbuild.system.records import JSONValue
+from podbuild.system.records import JSONValue, json_in
 
 _SETTLED = 2_000_000_000  # nanoseconds; the coarsest clock of a file system ticks every 2 s
 _SCHEMA = 1
@@ -65,11 +65,7 @@ class Remembered:
 
 
 def _read(file: Path) -> dict[str, tuple[Marks, str]]:
-    try:
-        value: JSONValue = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    match value:
+    match json_in(file):
         case {"schema": int(schema), "files": dict(files)} if schema == _SCHEMA:
             return dict(_remembered_entries(files))
         case _:

@@ -21,7 +21,7 @@ from podbuild.oci.auth.secret import Credential
 from podbuild.oci.names import Platform, Repository
 from podbuild.oci.transport.local import LostServiceError, SocketAnswer, SocketCall, SocketService
 from podbuild.system.process import TAIL_LINES, CommandError, Finished
-from podbuild.system.records import JSONValue
+from podbuild.system.records import JSONValue, parse_json
 
 _API = "/v5.6.0/libpod"
 _DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
@@ -254,10 +254,9 @@ def _records(answer: SocketAnswer) -> Iterator[dict[str, JSONValue]]:
 
 def _json(data: bytes) -> JSONValue:
     try:
-        value: JSONValue = json.loads(data)
-    except (ValueError, RecursionError):
+        return parse_json(data)
+    except ValueError:
         raise LostServiceError(f"it answered {data[:100]!r}") from None
-    return value
 
 
 def _parameters(order: RemoteOrder) -> Iterator[tuple[str, str]]:

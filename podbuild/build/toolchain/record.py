@@ -16,7 +16,7 @@ from pathlib import Path
 
 from podbuild.errors import ToolError
 from podbuild.system.folders import Folders
-from podbuild.system.records import JSONValue, string_map
+from podbuild.system.records import JSONValue, json_in, string_map
 
 SCHEMA = 1
 RECORD = "record.json"
@@ -103,7 +103,7 @@ def read_record(folders: Folders) -> Installation | None:
     base = toolchain_folder(folders)
     try:
         name = (base / CURRENT).read_text().strip()
-        record = Installation.from_json(json.loads((base / name / RECORD).read_bytes()))
+        record = Installation.from_json(json_in(base / name / RECORD))
     except (OSError, ValueError):
         return None
     return record if record is not None and record.folder == base / name else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -20,7 +19,7 @@ from podbuild.errors import CredentialError, ToolError
 from podbuild.oci.auth.secret import Credential, CredentialKind
 from podbuild.oci.names import DOCKER_HUB, DOCKER_HUB_ALIASES, Repository
 from podbuild.system.process import CommandTimeoutError, Runner
-from podbuild.system.records import JSONValue, string_map
+from podbuild.system.records import JSONValue, json_of, parse_json, string_map
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +135,7 @@ def read_auth_file(path: Path) -> AuthFile | None:
     if not text.strip():
         return AuthFile(path=path)
     try:
-        content: JSONValue = json.loads(text)
+        content = parse_json(text)
     except ValueError as error:
         raise CredentialError(
             f"{path}: not valid JSON: {error}", hint="log in again, or remove the file"
@@ -217,11 +216,7 @@ def _ask(runner: Runner, program: str, server: str) -> Credential | None:
 
 
 def _read(program: str, server: str, out: str) -> Credential | None:
-    try:
-        answer: JSONValue = json.loads(out)
-    except ValueError:
-        answer = None
-    match answer:
+    match json_of(out):
         case {"Username": str(user), "Secret": str(secret)}:
             if not secret:
                 return None

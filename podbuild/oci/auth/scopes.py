@@ -6,11 +6,11 @@ Grammar: RFC 9110, 11.6.1. Values are quoted and hold commas and spaces
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+
+from podbuild.oci.documents import claims_of
 
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 
@@ -122,12 +122,7 @@ def claimed(token: str) -> Iterator[AccessScope]:
 
     Source: distribution, docs/content/spec/auth/jwt.md, "access".
     """
-    part = token.split(".")[1] if token.count(".") == _JWT_DOTS else ""
-    try:
-        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-    except (ValueError, RecursionError):
-        return
-    listed = claims.get("access") if isinstance(claims, dict) else None
+    listed = claims_of(token).get("access")
     for entry in listed if isinstance(listed, list) else ():
         match entry:
             case {"type": "repository", "name": str(name), "actions": list(actions)}:

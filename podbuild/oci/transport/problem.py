@@ -8,7 +8,6 @@ Addresses that a server's answer names: the next page of a list, and where thing
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from enum import Enum
 from urllib.parse import urldefrag, urljoin, urlsplit
 
 from podbuild.errors import PublishError
+from podbuild.oci.documents import document_of
 from podbuild.system.records import JSONValue
 
 ERROR_CAP = 64 * 1024  # bytes of an error's body that are read
@@ -85,11 +85,7 @@ class Response:
 
     def json(self) -> JSONValue:
         """Give the body's JSON value; None when it is no JSON."""
-        try:
-            value: JSONValue = json.loads(self.body)
-        except (ValueError, RecursionError):
-            return None
-        return value
+        return document_of(self.body)
 
 
 def whole_number(text: str) -> int | None:

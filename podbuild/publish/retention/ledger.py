@@ -18,7 +18,7 @@ from podbuild.plan.journal import Journal, Section
 from podbuild.publish.move import Moved
 from podbuild.system.files import write_atomically
 from podbuild.system.folders import Folders
-from podbuild.system.records import JSONValue
+from podbuild.system.records import JSONValue, json_in
 
 _SCHEMA = 1
 
@@ -36,11 +36,7 @@ class Ledger:
 
     def read(self) -> Mapping[str, Mapping[Digest, datetime]]:
         """Give all that is recorded; a damaged record counts as empty."""
-        try:
-            value: JSONValue = json.loads(self.path.read_bytes())
-        except (OSError, ValueError):
-            return {}
-        match value:
+        match json_in(self.path):
             case {"schema": int(schema), "left": dict(left)} if schema == _SCHEMA:
                 return {key: _digests(found) for key, found in left.items()}
             case _:
