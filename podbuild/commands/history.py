@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -34,6 +34,7 @@ from podbuild.report.runs import (
     RUN_NAME,
     Machine,
     Run,
+    is_whole,
     merged,
     packed,
     run_of,
@@ -124,25 +125,38 @@ def _read(
     services: Services, place: HistoryPlace, last: int | None, known: Collection[str]
 ) -> tuple[Run, ...]:
     lacking = f"the history in {place.shown} can't be read"
-    return best_effort(lambda: _runs(place, last, known), services.ui.note, lacking, ())
+    note = services.ui.note
+
+    def unread(name: str) -> None:
+        note(f"{name} in {place.shown} is no entry that this podbuild can read")
+
+    return best_effort(lambda: _runs(place, last, known, unread), note, lacking, ())
 
 
-def _runs(place: HistoryPlace, last: int | None, known: Collection[str]) -> tuple[Run, ...]:
-    """Read entries, and the months before as far as they are needed."""
+def _runs(
+    place: HistoryPlace, last: int | None, known: Collection[str], unread: Callable[[str], None]
+) -> tuple[Run, ...]:
+    """Read entries, and the months before as far as they are needed; `unread` is told of others."""
+
+    def entries(name: str, data: bytes) -> tuple[Run, ...]:
+        if not is_whole(data):
+            unread(name)
+        return unpacked(data)
+
     names = place.names()
     single = sorted(name for name in names if RUN_NAME.fullmatch(name))
     months = sorted(name for name in names if MONTH_NAME.fullmatch(name))
     wanted = single[-last:] if last else single
     found = [
         run
-        for data in read_all(place, (name for name in wanted if name not in known)).values()
-        for run in unpacked(data)
+        for name, data in read_all(place, (each for each in wanted if each not in known)).items()
+        for run in entries(name, data)
     ]
     left = None if last is None else last - len(wanted)
     for month in reversed(months):
         if left is not None and left <= 0:
             break
-        folded = unpacked(place.read(month) or b"[]")
+        folded = entries(month, place.read(month) or b"[]")
         found += folded
         left = None if left is None else left - len(folded)
     return merged(found)
@@ -223,17 +237,18 @@ def tidy(services: Services, *, apply: bool, now: datetime | None = None) -> tup
 def _tidied(place: HistoryPlace, now: datetime, oldest: datetime, *, apply: bool) -> Tidied:
     try:
         months, dropped = _over(place.names(), now, oldest)
+        folded = {month: len(names) for month, names in months.items()}
         if apply:
             for month, names in months.items():
-                fold(place, month, names, _pack)
+                folded[month] = fold(place, month, names, _pack, is_whole)
             for name in dropped:
                 place.remove(name)
     except PodbuildError as error:
         if error.is_stop:
             raise
         return Tidied(place=place.shown, folded={}, dropped=(), error=error.message)
-    folded = {month: len(names) for month, names in months.items()}
-    return Tidied(place=place.shown, folded=folded, dropped=dropped)
+    done = {month: count for month, count in folded.items() if count}
+    return Tidied(place=place.shown, folded=done, dropped=dropped)
 
 
 def _over(

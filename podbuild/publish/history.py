@@ -159,18 +159,25 @@ def read_all(place: HistoryPlace, names: Iterable[str]) -> Mapping[str, bytes]:
 
 
 def fold(
-    place: HistoryPlace, month: str, names: Iterable[str], pack: Callable[[Iterable[bytes]], bytes]
+    place: HistoryPlace,
+    month: str,
+    names: Iterable[str],
+    pack: Callable[[Iterable[bytes]], bytes],
+    is_whole: Callable[[bytes], bool],
 ) -> int:
     """Put the entries of a month that is over into one, read it back, then remove them.
 
-    `month` is yyyymm. Entries that came late are added to what was folded before. Gives how many
-    went in; raises as the place does, with nothing lost.
+    `month` is yyyymm. Entries that came late are added to what was folded before; those that are
+    not whole (a newer podbuild's, say) stay as they are. Gives how many went in; raises as the
+    place does, and PublishError for a month that can't be read, with nothing lost.
     """
     name = f"runs-{month}"
-    found = read_all(place, names)
+    found = {each: data for each, data in read_all(place, names).items() if is_whole(data)}
     if not found:
         return 0
     before = place.read(name)
+    if before is not None and not is_whole(before):
+        raise PublishError(f"{place.shown}: {name} can't be read; nothing was folded")
     data = pack([*([before] if before else []), *found.values()])
     place.write(name, data)
     if place.read(name) != data:

@@ -285,9 +285,17 @@ def packed(runs: Iterable[Run]) -> bytes:
 
 def unpacked(data: bytes) -> tuple[Run, ...]:
     """Give the entries in some bytes: one, or a month of them; what is none is left out."""
+    return tuple(run for run in _entries(data) if run is not None)
+
+
+def is_whole(data: bytes) -> bool:
+    """Tell whether all that stands in some bytes are entries that can be read."""
+    return None not in _entries(data)
+
+
+def _entries(data: bytes) -> tuple[Run | None, ...]:
     value = json_of(data)
-    entries = value if isinstance(value, list) else [value]
-    return tuple(run for run in map(from_json, entries) if run is not None)
+    return tuple(map(from_json, value if isinstance(value, list) else [value]))
 
 
 def merged(*several: Iterable[Run]) -> tuple[Run, ...]:

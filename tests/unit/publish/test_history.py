@@ -24,7 +24,7 @@ from podbuild.publish.history import (
     fold,
     read_all,
 )
-from podbuild.report.runs import Run, merged, packed, unpacked
+from podbuild.report.runs import Run, is_whole, merged, packed, unpacked
 from tests.memory_remover import MemoryRemover
 from tests.unit.report.test_runs import run
 
@@ -67,12 +67,12 @@ def test_a_month_that_is_over_becomes_one_entry_and_says_the_same(
     runs = [run(number) for number in range(5)]
     for each in runs:
         place.write(each.name, packed([each])[1:-1])
-    assert fold(place, "202601", [each.name for each in runs[:3]], pack) == 3
+    assert fold(place, "202601", [each.name for each in runs[:3]], pack, is_whole) == 3
     assert entries(place) == tuple(runs)
-    assert fold(place, "202601", [each.name for each in runs[3:]], pack) == 2  # came late
+    assert fold(place, "202601", [each.name for each in runs[3:]], pack, is_whole) == 2  # came late
     assert place.names() == ("runs-202601",)
     assert entries(place) == tuple(runs)
-    assert fold(place, "202601", ["run-20260101T000000Z-01234567-0000"], pack) == 0
+    assert fold(place, "202601", ["run-20260101T000000Z-01234567-0000"], pack, is_whole) == 0
     place.remove("runs-202601")
     place.remove("runs-202601")
     assert place.names() == ()
@@ -107,8 +107,22 @@ def test_what_can_not_be_read_back_removes_nothing(tmp_path: Path) -> None:
 
     losing = Losing(tmp_path / "history", "history")
     with pytest.raises(PublishError, match="can't be read back"):
-        fold(losing, "202601", [entry.name], pack)
+        fold(losing, "202601", [entry.name], pack, is_whole)
     assert entry.name in place.names()
+
+
+@pytest.mark.parametrize("strange", [b'{"schema": 99}', b"no JSON", b"[" * 100_000])
+def test_what_this_podbuild_can_not_read_is_not_folded_away(tmp_path: Path, strange: bytes) -> None:
+    place = folder(tmp_path)
+    place.write(run(1).name, packed([run(1)])[1:-1])
+    place.write(run(2).name, strange)
+    assert fold(place, "202601", [run(1).name, run(2).name], pack, is_whole) == 1
+    assert place.read(run(2).name) == strange
+    place.write("runs-202602", strange)
+    place.write(run(3).name, packed([run(3)])[1:-1])
+    with pytest.raises(PublishError, match="runs-202602 can't be read; nothing was folded"):
+        fold(place, "202602", [run(3).name], pack, is_whole)
+    assert place.read("runs-202602") == strange
 
 
 def test_a_registry_that_deletes_nothing_says_so() -> None:

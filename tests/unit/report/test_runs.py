@@ -151,12 +151,12 @@ def test_equal_builds_raise_hardly_any_alarm() -> None:
     assert alarms <= 5
 
 
-@pytest.mark.parametrize(("growth", "share"), [(1.3, 0.8), (1.4, 0.95), (1.6, 0.99)])
+@pytest.mark.parametrize(("growth", "share"), [(1.3, 0.95), (1.6, 0.99)])
 def test_a_real_growth_is_found_by_the_second_run(growth: float, share: float) -> None:
     found = 0
     for seed in range(500):
         noise = random.Random(seed)  # repeats exactly
-        spread = noise.uniform(0.02, 0.04)
+        spread = noise.uniform(0.02, 0.06)
         earlier = history(20, noise, spread)
         grown = [
             run(20 + more, job(cpu_seconds=100.0 * growth * noise.gauss(1.0, spread)))
