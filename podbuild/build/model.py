@@ -242,6 +242,17 @@ class SizeChange:
         return f"{sign}{size_text(abs(grown))}{share} since {self.since}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class LayerSize:
+    """Compressed bytes of one layer, and the instruction that made it."""
+
+    file: str
+    line: int
+    text: str
+    size: int  # bytes
+    base: bool = False  # whether the base brought it
+
+
 class TrialOutcome(StrEnum):
     """How a trial ended."""
 

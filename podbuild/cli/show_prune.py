@@ -107,7 +107,8 @@ def _lines(each: Pruned, width: int | None) -> Iterator[str]:
 
 def _whole_lines(each: Pruned) -> Iterator[str]:
     if each.planned is None:
-        yield f"{each.target}: {each.error.message if each.error else 'not planned'}"
+        why = each.error.message.removeprefix(f"{each.target}: ") if each.error else "not planned"
+        yield f"{each.target}: {why}"
         return
     plan, cleaned = each.planned.plan, each.cleaned
     name = each.planned.place.store.name

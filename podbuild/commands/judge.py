@@ -56,6 +56,7 @@ def judge_images(
         fit = {job: each for job, each in images.items() if job not in sound.faults}
         tests = (*_tried(engines, planned, fit, record), *_asked(engines, planned, fit, record))
         record.judged(judged.faults, judged.unread)
+        record.weighed(examination.layers(images))
         judged = judged.with_more(tests)
         for each in judged.warnings:
             record.warn(str(each))

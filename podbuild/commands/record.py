@@ -10,7 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from podbuild import __version__
-from podbuild.build.model import Metrics, SizeChange, Staged, TrialResult
+from podbuild.build.model import LayerSize, Metrics, SizeChange, Staged, TrialResult
 from podbuild.errors import BuildError, CleanupError, PodbuildError, from_os_error
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest
@@ -55,6 +55,7 @@ class Recorder:
         self._metrics: Mapping[Job, Metrics] = {}
         self._faults: Mapping[Job, str] = {}
         self._changes: Mapping[Job, SizeChange] = {}
+        self._layers: Mapping[Job, tuple[LayerSize, ...]] = {}
         self._tests: tuple[TrialResult, ...] = ()
         self._removals: tuple[RemovalReport, ...] = ()
         self.incomplete: CleanupError | None = None  # the release stands, its cleanup does not
@@ -153,6 +154,10 @@ class Recorder:
         """Keep how sizes have changed."""
         self._changes = changes
 
+    def weighed(self, layers: Mapping[Job, tuple[LayerSize, ...]]) -> None:
+        """Keep what each layer costs."""
+        self._layers = layers
+
     def tried(self, results: tuple[TrialResult, ...]) -> None:
         """Keep how the tests of images went."""
         self._tests = (*self._tests, *results)
@@ -228,6 +233,8 @@ class Recorder:
             metrics=self._metrics,
             phases=tuple(self._phases),
             changes=self._changes,
+            layers=self._layers,
+            budgets={each.name: each.image.budget for each in plan.images if each.published},
             tests=self._tests,
             removed=self._removals,
             warnings=(*self.planned.warnings, *self._warnings),

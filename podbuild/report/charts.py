@@ -12,6 +12,7 @@ _COLOURS = ("#2f6fd0", "#c2571a", "#2a8a4a", "#8a4fbf", "#b0364a", "#5c6570", "#
 _APART = 11  # pixels between two labels
 _FONT = 'font-family="system-ui,sans-serif" font-size="11"'
 _LEAST = 2  # points of a line
+_FAR = 3  # times the largest value
 _DOTS = 60  # points up to which each has one, with its value as a title
 
 
@@ -23,16 +24,33 @@ class Line:
     values: tuple[float | None, ...]
 
 
+@dataclass(frozen=True)
+class Level:
+    """One value that lines are held against."""
+
+    name: str
+    value: float
+
+
 def chart(
-    title: str, names: Sequence[str], lines: Sequence[Line], shown: Callable[[float], str]
+    title: str,
+    names: Sequence[str],
+    lines: Sequence[Line],
+    shown: Callable[[float], str],
+    limits: Sequence[Level] = (),
 ) -> str:
-    """Give a figure of lines over runs; nothing where no line has two points."""
+    """Give a figure of lines over runs; nothing where no line has two points.
+
+    `limits` are levels, dashed; one far above all lines would flatten them and is left out.
+    """
     drawn = [each for each in lines if sum(v is not None for v in each.values) >= _LEAST]
     values = [value for each in drawn for value in each.values if value is not None]
     if not values:
         return ""
+    levels = [each for each in limits if each.value <= _FAR * max(values)]
+    values += [each.value for each in levels]
     low, high = min(values), max(values)
-    inner = "".join(_lines(names, drawn, shown, low, high))
+    inner = "".join((*_levels(levels, shown, low, high), *_lines(names, drawn, shown, low, high)))
     says = f"{title}: between {shown(low)} and {shown(high)} in {len(names)} runs"
     return (
         f"<figure><figcaption>{escape(title)}</figcaption>"
@@ -55,6 +73,23 @@ def _axis(shown: Callable[[float], str], low: float, high: float) -> str:
     )
 
 
+def _height(value: float, low: float, high: float) -> float:
+    return _TOP + (high - value) / (high - low or 1.0) * (_HEIGHT - _TOP - _BOTTOM)
+
+
+def _levels(
+    levels: Sequence[Level], shown: Callable[[float], str], low: float, high: float
+) -> Iterator[str]:
+    for each in levels:
+        y = _height(each.value, low, high)
+        yield (
+            f'<line x1="{_LEFT}" y1="{y:.0f}" x2="{_WIDTH - _RIGHT}" y2="{y:.0f}" '
+            'stroke="currentColor" stroke-opacity="0.6" stroke-dasharray="5 4"/>'
+            f'<text x="{_LEFT + 70}" y="{y - 3:.0f}" fill="currentColor" fill-opacity="0.7" '
+            f"{_FONT}>{escape(f'{each.name}: {shown(each.value)}')}</text>"
+        )
+
+
 def _lines(
     names: Sequence[str],
     lines: Sequence[Line],
@@ -62,13 +97,11 @@ def _lines(
     low: float,
     high: float,
 ) -> Iterator[str]:
-    span = high - low or 1.0
     steps = max(len(names) - 1, 1)
 
     def place(at: int, value: float) -> tuple[float, float]:
         x = _LEFT + at / steps * (_WIDTH - _LEFT - _RIGHT)
-        y = _TOP + (high - value) / span * (_HEIGHT - _TOP - _BOTTOM)
-        return x, y
+        return x, _height(value, low, high)
 
     ends: list[tuple[float, str, str]] = []
     for number, line in enumerate(lines):

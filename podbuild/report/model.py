@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from podbuild.build.model import Metrics, Origin, SizeChange, TrialOutcome, TrialResult
+from podbuild.build.model import LayerSize, Metrics, Origin, SizeChange, TrialOutcome, TrialResult
+from podbuild.config.budget import SizeBudget
 from podbuild.config.choices import RegistryKind
 from podbuild.oci.delete import RemovalKind
 from podbuild.oci.names import Digest, Platform, Tag
@@ -161,6 +162,8 @@ class Report:
     metrics: Mapping[Job, Metrics] = field(default_factory=dict, hash=False)  # of what was built
     phases: tuple[Phase, ...] = ()
     changes: Mapping[Job, SizeChange] = field(default_factory=dict, hash=False)  # of sizes
+    layers: Mapping[Job, tuple[LayerSize, ...]] = field(default_factory=dict, hash=False)
+    budgets: Mapping[str, SizeBudget] = field(default_factory=dict, hash=False)  # by image
     tests: tuple[TrialResult, ...] = ()
     removed: tuple[RemovalReport, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from html import escape
 
+from podbuild.build.model import LayerSize
 from podbuild.config.following import CostSettings
 from podbuild.plan.model import Job
-from podbuild.report.charts import Line, chart
+from podbuild.report.charts import Level, Line, chart
 from podbuild.report.model import ImageReport, ReleaseResult, Report
 from podbuild.report.runs import Run, RunJob
 from podbuild.system.console.text import duration, instant, one_line, shortened, size
@@ -36,6 +37,7 @@ _SAYS = {
     ReleaseResult.FAILED: "failed",
 }
 _SLOW_STEPS = 10
+_LARGE_LAYERS = 10  # of an image
 _CHART_RUNS = 200
 
 
@@ -46,7 +48,8 @@ def release_page(report: Report, runs: Sequence[Run], cost: CostSettings) -> str
         (
             _result(report),
             _images(report),
-            _trends(runs),
+            _trends(runs, _limits(report)),
+            _bytes(report),
             _slowest_steps(report),
             _registries(report),
             _statements(report),
@@ -111,9 +114,10 @@ def _result(report: Report) -> str:
 def _images(report: Report) -> str:
     rows = [row for image in report.images for row in _image_rows(report, image)]
     headings = (
-        *("image", "platform", "size", "growth", "update", "time", "CPU", "cached", "origin"),
+        *("image", "platform", "size", "budget", "growth", "update", "time", "CPU", "cached"),
+        "origin",
     )
-    return _section("Images", html_table(headings, rows, frozenset({2, 4, 5, 6, 7})))
+    return _section("Images", html_table(headings, rows, frozenset({2, 3, 5, 6, 7, 8})))
 
 
 def _image_rows(report: Report, image: ImageReport) -> Iterator[tuple[str, ...]]:
@@ -125,6 +129,7 @@ def _image_rows(report: Report, image: ImageReport) -> Iterator[tuple[str, ...]]
             escape(image.name),
             escape(str(part.platform)),
             size(part.size) if part.size else "",
+            escape(_budget(report, image.name)),
             escape(str(change)) if change else "",
             size(change.update) if change else "",
             duration(cost.seconds) if cost else "",
@@ -134,7 +139,48 @@ def _image_rows(report: Report, image: ImageReport) -> Iterator[tuple[str, ...]]
         )
 
 
-def _trends(runs: Sequence[Run]) -> str:
+def _budget(report: Report, image: str) -> str:
+    budget = report.budgets.get(image)
+    if budget is None:
+        return ""
+    most = size(budget.size) if budget.size is not None else ""
+    return ", ".join(filter(None, (most, f"+{budget.growth}" if budget.growth else "")))
+
+
+def _limits(report: Report) -> tuple[Level, ...]:
+    """Give the size budgets as levels of the chart."""
+    return tuple(
+        Level(f"budget of {image}", budget.size)
+        for image, budget in report.budgets.items()
+        if budget.size is not None
+    )
+
+
+def _bytes(report: Report) -> str:
+    """Give the largest layers of each image, a base as one, and the line that made them."""
+    rows = [
+        (escape(str(job)), *cells)
+        for job, layers in sorted(report.layers.items(), key=lambda each: each[0])
+        for cells in _layer_rows(layers)
+    ]
+    headings = ("image", "line", "instruction", "size", "share")
+    return _section("Where the bytes are", html_table(headings, rows, frozenset({1, 3, 4})))
+
+
+def _layer_rows(layers: Sequence[LayerSize]) -> Iterator[tuple[str, ...]]:
+    whole = sum(each.size for each in layers)
+    own = sorted((each for each in layers if not each.base), key=lambda each: -each.size)
+    base = whole - sum(each.size for each in own)
+    rest = sum(each.size for each in own[_LARGE_LAYERS:])
+    rows = [(str(each.line), each.text, each.size) for each in own[:_LARGE_LAYERS]]
+    rows += [("", text, size) for text, size in (("smaller layers", rest), ("base", base)) if size]
+    for line, text, bytes_ in rows:
+        said = escape(shortened(one_line(text)))
+        share = f"{bytes_ / whole:.0%}" if whole else ""
+        yield line, f"<code>{said}</code>" if line else said, size(bytes_), share
+
+
+def _trends(runs: Sequence[Run], limits: Sequence[Level] = ()) -> str:
     shown = [run for run in runs if run.is_published][-_CHART_RUNS:]
     names = [run.title for run in shown]
     jobs = sorted({(job.image, job.platform) for run in shown for job in run.jobs})
@@ -153,6 +199,7 @@ def _trends(runs: Sequence[Run]) -> str:
             names,
             [line(key, lambda job: job.size or None) for key in jobs],
             lambda value: size(round(value)),
+            limits,
         ),
         chart("CPU seconds of cold builds", names, cpu(warm=False), duration),
         chart("CPU seconds of builds with cached steps", names, cpu(warm=True), duration),

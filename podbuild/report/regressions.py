@@ -15,8 +15,8 @@ from podbuild.system.console.text import duration
 
 _BASELINE = 20  # runs of a class at most
 _LEAST = 5  # runs of a class before anything is judged
-# Wide enough that equal builds whose CPU seconds vary by 2 to 6 % are silent, and narrow enough that
-# of those that grow by 30 % at least 95 % are found by the second run.
+# Wide enough that equal builds whose CPU seconds vary by 2 to 6 % are silent, and narrow enough
+# that of those that grow by 30 % at least 95 % are found by the second run.
 _SPREAD = 3 * 1.4826  # times the median absolute deviation
 _SHARE = 1 / 6  # of the median
 _FLOOR = 10.0  # CPU seconds

@@ -20,6 +20,7 @@ from podbuild.build.examine.programs import ANALYSES, files_of
 from podbuild.build.examine.soundness import FORM, Fault, faults_of
 from podbuild.build.image import read_config
 from podbuild.build.inputs.lint import Finding, Level
+from podbuild.build.model import LayerSize
 from podbuild.build.staging.area import StagedRepository, Staging, repository_name
 from podbuild.errors import PolicyError, VerificationError
 from podbuild.oci.examine import LAYERS, Examiner
@@ -139,6 +140,31 @@ class Examination:
         unread = tuple(job for job, each in faults.items() if each is None)
         return Judged(findings=tuple(merged_findings(found)), unread=unread)
 
+    def layers(self, images: Mapping[Job, Manifest]) -> Mapping[Job, tuple[LayerSize, ...]]:
+        """Give what each layer of published images costs, where their configs are here."""
+        return {
+            job: self._layers(job, manifest)
+            for job, manifest in images.items()
+            if self.plan.image(job.image).published
+            and all(map(self._store(job).has_blob, manifest.blobs[:1]))
+        }
+
+    def _layers(self, job: Job, manifest: Manifest) -> tuple[LayerSize, ...]:
+        made = self._steps(job).layers(read_config(self._store(job), manifest))
+        return tuple(
+            LayerSize(
+                file=cause.file,
+                line=cause.line,
+                text=cause.text,
+                size=layer.size,
+                base=at < made.base,
+            )
+            for at, (cause, layer) in enumerate(zip(made.causes, manifest.layers, strict=False))
+        )
+
+    def _steps(self, job: Job) -> Steps:
+        return steps_of(self.plan, self.plan.image(job.image), job.platform, self.build)
+
     def _faults(self, job: Job, manifest: Manifest) -> tuple[Fault, ...] | None:
         """Give an image's faults; None where its layers are not here and nothing is known."""
         record = self.cache / VERDICTS / f"sound-{FORM}" / manifest.digest.hex
@@ -158,8 +184,7 @@ class Examination:
         wanted = [each for each in faults if not self.ignored(job.image, each.rule)]
         if not wanted:
             return
-        planned = self.plan.image(job.image)
-        steps = steps_of(self.plan, planned, job.platform, self.build)
+        steps = self._steps(job)
         config = read_config(self._store(job), manifest)
         for fault in wanted:
             cause = _cause(steps, config, fault)

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podbuild.build.model import Metrics, Origin, StepTime
+from podbuild.build.model import LayerSize, Metrics, Origin, StepTime
+from podbuild.config.budget import Growth, SizeBudget
 from podbuild.config.choices import RegistryKind
 from podbuild.config.output import OUTPUT_NAMES
 from podbuild.oci.delete import RemovalKind
@@ -134,6 +135,14 @@ REPORT = Report(
         ),
     },
     phases=(Phase(name="build", seconds=12.5), Phase(name="publish", seconds=3.25)),
+    layers={
+        Job("web", ARM64): (
+            LayerSize(file="Containerfile", line=1, text="FROM debian", size=30_000_000, base=True),
+            LayerSize(file="Containerfile", line=4, text="RUN a && b | c", size=9_000_000),
+            LayerSize(file="Containerfile", line=7, text="COPY <<EOF /x", size=1_000_000),
+        )
+    },
+    budgets={"web": SizeBudget(size=45_000_000, growth=Growth("10%"))},
     removed=(
         RemovalReport(repository="ghcr.io/acme/web", what="sha256:ab", outcome=RemovalKind.REMOVED),
     ),

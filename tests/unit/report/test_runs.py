@@ -10,6 +10,7 @@ from decimal import Decimal
 
 import pytest
 
+from podbuild.config.budget import SizeBudget
 from podbuild.config.following import CostSettings
 from podbuild.report.history import history_json, history_text
 from podbuild.report.metrics_text import metrics_text
@@ -289,3 +290,17 @@ def test_the_history_fits_the_terminal(width: int) -> None:
         assert "1.2.2" in text
     assert history_text([], (), width) == "no run is remembered yet"
     assert len(json.loads(json.dumps(history_json(runs)))["runs"]) == 3
+
+
+def test_the_page_says_where_the_bytes_are_and_what_the_budgets_are() -> None:
+    runs = [run(number, job(size=40_000_000 + number)) for number in range(4)]
+    page = release_page(REPORT, runs, CostSettings())
+    rows = page[page.index("Where the bytes are") :]
+    sizes = [rows.index(text) for text in ("9.0 MB", "1.0 MB", "30.0 MB")]
+    assert sizes == sorted(sizes)  # own layers by size, then the base
+    assert "<code>RUN a &amp;&amp; b | c</code>" in rows
+    assert "22%" in rows
+    assert "45.0 MB, +10%" in page
+    assert page.count("budget of web: 45.0 MB") == 1
+    far = replace(REPORT, budgets={"web": SizeBudget(size=10**12)})
+    assert "budget of" not in release_page(far, runs, CostSettings())
