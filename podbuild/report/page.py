@@ -163,8 +163,8 @@ def _bytes(report: Report) -> str:
         for job, layers in sorted(report.layers.items(), key=lambda each: each[0])
         for cells in _layer_rows(layers)
     ]
-    headings = ("image", "line", "instruction", "size", "share")
-    return _section("Where the bytes are", html_table(headings, rows, frozenset({1, 3, 4})))
+    headings = ("image", "where", "instruction", "size", "share")
+    return _section("Where the bytes are", html_table(headings, rows, frozenset({3, 4})))
 
 
 def _layer_rows(layers: Sequence[LayerSize]) -> Iterator[tuple[str, ...]]:
@@ -172,12 +172,12 @@ def _layer_rows(layers: Sequence[LayerSize]) -> Iterator[tuple[str, ...]]:
     own = sorted((each for each in layers if not each.base), key=lambda each: -each.size)
     base = whole - sum(each.size for each in own)
     rest = sum(each.size for each in own[_LARGE_LAYERS:])
-    rows = [(str(each.line), each.text, each.size) for each in own[:_LARGE_LAYERS]]
+    rows = [(f"{each.file}:{each.line}", each.text, each.size) for each in own[:_LARGE_LAYERS]]
     rows += [("", text, size) for text, size in (("smaller layers", rest), ("base", base)) if size]
-    for line, text, bytes_ in rows:
+    for place, text, bytes_ in rows:
         said = escape(shortened(one_line(text)))
         share = f"{bytes_ / whole:.0%}" if whole else ""
-        yield line, f"<code>{said}</code>" if line else said, size(bytes_), share
+        yield escape(place), f"<code>{said}</code>" if place else said, size(bytes_), share
 
 
 def _trends(runs: Sequence[Run], limits: Sequence[Level] = ()) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 
 import pytest
 
@@ -146,6 +147,16 @@ def test_each_step_is_timed(shop: Shop) -> None:
     assert times[4]["text"] == "RUN <<EOF"
     assert not times[4]["cached"]
     assert 0 < sum(each["seconds"] for each in times.values()) <= job["seconds"]
+
+
+def test_the_page_says_which_lines_the_bytes_are_of(shop: Shop) -> None:
+    page = (shop.root / "dist/report.html").read_text()
+    rows = page[page.index("Where the bytes are") : page.index("Slowest steps")]
+    found = re.findall(r"<td>web linux/(\w+)</td><td>([^<]*)</td>", rows)
+    # what a changed mode copies up costs as much again as the file
+    largest = ["web/Containerfile:4", "web/Containerfile:15", "base/Containerfile:3"]
+    assert [place for platform, place in found if platform == "amd64"][:3] == largest
+    assert [place for platform, place in found if platform == "arm64"][:3] == largest
 
 
 def test_a_rule_that_the_configuration_silences_stays_silent_when_lines_move(shop: Shop) -> None:
