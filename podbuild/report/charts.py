@@ -25,7 +25,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Level:
+class ValueLevel:
     """One value that lines are held against."""
 
     name: str
@@ -37,7 +37,7 @@ def chart(
     names: Sequence[str],
     lines: Sequence[Line],
     shown: Callable[[float], str],
-    limits: Sequence[Level] = (),
+    limits: Sequence[ValueLevel] = (),
 ) -> str:
     """Give a figure of lines over runs; nothing where no line has two points.
 
@@ -78,7 +78,7 @@ def _height(value: float, low: float, high: float) -> float:
 
 
 def _levels(
-    levels: Sequence[Level], shown: Callable[[float], str], low: float, high: float
+    levels: Sequence[ValueLevel], shown: Callable[[float], str], low: float, high: float
 ) -> Iterator[str]:
     for each in levels:
         y = _height(each.value, low, high)

@@ -13,7 +13,7 @@ from html import escape
 from podbuild.build.model import LayerSize
 from podbuild.config.following import CostSettings
 from podbuild.plan.model import Job
-from podbuild.report.charts import Level, Line, chart
+from podbuild.report.charts import Line, ValueLevel, chart
 from podbuild.report.model import ImageReport, ReleaseResult, Report
 from podbuild.report.runs import Run, RunJob
 from podbuild.system.console.text import duration, instant, one_line, shortened, size
@@ -147,10 +147,10 @@ def _budget(report: Report, image: str) -> str:
     return ", ".join(filter(None, (most, f"+{budget.growth}" if budget.growth else "")))
 
 
-def _limits(report: Report) -> tuple[Level, ...]:
+def _limits(report: Report) -> tuple[ValueLevel, ...]:
     """Give the size budgets as levels of the chart."""
     return tuple(
-        Level(f"budget of {image}", budget.size)
+        ValueLevel(f"budget of {image}", budget.size)
         for image, budget in report.budgets.items()
         if budget.size is not None
     )
@@ -180,7 +180,7 @@ def _layer_rows(layers: Sequence[LayerSize]) -> Iterator[tuple[str, ...]]:
         yield escape(place), f"<code>{said}</code>" if place else said, size(bytes_), share
 
 
-def _trends(runs: Sequence[Run], limits: Sequence[Level] = ()) -> str:
+def _trends(runs: Sequence[Run], limits: Sequence[ValueLevel] = ()) -> str:
     shown = [run for run in runs if run.is_published][-_CHART_RUNS:]
     names = [run.title for run in shown]
     jobs = sorted({(job.image, job.platform) for run in shown for job in run.jobs})
