@@ -85,12 +85,22 @@ def _key(path: Path) -> str:
 
 @contextmanager
 def machine(
-    folder: Path, host: str = "builder", *, settings: str = "", podman: str = ""
+    folder: Path,
+    host: str = "builder",
+    *,
+    settings: str = "",
+    podman: str = "",
+    disk: str = "",
+    beside: Machine | None = None,
 ) -> Iterator[Machine]:
     """Start one while the block runs; `settings` are more lines of sshd_config.
 
-    `podman` is a shell script that stands there for podman; without it the real one does.
+    `podman` is a shell script that stands there for podman; without it the real one does. With
+    `disk` its storage is as large as that and who logs in is root there. The ssh of the machine
+    `beside` knows this one too.
     """
+    if disk:
+        settings += f"ForceCommand {_on_small_disk(folder / 'home', disk)}\n"
     folder.mkdir(mode=0o700)
     (folder / "home").mkdir()
     (folder / "bin").mkdir()
@@ -116,6 +126,9 @@ def machine(
         f" IdentityFile {folder}/client\n IdentitiesOnly yes\n"
         f" UserKnownHostsFile {folder}/known_hosts\n GlobalKnownHostsFile none\n"
     )
+    if beside is not None:
+        with (beside.folder / "ssh_config").open("a") as known:
+            known.write((folder / "ssh_config").read_text())
     wrapper = folder / "bin/ssh"
     environment = " ".join(
         f"{key}='{value}'" for key, value in _environment().items() if key != "PATH"
@@ -134,6 +147,14 @@ def machine(
             yield Machine(host=host, folder=folder, port=port, sshd=sshd)
         finally:
             sshd.terminate()
+
+
+def _on_small_disk(home: Path, size: str) -> str:
+    graph = home / ".cache/podbuild-builder/graph"
+    mount = f"mkdir -p {graph} && mount -t tmpfs -o size={size} tmpfs {graph}"
+    others = "for each in /run /var/lib; do mount -t tmpfs tmpfs $each; done"  # root's own
+    inner = f'{others}; {mount} && exec sh -c "$SSH_ORIGINAL_COMMAND"'
+    return f"exec unshare --user --map-root-user --map-auto --mount sh -c '{inner}'"
 
 
 def _free_port() -> int:

@@ -29,7 +29,7 @@ _TIDY = 600.0  # seconds for one removal
 
 @click.command(
     epilog="\b\nExamples:\n  podbuild clean\n  podbuild clean --keep 2GB\n"
-    "  podbuild clean --keep 0 --dry-run"
+    "  podbuild clean --keep 0 --dry-run\n  podbuild clean --builders --keep 5GB"
 )
 @option(
     "--keep",
@@ -38,9 +38,10 @@ _TIDY = 600.0  # seconds for one removal
     show_default=True,
     help="How much may stay: what was used last.",
 )
+@option("--builders", is_flag=True, help="What lasts on the builders, not on this machine.")
 @option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
 @common_options
-def command(common: Common, keep: str, dry_run: bool) -> None:
+def command(common: Common, keep: str, builders: bool, dry_run: bool) -> None:
     """Make podbuild's own cache smaller, oldest first.
 
     The cache holds blobs of images, the engine's storages, cache mounts and downloads; all of it
@@ -49,6 +50,9 @@ def command(common: Common, keep: str, dry_run: bool) -> None:
     """
     with open_session(common) as session:
         limit = read_size(keep)
+        if builders:
+            _clean_builders(session, None if dry_run else limit)
+            return
         folders = own_folders(session)
         if not dry_run:
             _remove_leftovers(session, folders)
@@ -76,6 +80,18 @@ def read_size(text: str) -> int:
     if not 0 <= size < float("inf"):
         raise ConfigError(f"--keep {text}: no size", hint="such as 500MB, 10GB or 0")
     return int(size)
+
+
+def _clean_builders(session: Session, keep: int | None) -> None:
+    from podbuild.commands.builders import (  # noqa: PLC0415  # seldom asked for
+        tidied_json,
+        tidied_text,
+        tidy_builders,
+    )
+
+    with session.ui.step("connect to builders"):
+        done = tidy_builders(session.services(), keep)
+    session.ui.give(tidied_text(done), tidied_json(done))
 
 
 def _remove_leftovers(session: Session, folders: Folders) -> None:

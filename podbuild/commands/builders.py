@@ -20,7 +20,7 @@ from podbuild.config.choices import Compression
 from podbuild.errors import BuildError, PodbuildError
 from podbuild.oci.names import Platform, Tag
 from podbuild.oci.transport.local import LostServiceError
-from podbuild.system.console.text import table
+from podbuild.system.console.text import size, table
 from podbuild.system.process import CommandError
 from podbuild.system.records import JSONValue
 from podbuild.workspace import Services
@@ -39,6 +39,7 @@ class BuilderState:
     engine: str = ""
     platforms: tuple[Platform, ...] = ()
     jobs: int = 0
+    stored: int = 0  # bytes that last there
     tried: str = ""  # what a build there proved
     error: PodbuildError | None = None
 
@@ -49,7 +50,8 @@ class BuilderState:
             return self.error.message
         platforms = ", ".join(map(str, self.platforms))
         built = f"; {self.tried}" if self.tried else ""
-        return f"{self.engine}, {platforms}, {self.jobs} at a time{built}"
+        kept = f", keeps {size(self.stored)}" if self.stored else ""
+        return f"{self.engine}, {platforms}, {self.jobs} at a time{kept}{built}"
 
     def to_json(self) -> JSONValue:
         """Give it as JSON."""
@@ -60,6 +62,7 @@ class BuilderState:
             "engine": self.engine,
             "platforms": [str(each) for each in self.platforms],
             "jobs": self.jobs,
+            "stored": self.stored,
             "found": self.found,
             "fix": self.error.hint if self.error else "",
         }
@@ -74,6 +77,50 @@ def ask_builders(services: Services, *, build: bool = False) -> tuple[BuilderSta
     with ThreadPoolExecutor(len(hosts), thread_name_prefix="builder") as pool:
         builders = (RemoteBuilder(each, services.runner, services.folders) for each in hosts)
         return tuple(pool.map(ask, builders))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TidiedBuilder:
+    """What lasted on a builder, in bytes, and what still does; None where a run is at work."""
+
+    name: str
+    before: int
+    after: int | None
+
+
+def tidy_builders(services: Services, keep: int | None) -> tuple[TidiedBuilder, ...]:
+    """Let at most `keep` bytes last on each builder; None changes nothing. Raises as `connect`."""
+    done = []
+    for each in services.config.builders.each:
+        builder = RemoteBuilder(each, services.runner, services.folders)
+        try:
+            stored = builder.facts().stored
+            after = stored if keep is None else builder.tidy(keep)
+            done.append(TidiedBuilder(name=each.name, before=stored, after=after))
+        finally:
+            builder.close()
+    return tuple(done)
+
+
+def tidied_text(done: Sequence[TidiedBuilder]) -> str:
+    """Give what lasts on builders as a table."""
+    rows = [
+        (each.name, size(each.before), "in use" if each.after is None else size(each.after))
+        for each in done
+    ]
+    if not rows:
+        return "no builders: [builders.NAME] with a host names one"
+    return "\n".join(table(("builder", "kept", "keeps now"), rows, right=("kept", "keeps now")))
+
+
+def tidied_json(done: Sequence[TidiedBuilder]) -> JSONValue:
+    """Give what lasts on builders as JSON."""
+    return {
+        "schema": 1,
+        "builders": [
+            {"name": each.name, "before": each.before, "after": each.after} for each in done
+        ],
+    }
 
 
 def states_text(states: Sequence[BuilderState]) -> str:
@@ -109,6 +156,7 @@ def _ask(services: Services, builder: RemoteBuilder, *, build: bool) -> BuilderS
             engine=f"podman {facts.podman} (buildah {facts.buildah})",
             platforms=builder.platforms,
             jobs=builder.slots,
+            stored=facts.stored,
             tried=_tried(services, builder) if build else "",
         )
     except PodbuildError as error:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from podbuild.config.budget import SIZE
 from podbuild.config.keys import COUNT, FLAG, key, list_of, matching, parsed
 from podbuild.oci.names import Platform
 
+KEPT = 20_000_000_000  # bytes
 HERE = "local"  # this machine, where builders are named
 
 # A ProxyCommand of ~/.ssh/config may hand it to a shell, and a program take it for an option.
@@ -40,6 +42,14 @@ class BuilderHost:
     jobs: int = field(
         default=0,
         metadata=key(COUNT, "builds at a time there; 0 is half its CPUs", example="4"),
+    )
+    keep: int = field(
+        default=KEPT,
+        metadata=key(
+            SIZE,
+            'how much may last there: layers and cache mounts, what was used last ("20GB")',
+            example='"50GB"',
+        ),
     )
 
 

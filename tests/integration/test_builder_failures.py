@@ -105,14 +105,20 @@ OTHER = 'case "$*" in --version) echo podman version {};; *info*) echo vfs 1 amd
         ("", OTHER.format("4.9.3", "exit 1"), "podman 4.9.3 is too old"),
         ("", OTHER.format("5.8.6", "echo 1"), "too few ids"),
         ("", 'echo "exec format error" >&2; exit 1', "podman does not work there"),
+        (
+            "",
+            OTHER.format("5.8.6", "echo disk is full >&2; exit 1"),
+            "no space left on the builder b",
+        ),
     ],
 )
 def test_an_unfit_builder_says_why(tmp_path: Path, settings: str, podman: str, said: str) -> None:
     with machine(tmp_path / "m", settings=settings, podman=podman) as there:
         error = failure(there, tmp_path / "own")
         until(lambda: not there.left)
-    assert (type(error), said in error.message) == (ssh.UnfitBuilderError, True), error.message
-    assert error.hint
+    assert isinstance(error, ssh.UnfitBuilderError)
+    assert (said in error.message, bool(error.hint)) == (True, True), error.message
+    assert error.exit_code == (5 if "no space" in said else 11)
 
 
 def test_nobody_there_is_unfit(there: Machine, tmp_path: Path) -> None:

@@ -126,6 +126,48 @@ def test_a_builder_gives_what_this_machine_gives(shop: Shop, builder: Machine) -
     assert holding(SECRET, builder.home, shop.root / "dist") == []
 
 
+def steps(shop: Shop, image: str) -> list[tuple[str, bool]]:
+    metrics = json.loads((shop.root / "dist/metrics.json").read_text())
+    job = next(each for each in metrics["jobs"] if each["image"] == image)
+    return [(each["text"], each["cached"]) for each in job["step_times"]]
+
+
+def test_the_next_build_there_reuses_steps_and_what_lasts_there_is_bounded(
+    shop: Shop, builder: Machine
+) -> None:
+    shop.write("app.Containerfile", f"{APP}RUN : > /changed\n")
+    done = shop("build", "app", "--builder", "b1")
+    shop.write("app.Containerfile", APP)
+    assert done.code == 0, done.text
+    done_anew = [text for text, cached in steps(shop, "app") if not cached and text[:4] != "FROM"]
+    assert done_anew[-1] == "RUN : > /changed"
+    assert not [text for text in done_anew if text.startswith(("RUN", "COPY")) and "/c" not in text]
+    stored = json.loads(shop("builders", "--json").out)["builders"][0]["stored"]
+    assert stored > 2_000_000
+    used = builder.home / ".cache/podbuild-builder/used"
+    before = {each.name for each in used.iterdir()}
+    done = shop("clean", "--builders", "--keep", f"{stored - 10_000}", "--json")
+    assert json.loads(done.out)["builders"][0]["after"] < stored
+    after = {each.name for each in used.iterdir()}
+    assert after < before
+    assert after  # the oldest went, and no more
+    done = shop("clean", "--builders", "--keep", "0", "--json")
+    assert json.loads(done.out)["builders"][0]["after"] < 2_000_000
+    assert builder.left == []
+
+
+def test_a_builder_whose_disk_is_full_is_named(
+    shop: Shop, builder: Machine, tmp_path: Path
+) -> None:
+    written = shop.write("podbuild.toml", f'{TOML}[builders.b2]\nhost = "small"\n')
+    with machine(tmp_path / "m", "small", disk="3m", beside=builder) as small:
+        done = shop("build", "base", "--no-reuse", "--builder", "b2")
+        assert small.left == []
+    written.write_text(TOML)
+    line = f"podbuild: base {NATIVE}: no space left on the builder b2\n"
+    assert (done.code, line in done.err) == (5, True), done.text
+
+
 def test_a_killed_run_leaves_nothing_there(shop: Shop, builder: Machine) -> None:
     lasting = "RUN --mount=type=secret,id=token setsid sleep 98761 & sleep 98762\n"
     shop.write("app.Containerfile", f"{APP}{lasting}")

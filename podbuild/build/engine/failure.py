@@ -26,7 +26,7 @@ _IN_RUN = re.compile(r'building at STEP "RUN')
 _STEP = re.compile(r'building at STEP "(?P<step>.*?)": ')
 _GO_VALUE = re.compile(r" &\w+\.\w+\{.*$")  # buildah shows its own structures
 _RUN_CODE = re.compile(r"exit status (\d+)")
-_FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
+_FULL = re.compile(r"no space left on device|disk quota exceeded|disk is full", re.IGNORECASE)
 _REFUSED = re.compile(
     r"unauthorized|authentication required|denied: requested access|403 \(?Forbidden",
     re.IGNORECASE,

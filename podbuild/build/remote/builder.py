@@ -7,7 +7,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,7 +17,7 @@ from podbuild.build.engine.idmap import MIN_IDS
 from podbuild.build.engine.registries_conf import RegistriesConf, render, with_own
 from podbuild.build.remote.podman import Podman
 from podbuild.build.remote.script import script
-from podbuild.build.remote.ssh import BuilderFacts, Connection, connect
+from podbuild.build.remote.ssh import BuilderFacts, Connection, FullBuilderError, connect
 from podbuild.build.toolchain.emulation import GUESTS
 from podbuild.config.builders import BuilderHost
 from podbuild.config.choices import Compression
@@ -31,6 +31,7 @@ from podbuild.system.process import Runner
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
+_TIDY_SECONDS = 90.0  # with the wait for a run that begins or ends
 _LONGEST = 107 - len("/cm.") - 16  # bytes of a socket's path (unix(7)); ssh makes it longer
 _NAME = "x" * 12
 
@@ -56,6 +57,7 @@ class Service:
     port: int
     lost: threading.Event
     stop: partial[None]
+    used: Callable[[str], None]  # hears of images that the store should keep
 
 
 class RemoteBuilder:
@@ -80,7 +82,7 @@ class RemoteBuilder:
 
     def facts(self) -> BuilderFacts:
         """Give what it is; raises as `connect` does."""
-        with self._lock:
+        with self._lock, self._naming_itself():
             self._connected()
             assert self._facts is not None  # noqa: S101  # _connected has set them
             return self._facts
@@ -107,13 +109,16 @@ class RemoteBuilder:
         Its record of known blobs is of one compression, or a layer of the other would be sent.
         Raises UnfitBuilderError and LostBuilderError.
         """
-        with self._lock:
+        with self._lock, self._naming_itself():
             connection = self._connected()
             port = self._supplied(connection, supplies)
             name, folder = str(next(self._names)), self._folder
         socket = folder / name
         connection.tell("start", name, key, compression)
-        there = connection.expect(f"ready.{name}", failure=f"broken.{name}", seconds=_START_SECONDS)
+        with self._naming_itself():
+            there = connection.expect(
+                f"ready.{name}", failure=f"broken.{name}", seconds=_START_SECONDS
+            )
         try:
             connection.forward(socket, there)
             podman = Podman(SocketService(socket), supplies.logins)
@@ -124,6 +129,7 @@ class RemoteBuilder:
                 port=port,
                 lost=connection.lost,
                 stop=partial(connection.tell, "stop", name),
+                used=partial(connection.tell, "used"),
             )
         finally:
             connection.tell("stop", name)
@@ -131,11 +137,33 @@ class RemoteBuilder:
                 connection.settle(f"stopped.{name}", _STOP_SECONDS)
             socket.unlink(missing_ok=True)
 
+    def tidy(self, keep: int) -> int | None:
+        """Let at most `keep` bytes last there and give what does; None where a run is at work."""
+        with self._lock, self._naming_itself():
+            connection = self._connected()
+            connection.tell("tidy", str(keep // 1024))
+            left = connection.expect("tidied", seconds=_TIDY_SECONDS)
+            return int(left) * 1024 if left.isdecimal() else None
+
+    def full(self) -> FullBuilderError:
+        """Say that no space is left there."""
+        return FullBuilderError(
+            f"no space left on the builder {self.name}",
+            hint=f"podbuild clean --builders --keep 0; or look: ssh {self.builder.host} df -h",
+        )
+
     def close(self) -> None:
         """End what runs there; raises nothing of it."""
         with self._lock:
             self._stack.close()
             self._connection = None
+
+    @contextmanager
+    def _naming_itself(self) -> Iterator[None]:
+        try:
+            yield
+        except FullBuilderError as error:
+            raise self.full() from error
 
     def _connected(self) -> Connection:
         if self._connection is not None and not self._connection.ended:
@@ -143,7 +171,8 @@ class RemoteBuilder:
         self.close()
         self._port = None
         mark, run = f"@{secrets.token_hex(8)}", f"{int(time.time())}-{secrets.token_hex(4)}"
-        text = script(mark=mark, run=run, ids=MIN_IDS, handlers=_handlers())
+        keep = self.builder.keep
+        text = script(mark=mark, run=run, ids=MIN_IDS, keep=keep, handlers=_handlers())
         try:
             self._folder = self._stack.enter_context(_sockets(self._folders))
             way = connect(self._runner, self.builder.host, self._folder, text, mark)

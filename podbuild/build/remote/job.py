@@ -180,9 +180,12 @@ class _Work:
             selected=self._selected,
         )
         order = self._order(bases)
-        return self._run(
+        image = self._run(
             str(self._recipe.job), lambda: self._podman.build(order, output.take), output
         )
+        for each in (*bases.values(), image):
+            self._service.used(each)
+        return image
 
     def deliver(self, image: str) -> Attempted:
         """Push the image to staging."""
@@ -305,9 +308,8 @@ class _Work:
             )
         except BuildError as error:
             if self._site.staging.staging.failure is None and "no space left" in error.message:
-                host = self._asked.builder.builder.host
-                error.message = f"{what}: no space left on the builder {self._asked.builder.name}"
-                error.hint = f"free some space there: ssh {host} du -sh .cache/podbuild-builder"
+                found = self._asked.builder.full()
+                error.message, error.hint = f"{what}: {found.message}", found.hint
             raise
 
     def _finished(self, output: Output | None) -> Finished:

@@ -33,9 +33,38 @@ done
 B=$(dirname "$P")
 G="$P --root $D/graph --runroot $D/run --tmpdir $D/libpod --log-level=error"
 case $P$D in *[!A-Za-z0-9._/+@%:,=~-]*) fail "name $P $D" ;; esac  # the words of $G
-mkdir -p "$D/runs" "$D/mounts" "$D/data" 2>/dev/null || fail "folder $D"
+mkdir -p "$D/runs" "$D/mounts" "$D/data" "$D/used" 2>/dev/null || fail "folder $D"
 cd "$D" || fail "folder $D"
 
+# used KIND-NAME: what the store is made smaller by, the longest unused first.
+used() { : >"$D/used/$1"; }
+# measure: how many KiB last here, and remember it.
+measure() {
+    M=$(inside env LC_ALL=C timeout 20 du -sck "$D/graph" "$D/mounts" "$D/data" 2>/dev/null |
+        awk '$2 == "total" {print $1}')
+    [ -n "$M" ] && echo "$M" >"$D/size"
+}
+# tidy: nobody else works here, so what was not used for longest goes until at most KEEP is left.
+tidy() {
+    for each in "$D"/runs/*; do [ "$each" = "$R" ] || return 0; done
+    measure && [ "$M" -gt "$KEEP" ] || return 0
+    till=$(($(date +%s) + 30))
+    for each in $(ls -1tr "$D/used") everything; do
+        case $each in
+            i-*) podman_here rmi "${each#i-}" >/dev/null 2>&1 ;;
+            m-*) inside rm -rf "$D/mounts/${each#m-}" ;;
+            *) inside rm -rf "$D/graph" "$D/run" "$D/data" "$D/libpod" ;;
+        esac
+        rm -f "$D/used/$each"
+        measure && [ "$M" -gt "$KEEP" ] && [ "$(date +%s)" -lt "$till" ] || return 0
+    done
+}
+tidied() {
+    KEEP=$1 M=
+    exec 8>"$D/lock"
+    flock -w 20 8 && tidy
+    say "tidied ${M:-busy}"
+}
 # end GROUP: everything of a service at once; one that ends gently says that its RUN failed.
 end() {
     kill -s KILL -- "-$1" 2>/dev/null || return 0
@@ -104,6 +133,7 @@ finish() {
     wait
     wipe "$R/tmp"
     rid "$R"
+    tidy
     bury "$R"
     rm -rf "$R"
 }
@@ -204,6 +234,7 @@ start() {
     T=$R/tmp/$1
     mkdir -p "$T" "$R/containers/$1" "$D/mounts/$2" "$D/data/$3"
     data=$D/data/$3
+    used "m-$2"
     ln -s "$D/mounts/$2" "$T/buildah-cache-$(id -u)" 2>/dev/null
     rm -f "$K/$1.s"
     name=$1
@@ -238,7 +269,7 @@ stop() {
     rid "$R" "$1"
     say "stopped.$1"
 }
-say "facts $V $F"
+say "facts $V $F $(cat "$D/size" 2>/dev/null)"
 while l=$(timeout "$SILENCE" sh -c 'IFS= read -r l && printf "%s\n" "$l"'); do
     set -- $l
     case $1 in
@@ -251,22 +282,25 @@ while l=$(timeout "$SILENCE" sh -c 'IFS= read -r l && printf "%s\n" "$l"'); do
             ;;
         start) start "$2" "$3" "$4" & ;;
         stop) stop "$2" & ;;
+        used) used "i-$2" ;;
+        tidy) tidied "$2" & ;;
         end) break ;;
     esac
 done
 """
 
 
-def script(*, mark: str, run: str, ids: int, handlers: Mapping[str, str]) -> str:
+def script(*, mark: str, run: str, ids: int, keep: int, handlers: Mapping[str, str]) -> str:
     """Give the script of one run, whose name is `run`; answers begin with `mark`.
 
-    `ids` are the fewest that must be mapped; `handlers` are binfmt_misc's lines by qemu's program,
-    with `@` where its path belongs.
+    `ids` are the fewest that must be mapped, `keep` the bytes that may last there; `handlers` are
+    binfmt_misc's lines by qemu's program, with `@` where its path belongs.
     """
     values = {
         "MARK": mark,
         "ID": run,
         "IDS": str(ids),
+        "KEEP": str(keep // 1024),
         "SILENCE": str(SILENCE),
         "HANDLERS": "\n".join(f"{program} {line}" for program, line in handlers.items()),
     }

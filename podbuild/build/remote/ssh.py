@@ -26,6 +26,7 @@ _FORWARD_SECONDS = 30.0
 _POLL = 0.2
 _SAID = 20  # last lines of ssh's own
 _UNKNOWN_KEY = re.compile(r"host key verification failed|IDENTIFICATION HAS CHANGED", re.IGNORECASE)
+_FULL = re.compile(r"no space left|disk quota exceeded|disk is full", re.IGNORECASE)
 _REFUSED = re.compile(r"permission denied|too many authentication failures", re.IGNORECASE)
 _OPTIONS = (
     "-T", "-a", "-x",
@@ -47,6 +48,10 @@ class UnfitBuilderError(ToolError):
     """A builder can't be used now; another way may be taken."""
 
 
+class FullBuilderError(BuildError, UnfitBuilderError):
+    """A builder has no space left for what a run needs first."""
+
+
 class LostBuilderError(BuildError):
     """A builder is gone in the middle of something."""
 
@@ -60,20 +65,22 @@ class BuilderFacts:
     architecture: str
     cpus: int
     driver: str
+    stored: int = 0  # bytes that last there, as the last run left them
 
     @classmethod
     def parse(cls, line: str) -> BuilderFacts:
         """Read the script's answer; raises UnfitBuilderError for what is none."""
         try:
-            podman, driver, buildah, architecture, cpus = line.split()
+            podman, driver, buildah, architecture, cpus, *stored = line.split()
             return cls(
                 podman=podman,
                 buildah=buildah,
                 architecture=architecture,
                 cpus=int(cpus),
                 driver=driver,
+                stored=int(*stored) * 1024,
             )
-        except ValueError:
+        except (TypeError, ValueError):
             raise UnfitBuilderError(f"podman answered {line!r}") from None
 
 
@@ -263,6 +270,8 @@ def connect(
 
 def _unfit(host: str, answer: str) -> UnfitBuilderError:
     """Say for people what the script could not do."""
+    if _FULL.search(answer):
+        return FullBuilderError(f"{host}: no space left there")
     what, _, rest = answer.partition(" ")
     texts = {
         "old": (f"podman {rest} is too old", "podman 5.6 or newer, or podbuild's own toolchain"),
