@@ -7,7 +7,6 @@ Each image of one platform is tagged `<name>-<platform>` there, what is publishe
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
@@ -24,7 +23,7 @@ from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest, Platform, Tag
 from podbuild.plan.journal import Journal, Section
 from podbuild.plan.model import Job
-from podbuild.system.files import unwritable, write_whole
+from podbuild.system.files import link_whole, unwritable, write_whole
 
 FOLDER = "staging"
 
@@ -140,13 +139,10 @@ def _place(pool: Pool, layout: LayoutStore, blob: Descriptor) -> None:
     source, target = pool.path(blob.digest), layout.blob_file(blob.digest)
     if pool.size(blob.digest) is None or _is_there(source, target):
         return
-    part = target.with_name(f".{target.name}.{os.urandom(8).hex()}.part")
     try:
-        os.link(source, part)
+        link_whole(source, target)
     except OSError:  # another file system, or one without links
         write_whole(target, CheckedFileBlob(source, blob).chunks())
-    else:
-        part.replace(target)
 
 
 def _is_there(source: Path, target: Path) -> bool:

@@ -5,7 +5,6 @@ Everything there can be made again. What a run that is at work may need is never
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 from podbuild.build.examine.children import VERDICTS
 from podbuild.oci.examine import LAYERS
 from podbuild.system.folders import Folders
-from podbuild.system.locks import LEASE, try_lock
+from podbuild.system.locks import LEASE, locked, try_lock
 
 
 class CacheKind(StrEnum):
@@ -170,8 +169,7 @@ def _idle(parent: Path) -> Iterator[bool]:
     if not parent.is_dir():
         yield True
         return
-    with (parent / "lock").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(parent / "lock"):
         yield not any(_held(folder / LEASE) for folder in _entries(parent))
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from podbuild.errors import PublishError, VerificationError
 from podbuild.oci.manifest import MANIFEST_CAP, Descriptor
 from podbuild.oci.store import BlobSource, Store
+from podbuild.system.files import link_whole
 
 CHUNK = 256 * 1024  # bytes read and sent at a time; small enough for slow lines' timeouts
 
@@ -102,13 +102,8 @@ def linked(source: BlobSource, target: Path, blob: Descriptor) -> bool:
         return False
     for _ in checked(blob, source.chunks(), str(file)):
         pass  # reading to the end is the check
-    part = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
     try:
-        os.link(file, part)
+        link_whole(file, target)
     except OSError:
         return False
-    try:
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)  # a rename onto the same file leaves both names
     return True

@@ -6,7 +6,6 @@ time at which it was pushed; a tag is an entry's ref.name.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +21,7 @@ from podbuild.oci.manifest import MANIFEST_CAP, Descriptor, Manifest, MediaType,
 from podbuild.oci.names import Digest, Tag, reference
 from podbuild.oci.store import BlobSource, PushRight
 from podbuild.system.files import open_in_place, write_whole
+from podbuild.system.locks import lock
 
 REF_NAME = "org.opencontainers.image.ref.name"
 
@@ -247,8 +247,8 @@ class LayoutStore:
     def editing(self) -> Iterator[list[Descriptor]]:
         """Give the entries to change in place, while nobody else can; then write them."""
         self._prepare()
-        with os.fdopen(open_in_place(self.path / _LOCK, os.O_APPEND), "ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with os.fdopen(open_in_place(self.path / _LOCK, os.O_APPEND), "ab") as file:
+            lock(file)
             before = self.entries()
             entries = list(before)
             yield entries

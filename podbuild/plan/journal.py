@@ -19,7 +19,7 @@ from urllib.parse import quote
 from podbuild.errors import ConfigError, PodbuildError, VerificationError
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest
-from podbuild.system.files import write_atomically
+from podbuild.system.files import move, write_atomically
 from podbuild.system.records import JSONValue, parse_json
 
 SCHEMA = 1
@@ -202,7 +202,7 @@ def open_journal(folder: Path, binding: Binding) -> Opened:
         aside = _aside(folder, binding.release)
         found = read_journal(aside)
         if found is not None:
-            aside.replace(path)
+            move(aside, path)
     if found is None:
         return Opened(Journal(path, binding, {}))
     changed = found.binding.differences(binding)
@@ -265,7 +265,7 @@ def restart(folder: Path, binding: Binding) -> Journal:
 def _put_aside(path: Path, found: JournalFile) -> None:
     """Keep another release's journal while that release is not complete."""
     if not found.finished:
-        path.replace(_aside(path.parent, found.binding.release))
+        move(path, _aside(path.parent, found.binding.release))
 
 
 @dataclass(frozen=True, kw_only=True)

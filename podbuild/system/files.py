@@ -4,38 +4,77 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import IO
 
 from podbuild.errors import BuildError, ConfigError, PodbuildError
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Replace a file: readers see the old or the new content, also after a power cut.
+    """Replace a file, its folder made if need be, so that a power cut leaves the old or the new.
 
     Raises BuildError when no space is left, ConfigError for other failures.
     """
-    part = path.with_name(f".{path.name}.{os.urandom(8).hex()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_synced(part, data, mode)
-        part.replace(path)
+        with _instead_of(path) as part:
+            _write_synced(part, data, mode)
         _sync_folder(path.parent)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
         raise unwritable(path, error) from error
 
 
 def _write_synced(path: Path, data: bytes, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-    with os.fdopen(descriptor, "wb") as file:
+    with _made(path, mode) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def write_whole(target: Path, pieces: Iterable[bytes], *, lasting: bool = True) -> None:
+    """Write a file that all may read, as a whole or not at all.
+
+    Where it need not be `lasting`, a power cut may leave it damaged, and it costs no wait.
+    """
+    with _instead_of(target) as part, _made(part, 0o644) as file:
+        file.writelines(pieces)
+        os.fchmod(file.fileno(), 0o644)
+        file.flush()
+        if lasting:
+            os.fsync(file.fileno())
+
+
+def link_whole(source: Path, target: Path) -> None:
+    """Put a link to a file in the target's place; raises OSError where that can't be."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except FileExistsError:
+        with _instead_of(target) as part:
+            os.link(source, part, follow_symlinks=False)
+
+
+def move(source: Path, target: Path) -> None:
+    """Put a file or folder where there may be another file, or an empty folder; at once."""
+    source.replace(target)
+
+
+@contextmanager
+def _instead_of(target: Path) -> Iterator[Path]:
+    """Give a new name beside a file; what stands there when the block ends well takes its place."""
+    part = target.with_name(f".{target.name}.{os.urandom(8).hex()}.part")
+    try:
+        yield part
+        part.replace(target)
+    finally:  # a rename onto the same file leaves both names
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _made(path: Path, mode: int) -> IO[bytes]:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    return os.fdopen(os.open(path, flags, mode), "wb")
 
 
 def open_in_place(path: Path, flags: int = os.O_TRUNC) -> int:
@@ -63,26 +102,3 @@ def unwritable(path: Path, error: OSError) -> PodbuildError:
         f"{path}: can't be written: {error.strerror or error}",
         hint="make the folder writable, or name another with [project] output",
     )
-
-
-def write_whole(target: Path, pieces: Iterator[bytes] | list[bytes]) -> None:
-    """Write a file as a whole or not at all."""
-    with _part(target) as file:
-        for piece in pieces:
-            file.write(piece)
-        file.flush()
-        os.fsync(file.fileno())
-        os.chmod(file.fileno(), 0o644)  # noqa: PTH101  # the open file, not a name
-        Path(file.name).replace(target)
-
-
-@contextmanager
-def _part(target: Path) -> Iterator[IO[bytes]]:
-    with NamedTemporaryFile(
-        dir=target.parent, prefix=f".{target.name}.", suffix=".part", delete=False
-    ) as file:
-        try:
-            yield file
-        finally:
-            with suppress(FileNotFoundError):
-                Path(file.name).unlink()

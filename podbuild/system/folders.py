@@ -21,8 +21,16 @@ class Folders:
 
     def of_project(self, kind: str, root: Path) -> Path:
         """Give where podbuild keeps something of the project in a folder, named after that."""
-        name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]
-        return self.state / kind / name
+        return self.state / kind / _digest(root.resolve())[:32]
+
+
+def project_id(root: Path) -> str:
+    """Give a short name of the project in a folder, by which this user's caches part projects."""
+    return _digest(root)[:16]
+
+
+def _digest(folder: Path) -> str:
+    return hashlib.sha256(os.fsencode(folder)).hexdigest()
 
 
 def without_closed_homes(environment: Mapping[str, str]) -> dict[str, str]:

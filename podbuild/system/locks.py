@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -34,14 +35,13 @@ def leased_folder(parent: Path, remove: Callable[[Path], None]) -> Iterator[Path
     """
     parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     mine = parent / secrets.token_hex(6)
-    with (parent / "lock").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # or another run takes ours for a dead one's
+    with locked(parent / "lock"):  # or another run takes ours for a dead one's
         for folder in parent.iterdir():
             if _is_abandoned(folder):
                 remove(folder)
         mine.mkdir(mode=0o700)
         lease = (mine / LEASE).open("wb")
-        fcntl.flock(lease, fcntl.LOCK_EX)
+        lock(lease)
     with lease:
         try:
             yield mine
@@ -53,11 +53,33 @@ def sweep(parent: Path) -> None:
     """Remove what dead runs left, as far as this user may; files of other ids need a namespace."""
     if not parent.is_dir():
         return
-    with (parent / "lock").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(parent / "lock"):
         for folder in parent.iterdir():
             if _is_abandoned(folder):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock's file, made if need be, while the block runs; waits for whoever holds it."""
+    with path.open("wb") as file:
+        lock(file)
+        yield
+
+
+def lock(file: IO[bytes], *, shared: bool = False) -> None:
+    """Lock an open file until it is closed, for this process alone or with others that share."""
+    fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+
+
+def lock_when_free(file: IO[bytes], cancel: Cancel, on_wait: Callable[[], None]) -> None:
+    """Lock an open file for this process alone; `on_wait` is called before each next try.
+
+    Raises what Cancel.check does.
+    """
+    while not try_lock(file):
+        on_wait()
+        cancel.sleep(_POLL)
 
 
 def try_lock(file: IO[bytes]) -> bool:
@@ -119,13 +141,8 @@ def project_lock(
     path = folders.of_project("locks", root).with_suffix(".lock")
     path.parent.mkdir(mode=0o700, exist_ok=True)
     with path.open("a+b") as file:
-        told: list[Holder | None] = []
-        while not try_lock(file):
-            other = _read(path)
-            if other not in told:
-                told.append(other)
-                on_wait(other)
-            cancel.sleep(_POLL)
+        tell = cache(on_wait)
+        lock_when_free(file, cancel, lambda: tell(_read(path)))
         file.truncate(0)
         file.write(json.dumps(asdict(holder)).encode())
         file.flush()

@@ -6,13 +6,14 @@ as none.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from podbuild.system.files import write_whole
+from podbuild.system.folders import project_id
 
 JSONValue = None | bool | int | float | str | list["JSONValue"] | dict[str, "JSONValue"]
 
@@ -64,8 +65,7 @@ class Records:
     @classmethod
     def of_project(cls, cache: Path, project: Path) -> Records:
         """Give where the records of a project, named by its folder, stand."""
-        name = hashlib.sha256(os.fsencode(project)).hexdigest()[:16]
-        return cls(cache / "records" / name)
+        return cls(cache / "records" / project_id(project))
 
     def read(self, name: str) -> Mapping[str, JSONValue]:
         """Give a record."""
@@ -74,8 +74,7 @@ class Records:
 
     def write(self, name: str, value: Mapping[str, JSONValue]) -> None:
         """Replace a record as a whole."""
-        part = self.folder / f".{name}.{os.getpid()}"
         with suppress(OSError):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            part.write_text(json.dumps(value, separators=(",", ":")))
-            part.replace(self.folder / name)
+            data = json.dumps(value, separators=(",", ":")).encode()
+            write_whole(self.folder / name, [data], lasting=False)

@@ -50,6 +50,9 @@ OWNERS = {
 
 # What only some may call, and who: each has one way, which is safe from what others wrote.
 CALLS = {
+    "Path.rename": (),
+    "Path.replace": ("system.files",),
+    "fcntl.flock": ("system.locks",),
     "json.JSONDecoder": ("build.inputs.instructions",),  # what begins a line
     "json.load": (PROGRAMS,),
     "json.loads": (PROGRAMS, "system.records"),
@@ -57,6 +60,9 @@ CALLS = {
     "os.execv": (PROGRAMS,),
     "os.execve": (PROGRAMS,),
     "os.fork": (PROGRAMS,),
+    "os.link": ("system.files",),
+    "os.rename": (),
+    "os.replace": (),
     "os.getenv": (),
     "os.posix_spawn": (),
     "os.system": (),
@@ -158,9 +164,16 @@ def test_only_its_owners_import_a_library() -> None:
 
 
 def calls(tree: ast.AST) -> Iterator[str]:
-    """Give what is called, as `module.name` or `name`; `os.environ` counts when it is named."""
+    """Give what is called, as `module.name` or `name`; `os.environ` counts when it is named.
+
+    What has one argument and is called `replace` is a path's, not a text's.
+    """
     for node in ast.walk(tree):
         match node:
+            case ast.Call(func=ast.Attribute(attr="rename" | "replace" as name), args=[_]) if (
+                not node.keywords
+            ):
+                yield f"Path.{name}"
             case ast.Call(func=ast.Attribute(value=ast.Name(id=module), attr=attribute)):
                 yield f"{module}.{attribute}"
             case ast.Attribute(value=ast.Name(id="os"), attr="environ"):

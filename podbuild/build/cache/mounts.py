@@ -21,6 +21,7 @@ from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest, Tag
 from podbuild.oci.store import Store
 from podbuild.plan.model import Job
+from podbuild.system.files import move
 
 _KIND = "application/vnd.podbuild.cache.mounts.v1"
 _LAYER = f"{_KIND}.tar+gzip"
@@ -88,7 +89,7 @@ class _Carrier:
                 "tar", "--extract", f"--file={clean}", f"--directory={unpacked}",
                 "--numeric-owner", "--same-permissions",
             )  # fmt: skip
-            unpacked.rename(self._folder)  # only where it is still empty
+            move(unpacked, self._folder)  # only where it is still empty
 
     def leave(self, before: Collection[str], warn: Tell) -> None:
         """Pack and upload, in the background, what a build has changed."""

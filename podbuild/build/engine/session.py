@@ -6,7 +6,6 @@ and goes with it, or is removed first thing by the next run.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -43,8 +42,8 @@ from podbuild.config.choices import Compression
 from podbuild.oci.names import Platform
 from podbuild.plan.model import Job
 from podbuild.system.cancel import Cancel
-from podbuild.system.folders import Folders
-from podbuild.system.locks import LEASE, leased_folder, try_lock
+from podbuild.system.folders import Folders, project_id
+from podbuild.system.locks import LEASE, leased_folder, lock, try_lock
 from podbuild.system.process import Runner
 from podbuild.system.records import JSONValue
 
@@ -221,7 +220,7 @@ class Workplace:
 
     def mounts(self, job: Job) -> Path:
         """Give the folder of a job's cache mounts, which lasts; on the file system of `aside`."""
-        project = hashlib.sha256(os.fsencode(self.setup.project)).hexdigest()[:16]
+        project = project_id(self.setup.project)
         folder = self.setup.folders.cache / "mounts" / project / job.slug
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
@@ -248,7 +247,7 @@ class Workplace:
         write_storage(self.files, name, storage)
         lease = self._own.stack.enter_context((folder / LEASE).open("ab"))
         self._sweep(name, storage, lease)
-        fcntl.flock(lease, fcntl.LOCK_SH)
+        lock(lease, shared=True)
         return storage, lease
 
     def _sweep(self, name: str, storage: Storage, lease: IO[bytes]) -> None:

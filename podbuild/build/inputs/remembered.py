@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from podbuild.system.files import write_whole
 from podbuild.system.records import JSONValue, json_in
 
 _SETTLED = 2_000_000_000  # nanoseconds; the coarsest clock of a file system ticks every 2 s
@@ -57,10 +58,9 @@ class Remembered:
         files: dict[str, JSONValue] = {
             path: [*marks, digest] for path, (marks, digest) in self._known.items() if path in kept
         }
-        part = self._file.with_name(f"{self._file.name}.{os.getpid()}.part")
         with suppress(OSError):
-            part.write_text(json.dumps({"schema": _SCHEMA, "files": files}))
-            part.replace(self._file)
+            data = json.dumps({"schema": _SCHEMA, "files": files}).encode()
+            write_whole(self._file, [data], lasting=False)
             self._new = False
 
 

@@ -21,6 +21,7 @@ from podbuild.build.inputs.ignore import Matcher, ignore_files, write_ignore
 from podbuild.build.inputs.modes import SymbolicMode
 from podbuild.build.inputs.reach import EVERYTHING, GIT, Reach, Wanted
 from podbuild.errors import from_os_error
+from podbuild.system.files import link_whole, move
 
 # Lines that mean the same to every matcher: names, at most with single stars and question marks.
 _ALIKE = re.compile(rb"(?:(?!\*\*)(?:[\w.*?-]|/(?![*]{2}))*\r?\n?|#[^\n]*\n?)*", re.ASCII)
@@ -113,7 +114,7 @@ def _change(view: Path, reach: Reach, mode: SymbolicMode) -> None:
         if not entry.is_folder:
             whole = path.with_name(f"{path.name}.podbuild")
             shutil.copy2(path, whole)
-            whole.replace(path)
+            move(whole, path)
         path.chmod(wanted)
 
 
@@ -149,6 +150,6 @@ def _above(name: str, *, itself: bool) -> Iterator[str]:
 def _link(source: Path, place: Path) -> None:
     """Link, or copy to another file system and where the file belongs to somebody else."""
     with suppress(OSError):
-        os.link(source, place, follow_symlinks=False)
+        link_whole(source, place)
         return
     shutil.copy2(source, place, follow_symlinks=False)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import secrets
 import threading
 import time
@@ -32,6 +30,7 @@ from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Tag
 from podbuild.oci.transport.local import LostServiceError
 from podbuild.plan.model import Job
+from podbuild.system.folders import project_id
 from podbuild.system.process import CommandError, CommandTimeoutError, Finished
 
 T = TypeVar("T")
@@ -73,8 +72,7 @@ class Remotely:
         output.begin()
         began = time.monotonic()
         job = self.recipe.job
-        project = hashlib.sha256(os.fsencode(self.site.workplace.setup.project)).hexdigest()[:16]
-        key = f"{project}-{job.slug}"
+        key = f"{project_id(self.site.workplace.setup.project)}-{job.slug}"
         with (
             self.builder.service(self.supplies, key, self.recipe.compression) as service,
             self._in_time(service) as clock,

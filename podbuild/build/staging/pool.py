@@ -17,6 +17,7 @@ from podbuild.errors import BuildError, VerificationError
 from podbuild.oci.blobs import CheckedFileBlob
 from podbuild.oci.manifest import Descriptor
 from podbuild.oci.names import Digest
+from podbuild.system.files import move
 from podbuild.system.locks import leased_folder
 
 _WRITTEN = "user.podbuild.size"  # bytes that a blob's file was given
@@ -139,7 +140,7 @@ class IncomingBlob:
         if found != str(expected):
             self.discard()
             raise VerificationError(f"uploaded bytes are {found}, not {expected}")
-        self._part.replace(self._pool.path(expected))
+        move(self._part, self._pool.path(expected))
 
     def discard(self) -> None:
         """Give up the upload."""

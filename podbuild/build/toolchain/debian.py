@@ -23,6 +23,7 @@ from podbuild.build.toolchain.model import FLOORS, EngineKind, ToolVersion
 from podbuild.build.toolchain.record import file_digest
 from podbuild.build.toolchain.workshop import HELPERS, PROGRAMS, Fetched, Workshop, take
 from podbuild.errors import PodbuildError, ToolError
+from podbuild.system.files import move
 from podbuild.system.process import CommandError, Runner
 
 ENGINES = ("buildah", "podman", "crun", "conmon", "netavark", "fuse-overlayfs", "skopeo")
@@ -261,7 +262,7 @@ def _take_libraries(tree: Path, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for path in sorted((*tree.glob("usr/lib/*/*.so*"), *tree.glob("lib/*/*.so*"))):
         if not path.is_dir():
-            path.replace(folder / path.name)
+            move(path, folder / path.name)
 
 
 def _take_qemu(tree: Path, folder: Path) -> None:

@@ -14,6 +14,7 @@ import urllib3
 
 from podbuild.build.toolchain.record import file_digest
 from podbuild.errors import ToolError
+from podbuild.system.files import move
 from podbuild.system.retry import Retry, Transient
 
 _CONNECT_SECONDS = 5.0
@@ -78,7 +79,7 @@ def fetch(
             f"expected {download.sha256}",
             hint="nothing was installed; try again, and report it if it stays so",
         )
-    part.replace(target)
+    move(part, target)
     return target
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cache, partial
 from pathlib import Path
 
 from podbuild.build.toolchain import debian, podman_static
@@ -26,11 +27,11 @@ from podbuild.build.toolchain.record import (
 )
 from podbuild.build.toolchain.workshop import PROGRAMS, Fetched, Workshop
 from podbuild.errors import ToolError
-from podbuild.system.locks import try_lock
+from podbuild.system.files import move
+from podbuild.system.locks import lock_when_free
 from podbuild.system.process import CommandError
 
 _NEW = ".new-"
-_LOCK_POLL = 0.2  # seconds between two tries
 
 
 class ToolchainSource(StrEnum):
@@ -166,8 +167,8 @@ def _put(workshop: Workshop, base: Path, parts: _Parts) -> Installation:
         debian.unpack_emulator(workshop, parts.emulator, staging)
     files = file_digests(staging)
     if final.exists():
-        final.rename(Path(tempfile.mkdtemp(dir=base, prefix=_NEW)) / "old")
-    staging.rename(final)
+        move(final, Path(tempfile.mkdtemp(dir=base, prefix=_NEW)) / "old")
+    move(staging, final)
     record = Installation(
         name=parts.name,
         source=parts.source,
@@ -212,10 +213,6 @@ def _sweep(base: Path, keep: Sequence[str]) -> None:
 def _locked(path: Path, workshop: Workshop) -> Iterator[None]:
     """Hold the lock of all installations of this user; the kernel frees a dead holder's."""
     with path.open("wb") as file:
-        told = False
-        while not try_lock(file):
-            if not told:
-                workshop.note("another installation is at work; waiting for it")
-                told = True
-            workshop.runner.cancel.sleep(_LOCK_POLL)
+        tell = cache(partial(workshop.note, "another installation is at work; waiting for it"))
+        lock_when_free(file, workshop.runner.cancel, tell)
         yield

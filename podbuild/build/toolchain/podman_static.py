@@ -9,7 +9,6 @@ Unpack a tar archive that is not trusted to stay in its folder.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tarfile
 import tempfile
@@ -21,6 +20,7 @@ from podbuild.build.toolchain.download import Download, fetch, without_login
 from podbuild.build.toolchain.emulation import native_architecture
 from podbuild.build.toolchain.workshop import HELPERS, PROGRAMS, Fetched, Workshop, take
 from podbuild.errors import ToolError
+from podbuild.system.files import link_whole
 from podbuild.system.retry import Retry
 
 
@@ -53,7 +53,7 @@ def _unpack_member(tar: tarfile.TarFile, member: tarfile.TarInfo, root: Path) ->
         _inside(root, str(PurePosixPath(member.name).parent / member.linkname), member)
         target.symlink_to(member.linkname)
     elif member.islnk():
-        os.link(_inside(root, member.linkname, member), target)
+        link_whole(_inside(root, member.linkname, member), target)
     elif member.isfile():
         _write(tar, member, target)
     else:

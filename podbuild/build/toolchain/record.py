@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from podbuild.errors import ToolError
+from podbuild.system.files import write_whole
 from podbuild.system.folders import Folders
 from podbuild.system.records import JSONValue, json_in, string_map
 
@@ -142,12 +142,7 @@ def _digest(path: Path) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
     try:
-        with part.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        write_whole(path, [text.encode()])
     except OSError as error:
         raise ToolError(f"can't write {path}: {error.strerror}") from None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from podbuild.system.files import move
 from podbuild.system.folders import Folders
 from podbuild.system.process import Runner
 
@@ -44,7 +45,7 @@ def take(tree: Path, names: tuple[str, ...], folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for path in sorted(tree.rglob("*")):
         if path.name in names and not path.is_symlink() and _is_program(path):
-            path.replace(folder / path.name)
+            move(path, folder / path.name)
 
 
 def _is_program(path: Path) -> bool:
