@@ -179,7 +179,9 @@ def _usage_error(error: click.ClickException) -> PodbuildError:
     context = error.ctx if isinstance(error, click.UsageError) else None
     asked = context.command_path if context else "podbuild"
     text = error.format_message().rstrip(".")
-    return ConfigError(text[:1].lower() + text[1:], hint=f"see `{asked} --help`")
+    unreadable = text.endswith("is not readable")
+    hint = "check its owner and mode" if unreadable else f"see `{asked} --help`"
+    return ConfigError(text[:1].lower() + text[1:], hint=hint)
 
 
 def _open_streams() -> None:

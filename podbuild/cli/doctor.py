@@ -57,6 +57,7 @@ def _patient(session: Session) -> doctor.Patient:
         platforms=_platforms(services),
         stores=_stores(services) if services else {},
         build=trial.build,
+        optional=_optional(services) if services else frozenset(),
         builders=partial(builders.ask_builders, services, build=True) if services else tuple,
         signing=partial(attest.signing_state, services)
         if services and services.config.attest
@@ -68,6 +69,10 @@ def _platforms(services: Services | None) -> tuple[names.Platform, ...]:
     if services is None:
         return (names.Platform("linux", "amd64"), names.Platform("linux", "arm64"))
     return tuple(sorted({each for image in services.config.images for each in image.platforms}))
+
+
+def _optional(services: Services) -> frozenset[str]:
+    return frozenset(each.name for each in services.config.registries if not each.required)
 
 
 def _stores(services: Services) -> Mapping[str, Callable[[], Store]]:

@@ -84,7 +84,8 @@ def command(  # options
         found = pin.pin_files(services, tasks, scope)
         if not check:
             pin.write_pins(found)
-        _answer(services, found, check=check)
+        again = ["podbuild", "pin", *arguments, *(f"--deploy={each}" for each in deployments)]
+        _answer(services, found, shlex.join(again), check=check)
 
 
 def _borders(session: Session, services: Services) -> borders.Borders:
@@ -106,7 +107,7 @@ def _list(
     services.ui.give(lists.listed(found, lists.PinFormat(form)), lock_report.lock_value(lock))
 
 
-def _answer(services: Services, found: list[pin.PinnedFile], *, check: bool) -> None:
+def _answer(services: Services, found: list[pin.PinnedFile], again: str, *, check: bool) -> None:
     stale = [each for each in found if each.is_stale]
     lines = [
         f"{toml.shown(each.path)}:{change.line}: {change.before or 'nothing'} -> {change.after}"
@@ -132,9 +133,7 @@ def _answer(services: Services, found: list[pin.PinnedFile], *, check: bool) -> 
     )
     files = list(dict.fromkeys(toml.shown(each.path) for each in stale))
     if check and stale:
-        raise PolicyError(
-            f"stale: {', '.join(files)}", hint="`podbuild pin` with the same arguments pins them"
-        )
+        raise PolicyError(f"stale: {', '.join(files)}", hint=f"`{again}` pins them")
     if stale:
         names = sorted({each.wanted for each in stale})
         message = shlex.quote(f"Deploy {', '.join(names)}")

@@ -45,5 +45,5 @@ def command(common: Common, output: Path | None, shows: bool, last: int) -> None
             hint = "--output names another file" if output else error.hint
             raise ConfigError(error.message, hint=hint) from error
         services.ui.give(toml.shown(path), {"schema": 1, "page": str(path), "runs": len(runs)})
-        if shows:
-            click.launch(path.as_uri())
+        if shows and click.launch(path.as_uri()):
+            services.ui.warn(f"no browser could be opened here; the page is at {path.as_uri()}")

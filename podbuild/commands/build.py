@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -172,7 +173,9 @@ def push(services: Services, request: Request) -> Report:
         engines, record = opened.engines, opened.record
         staged = staged_before(engines)
         if not staged.images:
-            raise ConfigError("nothing is staged", hint="podbuild build")
+            raise ConfigError(
+                "nothing is staged", hint=shlex.join(["podbuild", "build", *request.images])
+            )
         record.staged(staged)
         whole = assembled_images(staged, engines, source_of(opened.planned, engines.staging))
         record.assembled(whole)

@@ -36,7 +36,7 @@ from podbuild.build.toolchain.emulation import (
 from podbuild.build.toolchain.find import SLOW_START, start_costs
 from podbuild.build.toolchain.model import Toolchain
 from podbuild.commands.builders import BuilderState
-from podbuild.errors import BuildError, PodbuildError, ToolError
+from podbuild.errors import BuildError, PodbuildError, PublishError, ToolError
 from podbuild.oci.names import Platform
 from podbuild.oci.store import PushRight, Store
 from podbuild.system.console.text import duration, size, table
@@ -87,10 +87,11 @@ class Patient:
     folders: Folders
     toolchain: Callable[[], Toolchain]
     platforms: tuple[Platform, ...]
-    stores: Mapping[str, Callable[[], Store]]  # by the name in reports
+    stores: Mapping[str, Callable[[], Store]]  # by the name in reports, REGISTRY/IMAGE
     build: Callable[[Toolchain, Namespace], str]
     builders: Callable[[], Iterable[BuilderState]] = tuple
     signing: Callable[[], str] | None = None  # tries who signs, where somebody is to
+    optional: frozenset[str] = frozenset()  # registries that a release does without
 
 
 def examine(patient: Patient) -> Iterator[Examined]:
@@ -112,8 +113,7 @@ def examine(patient: Patient) -> Iterator[Examined]:
             yield Examined(subject=subject, found=state.found)
         else:
             yield _failed(subject, state.error)
-    for name, open_store in patient.stores.items():
-        yield _try(f"registry {name}", partial(_push, open_store))
+    yield from _registries(patient)
     if patient.signing:
         yield _try("statements", patient.signing)
 
@@ -247,6 +247,23 @@ def _emulation(patient: Patient, toolchain: Toolchain, platform: Platform) -> st
         if namespace.emulation is Emulation.HOST:
             return "a program ran by the host's handler"
         return f"a program ran by {toolchain.qemu[platform.architecture]}, private to podbuild"
+
+
+def _registries(patient: Patient) -> Iterator[Examined]:
+    """Ask for each image; a registry that can't be reached is asked, and told of, once."""
+    silent: set[str] = set()
+    for name, open_store in patient.stores.items():
+        registry, _, _ = name.partition("/")
+        if registry in silent:
+            continue
+        asked = _try(f"registry {name}", partial(_push, open_store))
+        if asked.exit_code == PublishError.exit_code:
+            silent.add(registry)
+        if asked.state is State.FAILED and registry in patient.optional:
+            asked = replace(
+                asked, state=State.WARNING, found=f"optional: {asked.found}", exit_code=0
+            )
+        yield asked
 
 
 def _version(runner: Runner, program: str) -> str:

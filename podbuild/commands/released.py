@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from podbuild.commands.relocate import Selection, ask_each, by_image, plan_of, required_first
@@ -96,13 +96,15 @@ def released_version(
         raise VersionError(
             f"{version} is on none of the registries", hint="`podbuild release` puts it there"
         )
+    _tell_of_absent(services, plan, found)
     return found
 
 
 def released_tag(services: Services, tag: Tag, scope: Selection) -> tuple[ReleasedImage, ...]:
     """Give the images that a tag names; raises as `released_version` does."""
     found: list[ReleasedImage] = []
-    for image, destinations in by_image(services, plan_of(services, scope)):
+    plan = plan_of(services, scope)
+    for image, destinations in by_image(services, plan):
         answers, _ = ask_each(destinations, lambda each: each.store.manifest(tag))
         held = {
             each: HeldImage(tag=tag, manifest=named) for each, named in answers.items() if named
@@ -110,7 +112,16 @@ def released_tag(services: Services, tag: Tag, scope: Selection) -> tuple[Releas
         found += _agreed(services, image.name, held, destinations)
     if not found:
         raise VersionError(f"no registry has the tag {tag}", hint="check the tag")
+    _tell_of_absent(services, plan, found)
     return tuple(found)
+
+
+def _tell_of_absent(services: Services, plan: Plan, found: Iterable[ReleasedImage]) -> None:
+    """Warn of images that only some others' name is known of; where all lack it, an error says."""
+    known = {each.name for each in found}
+    for image in plan.images:
+        if image.published and image.name not in known:
+            services.ui.warn(f"{image.name} is left out: no registry has it under that name")
 
 
 def _of_version(services: Services, plan: Plan, version: Version) -> Iterator[ReleasedImage]:
@@ -139,7 +150,6 @@ def _agreed(
 ) -> Iterator[ReleasedImage]:
     """Give the image where it is held; raises VerificationError for two digests of one tag."""
     if not held:
-        services.ui.warn(f"{name} is left out: no registry has it under that name")
         return
     for each in destinations:
         if each not in held:

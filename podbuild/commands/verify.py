@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from podbuild.commands.attest import Named, check_statements, statement_checker
 from podbuild.commands.relocate import Selection, plan_of
-from podbuild.errors import PodbuildError
+from podbuild.errors import PodbuildError, VersionError
 from podbuild.oci.names import Tag
 from podbuild.plan.destination import open_destinations
 from podbuild.plan.journal import recorded_tags
@@ -25,11 +25,6 @@ class VerifiedTag:
     statements: tuple[Statements, ...]
     problems: tuple[str, ...]
 
-    @property
-    def is_nowhere(self) -> bool:
-        """Tell whether no registry that answered has the tag."""
-        return all(each.digest is None for each in self.checked)
-
 
 def check_tag(services: Services, scope: Selection, text: str) -> VerifiedTag:
     """Give what was checked and all that differs. `text` is a tag, or a version with its v.
@@ -39,7 +34,8 @@ def check_tag(services: Services, scope: Selection, text: str) -> VerifiedTag:
     A version's tags are compared with the journal of its release too, where this machine has it;
     moving tags only with each other, as a later release may have moved them.
 
-    Raises what required registries raise when they can't be asked; optional ones are warned of.
+    Raises VersionError for a tag that no registry has and the journal does not know, and what
+    required registries raise when they can't be asked; optional ones are warned of.
     """
     plan = plan_of(services, scope)
     version = services.config.project.form.find(text)
@@ -60,6 +56,9 @@ def check_tag(services: Services, scope: Selection, text: str) -> VerifiedTag:
         *verify(each for each in expectations if each.destination.required),
         *_optional(services, [each for each in expectations if not each.destination.required]),
     )
+    if not any(each.digest or each.expectation.digest for each in checked):
+        released = "`podbuild release` puts it there" if version else "check the tag"
+        raise VersionError(f"{text} is on none of the registries", hint=released)
     own = tuple(f"{each.expectation}: {problem}" for each in checked for problem in each.problems)
     own += agree(checked, lambda each: each.expectation.destination.image)
     statements, unsaid = _statements(services, plan, checked)

@@ -81,7 +81,9 @@ def read_config(path: Path) -> str:
         raise ConfigError(
             f"can't read {shown(path)}: it is a pipe", hint="write it to a file: it is read twice"
         )
-    return _read(path, "utf-8-sig", "`podbuild init` writes one")
+    there = os.path.lexists(path)
+    hint = "check what it is, its owner and its mode" if there else "`podbuild init` writes one"
+    return _read(path, "utf-8-sig", hint)
 
 
 def read_source(path: Path) -> str:

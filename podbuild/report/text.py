@@ -35,8 +35,7 @@ def report_text(report: Report, width: int | None = None) -> str:
 
 def images_table(report: Report, width: int | None = None) -> tuple[str, ...]:
     """Give a table of images, platforms, digests, sizes and seconds."""
-    idle = "not needed" if report.failure is None else "not built"
-    rows = [row for image in report.images for row in _image_rows(image, idle)]
+    rows = [row for image in report.images for row in _image_rows(image, _idle(report, image))]
     header = ("image", "platform", "digest", "size", "time", "origin")
     return table(header, rows, right=("size", "time"), width=width)
 
@@ -44,7 +43,10 @@ def images_table(report: Report, width: int | None = None) -> tuple[str, ...]:
 def targets_table(report: Report, width: int | None = None) -> tuple[str, ...]:
     """Give a table of what registries have and which tags name it, once where they agree."""
     alike: dict[tuple[str, str, str], list[TargetReport]] = {}
+    idle = {image.name for image in _not_staged(report)}
     for target in report.targets:
+        if target.image in idle:
+            continue
         tags = ", ".join(str(tag.tag) for tag in target.live)
         alike.setdefault((target.image, tags, _trouble(target)), []).append(target)
     rows = [
@@ -80,6 +82,24 @@ def _image_rows(image: ImageReport, idle: str) -> Iterator[tuple[str, ...]]:
         yield (image.name, str(part.platform), _short(part.digest), size(part.size), took, why)
     if not image.platforms and image.digest is None:
         yield (image.name, "", "", "", "", idle)
+
+
+def _idle(report: Report, image: ImageReport) -> str:
+    """Say why there is nothing of an image."""
+    if report.failure is not None:
+        return "not built"
+    return "not staged" if image in _not_staged(report) else "not needed"
+
+
+def _not_staged(report: Report) -> tuple[ImageReport, ...]:
+    """Give what `podbuild push` would have published if it were here."""
+    if report.failure is not None or report.result is not ReleaseResult.PARTIAL:
+        return ()
+    return tuple(
+        image
+        for image in report.images
+        if image.published and not image.platforms and image.digest is None
+    )
 
 
 def _trouble(target: TargetReport) -> str:
@@ -174,6 +194,15 @@ def _end(report: Report) -> Iterator[str]:
         return
     yield f"{what}: {_result(report)} in {duration(report.seconds)}"
     live = next((target for target in report.targets if target.live), None)
+    if (
+        report.targets
+        and not live
+        and report.failure is None
+        and report.result is ReleaseResult.PARTIAL
+    ):
+        lacking = shlex.join(image.name for image in _not_staged(report))
+        first = f"`podbuild build {lacking}` builds what is not staged, " if lacking else ""
+        yield f"next: {first}`podbuild release` moves the tags"
     if live is not None:
         yield f"run it: podbuild run {shlex.quote(f'{live.image}:{live.live[0].tag}')}"
 

@@ -127,10 +127,12 @@ def test_a_version_or_tag_that_is_nowhere_is_said_once(
     said = capsys.readouterr().err
     assert "5.5.5 is on none of the registries" in said
     assert "hint: the newest there: 1.1.0, 1.0.0" in said
-    assert main(["verify", "nosuch"]) == 9
-    said = capsys.readouterr().err
-    assert "podbuild: nosuch is on none of the registries" in said
-    assert "does not exist" not in said
+    assert main(["verify", "nosuch"]) == 3
+    answer = capsys.readouterr()
+    assert "podbuild: nosuch is on none of the registries" in answer.err
+    assert not answer.out
+    assert main(["notes", "v5.5.5"]) == 3
+    assert "warning" not in capsys.readouterr().err
     assert set(named(project).values()) == {"1.1.0"}
 
 

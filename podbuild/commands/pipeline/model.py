@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from podbuild.config.choices import RegistryKind
 from podbuild.config.ci import Carrier
 from podbuild.config.load import used_variables
 from podbuild.config.model import Config
@@ -259,6 +260,11 @@ def _hand_over_repository(config: Config) -> str:
     for template in templates:
         if template is not None and not _odd_names(template):
             return _repository_text(config, template)
+    if all(each.kind is RegistryKind.LAYOUT for each in config.registries):
+        raise ConfigError(
+            "no registry can keep what legs hand over: images go to folders",
+            hint='write [registries.ghcr] with repository = "ghcr.io/OWNER/{image}", or another',
+        )
     raise ConfigError(
         "[ci] hand-over: no registry can keep what legs hand over",
         hint='hand-over = "whole", or a registry whose repository has no {version} or {branch}',

@@ -14,7 +14,7 @@ from podbuild.commands.doctor import (
     findings_json,
     findings_text,
 )
-from podbuild.errors import CredentialError, ToolError
+from podbuild.errors import CredentialError, PublishError, ToolError
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.store import PushRight, Store
 from podbuild.system.folders import Folders
@@ -34,6 +34,11 @@ LOST = Examined(
 class Refusing(MemoryStore):
     def check_push(self) -> PushRight:
         raise CredentialError("ghcr.io/acme/web: denied", hint="give the token write:packages")
+
+
+class Unreachable(MemoryStore):
+    def check_push(self) -> PushRight:
+        raise PublishError("far: connection refused")
 
 
 class Silent(MemoryStore):
@@ -108,3 +113,15 @@ def test_registry_that_refuses_says_what_to_do(tmp_path: Path) -> None:
     )
     quiet = found["registry quiet"]
     assert (quiet.state, quiet.found[:22]) == (State.OK, "r.example/web: answers")
+
+
+def test_an_optional_registry_only_warns_and_a_silent_one_is_told_of_once(tmp_path: Path) -> None:
+    stores = {"far/api": Unreachable(), "far/web": Unreachable(), "ghcr/api": Refusing()}
+    known = replace(patient(tmp_path, **stores), optional=frozenset({"far", "ghcr"}))
+    found = {each.subject: each for each in examine(known) if "registry" in each.subject}
+    assert [*found] == ["registry far/api", "registry ghcr/api"]
+    assert {each.state for each in found.values()} == {State.WARNING}
+    assert exit_code(found.values()) == 0
+    assert found["registry far/api"].found == "optional: far: connection refused"
+    required = {each.subject: each for each in examine(replace(known, optional=frozenset()))}
+    assert required["registry far/api"].exit_code == 7

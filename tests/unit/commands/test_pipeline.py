@@ -329,3 +329,9 @@ def test_the_facts_of_a_file_are_json() -> None:
     facts = json.loads(line.removeprefix(MARK))
     assert facts["system"] == ["github"]
     assert "linux-amd64-1 on ubuntu-24.04: web api" in facts["legs"]
+
+
+def test_a_project_that_init_has_just_written_is_told_to_name_a_registry() -> None:
+    with pytest.raises(ConfigError, match="images go to folders") as refused:
+        pipeline_text(config_of(f"{HEAD}{IMAGES}"), CiSystem.GITHUB)
+    assert "[registries.ghcr]" in refused.value.hint

@@ -1,12 +1,14 @@
 """Lines of keys in TOML."""
 
 import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podbuild.config.toml import line_of
+from podbuild.config.toml import line_of, read_config
+from podbuild.errors import ConfigError
 
 TEXT = '''# a comment
 [project]
@@ -73,3 +75,13 @@ def test_every_key_is_found_where_it_was_written(tables: dict[str, dict[str, str
     text = "\n".join(lines)
     tomllib.loads(text)
     assert {path: line_of(text, path) for path in where} == where
+
+
+def test_a_configuration_that_is_there_is_not_to_be_written_anew(tmp_path: Path) -> None:
+    (tmp_path / "podbuild.toml").mkdir()
+    with pytest.raises(ConfigError) as unreadable:
+        read_config(tmp_path / "podbuild.toml")
+    assert "owner" in unreadable.value.hint
+    with pytest.raises(ConfigError) as absent:
+        read_config(tmp_path / "other.toml")
+    assert absent.value.hint == "`podbuild init` writes one"

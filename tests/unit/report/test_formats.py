@@ -468,6 +468,25 @@ class TestText:
         assert re.fullmatch(r"shop 1\.2\.3: \d built, \d there before, staged in .* s", end)
         assert following.startswith("next: `podbuild push`")
 
+    def test_push_says_what_it_lacks_and_the_next_step(self) -> None:
+        base, web, *others = REPORT.images
+        lacking = replace(web, digest=None, platforms=())
+        targets = tuple(replace(each, tags=()) for each in REPORT.targets)
+        pushed = replace(
+            REPORT,
+            images=(base, lacking, *others),
+            targets=targets,
+            result=ReleaseResult.PARTIAL,
+            failure=None,
+        )
+        text = report_text(pushed)
+        assert re.search(r"^web +not staged$", text, re.MULTILINE)
+        assert "dist/registry/web" not in text
+        assert text.splitlines()[-1] == (
+            "next: `podbuild build web` builds what is not staged, "
+            "`podbuild release` moves the tags"
+        )
+
     def test_no_run_line_while_no_tag_is_live(self) -> None:
         assert run_line(EMPTY) == ""
 
