@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from podbuild.config.document import as_toml
@@ -93,6 +93,15 @@ def repository_of(reference: str) -> str:
     return name if _HOST.fullmatch(host) else f"{DOCKER_HUB}/{name}"
 
 
+def tag_of(reference: str) -> str:
+    """Give the tag of a reference; empty where it has none.
+
+    >>> tag_of("localhost:5000/web:1.2"), tag_of("localhost:5000/web")
+    ('1.2', '')
+    """
+    return reference.partition("@")[0].rpartition("/")[2].partition(":")[2]
+
+
 def image_name(references: Iterable[str], otherwise: str) -> str:
     """Name an image after the repository that it goes to, so that one template fits them all."""
     for reference in references:
@@ -148,8 +157,11 @@ def _lines(carried: Carried, file: str, project: str, source: str) -> Iterator[s
     elif len(shared) == 1:
         yield from _table("defaults", {"platforms": min(shared, key=str)})
     places = _registries(carried)
+    suffixes = _suffixes(carried.images)
     for image in carried.images:
         keys = _keys(image, places)
+        if suffix := suffixes.get(image.name):
+            keys["tags"] = {**_own_tags(image), "suffix": suffix}
         if len(shared) == 1:
             keys.pop("platforms", None)
         yield from _table(f"images.{toml_key(image.name)}", keys)
@@ -168,12 +180,48 @@ def _lines(carried: Carried, file: str, project: str, source: str) -> Iterator[s
 
 def _keys(image: CarriedImage, places: Mapping[str, str]) -> dict[str, object]:
     keys = {name: value for name, value in image.keys.items() if value}
-    own = tuple(places[place] for place in _places(image))
+    own = tuple(places[place] for place in _places(image) if place in places)
     if image.keys.get("publish") is False or (places and not own):
         keys["publish"] = False  # nothing there has a name to go by
     elif len(own) < len(places):
         keys["registries"] = own
     return keys
+
+
+def _own_tags(image: CarriedImage) -> dict[str, object]:
+    tags = image.keys.get("tags")
+    return dict(tags) if isinstance(tags, dict) else {}
+
+
+def _suffixes(images: Iterable[CarriedImage]) -> Mapping[str, str]:
+    """Give what tells the tags of images apart that go to one repository.
+
+    It is what their tags did not share there, else the image's name.
+    """
+    shared: dict[tuple[str, str], list[CarriedImage]] = {}
+    for image in images:
+        for place in _places(image) if image.keys.get("publish") is not False else ():
+            key = (place.replace("{image}", image.name), str(_own_tags(image)))
+            shared.setdefault(key, []).append(image)
+    found: dict[str, str] = {}
+    for (place, _), group in shared.items():
+        if len(group) > 1:
+            tags = [
+                next(tag_of(each) for each in image.references if repository_of(each) == place)
+                for image in group
+            ]
+            names = [image.name for image in group]
+            found |= dict(zip(names, _endings(tags, names), strict=True))
+    return found
+
+
+def _endings(tags: Sequence[str], names: Sequence[str]) -> Sequence[str]:
+    common = posixpath.commonprefix(tags)
+    if common not in tags:
+        common = common.rpartition("-")[0]
+    endings = [tag.removeprefix(common) for tag in tags]
+    endings = [each if each[:1] in ("-", "") else f"-{each}" for each in endings]
+    return endings if len(set(endings)) == len(tags) else [f"-{name}" for name in names]
 
 
 def _table(name: str, keys: Mapping[str, object]) -> Iterator[str]:
@@ -192,7 +240,8 @@ def _places(image: CarriedImage) -> tuple[str, ...]:
 def _registries(carried: Carried) -> Mapping[str, str]:
     """Give a name for each place that images go to."""
     found: dict[str, str] = {}
-    for place in (each for image in carried.images for each in _places(image)):
+    published = (each for each in carried.images if each.keys.get("publish") is not False)
+    for place in (each for image in published for each in _places(image)):
         host = place.partition("/")[0].strip("{}").removeprefix("env.")
         name = named(host) if _kind(place) == "oci" else _kind(place)
         taken = [*found.values()]

@@ -1,12 +1,11 @@
 """A bake file (HCL, or the JSON that `docker buildx bake --print` gives) as podbuild.toml.
 
 The keys are those of Docker's bake reference. What its expressions say is known only where they
-name variables; functions and conditions are listed instead.
+need nothing but the file (carry_hcl); what needs the clock or the environment is listed instead.
 """
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import re
 from collections.abc import Iterator, Mapping
@@ -26,23 +25,27 @@ from podbuild.commands.carry import (
     literal,
     named,
     secret_of,
+    tag_of,
     way_for,
 )
-from podbuild.errors import ConfigError, ToolError
+from podbuild.commands.carry_hcl import (
+    Function,
+    Scope,
+    UnknownValueError,
+    load_hcl,
+    text_value,
+)
+from podbuild.errors import ConfigError
 from podbuild.system.records import parse_json
 
-_REFERENCE = re.compile(r"\$\{\s*([^{}]*?)\s*\}")
-_NAME = re.compile(r"[A-Za-z_]\w*")
+_EVALUATE = "`docker buildx bake --print > bake.json` evaluates it, --from bake.json reads that"
 _MERGED = ("args", "labels", "contexts")
 _SAID = ("inherits", "matrix", "name", "description", "output", "tags")
+_IMAGES = ("image", "registry", "docker", "oci")
 _HINTS = {
     "attest": "podbuild's own statements come with a release",
     "annotations": '[images.NAME] annotations = { "key" = "value" }',
 }
-
-
-class _UnknownValueError(Exception):
-    """An expression that is more than names of variables."""
 
 
 def read_bake(path: Path, file: str) -> Carried:
@@ -53,7 +56,7 @@ def read_bake(path: Path, file: str) -> Carried:
     text = path.read_text("utf-8")
     is_json = path.suffix == ".json"
     try:
-        document = parse_json(text) if is_json else _hcl(text)
+        document = parse_json(text) if is_json else load_hcl(text)
     except ValueError as error:
         raise ConfigError(
             f"{file}: {error}", hint="`docker buildx bake --print` reads it"
@@ -63,21 +66,6 @@ def read_bake(path: Path, file: str) -> Carried:
     if not isinstance(document, dict) or not _blocks(document, "target"):
         raise ConfigError(f"{file}: there is no target in it", hint="a bake file names targets")
     return _Reader(document, text, is_json=is_json).carried()
-
-
-def _hcl(text: str) -> object:
-    try:
-        hcl = importlib.import_module("hcl2")
-    except ImportError:
-        raise ToolError(
-            "HCL is read with python-hcl2, which is not installed",
-            hint="pip install 'podbuild[init]', or give the output of "
-            "`docker buildx bake --print` as a .json file",
-        ) from None
-    try:
-        return hcl.loads(text)
-    except Exception as error:  # noqa: BLE001  # the parser's own, of many kinds
-        raise ValueError(str(error).partition("\n")[0]) from None
 
 
 def _blocks(document: Mapping[str, object], kind: str) -> dict[str, dict[str, object]]:
@@ -101,17 +89,23 @@ class _Reader:
     left_out: list[LeftOut] = field(default_factory=list)
     variables: dict[str, str] = field(default_factory=dict)
     targets: dict[str, dict[str, object]] = field(default_factory=dict)
+    functions: dict[str, Function] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     unpublished: frozenset[str] = frozenset()
 
     def carried(self) -> Carried:
         """Give everything."""
         self.targets = _blocks(self.document, "target")
+        self.functions = {
+            name: Function(params=tuple(str(each) for each in params), result=block.get("result"))
+            for name, block in _blocks(self.document, "function").items()
+            if isinstance(params := block.get("params"), list)
+        }
         self.variables = dict(self._variables())
         expanded = [each for name in self._wanted() for each in self._expanded(name)]
         self.names = distinct_names(
             {
-                name: image_name(self._texts(target.get("tags"), scope), name)
+                name: image_name(filter(None, self._texts(target.get("tags"), scope)), name)
                 for name, target, scope in expanded
             }
         )
@@ -119,23 +113,31 @@ class _Reader:
         return Carried(images=images, left_out=tuple(self.left_out))
 
     def _variables(self) -> Iterator[tuple[str, str]]:
+        known: dict[str, str] = {}
         for name, block in _blocks(self.document, "variable").items():
             try:
-                value = self._text(block.get("default"), {})
-            except _UnknownValueError:
+                value = self._text(block.get("default"), known)
+            except UnknownValueError:
                 value = ""
-            yield name, value or f"{{env.{name}}}"
+                hint = f"{{env.{name}}} is read, its default is an expression"
+                self._leave(f"variable {name}", hint)
+            known[name] = value or f"{{env.{name}}}"
+            yield name, known[name]
+            if not value and block.get("default") == '""':
+                self._leave(f"variable {name}", f"{{env.{name}}} is read, and must be set")
             if value:
                 self._leave(f"variable {name}", f"its default is taken; {{env.{name}}} reads it")
 
     def _wanted(self) -> Iterator[str]:
-        """Give the targets of all groups, else those that no other one inherits."""
+        """Give the targets of all groups and those with tags; else those that none inherits."""
         groups = _blocks(self.document, "group")
         used = {each for group in groups.values() for each in self._texts(group.get("targets"))}
         inherited = {
             each for target in self.targets.values() for each in self._texts(target.get("inherits"))
         }
-        chosen = used & self.targets.keys() or self.targets.keys() - inherited
+        own = self.targets.keys() - inherited
+        tagged = {name for name in own if self._merged(name).get("tags")}
+        chosen = (used & self.targets.keys()) | tagged if used else own
         contexts = (self._merged(name).get("contexts") for name in chosen)
         values = (
             str(value).strip('"')
@@ -145,11 +147,17 @@ class _Reader:
         )
         needed = {each.removeprefix("target:") for each in values if each.startswith("target:")}
         self.unpublished = frozenset(needed - chosen)
+        merged = {base for name in chosen | needed for base in self._bases(name)}
         for name in self.targets:
             if name in chosen or name in needed:
                 yield name
-            elif name not in inherited:
-                self._leave(f"target {name}", "no group names it")
+            elif name not in merged:
+                self._leave(f"target {name}", "no group names it, and it has no tags")
+
+    def _bases(self, name: str) -> Iterator[str]:
+        for base in self._texts(self.targets.get(name, {}).get("inherits")):
+            yield base
+            yield from self._bases(base)
 
     def _merged(self, name: str) -> dict[str, object]:
         target = self.targets.get(name, {})
@@ -165,11 +173,33 @@ class _Reader:
         if not isinstance(matrix, dict):
             yield name, target, {}
             return
-        axes = [[(axis.strip('"'), each) for each in values] for axis, values in matrix.items()]
+        axes = [
+            [(axis.strip('"'), each) for each in values if isinstance(values, list)]
+            for axis, values in matrix.items()
+        ]
         for chosen in itertools.product(*axes):
-            scope = {axis: self._text(value, {}) for axis, value in chosen}
-            title = self._text(target.get("name"), scope) or "-".join((name, *scope.values()))
-            yield title, target, scope
+            scope: dict[str, str] = {}
+            for axis, value in chosen:
+                scope |= self._axis(name, axis, value)
+            yield self._title(name, target.get("name"), scope), target, scope
+
+    def _axis(self, name: str, axis: str, value: object) -> dict[str, str]:
+        """Give a matrix's value by its name; one that is a table by each of its keys."""
+        rows = {axis: value}
+        if isinstance(value, dict):
+            rows = {f"{axis}.{key.strip(chr(34))}": each for key, each in value.items()}
+        try:
+            return {key: self._text(each, {}) for key, each in rows.items()}
+        except UnknownValueError:
+            self._leave(f"target {name}: matrix {axis}", _EVALUATE, name, "matrix")
+            return {}
+
+    def _title(self, name: str, written: object, scope: Mapping[str, str]) -> str:
+        try:
+            title = self._text(written, scope)
+        except UnknownValueError:
+            title = ""
+        return title or "-".join((name, *map(named, scope.values())))
 
     def _image(
         self, name: str, target: Mapping[str, object], scope: Mapping[str, str]
@@ -182,13 +212,37 @@ class _Reader:
             keys["build-args"] = keys.pop("args")
         if "secret" in keys:
             keys["secrets"] = keys.pop("secret")
-        if name in self.unpublished:
+        for each in self._texts(target.get("platforms"), scope):
+            if not each.startswith(("linux/", "local", "{env.")):
+                self._leave(f"target {name}: {each}", "images are for Linux", name, "platforms")
+        if name in self.unpublished or self._stays(name, target):
             keys["publish"] = False
-        references = tuple(self._texts(target.get("tags"), scope))
+        known = tuple(self._texts(target.get("tags"), scope))
+        references = tuple(filter(None, known))
         tags = target.get("tags")
-        if isinstance(tags, list) and len(references) < len(tags):
-            self._leave(f"target {name}: tags", "an expression is not known here", name, "tags")
+        if isinstance(tags, list) and len(known) < len(tags):
+            self._leave(f"target {name}: tags", _EVALUATE, name, "tags")
+        for each in references:
+            tag = tag_of(each)
+            if not re.match(r"$|latest|.*[\d{]", tag):
+                hint = "[tags] says which tags are written"
+                self._leave(f"target {name}: tag {tag}", hint, name, "tags")
         return CarriedImage(name=self.names[name], keys=keys, references=references)
+
+    def _stays(self, name: str, target: Mapping[str, object]) -> bool:
+        """Tell whether none of a target's outputs is an image; says so."""
+        written = target.get("output")
+        outputs = [
+            str(each.get("type") if isinstance(each, dict) else each).strip('"')
+            for each in (written if isinstance(written, list) else [])
+        ]
+        kinds = [re.sub(r"^.*?type=(\w+).*$", r"\1", each) for each in outputs]
+        if not kinds or any(each in _IMAGES for each in kinds):
+            return False
+        if name not in self.unpublished:
+            hint = "it makes no image to publish: publish = false stands for it"
+            self._leave(f"target {name}: output", hint, name, "output")
+        return True
 
     def _keys(
         self, name: str, target: Mapping[str, object], scope: Mapping[str, str]
@@ -197,9 +251,13 @@ class _Reader:
             if key in _SAID or key.startswith("__") or written in (None, [], {}):
                 continue
             try:
-                value = self._value(key, written, scope)
-            except _UnknownValueError:
-                self._leave(f"target {name}: {key}", "its expression is not known here", name, key)
+                value: object
+                if key in ("args", "labels", "contexts"):
+                    value = self._known(name, key, written, scope)
+                else:
+                    value = self._value(key, written, scope)
+            except UnknownValueError:
+                self._leave(f"target {name}: {key}", _EVALUATE, name, key)
                 continue
             if value is None:
                 hint = _HINTS.get(key) or way_for(key)
@@ -215,21 +273,31 @@ class _Reader:
                 text = self._text(value, scope)
                 fits = {"context": is_path(text), "network": text in NETWORKS}
                 found = text if fits.get(key, True) else None
-            case "platforms" | "ssh":
+            case "ssh":
                 found = tuple(self._strictly(value, scope))
-            case "args" | "labels" if isinstance(value, dict):
-                found = {
-                    each.strip('"'): self._text(text, scope)
-                    for each, text in value.items()
-                    if text is not None and not each.startswith("__")
-                }
-            case "contexts" if isinstance(value, dict):
-                names = {each.strip('"'): text for each, text in value.items()}
-                found = {each: self._context(text, scope) for each, text in names.items()}
+            case "platforms":
+                every = (each for each in self._strictly(value, scope) if each != "local")
+                found = tuple(each for each in every if each.startswith(("linux/", "{env.")))
             case "secret":
                 found = self._secrets(value, scope)
             case _:
                 pass
+        return found
+
+    def _known(
+        self, name: str, key: str, value: object, scope: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Give a table without what is not known, which is listed."""
+        read = self._context if key == "contexts" else self._text
+        found = {}
+        for written, text in value.items() if isinstance(value, dict) else ():
+            each = written.strip('"')
+            if text is None or each.startswith("__"):
+                continue
+            try:
+                found[each] = read(text, scope)
+            except UnknownValueError:
+                self._leave(f"target {name}: {key}", f"{each}: {_EVALUATE}", name, key)
         return found
 
     def _context(self, value: object, scope: Mapping[str, str]) -> str:
@@ -238,7 +306,7 @@ class _Reader:
             target = text.removeprefix("target:")
             return f"image:{self.names.get(target, named(target))}"
         if not is_path(text) and not text.startswith("docker-image://"):
-            raise _UnknownValueError
+            raise UnknownValueError
         return text
 
     def _secrets(self, value: object, scope: Mapping[str, str]) -> tuple[object, ...] | None:
@@ -260,36 +328,21 @@ class _Reader:
         for each in value if isinstance(value, list) else []:
             try:
                 yield self._text(each, scope or {})
-            except _UnknownValueError:
+            except UnknownValueError:
                 continue
 
     def _strictly(self, value: object, scope: Mapping[str, str]) -> Iterator[str]:
         if not isinstance(value, list):
-            raise _UnknownValueError
+            raise UnknownValueError
         for each in value:
             yield self._text(each, scope)
 
     def _text(self, value: object, scope: Mapping[str, str]) -> str:
-        """Give a value with variables put in; raises _UnknownValueError."""
-        known = {**self.variables, **scope}
-        match value:
-            case None:
-                return ""
-            case bool():
-                return str(value).lower()
-            case int() | float():
-                return str(value)
-            case str() if self.is_json:
-                return literal(value)
-            case str() if value.startswith('"') and not value.startswith('"<<'):
-                return _filled(value[1:-1].replace('\\"', '"'), known)
-            case str():
-                name = value.removeprefix("${").removesuffix("}").strip()
-                if name not in known:
-                    raise _UnknownValueError
-                return known[name]
-            case _:
-                raise _UnknownValueError
+        """Give a value with variables put in; raises UnknownValueError."""
+        if self.is_json and isinstance(value, str):
+            return literal(value)
+        names = {**self.variables, **scope}
+        return text_value(value, Scope(names=names, functions=self.functions))
 
     def _leave(self, what: str, hint: str, name: str = "", key: str = "") -> None:
         self.left_out.append(LeftOut(self._line(what, name, key), what, hint))
@@ -322,15 +375,3 @@ def _over(base: Mapping[str, object], own: Mapping[str, object]) -> dict[str, ob
         if merged:
             found[key] = dict(merged)
     return found
-
-
-def _filled(text: str, known: Mapping[str, str]) -> str:
-    """Put values in the place of `${NAME}`; the rest is literal."""
-    parts = []
-    end = 0
-    for found in _REFERENCE.finditer(text):
-        if not _NAME.fullmatch(found[1]) or found[1] not in known:
-            raise _UnknownValueError
-        parts += [literal(text[end : found.start()]), known[found[1]]]
-        end = found.end()
-    return "".join((*parts, literal(text[end:])))

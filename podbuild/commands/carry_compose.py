@@ -25,7 +25,8 @@ from podbuild.commands.carry_yaml import Said, read_yaml
 from podbuild.errors import ConfigError
 
 _VARIABLE = re.compile(
-    r"\$\$|\$(?P<bare>[A-Za-z_]\w*)|\$\{(?P<name>[A-Za-z_]\w*)(?::?(?P<sign>[-?+])(?P<word>[^}]*))?\}"
+    r"\$\$|\$(?P<bare>[A-Za-z_]\w*)"
+    r"|\$\{(?P<name>[A-Za-z_]\w*)(?::?(?P<sign>[-?+])(?P<word>(?:[^{}]|\{[^{}]*\})*))?\}"
 )
 _HINTS = {
     "tags": "[tags] says which tags are written",
@@ -55,23 +56,38 @@ class _Compose:
 
     def carried(self) -> Carried:
         """Give everything."""
-        references = {
-            name: (self._text(each.table["image"], f"service {name}: image"),)
-            for name, each in self.services.items()
-            if "image" in each.table
-        }
+        self._elsewhere()
+        references = {name: self._references(name, each) for name, each in self.services.items()}
         self.names = distinct_names(
-            {name: image_name(references.get(name, ()), name) for name in self.services}
+            {name: image_name(references[name], name) for name in self.services}
         )
         images = []
         for name, service in self.services.items():
             keys = dict(self._keys(name, service.table["build"]))
             if platform := service.table.get("platform"):
-                keys.setdefault("platforms", (platform.text,))
+                text = self._text(platform, f"service {name}: platform")
+                keys.setdefault("platforms", (text,))
             images.append(
-                CarriedImage(name=self.names[name], keys=keys, references=references.get(name, ()))
+                CarriedImage(name=self.names[name], keys=keys, references=references[name])
             )
         return Carried(images=tuple(images), left_out=tuple(self.left_out))
+
+    def _elsewhere(self) -> None:
+        """List what stands in other files or services."""
+        top = self.document.table
+        for each in top["include"].items if "include" in top else ():
+            path = each.text or each.table.get("path", each).text
+            self._leave(each, f"include {path}".rstrip(), "--from that file, in its folder")
+        for name, service in top.get("services", Said(1, "")).table.items():
+            if "extends" in service.table:
+                hint = "write what it takes from there"
+                self._leave(service.table["extends"], f"service {name}: extends", hint)
+
+    def _references(self, name: str, service: Said) -> tuple[str, ...]:
+        """Give the image and the further tags of a service."""
+        tags = service.table["build"].table.get("tags", Said(0, "")).items
+        named = [service.table["image"]] if "image" in service.table else []
+        return tuple(self._text(each, f"service {name}: image") for each in (*named, *tags))
 
     def _keys(self, name: str, build: Said) -> Iterator[tuple[str, object]]:
         where = f"service {name}: build"
@@ -165,10 +181,12 @@ class _Compose:
             if name is None:
                 parts.append("$")
             elif found["sign"] == "-":
-                parts.append(literal(found["word"]))
+                parts.append(self._filled(found["word"], node, where))
                 self._leave(
                     node, f"{where}: ${name}", f"its default is taken; {{env.{name}}} reads it"
                 )
+            elif found["sign"] == "+":
+                self._leave(node, f"{where}: {found[0]}", "it is taken as not set")
             else:
                 parts.append(f"{{env.{name}}}")
         return "".join((*parts, literal(text[end:])))

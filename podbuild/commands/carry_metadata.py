@@ -16,6 +16,10 @@ from podbuild.commands.carry_yaml import Said
 _PATTERN = re.compile(r"\{\{\s*(\w+)(?:\s+'([^']*)')?\s*\}\}")
 _DEFAULT = ("type=schedule", "type=ref,event=branch", "type=ref,event=tag", "type=ref,event=pr")
 _IS_DEFAULT_BRANCH = re.compile(r"\{\{\s*is_default_branch\s*\}\}|.*default_branch.*")
+_EXPRESSION = re.compile(r"\$\{\{.*?\}\}")
+_PLATFORM = re.compile(
+    r"[-_](?:linux[-_])?(?:amd64|x86_64|arm64|aarch64|arm|armv[67]|386|ppc64le|s390x|riscv64)"
+)
 _DAY = ("YYYYMMDD",)
 
 
@@ -112,7 +116,7 @@ class MetadataReader:
         if enable != "true" and not is_default:
             self._leave(line, f"tags: enable={enable}", "the rule is taken without its condition")
         kind = given.get("type", "raw" if "value" in given or len(given) == 1 else "")
-        taken = self._take(kind, given, is_default=is_default)
+        taken = self._take(line, kind, given, is_default=is_default)
         if taken and kind == "raw" and not is_default and self.triggers.branches:
             hint = "a tag belongs to releases or to one branch: branches = { main = [...] }"
             self._leave(line, f"tags: {text} of branches", hint)
@@ -121,14 +125,21 @@ class MetadataReader:
                 line, f"tags: {text}", _WAYS.get(kind, "[tags] says which tags are written")
             )
 
-    def _take(self, kind: str, given: Mapping[str, str], *, is_default: bool) -> bool:
+    def _take(self, line: int, kind: str, given: Mapping[str, str], *, is_default: bool) -> bool:
         """Put a rule where it belongs; False for one that can't be said."""
         event = given.get("event", "") if kind == "ref" else ""
         tag = self._tag(kind, event, given)
         if tag is None:
             return False
         standing = {"sha": "sha-", "pr": "pr-"}.get(event or kind, "")
-        tag = f"{given.get('prefix', standing)}{tag}{given.get('suffix', '')}"
+        prefix = self.filled(given.get("prefix", standing))
+        suffix = self.filled(given.get("suffix", ""))
+        if prefix is None or suffix is None:
+            return False
+        if _PLATFORM.fullmatch(suffix):
+            self._leave(line, f"tags: suffix={suffix}", "a tag names the index of all platforms")
+            suffix = ""
+        tag = f"{prefix}{tag}{suffix}"
         match event or kind:
             case "branch":
                 self._branches(self.triggers.branches, tag)
@@ -185,10 +196,12 @@ _WAYS = {
 
 def _attributes(text: str) -> dict[str, str]:
     """Read one line of an input: comma-separated, quoted as CSV, the first may lack its name."""
-    fields = next(csv.reader([text], skipinitialspace=True), [])
+    # GitHub puts values in the place of expressions first: their commas part nothing.
+    masked = _EXPRESSION.sub(lambda found: found[0].replace(",", "\0").replace('"', "\1"), text)
+    fields = next(csv.reader([masked], skipinitialspace=True), [])
     found: dict[str, str] = {}
     for each in fields:
-        name, equals, value = each.partition("=")
+        name, equals, value = each.replace("\0", ",").replace("\1", '"').partition("=")
         found[name.strip() if equals else "value"] = (value if equals else name).strip()
     return found
 

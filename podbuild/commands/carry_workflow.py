@@ -19,6 +19,7 @@ from podbuild.commands.carry import (
     image_name,
     is_path,
     literal,
+    repository_of,
     way_for,
 )
 from podbuild.commands.carry_matrix import matrix_values
@@ -31,6 +32,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OUTPUT = re.compile(r"steps\.([\w-]+)\.outputs\.\S+")
 _BUILD = "docker/build-push-action"
 _META = "docker/metadata-action"
+_ODD_OUTPUT = re.compile(r"push-by-digest|type=(?:local|tar|cacheonly)")
 _CLONE = "{{defaultContext}}"
 _KINDS = ("dockerfile", "containerfile")
 _NEEDLESS = frozenset({  # podbuild does it, or needs none of it
@@ -157,7 +159,7 @@ class _Workflow:
         for line, text in given.get("images", Said(0, "")).lines():
             name = text.partition(",")[0].removeprefix("name=")
             filled = self._filled(name)
-            if filled is None or ",enable=" in text:
+            if filled is None or (",enable=" in text and ",enable=true" not in text):
                 self._leave(line, f"images: {text}", "a [registries] table for each place")
             if filled:
                 images.append(filled)
@@ -237,7 +239,9 @@ class _Workflow:
                 kept[name] = value
             elif key == "labels" and _OUTPUT.search(node.text):
                 continue
-            elif key not in _NEEDLESS or (key == "outputs" and "push-by-digest" in node.text):
+            elif key == "push" and node.text == "false":
+                kept["publish"] = False
+            elif key not in _NEEDLESS or (key == "outputs" and _ODD_OUTPUT.search(node.text)):
                 self._leave(node.line, f"build-push-action: {key}", _HINTS.get(key) or way_for(key))
         return kept
 
@@ -374,7 +378,8 @@ def _merged(built: Iterable[_Built]) -> dict[str, _Built]:
     found: dict[str, _Built] = {}
     for each in built:
         keys = {name: value for name, value in each.keys.items() if name != "platforms"}
-        key = f"{each.name} {each.references} {keys}"
+        places = sorted(set(map(repository_of, each.references)))
+        key = f"{each.name} {places} {keys}"
         known = found.setdefault(key, each)
         platforms = [*_platforms(known), *_platforms(each)]
         if platforms:

@@ -193,3 +193,106 @@ def test_what_can_t_be_read_is_named(tmp_path: Path, name: str, text: str, says:
 )
 def test_references(reference: str, repository: str) -> None:
     assert repository_of(reference) == repository
+
+
+FAMILY = """\
+variable "VERSION" { default = "4.3" }
+variable "CREATED" { default = timestamp() }
+variable "SHA" { default = "" }
+function "tag" {
+  params = [text]
+  result = notequal(text, "") ? "acme/app:${VERSION}-${text}" : "acme/app:${VERSION}"
+}
+group "default" { targets = ["app", "lint"] }
+target "app" {
+  name      = "app-${replace(os.name, ".", "-")}"
+  matrix    = { os = [{ name = "alpine3.20", file = "a" }, { name = "debian", file = "d" }] }
+  dockerfile = "${os.file}.Dockerfile"
+  tags      = [tag(os.name), equal(os.name, "debian") ? tag("") : ""]
+  platforms = ["linux/amd64", "darwin/arm64", "local"]
+  args      = { SHA = SHA, WHEN = CREATED, ODD = uuidv4(), TEXT = <<EOT
+one
+EOT
+  }
+}
+target "lint" { output = ["type=cacheonly"] }
+target "shipped" { tags = ["acme/other:edge"] }
+target "_base" { args = { X = "1" } }
+"""
+
+
+def test_a_family_of_images_by_matrix_and_functions(tmp_path: Path) -> None:
+    found = carried(tmp_path, "docker-bake.hcl", FAMILY)
+    said = table(tmp_path)
+    app = {"context": ".", "platforms": ["linux/amd64"]}
+    args = {"SHA": "{env.SHA}", "WHEN": "{env.CREATED}", "TEXT": "one\n"}
+    assert said["images"] == {
+        "app-alpine3-20": {
+            **app,
+            "containerfile": "a.Dockerfile",
+            "build-args": args,
+            "registries": ["dockerhub"],
+            "tags": {"suffix": "-alpine3.20"},
+        },
+        "app-debian": {
+            **app,
+            "containerfile": "d.Dockerfile",
+            "build-args": args,
+            "registries": ["dockerhub"],
+            "tags": {"suffix": "-debian"},
+        },
+        "lint": {"context": ".", "containerfile": "Dockerfile", "publish": False},
+        "other": {
+            "context": ".",
+            "containerfile": "Dockerfile",
+            "registries": ["dockerhub-2"],
+        },
+    }
+    lines = FAMILY.splitlines()
+    what = {each.what for each in found.left_out}
+    assert {
+        "variable VERSION",
+        "variable CREATED",
+        "variable SHA",
+        "target lint: output",
+        "target shipped: tag edge",
+        "target _base",
+    } <= what
+    assert any("darwin/arm64" in each for each in what)
+    assert any("ODD" in each.hint for each in found.left_out)
+    for each in found.left_out:
+        assert each.what.split()[1].rstrip(":").partition("-")[0] in "\n".join(
+            lines[max(0, each.line - 8) : each.line]
+        ), each
+
+
+def test_what_a_compose_file_takes_from_elsewhere_is_listed(tmp_path: Path) -> None:
+    text = """\
+include: [other.yaml]
+services:
+  app:
+    image: ghcr.io/acme/app
+    platform: ${PLATFORM:-linux/arm64}
+    build:
+      context: .
+      args: {DEEP: "${A:-${B:-deep}}", SET: "${C:+set}"}
+      tags: [docker.io/acme/app:1]
+  both:
+    extends: {file: common.yaml, service: base}
+    build: .
+  none:
+    extends: app
+"""
+    found = carried(tmp_path, "compose.yaml", text)
+    app = table(tmp_path)["images"]["app"]
+    assert app["build-args"] == {"DEEP": "deep", "SET": ""}
+    assert app["platforms"] == ["linux/arm64"]
+    assert [*table(tmp_path)["registries"]] == ["ghcr", "dockerhub"]
+    said = {(each.line, each.what) for each in found.left_out}
+    assert {
+        (1, "include other.yaml"),
+        (11, "service both: extends"),
+        (14, "service none: extends"),
+        (8, "service app: build: ${C:+set}"),
+        (9, "service app: build.tags"),
+    } <= said

@@ -352,3 +352,45 @@ def test_yaml_that_attacks_is_refused(text: str, says: str, tmp_path: Path) -> N
 def test_few_lines_that_stand_for_a_billion_are_read_once(tmp_path: Path) -> None:
     _, said = carried(tmp_path, BILLION + STEP)
     assert said["images"]
+
+
+def test_an_architecture_in_tags_and_a_base_that_stays(tmp_path: Path) -> None:
+    text = """\
+on: {push: {branches: [main], tags: ['v*']}}
+jobs:
+  x:
+    strategy:
+      matrix:
+        arch: [amd64, arm64]
+    steps:
+      - uses: docker/build-push-action@v6
+        with:
+          file: base.Dockerfile
+          push: false
+          platforms: linux/${{ matrix.arch }}
+          tags: acme/base:${{ matrix.arch }}
+      - id: meta
+        uses: docker/metadata-action@v5
+        with:
+          images: ghcr.io/acme/web
+          flavor: latest=false
+          tags: |
+            type=semver,pattern={{version}},suffix=-${{ matrix.arch }}
+            type=raw,value=rc,enable=${{ startsWith(github.ref, 'x') && !contains(g.ref, '-') }}
+            type=raw,value=${{ steps.x.outputs.y }},enable=${{ format('{0}', 'a,b') }}
+      - uses: docker/build-push-action@v6
+        with:
+          context: web
+          platforms: linux/${{ matrix.arch }}
+          tags: ${{ steps.meta.outputs.tags }}
+          outputs: type=local,dest=out
+"""
+    found, said = carried(tmp_path, text)
+    assert said["images"]["base"]["publish"] is False
+    assert said["defaults"]["platforms"] == ["linux/amd64", "linux/arm64"]
+    assert said["images"]["web"]["tags"] == {"release": ["{version}", "rc"]}
+    assert [*said["registries"]] == ["ghcr"]
+    what = [(each.line, each.what.partition(":")[0]) for each in found.left_out]
+    assert {(20, "tags"), (21, "tags"), (22, "tags"), (28, "build-push-action")} <= {*what}
+    written = (tmp_path / "podbuild.toml").read_text()
+    assert "${{" not in written.partition("# Not carried over")[0]
