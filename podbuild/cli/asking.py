@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from podbuild.build import parcel
 from podbuild.config import image
@@ -13,61 +15,64 @@ from podbuild.oci import names
 from podbuild.plan import model
 
 if TYPE_CHECKING:
-    from podbuild.oci.names import Reference
+    from podbuild.oci.names import Platform, Reference
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def make_request(
-    *,
-    images: Iterable[str] = (),
-    registries: Iterable[str] = (),
-    platforms: Iterable[str] = (),
-    target: str | None = None,
-    build_args: Iterable[str] = (),
-    secrets: Iterable[str] = (),
-    overwrite: bool = False,
-    backwards: bool = False,
-    growth: bool = False,
-    dirty: bool = False,
-    directory: Path = Path(),
-    jobs: int | None = None,
-    cache: bool = True,
-    reuse: bool = True,
-    fail_fast: bool = False,
-    handed_over: Iterable[str] = (),
-    builders: Iterable[str] = (),
-    remote: bool = True,
-) -> model.Request:
-    """Give the request that options make; raises ConfigError for what can't be read."""
-    places = tuple(handed_over)
-    return model.Request(
-        images=tuple(images),
-        registries=tuple(registries),
-        platforms=tuple(
-            dict.fromkeys(
-                names.Platform.parse(each) for given in platforms for each in given.split(",")
-            )
-        ),
-        target=target,
-        build_args=read_build_args(build_args),
-        secrets=tuple(read_secret(each, directory) for each in secrets),
-        overwrite=overwrite,
-        backwards=backwards,
-        growth=growth,
-        jobs=jobs,
-        cache=cache,
-        reuse=reuse,
-        fail_fast=fail_fast,
-        handed_over=_read_places(places, directory) if places else (),
-        builders=tuple(builders),
-        remote=remote,
-        dirty=dirty,
-    )
+def read_request(typed: Mapping[str, Any], directory: Path, **told: bool) -> model.Request:
+    """Give the request that options make: each has the name of its field.
+
+    What the command itself is `told` goes with them. Raises ConfigError for what can't be read.
+    """
+    given = {"images": (), **typed, **told, "command": shlex.join(["podbuild", *sys.argv[1:]])}
+    given["images"] = (*given["images"], *given.pop("more", ()))  # [IMAGE]... and --image
+    readers: Mapping[str, Callable[[Any], object]] = {
+        "platforms": read_platforms,
+        "build_args": read_build_args,
+        "secrets": lambda texts: tuple(read_secret(each, directory) for each in texts),
+        "handed_over": lambda texts: _read_places(texts, directory) if texts else (),
+        "skip": read_parts,
+        "branch": lambda text: text or "",
+        "pr": lambda number: str(number or ""),
+    }
+    read = {name: readers[name](value) for name, value in given.items() if name in readers}
+    return model.Request(**{**given, **read})
+
+
+def read_platforms(given: Iterable[str]) -> tuple[Platform, ...]:
+    """Read platforms, each option one or several with commas; each once."""
+    texts = (each for text in given for each in text.split(","))
+    return tuple(dict.fromkeys(map(names.Platform.parse, texts)))
+
+
+def read_parts(text: str | None) -> frozenset[model.Skip]:
+    """Read the comma list of --skip.
+
+    >>> sorted(read_parts("verify,cleanup"))
+    [<Skip.CLEANUP: 'cleanup'>, <Skip.VERIFY: 'verify'>]
+    """
+    parts = [name.strip() for name in (text or "").split(",") if name.strip()]
+    for name in parts:
+        if name not in set(model.Skip):
+            known = ", ".join(model.Skip)
+            raise ConfigError(f"--skip {name}: no such step", hint=f"known: {known}")
+    return frozenset(map(model.Skip, parts))
 
 
 def _read_places(texts: tuple[str, ...], directory: Path) -> tuple[Path | Reference, ...]:
     return tuple(parcel.read_place(each) or directory / each for each in texts)
+
+
+def read_hand_over(text: str | None) -> Reference | None:
+    """Read where a leg leaves what its join needs; None for nowhere. Raises ConfigError."""
+    place = parcel.read_place(text) if text else None
+    if text and place is None:
+        raise ConfigError(
+            f"--hand-over {text}: no registry's reference",
+            hint="write it as oci:REPO:TAG; in dist/ it is handed over anyway, see --thin",
+        )
+    return place
 
 
 def read_build_args(given: Iterable[str]) -> Mapping[str, str]:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from podbuild.cli.options import Common, common_options, completes, only_image, only_registry
+from podbuild.cli.options import Common, Typed, common_options, completes, scope
 from podbuild.cli.session import open_session
-from podbuild.commands import complete, relocate
+from podbuild.commands import complete
 from podbuild.oci import statements
 
 if TYPE_CHECKING:
@@ -19,12 +19,9 @@ if TYPE_CHECKING:
     epilog="\b\nExamples:\n  podbuild attest v1.2.3\n  podbuild attest 1.2.3 --image web --json"
 )
 @click.argument("version", shell_complete=completes("version"))
-@only_image
-@only_registry
+@scope
 @common_options
-def command(
-    common: Common, version: str, images: tuple[str, ...], registries: tuple[str, ...]
-) -> None:
+def command(common: Common, typed: Typed, version: str) -> None:
     """Complete and sign what is published.
 
     Attaches an SBOM and a signature to the images and indexes that VERSION names, on every
@@ -33,8 +30,7 @@ def command(
     """
     with open_session(common) as session:
         services = session.services()
-        scope = relocate.Selection(images=images, registries=registries)
-        done = complete.attest_version(services, scope, version)
+        done = complete.attest_version(services, session.request(typed), version)
         for note in done.attached.notes:
             services.ui.warn(note)
         for destination, error in done.attached.failed.items():

@@ -5,8 +5,14 @@ from __future__ import annotations
 import click
 
 from podbuild.cli.answers import give_report
-from podbuild.cli.asking import make_request
-from podbuild.cli.options import Common, common_options, completes, hand_over
+from podbuild.cli.options import (
+    Common,
+    Typed,
+    common_options,
+    gathered,
+    hand_over,
+    image_arguments,
+)
 from podbuild.cli.session import open_session
 from podbuild.commands import build
 
@@ -15,15 +21,12 @@ from podbuild.commands import build
     epilog="\b\nExamples:\n  podbuild build && podbuild manifest\n"
     "  podbuild manifest --from dist-amd64 --from dist-arm64"
 )
-@click.argument("images", nargs=-1, metavar="[IMAGE]...", shell_complete=completes("image"))
-@hand_over
+@gathered("typed", image_arguments, hand_over)
 @common_options
-def command(common: Common, images: tuple[str, ...], handed_over: tuple[str, ...]) -> None:
+def command(common: Common, typed: Typed) -> None:
     """Assemble the manifest lists from what is staged; publish nothing.
 
     Takes what `podbuild build` left here, and what other machines built, with --from.
     """
     with open_session(common) as session:
-        request = make_request(images=images, directory=session.directory, handed_over=handed_over)
-        report = build.assemble(session.services(), request)
-        give_report(session.ui, report)
+        give_report(session.ui, build.assemble(session.services(), session.request(typed)))

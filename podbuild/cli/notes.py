@@ -8,14 +8,14 @@ import click
 
 from podbuild.cli.options import (
     Common,
+    Typed,
     common_options,
-    completes,
-    only_image,
-    only_registry,
     option,
+    scope,
+    version_argument,
 )
 from podbuild.cli.session import open_session
-from podbuild.commands import notes, released, relocate
+from podbuild.commands import notes, released
 from podbuild.report import notes as notes_report
 
 if TYPE_CHECKING:
@@ -25,20 +25,12 @@ if TYPE_CHECKING:
 @click.command(
     epilog="\b\nExamples:\n  podbuild notes v1.2.3 > images.md\n  podbuild notes v1.2.3 --update"
 )
-@click.argument("version", required=False, shell_complete=completes("version"))
+@version_argument
 @option("--update", is_flag=True, help="Put the section into the release on the forge.")
 @option("--create", is_flag=True, help="Make a draft where the forge has no such release.")
-@only_image
-@only_registry
+@scope
 @common_options
-def command(
-    common: Common,
-    version: str | None,
-    update: bool,
-    create: bool,
-    images: tuple[str, ...],
-    registries: tuple[str, ...],
-) -> None:
+def command(common: Common, typed: Typed, update: bool, create: bool) -> None:
     """Print the images of a release as a section of its notes, or put them there.
 
     The section stands between two comments, <!-- podbuild:images begin --> and end: with
@@ -47,12 +39,10 @@ def command(
     to github.com alone, any other forge gets PODBUILD_NOTES_TOKEN.
     """
     with open_session(common) as session:
-        services = session.services()
-        asked = released.asked_version(services, version)
+        services, request = session.services(), session.request(typed)
+        asked = released.asked_version(services, request.wanted)
         access = notes.open_forge(services, asked) if update or create else None
-        found = notes.noted(
-            services, asked.version, relocate.Selection(images=images, registries=registries)
-        )
+        found = notes.noted(services, asked.version, request)
         outcome = ""
         if access is not None:
             create = create or services.config.notes.create

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,27 +28,7 @@ class Common:
     allow_outside: tuple[Path, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Flow:
-    """The options that `release` and `snapshot` share."""
-
-    dry_run: bool
-    images: tuple[str, ...]
-    registries: tuple[str, ...]
-    platforms: tuple[str, ...]
-    jobs: int | None
-    builders: tuple[str, ...]
-    no_builders: bool
-    no_cache: bool
-    no_reuse: bool
-    fail_fast: bool
-    handed_over: tuple[str, ...]
-    skip: str | None
-    skip_push: bool
-    allow_backwards: bool
-    allow_growth: bool
-    restart: bool
-    timeout: str | None
+Typed = Mapping[str, Any]  # options as they were typed; `Session.request` reads them
 
 
 def option(*names: str, **settings: Any) -> Callable[[F], F]:
@@ -56,6 +36,36 @@ def option(*names: str, **settings: Any) -> Callable[[F], F]:
     long = next(name for name in names if name.startswith("--")).split("/")[0]
     variable = "PODBUILD_" + long.removeprefix("--").replace("-", "_").upper()
     return click.option(*names, envvar=variable, show_envvar=True, **settings)
+
+
+def without(*names: str, **settings: Any) -> Callable[[F], F]:
+    """Give a flag such as `--no-cache`, whose value is that what it takes away stays."""
+    return option(*names, is_flag=True, callback=lambda _ctx, _param, given: not given, **settings)
+
+
+def gathered(name: str, *adds: Callable[[F], F]) -> Callable[[F], F]:
+    """Add options that the function gets as one mapping of that name, by their own names.
+
+    May stand several times over a function, always above `common_options`.
+    """
+
+    def bare() -> None: ...
+
+    for add in reversed(adds):
+        add(bare)
+    own = [each.name for each in vars(bare)["__click_params__"]]
+
+    def decorate(function: F) -> F:
+        @wraps(function)
+        def command(**options: Any) -> Any:
+            given = {each: options.pop(each) for each in own}
+            return function(**options | {name: {**given, **options.get(name, {})}})
+
+        for add in reversed(adds):
+            command = add(command)
+        return command  # type: ignore[return-value]  # click's decorators keep no signature
+
+    return decorate
 
 
 def completes(what: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
@@ -145,6 +155,11 @@ _CONSENT: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
 )
 
 
+image_arguments = click.argument(
+    "images", nargs=-1, metavar="[IMAGE]...", shell_complete=completes("image")
+)
+
+
 only_image = option(
     "--image",
     "images",
@@ -189,13 +204,24 @@ only_builder = option(
 )
 
 
-no_builders = option("--no-builders", is_flag=True, help="Build everything on this machine.")
+scope = gathered("typed", only_image, only_registry)
 
 
-no_cache = option("--no-cache", is_flag=True, help="Use no layer cache of the engine.")
+no_builders = without("--no-builders", "remote", help="Build everything on this machine.")
 
 
-no_reuse = option("--no-reuse", is_flag=True, help="Build also what has not changed.")
+no_cache = without("--no-cache", "cache", help="Use no layer cache of the engine.")
+
+
+no_reuse = without("--no-reuse", "reuse", help="Build also what has not changed.")
+
+
+version_argument = gathered(
+    "typed",
+    click.argument(
+        "wanted", metavar="[VERSION]", required=False, shell_complete=completes("version")
+    ),
+)
 
 
 build_args = option(
@@ -249,26 +275,36 @@ dry_run = option("--dry-run", is_flag=True, help="Print the plan and stop, as `p
 fail_fast = option("--fail-fast", is_flag=True, help="Stop all builds at the first failure.")
 
 
-skip_push = option("--skip-push", is_flag=True, help="Build and assemble, publish nothing.")
+skip_push = without("--skip-push", "publish", help="Build and assemble, publish nothing.")
 
 
 allow_overwrite = option(
-    "--allow-overwrite", is_flag=True, help="Replace a version tag that names something else."
+    "--allow-overwrite",
+    "overwrite",
+    is_flag=True,
+    help="Replace a version tag that names something else.",
 )
 
 
 allow_growth = option(
-    "--allow-growth", is_flag=True, help="Let images grow by more than their budget, this once."
+    "--allow-growth",
+    "growth",
+    is_flag=True,
+    help="Let images grow by more than their budget, this once.",
 )
 
 
 allow_backwards = option(
-    "--allow-backwards", is_flag=True, help="Move moving tags to an older version or commit."
+    "--allow-backwards",
+    "backwards",
+    is_flag=True,
+    help="Move moving tags to an older version or commit.",
 )
 
 
 allow_dirty = option(
     "--allow-dirty",
+    "dirty",
     is_flag=True,
     help="Release changes that no commit holds; the result is marked and never adopted.",
 )
@@ -287,21 +323,9 @@ skip = option(
 )
 
 
-def flow_options(function: F) -> F:
-    """Add the options of a Flow; the function gets them as `flow`. Stands above common_options."""
-
-    @wraps(function)
-    def command(**options: Any) -> Any:
-        given = {field.name: options.pop(field.name) for field in fields(Flow)}
-        return function(flow=Flow(**given), **options)
-
-    for add in reversed(_FLOW):
-        command = add(command)
-    return command  # type: ignore[return-value]  # click's decorators keep no signature
-
-
-_FLOW = (
-    dry_run,
+# What `release` and `snapshot` share.
+flow_options = gathered(
+    "typed",
     only_image,
     only_registry,
     only_platform,
@@ -317,5 +341,4 @@ _FLOW = (
     allow_backwards,
     allow_growth,
     restart,
-    timeout,
 )

@@ -9,14 +9,14 @@ import click
 
 from podbuild.cli.options import (
     Common,
+    Typed,
     common_options,
     completes,
-    only_image,
-    only_registry,
     option,
+    scope,
 )
 from podbuild.cli.session import Session, open_session
-from podbuild.commands import borders, pin, relocate
+from podbuild.commands import borders, pin
 from podbuild.config import toml
 from podbuild.errors import PolicyError
 from podbuild.report import lists
@@ -25,6 +25,7 @@ from podbuild.report import lock as lock_report
 if TYPE_CHECKING:
     from podbuild.config.following import Deployment
     from podbuild.oci.names import Tag
+    from podbuild.plan.model import Request
     from podbuild.semver import Version
     from podbuild.workspace import Services
 
@@ -52,17 +53,15 @@ if TYPE_CHECKING:
     type=click.Choice(["env", "compose", "helm", "kustomize"]),
     help="Print the images in this form instead.",
 )
-@only_image
-@only_registry
+@scope
 @common_options
-def command(  # options
+def command(
     common: Common,
+    typed: Typed,
     arguments: tuple[str, ...],
     check: bool,
     deployments: tuple[str, ...],
     form: str | None,
-    images: tuple[str, ...],
-    registries: tuple[str, ...],
 ) -> None:
     """Have deployment files name the images of VERSION by tag and digest.
 
@@ -76,12 +75,12 @@ def command(  # options
         services = session.services()
         wanted, files = pin.split_arguments(services, arguments, session.directory)
         chosen = pin.chosen_deployments(services, deployments)
-        scope = relocate.Selection(images=images, registries=registries)
+        request = session.request(typed)
         if form:
-            _list(services, chosen, wanted, scope=scope, form=form)
+            _list(services, chosen, wanted, request=request, form=form)
             return
         tasks = pin.pin_tasks(services, wanted, files, chosen, _borders(session, services))
-        found = pin.pin_files(services, tasks, scope)
+        found = pin.pin_files(services, tasks, request)
         if not check:
             pin.write_pins(found)
         again = ["podbuild", "pin", *arguments, *(f"--deploy={each}" for each in deployments)]
@@ -97,13 +96,13 @@ def _list(
     chosen: tuple[Deployment, ...],
     wanted: Version | Tag | None,
     *,
-    scope: relocate.Selection,
+    request: Request,
     form: str,
 ) -> None:
     only = chosen[0] if len(chosen) == 1 else None
-    lock = pin.lock_for(services, pin.wanted_of(services, only, wanted), scope)
+    lock = pin.lock_for(services, pin.wanted_of(services, only, wanted), request)
     own = (only.registry,) if only and only.registry else ()
-    found = pin.image_list(services, lock, scope.registries or own, only.services if only else {})
+    found = pin.image_list(services, lock, request.registries or own, only.services if only else {})
     services.ui.give(lists.listed(found, lists.PinFormat(form)), lock_report.lock_value(lock))
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from podbuild.cli.answers import carry_out_moves
-from podbuild.cli.options import Common, common_options, completes, only_image, only_registry, yes
+from podbuild.cli.options import Common, Typed, common_options, completes, scope, yes
 from podbuild.cli.session import open_session
-from podbuild.commands import promote, relocate
+from podbuild.commands import promote
 from podbuild.oci import names
 
 
@@ -17,18 +17,10 @@ from podbuild.oci import names
 )
 @click.argument("origin", metavar="FROM", shell_complete=completes("tag"))
 @click.argument("target", metavar="TO", shell_complete=completes("tag"))
-@only_image
-@only_registry
+@scope
 @yes
 @common_options
-def command(
-    common: Common,
-    origin: str,
-    target: str,
-    images: tuple[str, ...],
-    registries: tuple[str, ...],
-    yes: bool,
-) -> None:
+def command(common: Common, typed: Typed, origin: str, target: str, yes: bool) -> None:
     """Point a tag at the image of another one, everywhere.
 
     On every registry TO then names what FROM names; bytes are copied where they are missing,
@@ -36,8 +28,8 @@ def command(
     """
     with open_session(common) as session:
         services = session.services()
-        scope = relocate.Selection(images=images, registries=registries)
-        found = promote.promotions(services, scope, names.Tag(origin), names.Tag(target))
+        request = session.request(typed)
+        found = promote.promotions(services, request, names.Tag(origin), names.Tag(target))
         carry_out_moves(
             services, found, yes=yes, idle=f"{target} names what {origin} names everywhere"
         )

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from podbuild.cli.options import Common, common_options, only_image, only_registry, option
+from podbuild.cli.options import Common, Typed, common_options, option, scope
 from podbuild.cli.session import open_session
 from podbuild.cli.show_prune import hearing, prune_json, prune_text, tidy_text
-from podbuild.commands import history, prune, relocate
+from podbuild.commands import history, prune
 from podbuild.publish.retention import policy
 
 if TYPE_CHECKING:
@@ -29,16 +29,9 @@ if TYPE_CHECKING:
     metavar="N",
     help="Delete at most N images of a repository in this run, the oldest; default: 1000.",
 )
-@only_image
-@only_registry
+@scope
 @common_options
-def command(
-    common: Common,
-    apply: bool,
-    most: int | None,
-    images: tuple[str, ...],
-    registries: tuple[str, ...],
-) -> None:
+def command(common: Common, typed: Typed, apply: bool, most: int | None) -> None:
     """Delete what [retention] lets go; shows the plan first.
 
     Reads each repository completely: tags, manifest lists with all their children, attestations
@@ -46,10 +39,10 @@ def command(
     before it goes, and afterwards every kept image is proved complete.
     """
     with open_session(common) as session:
-        services = session.services()
+        services, request = session.services(), session.request(typed)
         pruner = prune.Pruner(
             services=services,
-            scope=relocate.Selection(images=images, registries=registries),
+            request=request,
             most=policy.MOST if most is None else most,
             hear=hearing(services.ui),
         )
@@ -58,7 +51,7 @@ def command(
             services.ui.info(prune_text(found))
             done = {each.target.key: each for each in pruner.prune(found)}
             found = tuple(done.get(each.target.key, each) for each in found)
-        tidied = () if images or registries else history.tidy(services, apply=apply)
+        tidied = () if request.images or request.registries else history.tidy(services, apply=apply)
         text = "\n".join(filter(None, (prune_text(found, services.ui.width), tidy_text(tidied))))
         services.ui.give(text, prune_json(found, tidied))
         if not apply and any(each.planned and each.planned.plan.removed for each in found):

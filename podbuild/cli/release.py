@@ -2,44 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import click
 
-from podbuild.cli.asking import read_duration
-from podbuild.cli.carry_out import carry_out, flow_request
+from podbuild.cli.carry_out import carry_out
 from podbuild.cli.options import (
     Common,
-    Flow,
+    Typed,
     allow_dirty,
     allow_overwrite,
     common_options,
-    completes,
+    dry_run,
     flow_options,
+    gathered,
     require_tag,
+    timeout,
+    version_argument,
 )
 from podbuild.cli.session import open_session
-from podbuild.commands import planning
 
 
 @click.command(
     epilog="\b\nExamples:\n  podbuild release v1.2.3\n  podbuild release v1.2.3 --dry-run\n"
     "  podbuild release --from dist-amd64 --from dist-arm64"
 )
-@click.argument("version", required=False, shell_complete=completes("version"))
+@version_argument
+@dry_run
 @flow_options
-@allow_overwrite
-@allow_dirty
-@require_tag
+@timeout
+@gathered("typed", allow_overwrite, allow_dirty, require_tag)
 @common_options
-def command(
-    common: Common,
-    flow: Flow,
-    version: str | None,
-    allow_overwrite: bool,
-    allow_dirty: bool,
-    require_tag: bool,
-) -> None:
+def command(common: Common, typed: Typed, dry_run: bool, timeout: str | None) -> None:
     """Take a version to every registry, all or nothing.
 
     Builds every image for every platform, publishes them by digest to all registries, reads
@@ -47,10 +39,5 @@ def command(
     be left out: the SemVer tag that is checked out counts. The same command continues a release
     that was interrupted.
     """
-    with open_session(common, timeout=read_duration(flow.timeout)) as session:
-        request = replace(
-            flow_request(flow, session.directory), overwrite=allow_overwrite, dirty=allow_dirty
-        )
-        carry_out(
-            session, planning.Asked(version=version, require_tag=require_tag, request=request), flow
-        )
+    with open_session(common, timeout) as session:
+        carry_out(session, session.request(typed), dry_run=dry_run)

@@ -5,26 +5,19 @@ from __future__ import annotations
 import click
 
 from podbuild.cli.answers import carry_out_moves
-from podbuild.cli.options import Common, common_options, completes, only_image, only_registry, yes
+from podbuild.cli.options import Common, Typed, common_options, completes, scope, yes
 from podbuild.cli.session import open_session
-from podbuild.commands import relocate, rollback
+from podbuild.commands import rollback
 
 
 @click.command(
     epilog="\b\nExamples:\n  podbuild rollback\n  podbuild rollback v1.2.3 --registry ghcr --yes"
 )
 @click.argument("version", required=False, shell_complete=completes("version"))
-@only_image
-@only_registry
+@scope
 @yes
 @common_options
-def command(
-    common: Common,
-    version: str | None,
-    images: tuple[str, ...],
-    registries: tuple[str, ...],
-    yes: bool,
-) -> None:
+def command(common: Common, typed: Typed, version: str | None, yes: bool) -> None:
     """Put the moving tags back to the previous stable release.
 
     Each moving tag that names VERSION (default: the newest release that one names) goes to the
@@ -33,10 +26,9 @@ def command(
     """
     with open_session(common) as session:
         services = session.services()
-        scope = relocate.Selection(images=images, registries=registries)
         form = services.config.project.form
         leaving = None if version is None else form.parse(version)
-        found = rollback.rollbacks(services, scope, leaving)
+        found = rollback.rollbacks(services, session.request(typed), leaving)
         of = f"of {version}" if version else "of the newest release"
         idle = f"no moving tag {of} has a lower stable release to go to"
         moved = carry_out_moves(services, found, yes=yes, idle=idle)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from podbuild.build.engine import registries_files
-from podbuild.cli.options import Common
+from podbuild.cli.asking import read_duration, read_request
+from podbuild.cli.options import Common, Typed
 from podbuild.commands import borders
 from podbuild.config import load
 from podbuild.errors import ConfigError, CredentialError
@@ -24,8 +25,11 @@ from podbuild.system import retry as retrying
 
 if TYPE_CHECKING:
     from podbuild.config.model import Config
+    from podbuild.oci.registries import Registries
+    from podbuild.plan.model import Request
     from podbuild.system.console import Ui
     from podbuild.system.folders import Folders
+    from podbuild.system.retry import Retry
     from podbuild.workspace import Services
 
 
@@ -78,6 +82,10 @@ class Session:
     runner: process.Runner
     allowed: tuple[Path, ...] = ()  # where a configuration may lead, outside of its work tree
 
+    def request(self, typed: Typed, **told: bool) -> Request:
+        """Give what is asked for; raises ConfigError for what can't be read."""
+        return read_request(typed, self.directory, **told)
+
     def folders(self, output: Path) -> Folders:
         """Give podbuild's own folders, made if need be."""
         return places.find_folders(self.environment, output)
@@ -116,21 +124,6 @@ class Session:
             locks.sweep(place / "runs")
         runner = self.runner.extended(cwd=config.root)
         retry = retrying.Retry(sleep=self.cancel.sleep, budget=retrying.Budget(RETRIES))
-        registries = connections.Registries(
-            keyring=credentials.Keyring(
-                environment=self.environment,
-                runner=runner,
-                on_secret=self.ui.redactor.add,
-                helpers=self._credential_helpers,
-            ),
-            conduct=endpoint.Conduct(
-                retry=retry,
-                cancel=self.cancel,
-                observe=self.ui.info,
-                on_secret=self.ui.redactor.add,
-            ),
-            network=proxy.WayOut.from_environment(self.environment),
-        )
         return Services(
             config=config,
             environment=self.environment,
@@ -138,17 +131,33 @@ class Session:
             runner=runner,
             cancel=self.cancel,
             folders=folders,
-            opener=Opener(root=config.root, registries=registries),
+            opener=Opener(root=config.root, registries=self._registries(runner, retry)),
             retry=retry,
+        )
+
+    def _registries(self, runner: process.Runner, retry: Retry) -> Registries:
+        """Give what talks to registries, with the logins of this environment."""
+        heard = self.ui.redactor.add
+        return connections.Registries(
+            keyring=credentials.Keyring(
+                environment=self.environment,
+                runner=runner,
+                on_secret=heard,
+                helpers=self._credential_helpers,
+            ),
+            conduct=endpoint.Conduct(
+                retry=retry, cancel=self.cancel, observe=self.ui.info, on_secret=heard
+            ),
+            network=proxy.WayOut.from_environment(self.environment),
         )
 
 
 @contextmanager
-def open_session(common: Common, *, timeout: float | None = None) -> Iterator[Session]:
+def open_session(common: Common, timeout: str | None = None) -> Iterator[Session]:
     """Give the session of a command; while it is open, one signal stops all work.
 
-    `timeout` is in seconds. A second signal leaves at once: children are killed, engines end with
-    their namespace, and the journal is always as of the last step.
+    `timeout` is a duration such as 45m. A second signal leaves at once: children are killed,
+    engines end with their namespace, and the journal is always as of the last step.
     """
     environment = places.without_closed_homes(os.environ)
     ui = make_ui(common, environment)
@@ -160,7 +169,7 @@ def open_session(common: Common, *, timeout: float | None = None) -> Iterator[Se
         ) from None
     if not directory.is_dir():
         raise ConfigError(f"{directory}: no such folder", hint="-C names an existing folder")
-    cancel = cancelling.Cancel(timeout)
+    cancel = cancelling.Cancel(read_duration(timeout))
     runner = process.Runner(env=tool_environment(environment), cwd=directory, cancel=cancel)
     with signals.stopping(cancel, ui):
         yield Session(

@@ -4,44 +4,52 @@ from __future__ import annotations
 
 import click
 
-from podbuild.cli.asking import read_duration
-from podbuild.cli.carry_out import carry_out, flow_request
-from podbuild.cli.options import Common, Flow, common_options, flow_options, option
+from podbuild.cli.carry_out import carry_out
+from podbuild.cli.options import (
+    Common,
+    Typed,
+    common_options,
+    dry_run,
+    flow_options,
+    gathered,
+    option,
+    timeout,
+)
 from podbuild.cli.session import open_session
-from podbuild.commands import planning
+
+_asked = gathered(
+    "typed",
+    option(
+        "--cancel-superseded",
+        is_flag=True,
+        help="Stop an older snapshot of the same branch that is still at work here.",
+    ),
+    option(
+        "--branch",
+        metavar="NAME",
+        help="The branch that is published, where a detached HEAD and the CI system don't tell.",
+    ),
+    option(
+        "--pull-request",
+        "pr",
+        type=click.IntRange(1),
+        metavar="N",
+        help="The pull request that is published, where the CI system does not tell.",
+    ),
+    option("--schedule", "scheduled", is_flag=True, help="Take the tags of a scheduled run too."),
+)
 
 
 @click.command(
     epilog="\b\nExamples:\n  podbuild snapshot\n  podbuild snapshot --cancel-superseded\n"
     "  podbuild snapshot --branch main --dry-run"
 )
-@option(
-    "--cancel-superseded",
-    is_flag=True,
-    help="Stop an older snapshot of the same branch that is still at work here.",
-)
-@option(
-    "--branch",
-    metavar="NAME",
-    help="The branch that is published, where a detached HEAD and the CI system don't tell.",
-)
-@option(
-    "--pull-request",
-    type=click.IntRange(1),
-    metavar="N",
-    help="The pull request that is published, where the CI system does not tell.",
-)
-@option("--schedule", is_flag=True, help="Take the tags of a scheduled run too.")
+@_asked
+@dry_run
 @flow_options
+@timeout
 @common_options
-def command(  # options
-    common: Common,
-    flow: Flow,
-    cancel_superseded: bool,
-    branch: str | None,
-    pull_request: int | None,
-    schedule: bool,
-) -> None:
+def command(common: Common, typed: Typed, dry_run: bool, timeout: str | None) -> None:
     """Release a branch push, tagged by [tags] branches.
 
     Branch, commit and repository come from GitHub, GitLab, Forgejo, Gitea, Woodpecker or Jenkins,
@@ -50,13 +58,5 @@ def command(  # options
     [tags] branches names is refused. A pull request gets the tags of [tags] pull-requests, a
     scheduled run those of [tags] schedule besides the branch's.
     """
-    with open_session(common, timeout=read_duration(flow.timeout)) as session:
-        request = flow_request(flow, session.directory)
-        asked = planning.Asked(
-            snapshot=True,
-            branch=branch or "",
-            pr=str(pull_request or ""),
-            scheduled=schedule,
-            request=request,
-        )
-        carry_out(session, asked, flow, cancel_superseded=cancel_superseded)
+    with open_session(common, timeout) as session:
+        carry_out(session, session.request(typed, snapshot=True), dry_run=dry_run)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from podbuild.cli.options import Common, common_options, completes, only_image, only_registry
+from podbuild.cli.options import Common, Typed, common_options, completes, scope
 from podbuild.cli.session import open_session
-from podbuild.commands import relocate, verify
+from podbuild.commands import verify
 from podbuild.errors import VerificationError
 
 if TYPE_CHECKING:
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     epilog="\b\nExamples:\n  podbuild verify 1.2.3\n  podbuild verify latest --registry ghcr --json"
 )
 @click.argument("tag", shell_complete=completes("tag"))
-@only_image
-@only_registry
+@scope
 @common_options
-def command(common: Common, tag: str, images: tuple[str, ...], registries: tuple[str, ...]) -> None:
+def command(common: Common, typed: Typed, tag: str) -> None:
     """Read a release back from every registry and compare.
 
     Fetches what TAG names with all its children and compares digests between registries (and
@@ -33,8 +32,7 @@ def command(common: Common, tag: str, images: tuple[str, ...], registries: tuple
     """
     with open_session(common) as session:
         services = session.services()
-        scope = relocate.Selection(images=images, registries=registries)
-        found = verify.check_tag(services, scope, tag)
+        found = verify.check_tag(services, session.request(typed), tag)
         lines = [_line(each, found) for each in found.checked]
         services.ui.give("\n".join(lines), _json(found))
         if found.problems:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -10,10 +9,9 @@ from dataclasses import dataclass, replace
 
 from podbuild.build.attest.subjects import remember_making
 from podbuild.build.engines import Engines
-from podbuild.build.handover import handing_over, restock
+from podbuild.build.handover import handing_over
 from podbuild.build.images import (
     assembled_images,
-    open_staging,
     source_of,
     stage,
     staged_before,
@@ -23,16 +21,18 @@ from podbuild.build.model import HandedOver, Staged
 from podbuild.build.resolve import resolve
 from podbuild.build.toolchain.find import ChosenToolchain
 from podbuild.commands.dirt import with_built_dirt, with_dirt
-from podbuild.commands.join import join, open_parts
+from podbuild.commands.join import join
 from podbuild.commands.load import load_images
-from podbuild.commands.planning import Asked, plan_offline, plan_online, plan_tolerantly
+from podbuild.commands.planning import plan_offline, plan_online, plan_tolerantly
 from podbuild.commands.record import Recorder
 from podbuild.commands.release import (
     binding_of,
     check_logins,
     continued,
     examining_images,
+    handed_over,
     one_at_a_time,
+    open_engines,
     open_publisher,
 )
 from podbuild.errors import ConfigError
@@ -42,7 +42,7 @@ from podbuild.plan.journal import Section, recorded_toolchain
 from podbuild.plan.model import Request
 from podbuild.plan.planned import Planned
 from podbuild.report.model import Report
-from podbuild.system.locks import Holder, Purpose
+from podbuild.system.locks import Purpose
 from podbuild.workspace import Services
 
 
@@ -78,19 +78,18 @@ class Leaving:
                 raise ConfigError(f"{name} needs --push", hint=f"podbuild build --push {name} ...")
 
 
-def build(services: Services, asked: Asked, leaving: Leaving) -> Report:
+def build(services: Services, request: Request, leaving: Leaving) -> Report:
     """Build images into staging and hand them over in the output folder.
 
     Raises BuildError, CredentialError, ToolError, ConfigError; where images are pushed also
     PolicyError for one that is not fit to be released, and PublishError.
     """
-    request = asked.request
     prepare = _to_assemble
     if leaving.pushes:
         prepare = plan_online if request.reuses else _to_push
     elif request.reuses:
         prepare = _to_build
-    with _opened(services, asked, prepare, builds=True) as opened:
+    with _opened(services, request, prepare, builds=True) as opened:
         engines, record = opened.engines, opened.record
         ready = _ready_to_push(services, opened, leaving)
         for job in () if request.reuses else ready.plan.jobs:
@@ -154,7 +153,7 @@ def assemble(services: Services, request: Request) -> Report:
 
     Raises ConfigError when a platform is missing, ToolError, BuildError, VerificationError.
     """
-    with _opened(services, Asked(loose=True, request=request), _to_assemble) as opened:
+    with _opened(services, request, _to_assemble) as opened:
         engines, record = opened.engines, opened.record
         with _handing_over(engines), engines, record.step("assemble"):
             staged = join(engines, opened.planned, opened.handed)
@@ -169,7 +168,7 @@ def push(services: Services, request: Request) -> Report:
 
     Raises ConfigError when nothing is staged, CredentialError, PublishError.
     """
-    with _opened(services, Asked(loose=True, request=request), _to_push) as opened:
+    with _opened(services, request, _to_push) as opened:
         engines, record = opened.engines, opened.record
         staged = staged_before(engines)
         if not staged.images:
@@ -196,7 +195,7 @@ def push(services: Services, request: Request) -> Report:
 
 def open_staged(services: Services, request: Request) -> AbstractContextManager[OpenedPlan]:
     """Give the plan of what is staged here, under the project's lock; nothing is published."""
-    return _opened(services, Asked(loose=True, request=request), _to_assemble)
+    return _opened(services, request, _to_assemble)
 
 
 def _to_build(services: Services, offline: Planned) -> Planned:
@@ -218,7 +217,7 @@ def _to_push(services: Services, offline: Planned) -> Planned:
 @contextmanager
 def _opened(
     services: Services,
-    asked: Asked,
+    request: Request,
     prepare: Callable[[Services, Planned], Planned],
     *,
     builds: bool = False,
@@ -227,14 +226,11 @@ def _opened(
 
     What `builds` continues is bound to the engine; the rest takes what any engine has built.
     """
-    offline = plan_offline(services, asked)
-    handed = HandedOver()
-    if asked.request.handed_over:
-        handed = open_parts(services, offline.plan, binding_of(offline.plan))
-    me = Holder(work=Purpose.OTHER, name=offline.plan.name, pid=os.getpid())
-    with one_at_a_time(services, me):
+    offline = plan_offline(services, replace(request, loose=True))
+    handed = handed_over(services, offline.plan)
+    with one_at_a_time(services, offline.plan, Purpose.OTHER):
         with services.ui.step("plan"):
-            planned = prepare(services, with_dirt(offline, handed.parts, asked))
+            planned = prepare(services, with_dirt(offline, handed.parts))
             for warning in planned.warnings:
                 services.ui.warn(warning)
         toolchain = ChosenToolchain(services.runner, services.folders, services.environment)
@@ -246,15 +242,8 @@ def _opened(
             )
             journal = continued(services, planned.plan, binding_of(planned.plan, known))
             if not builds:
-                planned = record.marked(with_built_dirt(planned, journal, handed.parts, asked))
-            engines = Engines(
-                services=services,
-                plan=planned.plan,
-                journal=journal,
-                staging=open_staging(services),
-                toolchain=toolchain,
-            )
-            restock(output, engines.journal, engines.staging)
+                planned = record.marked(with_built_dirt(planned, journal, handed.parts))
+            engines = open_engines(services, planned, journal, toolchain)
             yield OpenedPlan(planned=planned, engines=engines, record=record, handed=handed)
 
 

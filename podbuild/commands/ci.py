@@ -14,7 +14,7 @@ from podbuild.build.toolchain.find import ChosenToolchain
 from podbuild.commands.pipeline import github, gitlab, kubernetes, tekton
 from podbuild.commands.pipeline.model import CiSystem, Leg, Pipeline, make_legs, make_pipeline
 from podbuild.commands.pipeline.yaml import MARK
-from podbuild.commands.planning import Asked, plan_offline, plan_tolerantly
+from podbuild.commands.planning import plan_offline, plan_tolerantly
 from podbuild.config.model import Config
 from podbuild.config.toml import shown
 from podbuild.errors import (
@@ -28,6 +28,7 @@ from podbuild.errors import (
 from podbuild.oci.names import Platform
 from podbuild.plan.git.command import git_runner
 from podbuild.plan.journal import NAME, Binding, Journal
+from podbuild.plan.model import Request
 from podbuild.plan.planned import Planned
 from podbuild.system.process import Runner
 from podbuild.system.records import json_of
@@ -182,8 +183,7 @@ def needed_legs(
 
 def _changed(services: Services) -> Mapping[Platform, tuple[str, ...]] | None:
     """Give the images that no earlier release has built of what they are made of now."""
-    asked = Asked(loose=True)
-    planned = plan_tolerantly(services, plan_offline(services, asked))
+    planned = plan_tolerantly(services, plan_offline(services, Request(loose=True)))
     for warning in planned.warnings:
         services.ui.warn(warning)
     try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from podbuild.build.images import open_staging, source_of
 from podbuild.build.model import BuildRecord
 from podbuild.commands.attest import Attesting, check_signing, sbom_maker
-from podbuild.commands.relocate import Selection, plan_of, required_first
+from podbuild.commands.relocate import plan_of, required_first
 from podbuild.commands.verify import tag_of_version
 from podbuild.config.attest import SbomSource
 from podbuild.errors import ConfigError, VersionError
@@ -19,7 +19,7 @@ from podbuild.oci.names import Platform, Tag
 from podbuild.oci.store import Store
 from podbuild.plan.destination import Destination, everywhere, open_destinations
 from podbuild.plan.journal import NAME, Binding, Journal, Section, read_journal
-from podbuild.plan.model import Job, PlannedImage
+from podbuild.plan.model import Job, PlannedImage, Request
 from podbuild.plan.planned import Planned
 from podbuild.publish.attach import Attached
 from podbuild.system.records import JSONValue
@@ -34,7 +34,7 @@ class Completed:
     images: dict[str, Manifest]
 
 
-def attest_version(services: Services, scope: Selection, text: str) -> Completed:
+def attest_version(services: Services, request: Request, text: str) -> Completed:
     """Attach what is missing to what a version's tags name; what is there stays.
 
     Nobody knows any more how it was made: it gets an SBOM and a signature, no provenance. Raises
@@ -47,7 +47,7 @@ def attest_version(services: Services, scope: Selection, text: str) -> Completed
             hint='such as [attest] with sign = { key = "env:COSIGN_PRIVATE_KEY" }',
         )
     version = services.config.project.form.find(text)
-    plan = replace(plan_of(services, scope), version=version)
+    plan = replace(plan_of(services, request), version=version)
     check_signing(services, plan)
     destinations = open_destinations(services.opener, plan)
     images = {}
@@ -103,7 +103,7 @@ def print_sbom(
     VersionError where no registry has the tag.
     """
     services.config.image(name)
-    plan = plan_of(services, Selection(images=(name,)))
+    plan = plan_of(services, Request(images=(name,)))
     image = plan.image(name)
     wanted = _platform(image, platform)
     destinations = open_destinations(services.opener, plan)

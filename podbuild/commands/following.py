@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from podbuild.commands.borders import Borders
-from podbuild.commands.released import AskedVersion
-from podbuild.commands.relocate import Selection
 from podbuild.config.toml import shown
+from podbuild.plan.git.history import Resolved
+from podbuild.plan.model import Request
 from podbuild.report.model import ReleaseResult, Report
 from podbuild.semver import Version
 from podbuild.system.effort import best_effort
@@ -22,7 +22,7 @@ def follow(services: Services, report: Report, version: Version) -> None:
     if report.result not in (ReleaseResult.PUBLISHED, ReleaseResult.SKIPPED):
         return
     if services.config.notes.update:
-        asked = AskedVersion(version, report.tag or services.config.project.form.tag(version))
+        asked = Resolved(version=version, tag=report.tag)
         _attempt(services, "the notes are not updated", lambda: _notes(services, asked))
     if any(each.update for each in services.config.deploy):
         _attempt(services, "deployment files are not pinned", lambda: _pins(services, version))
@@ -32,7 +32,7 @@ def _attempt(services: Services, lacking: str, step: Callable[[], None]) -> None
     best_effort(step, services.ui.warn, lacking, None)
 
 
-def _notes(services: Services, asked: AskedVersion) -> None:
+def _notes(services: Services, asked: Resolved) -> None:
     from podbuild.commands.notes import (  # noqa: PLC0415  # where asked for
         noted,
         open_forge,
@@ -41,7 +41,7 @@ def _notes(services: Services, asked: AskedVersion) -> None:
     )
 
     access = open_forge(services, asked)
-    found = noted(services, asked.version, Selection())
+    found = noted(services, asked.version, Request())
     outcome = update_notes(access, found, create=services.config.notes.create)
     say_outcome(services, access, outcome)
 
@@ -51,7 +51,7 @@ def _pins(services: Services, version: Version) -> None:
 
     chosen = [each for each in services.config.deploy if each.update]
     borders = Borders.around(services.config.root)
-    found = pin_files(services, pin_tasks(services, version, (), chosen, borders), Selection())
+    found = pin_files(services, pin_tasks(services, version, (), chosen, borders), Request())
     write_pins(found)
     for each in found:
         if each.is_stale:

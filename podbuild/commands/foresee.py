@@ -105,10 +105,9 @@ def _superseded(services: Services, planned: Planned) -> Iterator[tuple[str, str
             if when + timedelta(seconds=retention.grace) <= now:
                 yield name, _short(digest), f"left {when:%Y-%m-%d}"
         for key, digest in sorted(planned.replaced.items()):
-            place, _, tag = key.rpartition(":")
-            if place == destination.key and digest not in left:
+            if key.place == destination.key and digest not in left:
                 wait = f", after {duration_text(retention.grace)}" if retention.grace else ""
-                yield name, _short(digest), f"{tag} leaves it now{wait}"
+                yield name, _short(digest), f"{key.tag} leaves it now{wait}"
 
 
 def _short(digest: Digest) -> str:

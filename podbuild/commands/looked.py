@@ -16,7 +16,7 @@ from podbuild.build.model import BuildRecord
 from podbuild.build.staging.area import repository_name
 from podbuild.build.toolchain.emulation import native_architecture
 from podbuild.commands.attest import examiner_of
-from podbuild.commands.relocate import Selection, plan_of, required_first
+from podbuild.commands.relocate import plan_of, required_first
 from podbuild.commands.verify import tag_of_version
 from podbuild.errors import ConfigError, VersionError
 from podbuild.oci.manifest import Manifest
@@ -24,7 +24,7 @@ from podbuild.oci.names import Digest, Platform
 from podbuild.oci.store import Store
 from podbuild.plan.destination import Destination, open_destinations
 from podbuild.plan.journal import NAME, Section, read_journal
-from podbuild.plan.model import Job, Plan, PlannedImage
+from podbuild.plan.model import Job, Plan, PlannedImage, Request
 from podbuild.plan.planned import Planned
 from podbuild.workspace import Services
 
@@ -57,7 +57,7 @@ class Looking:
         """Open what is needed; raises ConfigError for an unknown image."""
         for name in images:
             services.config.image(name)
-        plan = plan_of(services, Selection(images=images))
+        plan = plan_of(services, Request(images=images))
         return cls(
             services=services, plan=plan, destinations=open_destinations(services.opener, plan)
         )

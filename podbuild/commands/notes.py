@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from podbuild.commands.released import AskedVersion, ReleasedImage, images_of, released_version
-from podbuild.commands.relocate import Selection
+from podbuild.commands.released import ReleasedImage, images_of, released_version
 from podbuild.config.choices import RegistryKind
 from podbuild.config.following import ForgeKind
 from podbuild.config.toml import shown
@@ -18,6 +17,8 @@ from podbuild.oci.delete.rest import RestClient
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.transport.proxy import WayOut
 from podbuild.plan.git.ci import ci_facts
+from podbuild.plan.git.history import Resolved
+from podbuild.plan.model import Request
 from podbuild.publish.forges import (
     NO_TOKEN,
     Forge,
@@ -54,12 +55,12 @@ class ForgeAccess:
     tag: str
 
 
-def noted(services: Services, version: Version, scope: Selection) -> Noted:
+def noted(services: Services, version: Version, request: Request) -> Noted:
     """Give what the notes of a version say, as the registries hold it.
 
     Raises VersionError where no registry has it, VerificationError where they disagree.
     """
-    found = released_version(services, version, scope)
+    found = released_version(services, version, request)
     signing = services.config.attest.sign if services.config.attest else None
     key = signing.public_key if signing else None
     return Noted(
@@ -111,7 +112,7 @@ def _layers(image: Manifest) -> tuple[Descriptor, ...]:
     return tuple({each.digest: each for each in image.layers}.values())
 
 
-def open_forge(services: Services, asked: AskedVersion) -> ForgeAccess:
+def open_forge(services: Services, asked: Resolved) -> ForgeAccess:
     """Give the forge's releases, with a login of this environment.
 
     A token goes to the host that it belongs to: GITHUB_TOKEN to api.github.com, CI_JOB_TOKEN to
@@ -140,7 +141,7 @@ def open_forge(services: Services, asked: AskedVersion) -> ForgeAccess:
     else:
         forge = GitHubReleases(rest=rest, login=login, path=project.path, kind=project.kind)
     place = f"{urlsplit(project.api).netloc}: {project.path}"
-    return ForgeAccess(forge, place, asked.tag)
+    return ForgeAccess(forge, place, asked.tag or services.config.project.form.tag(asked.version))
 
 
 def _login(services: Services, project: ForgeProject) -> dict[str, str]:

@@ -16,13 +16,14 @@ from podbuild.commands.released import (
     released_tag,
     released_version,
 )
-from podbuild.commands.relocate import Selection, plan_of
+from podbuild.commands.relocate import plan_of
 from podbuild.config.choices import RegistryKind
 from podbuild.config.following import Deployment
 from podbuild.config.output import ReportFile
 from podbuild.config.toml import shown
 from podbuild.errors import ConfigError, VersionError
 from podbuild.oci.names import Repository, Tag
+from podbuild.plan.model import Request
 from podbuild.report.lists import ImageList, ListedImage
 from podbuild.report.lock import Lock, read_lock
 from podbuild.report.pins import Names, PinnedText, pin_text
@@ -150,40 +151,41 @@ def _files_of(services: Services, each: Deployment, borders: Borders) -> Iterato
             yield path
 
 
-def lock_for(services: Services, wanted: Version | Tag, scope: Selection) -> Lock:
+def lock_for(services: Services, wanted: Version | Tag, request: Request) -> Lock:
     """Give the images of a version or tag: as the release here left them, else from registries.
 
     Raises VersionError where no registry has it, and what required registries raise.
     """
     project = services.config.project.name
     if isinstance(wanted, Tag):
-        return lock_from(project, "", released_tag(services, wanted, scope))
+        return lock_from(project, "", released_tag(services, wanted, request))
     here = read_lock(services.config.output / ReportFile.LOCK)
-    if here and (here.project, here.version) == (project, str(wanted)) and not scope.images:
-        places = {(each.image, each.registry.name) for each in plan_of(services, scope).targets}
+    if here and (here.project, here.version) == (project, str(wanted)) and not request.images:
+        places = {(each.image, each.registry.name) for each in plan_of(services, request).targets}
         if places <= {(each.name, name) for each in here.images for name in each.repositories}:
             return here
-    return lock_from(project, str(wanted), released_version(services, wanted, scope))
+    return lock_from(project, str(wanted), released_version(services, wanted, request))
 
 
 def names_of(services: Services, lock: Lock, images: tuple[str, ...]) -> Names:
     """Give which repositories are ours (all of them, or these images'), on whatever registry."""
     found = {}
-    for target in plan_of(services, Selection(images=images)).targets:
+    for target in plan_of(services, Request(images=images)).targets:
         if target.registry.kind is not RegistryKind.LAYOUT:
             repository = str(Repository.parse(target.place))
             found[repository] = (target.image, lock.image(target.image))
     return Names(found)
 
 
-def pin_files(services: Services, tasks: Iterable[PinTask], scope: Selection) -> list[PinnedFile]:
+def pin_files(services: Services, tasks: Iterable[PinTask], request: Request) -> list[PinnedFile]:
     """Give every file as it should be; what can't be done by text is warned of."""
     done: list[PinnedFile] = []
     names: dict[str, Names] = {}
     for task in tasks:
         wanted = str(task.wanted)
         if wanted not in names:
-            names[wanted] = names_of(services, lock_for(services, task.wanted, scope), scope.images)
+            lock = lock_for(services, task.wanted, request)
+            names[wanted] = names_of(services, lock, request.images)
         for path in task.files:
             text = _read(path)
             each = PinnedFile(path=path, wanted=wanted, pinned=pin_text(text, path, names[wanted]))

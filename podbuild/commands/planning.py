@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,102 +21,87 @@ from podbuild.errors import (
     PublishError,
     VersionError,
 )
-from podbuild.oci.names import Platform, Tag
-from podbuild.plan.decide import Held, decide_tags
+from podbuild.oci.names import Platform
+from podbuild.plan.decide import (
+    Held,
+    decide_tags,
+    earlier_tags,
+    named_revisions,
+    replaced_tags,
+    tags_before,
+)
 from podbuild.plan.destination import open_destinations
 from podbuild.plan.git.ci import CiFacts, ci_facts
 from podbuild.plan.git.history import History, Resolved, previous_tag, resolve_version
 from podbuild.plan.git.worktree import Facts, NoFacts, read_facts
 from podbuild.plan.guards import Ancestry, Decision, Verdict
-from podbuild.plan.journal import recorded_day, recorded_tags
+from podbuild.plan.journal import TagKey, recorded_day, recorded_tags
 from podbuild.plan.make import BasesOf, make_plan
 from podbuild.plan.model import Commit, Job, Plan, PlannedImage, Request, TagMove, Target
 from podbuild.plan.planned import Planned
 from podbuild.plan.published import survey
-from podbuild.plan.tags import TagKind, owned_versions
 from podbuild.semver import TagForm, Version
 from podbuild.workspace import Services
 
 
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What is to be released: a version (None: the tag that is checked out) or a branch."""
-
-    version: str | None = None
-    snapshot: bool = False
-    branch: str = ""  # of a snapshot, where neither git nor the CI system tells
-    pr: str = ""  # the number of a pull request, where the CI system does not tell
-    scheduled: bool = False  # as a run by the clock, also where the CI system does not tell
-    loose: bool = False  # `build`, `push`, `manifest`: a version counts, but none is needed
-    require_tag: bool = False
-    request: Request = field(default_factory=Request)
-
-
-def plan_offline(services: Services, asked: Asked) -> Planned:
+def plan_offline(services: Services, request: Request) -> Planned:
     """Give the plan without asking any registry: what guards decide is unknown.
 
     Raises ConfigError and VersionError for what can't be released.
     """
-    refuse_secret_arguments(services.config, services.environment, asked.request.build_args or {})
-    if refusal := output_refusal(services.config, services.runner):
-        raise refusal
-    own = _own_paths(services, asked.request)
-    facts = read_facts(services.runner, services.config.root, own)
+    config = services.config
+    refuse_secret_arguments(config, services.environment, request.build_args)
+    if output := output_refusal(config, services.runner):
+        raise output
+    facts = read_facts(services.runner, config.root, _own_paths(services, request))
     ci = ci_facts(services.environment)
-    form = services.config.project.form
-    warnings = []
-    request, tag, previous = asked.request, "", ""
-    if not asked.snapshot:
-        resolved = _resolve(asked, facts, ci, form)
-        if resolved and resolved.tag is None and _requires_tag(services, asked):
-            raise VersionError(
-                resolved.warning,
-                hint=f"git tag {form.tag(resolved.version)}, or do without require-tag",
-            )
-        expected = services.config.project.require_tag is not False or isinstance(facts, NoFacts)
-        if resolved is None or resolved.tag or expected:
-            warnings.append(resolved.warning if resolved else _without_git(facts))
-        if resolved:
-            request = replace(request, version=resolved.version)
-            tag = resolved.tag or form.tag(resolved.version)
-            previous = _previous(resolved.version, facts, form)
-    source = _with_occasion(services, asked, request, ci, _source(facts, ci, asked.branch))
-    if asked.snapshot and not (source.branch and source.commit):
-        raise ConfigError(
-            "a snapshot needs a branch and a commit"
-            + (f": {facts.reason}" if isinstance(facts, NoFacts) else ""),
-            hint="name the branch: --branch main" if source.commit else "run it in a git work tree",
-        )
-    refusal = None
-    if isinstance(facts, Facts) and facts.dirty:
-        changes = f"the work tree has changes that no commit holds ({some(facts.dirty)})"
-        refusal = dirt_refusal(asked, changes)
-        warnings.append(f"{changes}: {what_dirt_means(refusal)}")
-    plan = make_plan(services.config, request, source, _bases_of(services.config))
-    plan = plan.without_tags() if asked.loose else plan
-    if asked.snapshot:
-        warnings += _untagged(plan)
+    found = None if request.snapshot else _resolved(services, request, facts, ci)
+    request = replace(request, version=found.version) if found else request
+    source = _with_occasion(services, request, ci, _source(facts, ci, request.branch))
+    if request.snapshot and not (source.branch and source.commit):
+        raise _nowhere(source, facts)
+    changes = _changes(facts)
+    refusal = dirt_refusal(request, changes) if changes else None
+    plan = make_plan(config, request, source, _bases_of(config))
+    plan = plan.without_tags() if request.loose else plan
+    untagged = _untagged(plan) if request.snapshot else ()
     built = {job.image for job in plan.jobs}
     require_inputs(planned.image for planned in plan.images if planned.name in built)
-    history = (
-        History(
-            runner=services.runner,
-            folder=services.config.root,
-            facts=facts,
-            branch=source.branch,
-        )
-        if isinstance(facts, Facts)
-        else None
-    )
+    said = found.warning if found else _without_git(facts)
+    marked = f"{changes}: {what_dirt_means(refusal)}" if changes else ""
     return Planned(
         plan=plan,
-        tag=tag,
-        previous_tag=previous,
+        tag=(found.tag or config.project.form.tag(found.version)) if found else "",
+        previous_tag=_previous(found.version, facts, config.project.form) if found else "",
         git=f"{facts.commit} {' '.join(facts.tags_at_head)}" if isinstance(facts, Facts) else "",
-        ancestry=history.ancestry if history else lambda _revision: Ancestry.UNKNOWN,
-        warnings=tuple(filter(None, warnings)),
+        ancestry=_ancestry(services, facts, source.branch),
+        warnings=tuple(filter(None, (said, marked, *untagged))),
         refusal=refusal,
     )
+
+
+def _nowhere(source: Commit, facts: Facts | NoFacts) -> ConfigError:
+    return ConfigError(
+        "a snapshot needs a branch and a commit"
+        + (f": {facts.reason}" if isinstance(facts, NoFacts) else ""),
+        hint="name the branch: --branch main" if source.commit else "run it in a git work tree",
+    )
+
+
+def _changes(facts: Facts | NoFacts) -> str:
+    """Say what no commit holds; empty where there is nothing such."""
+    if isinstance(facts, NoFacts) or not facts.dirty:
+        return ""
+    return f"the work tree has changes that no commit holds ({some(facts.dirty)})"
+
+
+def _ancestry(
+    services: Services, facts: Facts | NoFacts, branch: str | None
+) -> Callable[[str], Ancestry]:
+    if isinstance(facts, NoFacts):
+        return lambda _revision: Ancestry.UNKNOWN
+    folder = services.config.root
+    return History(runner=services.runner, folder=folder, facts=facts, branch=branch).ancestry
 
 
 def _bases_of(config: Config) -> BasesOf:
@@ -152,13 +137,9 @@ def _untagged(plan: Plan) -> tuple[str, ...]:
     )
 
 
-def _requires_tag(services: Services, asked: Asked) -> bool:
-    return asked.require_tag or (services.config.project.require_tag is True and not asked.loose)
-
-
-def dirt_refusal(asked: Asked, changes: str) -> ConfigError | None:
+def dirt_refusal(request: Request, changes: str) -> ConfigError | None:
     """Give why a version is not released from such a tree; branches get a mark and a warning."""
-    if asked.snapshot or asked.loose or asked.request.dirty:
+    if request.snapshot or request.loose or request.dirty:
         return None
     return ConfigError(
         changes,
@@ -173,13 +154,26 @@ def what_dirt_means(refusal: ConfigError | None) -> str:
     return "what is made is marked, and can't be made again from the commit"
 
 
-def _resolve(asked: Asked, facts: Facts | NoFacts, ci: CiFacts, form: TagForm) -> Resolved | None:
+def _resolved(
+    services: Services, request: Request, facts: Facts | NoFacts, ci: CiFacts
+) -> Resolved | None:
+    """Give the version; None where none is needed and nothing tells it."""
+    project = services.config.project
     try:
-        return resolve_version(asked.version, facts, ci, form)
+        found = resolve_version(request.wanted, facts, ci, project.form)
     except ConfigError:
-        if asked.loose and asked.version is None:
+        if request.loose and request.wanted is None:
             return None
         raise
+    if found.tag is not None:
+        return found
+    if request.require_tag or (project.require_tag is True and not request.loose):
+        raise VersionError(
+            found.warning,
+            hint=f"git tag {project.form.tag(found.version)}, or do without require-tag",
+        )
+    expected = project.require_tag is not False or isinstance(facts, NoFacts)
+    return found if expected else replace(found, warning="")
 
 
 def _without_git(facts: Facts | NoFacts) -> str:
@@ -208,28 +202,16 @@ def plan_online(services: Services, offline: Planned) -> Planned:
 
     Raises what required registries raise.
     """
-    found = survey(offline.plan, open_destinations(services.opener, offline.plan))
-    others = replace(offline.plan, targets=offline.plan.beside)
+    asked = offline.plan
+    found = survey(asked, open_destinations(services.opener, asked))
     beside = tuple(
-        replace(each, required=False) for each in open_destinations(services.opener, others)
+        replace(each, required=False)
+        for each in open_destinations(services.opener, replace(asked, targets=asked.beside))
     )
-    elsewhere = survey(offline.plan, beside)
+    elsewhere = survey(asked, beside)
     facts = {**found.facts, **elsewhere.facts}
-    revisions = {
-        remote.revision
-        for target in (*offline.plan.targets, *offline.plan.beside)
-        if target.key in facts
-        for move in target.tags
-        if move.kind is TagKind.MOVING
-        and (remote := facts[target.key].found.get(move.named.tag))
-        and remote.revision
-    }
-    asked = () if offline.plan.version else revisions  # versions need no history
-    known = {revision: offline.ancestry(revision) for revision in asked}
-    plan = _decided(services, offline.plan, facts, known)
-    destinations = tuple(
-        each for each in open_destinations(services.opener, plan) if each not in found.silent
-    )
+    known = {revision: offline.ancestry(revision) for revision in named_revisions(asked, facts)}
+    plan = _decided(services, asked, facts, known)
     silent = tuple(
         f"{each.registry} could not be asked and is left out: {error.message}"
         for each, error in found.silent.items()
@@ -237,58 +219,18 @@ def plan_online(services: Services, offline: Planned) -> Planned:
         f"{each.registry} could not be asked whether it holds this already: {error.message}"
         for each, error in elsewhere.silent.items()
     )
-    replaced = {
-        f"{target.key}:{move}": remote.digest
-        for target in plan.targets
-        if target.key in found.facts
-        for move in target.tags
-        if move.decision is Decision.MOVE
-        and (remote := found.facts[target.key].found.get(move.named.tag))
-    }
+    opened = open_destinations(services.opener, plan)
     return replace(
         offline,
         plan=plan,
-        replaced=replaced,
-        earlier={
-            target.key: _worth_reading(plan, target, found.facts[target.key])
-            for target in plan.targets
-            if target.key in found.facts
-        },
-        before=_compared_with(plan, found.facts),
-        destinations=destinations,
+        replaced=replaced_tags(plan, found.facts),
+        earlier=earlier_tags(plan, found.facts),
+        before=tags_before(plan, found.facts),
+        destinations=tuple(each for each in opened if each not in found.silent),
         beside=tuple(each for each in beside if each not in elsewhere.silent),
         silent=found.silent,
         warnings=offline.warnings + silent,
     )
-
-
-def _compared_with(plan: Plan, facts: Mapping[str, Held]) -> Mapping[str, Tag]:
-    """Give the tag of each target that sizes are compared with.
-
-    For a version the highest stable one below it, else what the branch's tag names now.
-    """
-    found: dict[str, Tag] = {}
-    for target in plan.targets:
-        held = facts.get(target.key)
-        if held is None:
-            continue
-        if plan.version is None:
-            moving = (move.named.tag for move in target.tags if move.kind is TagKind.MOVING)
-            tags = [tag for tag in moving if tag in held.found]
-        else:
-            image = plan.image(target.image)
-            every = owned_versions(held.tags, image.readers, plan.readers_beside(image.name))
-            below = {tag: at for tag, at in every.items() if _is_before(at, plan)}
-            tags = sorted(below, key=lambda tag: below[tag], reverse=True)
-        if tags:
-            found[target.key] = tags[0]
-    return found
-
-
-def _is_before(version: Version, plan: Plan) -> bool:
-    asked = plan.version
-    stable = version.is_stable and version not in plan.yanked
-    return stable and asked is not None and version < asked
 
 
 def _decided(
@@ -322,7 +264,7 @@ def _own_results_stand(services: Services, plan: Plan, facts: Mapping[str, Held]
         own = (
             remote
             and remote.revision == plan.source.commit
-            and recorded.get(f"{target.key}:{move}") == remote.digest
+            and recorded.get(TagKey(target.key, move.named.tag)) == remote.digest
         )
         return replace(move, verdict=mine) if own and move.decision is Decision.REFUSE else move
 
@@ -331,15 +273,6 @@ def _own_results_stand(services: Services, plan: Plan, facts: Mapping[str, Held]
         for target in plan.targets
     )
     return replace(plan, targets=targets)
-
-
-def _worth_reading(plan: Plan, target: Target, held: Held) -> tuple[Tag, ...]:
-    """Give the tags whose images may have the same inputs: what moves, the highest versions."""
-    image = plan.image(target.image)
-    versions = owned_versions(held.tags, image.readers, plan.readers_beside(image.name))
-    newest = sorted(versions, key=lambda tag: versions[tag], reverse=True)
-    moving = [tag for tag in held.found if tag not in versions]
-    return tuple(dict.fromkeys((*moving[:1], *newest[:2], *moving[1:])))
 
 
 def refuse_conflicts(plan: Plan) -> None:
@@ -356,16 +289,14 @@ def refuse_conflicts(plan: Plan) -> None:
     )
 
 
-def _with_occasion(
-    services: Services, asked: Asked, request: Request, ci: CiFacts, source: Commit
-) -> Commit:
+def _with_occasion(services: Services, request: Request, ci: CiFacts, source: Commit) -> Commit:
     """Add what only some tags ask for: the pull request, the clock, the day that it began."""
-    pr = (asked.pr or ci.pr) if asked.snapshot else ""
+    pr = (request.pr or ci.pr) if request.snapshot else ""
     source = replace(
         source,
         branch=source.branch or (f"pull/{pr}" if pr else None),
         pr=pr,
-        scheduled=asked.snapshot and (asked.scheduled or ci.scheduled),
+        scheduled=request.snapshot and (request.scheduled or ci.scheduled),
     )
     name = str(request.version or source.branch or source.short or "snapshot")
     try:

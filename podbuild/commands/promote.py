@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from podbuild.commands.relocate import (
     Relocation,
     Relocations,
-    Selection,
     ask_each,
     by_image,
     plan_of,
@@ -20,20 +19,20 @@ from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Tag
 from podbuild.oci.store import Store
 from podbuild.plan.destination import Destination
-from podbuild.plan.model import PlannedImage
+from podbuild.plan.model import PlannedImage, Request
 from podbuild.plan.tags import NamedTag, Reader, TagKind, kind_of
 from podbuild.semver import TagForm
 from podbuild.workspace import Services
 
 
-def promotions(services: Services, scope: Selection, origin: Tag, target: Tag) -> Relocations:
+def promotions(services: Services, request: Request, origin: Tag, target: Tag) -> Relocations:
     """Give what `promote ORIGIN TARGET` moves: on every registry, the image that ORIGIN names.
 
     Where registries disagree about ORIGIN, the first required one in the configuration counts.
     Raises VersionError when no registry has it, ImmutableTagError when TARGET is the tag of a
     version or a commit and names something else.
     """
-    plan = plan_of(services, scope)
+    plan = plan_of(services, request)
     moves: list[Relocation] = []
     silent: dict[Destination, PodbuildError] = {}
     for image, destinations in by_image(services, plan):

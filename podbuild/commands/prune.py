@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from podbuild.build.cache.open import NAME, cache_registry, cache_repository, open_cache_store
 from podbuild.build.cache.uses import ENTRY, all_uses
 from podbuild.commands.cleanup import expected_in
-from podbuild.commands.relocate import Selection, plan_of
+from podbuild.commands.relocate import plan_of
 from podbuild.config.image import Image
 from podbuild.config.model import CacheSettings, Config, PruneRule
 from podbuild.config.template import Placeholders
@@ -25,7 +25,7 @@ from podbuild.oci.names import Digest, Repository, Tag
 from podbuild.oci.store import Store
 from podbuild.plan.expected import fixed_tags
 from podbuild.plan.git.worktree import commit_dates
-from podbuild.plan.model import Plan, Target
+from podbuild.plan.model import Plan, Request, Target
 from podbuild.plan.tags import Owners, Reader, TagKind, kind_of
 from podbuild.publish.retention.chart import CleanupTarget
 from podbuild.publish.retention.cleanup import (
@@ -151,13 +151,13 @@ class Pruned:
 
 @dataclass(frozen=True, kw_only=True)
 class Pruner:
-    """Plans and prunes the repositories in scope, one at a time, each only once.
+    """Plans and prunes the repositories asked for, one at a time, each only once.
 
     `hear` gives who hears of the progress in a repository.
     """
 
     services: Services
-    scope: Selection
+    request: Request
     most: int = MOST
     hear: Hear = lambda _name: CleanupProgress()
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -196,9 +196,10 @@ class Pruner:
         only: frozenset[str] | None = None,
     ) -> Iterator[Pruned]:
         services = self.services
-        plan = plan_of(services, Selection(registries=self.scope.registries))
+        plan = plan_of(services, Request(registries=self.request.registries))
         removers = Removers(services.opener.registries)
-        caches = () if self.scope.registries else cache_targets(services.config, self.scope.images)
+        asked = self.request
+        caches = () if asked.registries else cache_targets(services.config, asked.images)
         groups = filter(self._is_wanted, _by_place(plan))
         for group in (*groups, *((target,) for target in caches)):
             target = group[0]
@@ -215,7 +216,7 @@ class Pruner:
 
     def _is_wanted(self, group: Group) -> bool:
         """Tell whether any image of a repository is asked for: its tags have no other owners."""
-        images = self.scope.images
+        images = self.request.images
         return not images or any(target.image in images for target in group)
 
     def _place(self, removers: Removers, group: Group) -> CleanupTarget:

@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from podbuild.build.engines import Engines
@@ -26,7 +25,6 @@ from podbuild.build.toolchain.find import ChosenToolchain
 from podbuild.build.toolchain.model import Toolchain
 from podbuild.commands.dirt import with_built_dirt, with_dirt
 from podbuild.commands.planning import (
-    Asked,
     plan_offline,
     plan_online,
     plan_tolerantly,
@@ -46,7 +44,7 @@ from podbuild.plan.journal import (
     recorded_toolchain,
     restart,
 )
-from podbuild.plan.model import Plan
+from podbuild.plan.model import Plan, Request, Skip
 from podbuild.plan.planned import Planned
 from podbuild.publish.preflight import preflight
 from podbuild.publish.retention.ledger import record_superseded
@@ -60,27 +58,6 @@ from podbuild.workspace import Services
 if TYPE_CHECKING:
     from podbuild.build.examine.children import Examination
     from podbuild.publish.attested import Held
-
-
-class Skip(StrEnum):
-    """A part of a release that --skip leaves out."""
-
-    BUILD = "build"
-    VERIFY = "verify"
-    CLEANUP = "cleanup"
-    CHECKS = "checks"  # [[checks]], which a pull request may have written
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReleaseOptions:
-    """How to carry a release out. `command` is what a user types to go on with it."""
-
-    asked: Asked
-    command: str
-    skip: frozenset[Skip] = frozenset()
-    publish: bool = True  # False: --skip-push
-    restart: bool = False
-    cancel_superseded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,94 +77,82 @@ class Ended:
     regressed: PolicyError | None = None  # what [history] on = "fail" makes of slower builds
 
 
-def release(services: Services, options: ReleaseOptions) -> Ended:
+def release(services: Services, request: Request) -> Ended:
     """Carry out a release or snapshot and give its report, which is written in any case.
 
     Raises what ends it, with its exit code.
     """
-    if Skip.CHECKS in options.skip:
+    if Skip.CHECKS in request.skip:
         services = replace(services, config=replace(services.config, checks=()))
-    offline = plan_offline(services, options.asked)
-    plan = offline.plan
-    handed = _handed_over(services, plan)
-    work = Purpose.SNAPSHOT if options.asked.snapshot else Purpose.RELEASE
-    me = Holder(work=work, name=plan.name, pid=os.getpid())
-    with one_at_a_time(services, me, cancel_superseded=options.cancel_superseded):
+    offline = plan_offline(services, request)
+    handed = handed_over(services, offline.plan)
+    work = Purpose.SNAPSHOT if request.snapshot else Purpose.RELEASE
+    with one_at_a_time(services, offline.plan, work):
         toolchain = ChosenToolchain(services.runner, services.folders, services.environment)
-        begun = with_dirt(offline, handed.parts, options.asked)
+        begun = with_dirt(offline, handed.parts)
         record = Recorder(services, begun, toolchain.engine)
-        with _leaving(services, options, record), record.recording():
+        with _leaving(services, record), record.recording():
             if begun.refusal:
                 raise begun.refusal
-            planned = _decided(services, options, record)
-            ready = _ready(services, options, planned, record)
-            journal = _journal(services, options, ready.plan, toolchain)
+            planned = _decided(services, record)
+            ready = _ready(services, planned, record)
+            journal = _journal(services, ready.plan, toolchain)
             journal.record(Section.BEGAN, "day", ready.plan.source.day)
             if handed.parts:
-                ready = record.marked(with_built_dirt(ready, journal, handed.parts, options.asked))
-            engines = Engines(
-                services=services,
-                plan=ready.plan,
-                journal=journal,
-                staging=open_staging(services),
-                toolchain=toolchain,
-            )
-            restock(services.config.output, journal, engines.staging)
-            _deliver(engines, options, ready, record, handed)
+                ready = record.marked(with_built_dirt(ready, journal, handed.parts))
+            _deliver(open_engines(services, ready, journal, toolchain), ready, record, handed)
         report = record.report()
-        regressed = _leave(services, options, record)
-        _follow(services, options, planned.plan, report)
+        regressed = _leave(services, record)
+        _follow(services, planned.plan, report)
         return Ended(report=report, incomplete=record.incomplete, regressed=regressed)
 
 
 @contextmanager
-def _leaving(services: Services, options: ReleaseOptions, record: Recorder) -> Iterator[None]:
+def _leaving(services: Services, record: Recorder) -> Iterator[None]:
     """Leave what a run leaves after a failure too; a stop has no time for it."""
     try:
         yield
     except PodbuildError as error:
         if not error.is_stop:
-            _leave(services, options, record)
+            _leave(services, record)
         raise
 
 
-def _leave(services: Services, options: ReleaseOptions, record: Recorder) -> PolicyError | None:
+def _leave(services: Services, record: Recorder) -> PolicyError | None:
     from podbuild.commands.leave import leave, leave_unpublished  # noqa: PLC0415  # at the end
 
-    report = record.report()
-    if options.publish and not record.planned.plan.is_partial:
+    report, plan = record.report(), record.planned.plan
+    if plan.request.publish and not plan.is_partial:
         return leave(services, report)
     leave_unpublished(services, report)
     return None
 
 
-def _follow(services: Services, options: ReleaseOptions, plan: Plan, report: Report) -> None:
+def _follow(services: Services, plan: Plan, report: Report) -> None:
     wanted = services.config.notes.update or any(each.update for each in services.config.deploy)
-    if wanted and options.publish and plan.version is not None:
+    if wanted and plan.request.publish and plan.version is not None:
         from podbuild.commands.following import follow  # noqa: PLC0415  # where asked for
 
         follow(services, report, plan.version)
 
 
-def _decided(services: Services, options: ReleaseOptions, record: Recorder) -> Planned:
+def _decided(services: Services, record: Recorder) -> Planned:
     """Let the registries' answers decide every tag; raises what stands in the release's way."""
     with record.step("plan"), _hinting_at_skip_push():
-        ask = plan_online if options.publish else plan_tolerantly
+        ask = plan_online if record.planned.plan.request.publish else plan_tolerantly
         planned = ask(services, record.planned)
         record.decided(planned)
         refuse_conflicts(planned.plan)
     return planned
 
 
-def _ready(
-    services: Services, options: ReleaseOptions, planned: Planned, record: Recorder
-) -> Planned:
+def _ready(services: Services, planned: Planned, record: Recorder) -> Planned:
     """Give the plan with the destinations that can be pushed to, and cleaned where that is due."""
-    if not options.publish:
+    if not planned.plan.request.publish:
         return planned
     with record.step("check logins"), _hinting_at_skip_push():
         ready = check_logins(services, planned, record)
-        if _cleans_up(services, options):
+        if _cleans_up(services, planned.plan):
             from podbuild.commands.cleanup import check_removal_rights  # noqa: PLC0415  # costs time
 
             check_removal_rights(services, ready.plan, ready.destinations)
@@ -198,7 +163,7 @@ def _ready(
     return ready
 
 
-def _handed_over(services: Services, plan: Plan) -> HandedOver:
+def handed_over(services: Services, plan: Plan) -> HandedOver:
     """Give what other machines hand over; without any, no word of joins is loaded."""
     if not plan.request.handed_over:
         return HandedOver()
@@ -207,19 +172,13 @@ def _handed_over(services: Services, plan: Plan) -> HandedOver:
     return open_parts(services, plan, binding_of(plan))
 
 
-def _deliver(
-    engines: Engines,
-    options: ReleaseOptions,
-    planned: Planned,
-    record: Recorder,
-    handed: HandedOver,
-) -> None:
+def _deliver(engines: Engines, planned: Planned, record: Recorder, handed: HandedOver) -> None:
     """Make the images, publish them by digest, move the tags, verify and clean up."""
     services, journal = engines.services, engines.journal
-    publishes = options.publish and not planned.plan.is_partial
+    publishes = planned.plan.request.publish and not planned.plan.is_partial
     with open_publisher(engines, planned, record) as publisher:
         offer = publisher.offer if publishes else None
-        images = make_images(engines, options, planned, record, Supply(offer=offer, handed=handed))
+        images = make_images(engines, planned, record, Supply(offer=offer, handed=handed))
         if not publishes:
             return
         with record.step("publish by digest"):
@@ -231,10 +190,10 @@ def _deliver(
 
         published, held = attest(engines, planned, published, record)
     with record.step("move tags"):
-        moved = move_tags(services, options.command, planned, journal, published, record)
+        moved = move_tags(services, planned, journal, published, record)
     record.moved(moved)
     record_superseded(services.folders, services.config.root, journal, moved)
-    if Skip.VERIFY not in options.skip:
+    if Skip.VERIFY not in planned.plan.request.skip:
         with record.step("verify"):
             verify_release(expectations(planned, moved), published.present, record.warn)
             if services.config.attest:
@@ -242,16 +201,12 @@ def _deliver(
 
                 verify_moved(services, planned.plan, moved, held, record.warn)
     journal.finish()
-    if _cleans_up(services, options):
+    if _cleans_up(services, planned.plan):
         clean_up(services, planned, record)
 
 
 def make_images(
-    engines: Engines,
-    options: ReleaseOptions,
-    planned: Planned,
-    record: Recorder,
-    supply: Supply,
+    engines: Engines, planned: Planned, record: Recorder, supply: Supply
 ) -> Mapping[str, Manifest]:
     """Give what is published of each image, all staged (or where an earlier release put it).
 
@@ -265,7 +220,7 @@ def make_images(
     )
     with handing, engines, examining_images(engines) as examination:
         with record.step("build"):
-            staged = _staged(engines, options, planned, supply, examination)
+            staged = _staged(engines, planned, supply, examination)
             record.staged(staged)
             staged.check()
         with record.step("assemble"):
@@ -296,11 +251,7 @@ def examining_images(engines: Engines) -> Iterator[Examination | None]:
 
 
 def _staged(
-    engines: Engines,
-    options: ReleaseOptions,
-    planned: Planned,
-    supply: Supply,
-    examination: Examination | None,
+    engines: Engines, planned: Planned, supply: Supply, examination: Examination | None
 ) -> Staged:
     """Give each job's image; without a job, no word of builds and engines is loaded."""
     if not planned.plan.jobs:
@@ -311,7 +262,7 @@ def _staged(
         return join(engines, planned, supply.handed)
     from podbuild.build.resolve import resolve  # noqa: PLC0415  # where images are due
 
-    builds, inputs = Skip.BUILD not in options.skip, resolve(planned, engines)
+    builds, inputs = Skip.BUILD not in planned.plan.request.skip, resolve(planned, engines)
     begin = examination.begin if examination else None
     staged = stage(planned, inputs, engines, offer=supply.offer, examine=begin, builds=builds)
     if engines.services.config.attest:
@@ -331,8 +282,8 @@ def _assembled(
     return assemble_images(staged, engines, source)
 
 
-def _cleans_up(services: Services, options: ReleaseOptions) -> bool:
-    return services.config.retention.superseded and Skip.CLEANUP not in options.skip
+def _cleans_up(services: Services, plan: Plan) -> bool:
+    return services.config.retention.superseded and Skip.CLEANUP not in plan.request.skip
 
 
 def clean_up(services: Services, planned: Planned, record: Recorder) -> None:
@@ -386,15 +337,13 @@ def binding_of(plan: Plan, toolchain: str = "") -> Binding:
     )
 
 
-def _journal(
-    services: Services, options: ReleaseOptions, plan: Plan, toolchain: Callable[[], Toolchain]
-) -> Journal:
+def _journal(services: Services, plan: Plan, toolchain: Callable[[], Toolchain]) -> Journal:
     """Open the journal; a join goes on with what any engine has built, and needs none itself."""
     joins = bool(plan.request.handed_over)
     folder = services.config.output
     identity = recorded_toolchain(folder, plan.name) if joins else toolchain().identity
     binding = binding_of(plan, identity)
-    if options.restart:
+    if plan.request.restart:
         return restart(folder, binding)
     return continued(services, plan, binding)
 
@@ -422,19 +371,32 @@ def _hinting_at_skip_push() -> Iterator[None]:
         raise
 
 
+def open_engines(
+    services: Services, planned: Planned, journal: Journal, toolchain: ChosenToolchain
+) -> Engines:
+    """Give what makes the images of a plan, with what is handed over from before in its staging."""
+    engines = Engines(
+        services=services,
+        plan=planned.plan,
+        journal=journal,
+        staging=open_staging(services),
+        toolchain=toolchain,
+    )
+    restock(services.config.output, journal, engines.staging)
+    return engines
+
+
 @contextmanager
-def one_at_a_time(
-    services: Services, me: Holder, *, cancel_superseded: bool = False
-) -> Iterator[None]:
+def one_at_a_time(services: Services, plan: Plan, work: Purpose) -> Iterator[None]:
     """Hold the project's lock; a snapshot may stop an older one of its branch."""
+    me = Holder(work=work, name=plan.name, pid=os.getpid())
 
     def waiting(holder: Holder | None) -> None:
-        if cancel_superseded and supersede(holder, me):
+        if plan.request.cancel_superseded and supersede(holder, me):
             services.ui.note(f"stops {holder}: it is superseded")
         else:
             services.ui.info(f"waits for {holder or 'another podbuild'} on this project")
 
-    with project_lock(
-        services.folders, services.config.root, me, cancel=services.cancel, on_wait=waiting
-    ):
+    folders, root = services.folders, services.config.root
+    with project_lock(folders, root, me, cancel=services.cancel, on_wait=waiting):
         yield

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from podbuild.commands.relocate import Selection, ask_each, by_image, plan_of, required_first
+from podbuild.commands.relocate import ask_each, by_image, plan_of, required_first
 from podbuild.errors import VerificationError, VersionError
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import DOCKER_HUB, Digest, Platform, Tag
 from podbuild.oci.store import Store
 from podbuild.plan.destination import Destination
 from podbuild.plan.git.ci import ci_facts
-from podbuild.plan.git.history import resolve_version
+from podbuild.plan.git.history import Resolved, resolve_version
 from podbuild.plan.git.worktree import NoFacts, read_facts
-from podbuild.plan.model import Plan, PlannedImage
+from podbuild.plan.model import Plan, PlannedImage, Request
 from podbuild.plan.published import find_config
 from podbuild.plan.tags import owned_versions
 from podbuild.report.lock import Lock, LockedImage
@@ -56,15 +56,7 @@ class ReleasedImage:
         return next(others, next(iter(self.held)))
 
 
-@dataclass(frozen=True)
-class AskedVersion:
-    """A version that was released, and the git tag that stands for it."""
-
-    version: Version
-    tag: str
-
-
-def asked_version(services: Services, text: str | None) -> AskedVersion:
+def asked_version(services: Services, text: str | None) -> Resolved:
     """Give the version that is meant: the text's, else the one that a release here would have.
 
     Raises VersionError, and ConfigError where nothing tells it.
@@ -72,25 +64,24 @@ def asked_version(services: Services, text: str | None) -> AskedVersion:
     form = services.config.project.form
     facts = read_facts(services.runner, services.config.root)
     if text is None:
-        resolved = resolve_version(None, facts, ci_facts(services.environment), form)
-        return AskedVersion(resolved.version, resolved.tag or form.tag(resolved.version))
+        return resolve_version(None, facts, ci_facts(services.environment), form)
     version = form.parse(text)
     known = {} if isinstance(facts, NoFacts) else facts.tags
     tags = sorted(tag for tag in known if form.read(tag) == version)
     usual = form.tag(version)
     tag = next((each for each in (text, usual, *tags) if each in tags), usual)
-    return AskedVersion(version, tag)
+    return Resolved(version=version, tag=tag)
 
 
 def released_version(
-    services: Services, version: Version, scope: Selection
+    services: Services, version: Version, request: Request
 ) -> tuple[ReleasedImage, ...]:
     """Give the images of a version, and what came before each; optional registries may be silent.
 
     Raises VersionError where no registry has it, VerificationError where they disagree, and what
     required registries raise.
     """
-    plan = plan_of(services, scope)
+    plan = plan_of(services, request)
     found = tuple(_of_version(services, plan, version))
     if not found:
         raise VersionError(
@@ -100,10 +91,10 @@ def released_version(
     return found
 
 
-def released_tag(services: Services, tag: Tag, scope: Selection) -> tuple[ReleasedImage, ...]:
+def released_tag(services: Services, tag: Tag, request: Request) -> tuple[ReleasedImage, ...]:
     """Give the images that a tag names; raises as `released_version` does."""
     found: list[ReleasedImage] = []
-    plan = plan_of(services, scope)
+    plan = plan_of(services, request)
     for image, destinations in by_image(services, plan):
         answers, _ = ask_each(destinations, lambda each: each.store.manifest(tag))
         held = {

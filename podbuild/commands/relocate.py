@@ -16,7 +16,7 @@ from podbuild.oci.names import Digest
 from podbuild.oci.store import Store
 from podbuild.plan.destination import Destination, everywhere, open_destinations
 from podbuild.plan.guards import Decision
-from podbuild.plan.journal import Binding, Journal
+from podbuild.plan.journal import Binding, Journal, TagKey
 from podbuild.plan.make import plan_places
 from podbuild.plan.model import Plan, PlannedImage, Request
 from podbuild.plan.tags import NamedTag, TagKind
@@ -62,17 +62,8 @@ class Relocations:
         return replace(self, moves=tuple(each for each in self.moves if each.changes))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Selection:
-    """Which images and registries; empty means all."""
-
-    images: tuple[str, ...] = ()
-    registries: tuple[str, ...] = ()
-
-
-def plan_of(services: Services, scope: Selection) -> Plan:
+def plan_of(services: Services, request: Request) -> Plan:
     """Give the plan of all published images, without version, commit or decisions."""
-    request = Request(images=scope.images, registries=scope.registries)
     return plan_places(services.config, request)
 
 
@@ -117,7 +108,7 @@ def carry_out(services: Services, relocations: Iterable[Relocation], command: st
 class _AsShown:
     """The guard of moves that a person has seen and confirmed, from what tags named then."""
 
-    before: Mapping[str, Digest | None]  # by Order.key
+    before: Mapping[TagKey, Digest | None]
     takes_long: ClassVar[bool] = False
 
     def refresh(self) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from podbuild.commands.relocate import (
     Relocation,
     Relocations,
-    Selection,
     ask_each,
     by_image,
     plan_of,
@@ -20,21 +19,21 @@ from podbuild.oci.names import Tag
 from podbuild.oci.store import Store
 from podbuild.plan.destination import Destination
 from podbuild.plan.guards import HeldVersions, rollback_target
-from podbuild.plan.model import Plan, PlannedImage
+from podbuild.plan.model import Plan, PlannedImage, Request
 from podbuild.plan.published import remote_tag
 from podbuild.plan.tags import NamedTag, Reader, TagKind, kind_of, owned_versions
 from podbuild.semver import Version
 from podbuild.workspace import Services
 
 
-def rollbacks(services: Services, scope: Selection, version: Version | None) -> Relocations:
+def rollbacks(services: Services, request: Request, version: Version | None) -> Relocations:
     """Give what `rollback` moves: each moving tag of a release, to the release before it.
 
     `version` is the release to leave; without it, the highest one that a moving tag names. Each
     tag goes to the highest stable version below, in its own range, that all required registries
     hold; where there is none it stays. Raises VersionError for a version that is nowhere.
     """
-    plan = plan_of(services, scope)
+    plan = plan_of(services, request)
     moves: list[Relocation] = []
     seen: set[Version] = set()
     silent: dict[Destination, PodbuildError] = {}

@@ -16,14 +16,14 @@ from podbuild.build.images import open_staging, source_of
 from podbuild.build.toolchain.emulation import native_architecture
 from podbuild.build.toolchain.find import ChosenToolchain
 from podbuild.commands.complete import staged_image, tagged_image
-from podbuild.commands.relocate import Selection, plan_of
+from podbuild.commands.relocate import plan_of
 from podbuild.config.choices import VARIABLE
 from podbuild.config.keys import Invalid
 from podbuild.errors import ConfigError
 from podbuild.oci.names import Platform
 from podbuild.plan.destination import open_destinations
 from podbuild.plan.journal import NAME, Binding, Journal, read_journal
-from podbuild.plan.model import Job, Plan, PlannedImage
+from podbuild.plan.model import Job, Plan, PlannedImage, Request
 from podbuild.plan.planned import Planned
 from podbuild.system.process import at_terminal
 from podbuild.system.records import JSONValue
@@ -53,7 +53,7 @@ def run_image(services: Services, wish: Wish) -> int:
     where no registry has the tag; ToolError where the platform can't run here.
     """
     services.config.image(wish.image)
-    plan = plan_of(services, Selection(images=(wish.image,)))
+    plan = plan_of(services, Request(images=(wish.image,)))
     image = _image(services, wish, plan)
     inner = read_config(image.source, image.manifest).get("config")
     order = _order(services, wish, inner if isinstance(inner, dict) else {})

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from podbuild.commands.record import Recorder
 from podbuild.plan.journal import Journal
 from podbuild.plan.planned import Planned
-from podbuild.publish.guards import BranchGuard, Overrides, Readers, ReleaseGuard
+from podbuild.publish.guards import BranchGuard, Readers, ReleaseGuard
 from podbuild.publish.move import Guard, Moved, Order, Outcome
 from podbuild.publish.tag import TagMover
 from podbuild.publish.upload import Published
@@ -17,7 +17,6 @@ from podbuild.workspace import Services
 
 def move_tags(
     services: Services,
-    command: str,
     planned: Planned,
     journal: Journal,
     published: Published,
@@ -29,7 +28,7 @@ def move_tags(
         journal=journal,
         retry=services.retry,
         cancel=services.cancel,
-        command=command,
+        command=planned.plan.request.command,
         note=services.ui.note,
         left=record.tags_left,
     )
@@ -65,13 +64,12 @@ def _orders(planned: Planned, published: Published) -> Iterator[Order]:
 
 def _guard(services: Services, planned: Planned) -> Guard:
     plan = planned.plan
-    overrides = Overrides(overwrite=plan.request.overwrite, backwards=plan.request.backwards)
     if plan.version is None:
         return BranchGuard(
             commit=plan.source.commit,
             freely=bool(plan.source.pr),
             ancestry=planned.ancestry,
-            overrides=overrides,
+            request=plan.request,
         )
     return ReleaseGuard(
         version=plan.version,
@@ -83,7 +81,7 @@ def _guard(services: Services, planned: Planned) -> Guard:
             for image in plan.images
         },
         yanked=frozenset(services.config.tags.yanked),
-        overrides=overrides,
+        request=plan.request,
         replaced=planned.replaced,
         cancel=services.cancel,
     )

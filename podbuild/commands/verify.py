@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from podbuild.commands.attest import Named, check_statements, statement_checker
-from podbuild.commands.relocate import Selection, plan_of
+from podbuild.commands.relocate import plan_of
 from podbuild.errors import PodbuildError, VersionError
 from podbuild.oci.names import Tag
 from podbuild.plan.destination import open_destinations
-from podbuild.plan.journal import recorded_tags
-from podbuild.plan.model import Plan, PlannedImage
+from podbuild.plan.journal import TagKey, recorded_tags
+from podbuild.plan.model import Plan, PlannedImage, Request
 from podbuild.publish.attested import Statements
 from podbuild.publish.verify import Checked, Expectation, agree, check, verify
 from podbuild.workspace import Services
@@ -26,7 +26,7 @@ class VerifiedTag:
     problems: tuple[str, ...]
 
 
-def check_tag(services: Services, scope: Selection, text: str) -> VerifiedTag:
+def check_tag(services: Services, request: Request, text: str) -> VerifiedTag:
     """Give what was checked and all that differs. `text` is a tag, or a version with its v.
 
     Where the configuration has [attest], what is attached is checked too.
@@ -37,7 +37,7 @@ def check_tag(services: Services, scope: Selection, text: str) -> VerifiedTag:
     Raises VersionError for a tag that no registry has and the journal does not know, and what
     required registries raise when they can't be asked; optional ones are warned of.
     """
-    plan = plan_of(services, scope)
+    plan = plan_of(services, request)
     version = services.config.project.form.find(text)
     recorded = recorded_tags(services.config.output, str(version)) if version else {}
     expectations = []
@@ -48,7 +48,7 @@ def check_tag(services: Services, scope: Selection, text: str) -> VerifiedTag:
             Expectation(
                 destination=destination,
                 tag=tag,
-                digest=recorded.get(f"{destination.key}:{tag}"),
+                digest=recorded.get(TagKey(destination.key, tag)),
                 platforms=frozenset(image.platforms),
             )
         )

@@ -18,9 +18,11 @@ from podbuild.plan.guards import (
     sha_guard,
     version_guard,
 )
+from podbuild.plan.journal import TagKey
 from podbuild.plan.make import with_jobs
 from podbuild.plan.model import Plan, PlannedImage, TagMove, Target
 from podbuild.plan.tags import NamedTag, TagKind, is_own_tag, owned_versions
+from podbuild.semver import Version
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,3 +193,78 @@ def _sha_verdict(plan: Plan, found: Located) -> Verdict:
     if found.remote is None:
         return Verdict(Decision.CREATE, "it does not exist yet")
     return sha_guard(found.remote.revision, plan.source.commit)
+
+
+def named_revisions(plan: Plan, facts: Mapping[str, Held]) -> frozenset[str]:
+    """Give the commits that a branch's tags name now; of a version none, as it needs no history."""
+    if plan.version is not None:
+        return frozenset()
+    named = (
+        facts[target.key].found.get(move.named.tag)
+        for target in (*plan.targets, *plan.beside)
+        if target.key in facts
+        for move in target.tags
+        if move.kind is TagKind.MOVING
+    )
+    return frozenset(remote.revision for remote in named if remote and remote.revision)
+
+
+def replaced_tags(plan: Plan, facts: Mapping[str, Held]) -> Mapping[TagKey, Digest]:
+    """Give what each tag that moves names now."""
+    return {
+        TagKey(target.key, move.named.tag): remote.digest
+        for target in plan.targets
+        if target.key in facts
+        for move in target.tags
+        if move.decision is Decision.MOVE
+        and (remote := facts[target.key].found.get(move.named.tag))
+    }
+
+
+def earlier_tags(plan: Plan, facts: Mapping[str, Held]) -> Mapping[str, tuple[Tag, ...]]:
+    """Give the tags of each target whose images may have the same inputs, by its key.
+
+    What moves, and the highest versions.
+    """
+    found = {}
+    for target in plan.targets:
+        if target.key in facts:
+            held = facts[target.key]
+            versions = _versions(plan, target, held)
+            newest = sorted(versions, key=versions.__getitem__, reverse=True)
+            moving = [tag for tag in held.found if tag not in versions]
+            found[target.key] = tuple(dict.fromkeys((*moving[:1], *newest[:2], *moving[1:])))
+    return found
+
+
+def tags_before(plan: Plan, facts: Mapping[str, Held]) -> Mapping[str, Tag]:
+    """Give the tag of each target that sizes are compared with, by its key.
+
+    For a version the highest stable one below it, else what the branch's tag names now.
+    """
+    found: dict[str, Tag] = {}
+    for target in plan.targets:
+        held = facts.get(target.key)
+        if held is None:
+            continue
+        if plan.version is None:
+            moving = (move.named.tag for move in target.tags if move.kind is TagKind.MOVING)
+            tags = [tag for tag in moving if tag in held.found]
+        else:
+            every = _versions(plan, target, held)
+            below = {tag: at for tag, at in every.items() if _is_before(at, plan)}
+            tags = sorted(below, key=below.__getitem__, reverse=True)
+        if tags:
+            found[target.key] = tags[0]
+    return found
+
+
+def _versions(plan: Plan, target: Target, held: Held) -> Mapping[Tag, Version]:
+    image = plan.image(target.image)
+    return owned_versions(held.tags, image.readers, plan.readers_beside(image.name))
+
+
+def _is_before(version: Version, plan: Plan) -> bool:
+    asked = plan.version
+    stable = version.is_stable and version not in plan.yanked
+    return stable and asked is not None and version < asked

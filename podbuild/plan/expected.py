@@ -17,7 +17,7 @@ from podbuild.config.template import VERSION_NAMES, Placeholders, Template
 from podbuild.errors import PodbuildError, ToolError, VersionError
 from podbuild.oci.names import Tag
 from podbuild.plan.git.command import TIMEOUT, git_runner
-from podbuild.plan.journal import Section, read_journal
+from podbuild.plan.journal import Section, TagKey, read_journal
 from podbuild.plan.tags import branch_tags, release_tags
 from podbuild.system.process import CommandError, Runner
 
@@ -54,19 +54,16 @@ def read_refs(runner: Runner, folder: Path) -> GitRefs:
     return GitRefs(tags=tags, branches=branches)
 
 
-def journalled_tags(folder: Path, keys: Iterable[str]) -> Iterator[Tag]:
-    """Give the tags that the journals in a folder say were moved; `keys` are registry/image."""
-    wanted = frozenset(keys)
+def journalled_tags(folder: Path, places: Iterable[str]) -> Iterator[Tag]:
+    """Give the tags that the journals in a folder say were moved; `places` are registry/image."""
+    wanted = frozenset(places)
     for path in sorted(folder.glob("state*.json")):
         try:
             found = read_journal(path)
         except PodbuildError:
             continue
-        for key in found.sections[Section.MOVED] if found else ():
-            place, _, tag = key.rpartition(":")
-            if place in wanted:
-                with suppress(VersionError):
-                    yield Tag(tag)
+        keys = map(TagKey.parse, found.sections[Section.MOVED] if found else ())
+        yield from (key.tag for key in keys if key and key.place in wanted)
 
 
 def fixed_tags(config: Config, image: Image) -> Iterator[Tag]:

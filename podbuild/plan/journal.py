@@ -14,11 +14,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
-from podbuild.errors import ConfigError, PodbuildError, VerificationError
+from podbuild.errors import ConfigError, PodbuildError, VerificationError, VersionError
 from podbuild.oci.manifest import Manifest
-from podbuild.oci.names import Digest
+from podbuild.oci.names import Digest, Tag
 from podbuild.system.files import move, write_atomically
 from podbuild.system.records import JSONValue, parse_json
 
@@ -40,6 +41,53 @@ class Section(StrEnum):
     BEFORE = "before"
     MOVED = "moved"
     SUPERSEDED = "superseded"
+
+
+class TagKey(NamedTuple):
+    """A tag at a destination, as the journal names it: registry/image:tag."""
+
+    place: str  # registry and image, as `Destination.key`
+    tag: Tag
+
+    def __str__(self) -> str:
+        return f"{self.place}:{self.tag}"
+
+    @classmethod
+    def parse(cls, text: str) -> TagKey | None:
+        """Read one; None for what is none.
+
+        >>> TagKey.parse("ghcr/web:1.2.3").tag.text
+        '1.2.3'
+        """
+        place, _, tag = text.rpartition(":")
+        try:
+            return cls(place, Tag(tag)) if place else None
+        except VersionError:
+            return None
+
+
+class ImageKey(NamedTuple):
+    """An image or index at a destination: registry/image@digest, with .sig its signature."""
+
+    place: str
+    digest: Digest
+    signed: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.place}@{self.digest}{_SIGNED if self.signed else ''}"
+
+    @classmethod
+    def parse(cls, text: str) -> ImageKey | None:
+        """Read one; None for what is none."""
+        place, _, digest = text.removesuffix(_SIGNED).rpartition("@")
+        try:
+            return cls(place, Digest(digest), text.endswith(_SIGNED)) if place else None
+        except VerificationError:
+            return None
+
+
+_SIGNED = ".sig"
+Key = str | TagKey | ImageKey  # of an entry; of a job, an image or a pin its own text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +123,10 @@ class Journal:
         self._lock = threading.Lock()
         self._finished = False
 
-    def get(self, section: Section, key: str) -> JSONValue:
+    def get(self, section: Section, key: Key) -> JSONValue:
         """Give what was recorded; None where nothing was."""
         with self._lock:
-            return self._sections[section].get(key)
+            return self._sections[section].get(str(key))
 
     def items(self, section: Section) -> Iterator[tuple[str, JSONValue]]:
         """Give all of one section, as it stands now."""
@@ -86,12 +134,12 @@ class Journal:
             found = tuple(self._sections[section].items())
         return iter(found)
 
-    def record(self, section: Section, key: str, value: JSONValue) -> None:
+    def record(self, section: Section, key: Key, value: JSONValue) -> None:
         """Remember one thing, for good. Raises ConfigError or BuildError (no space left)."""
         with self._lock:
-            if self._sections[section].get(key) == value:
+            if self._sections[section].get(str(key)) == value:
                 return
-            self._sections[section][key] = value
+            self._sections[section][str(key)] = value
             self._save()
 
     def record_all(self, section: Section, values: Mapping[str, JSONValue]) -> None:
@@ -102,10 +150,10 @@ class Journal:
                 known.update(values)
                 self._save()
 
-    def forget(self, section: Section, key: str) -> None:
+    def forget(self, section: Section, key: Key) -> None:
         """Take one thing back: a tag that was undone, a build that is to be done again."""
         with self._lock:
-            if self._sections[section].pop(key, None) is not None:
+            if self._sections[section].pop(str(key), None) is not None:
                 self._save()
 
     def forget_all(self, section: Section) -> None:
@@ -129,7 +177,7 @@ class Journal:
 
     # What the sections hold, typed.
 
-    def digest(self, section: Section, key: str) -> Digest | None:
+    def digest(self, section: Section, key: Key) -> Digest | None:
         """Give a recorded digest; None where there is none."""
         value = self.get(section, key)
         try:
@@ -137,7 +185,7 @@ class Journal:
         except VerificationError as error:
             raise _damaged(self.path) from error
 
-    def keep_manifest(self, section: Section, key: str, manifest: Manifest | None) -> None:
+    def keep_manifest(self, section: Section, key: Key, manifest: Manifest | None) -> None:
         """Remember a manifest's exact bytes, or that there was none."""
         self.record(
             section,
@@ -150,7 +198,7 @@ class Journal:
             },
         )
 
-    def manifest(self, section: Section, key: str) -> Manifest | None:
+    def manifest(self, section: Section, key: Key) -> Manifest | None:
         """Give the manifest that was kept; None where none was, or nothing was recorded."""
         match self.get(section, key):
             case {"mediaType": str(kind), "data": str(data)}:
@@ -217,11 +265,15 @@ def open_journal(folder: Path, binding: Binding) -> Opened:
     return Opened(Journal(path, binding, {}), started_anew="; ".join(changed))
 
 
-def recorded_tags(folder: Path, release: str) -> Mapping[str, Digest]:
-    """Give the tags that a release has moved from this machine, by registry/image:tag."""
+def recorded_tags(folder: Path, release: str) -> Mapping[TagKey, Digest]:
+    """Give the tags that a release has moved from this machine, and what they name."""
     found = _journal_of(folder, release)
     moved = found.sections[Section.MOVED] if found else {}
-    return {key: Digest(text) for key, text in moved.items() if isinstance(text, str)}
+    return {
+        key: Digest(text)
+        for written, text in moved.items()
+        if isinstance(text, str) and (key := TagKey.parse(written))
+    }
 
 
 def recorded_day(folder: Path, release: str, commit: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 
@@ -37,18 +38,42 @@ class Commit:
         return self.commit[:7]
 
 
+class Skip(StrEnum):
+    """A part of a release that --skip leaves out."""
+
+    BUILD = "build"
+    VERIFY = "verify"
+    CLEANUP = "cleanup"
+    CHECKS = "checks"  # [[checks]], which a pull request may have written
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is asked for: a version, or a snapshot of a branch (no version), how much, and how.
+    """What is asked for, how much of it, and how: one value from the command line to the plan.
 
-    Empty selections mean everything. `target`, `build_args` and `secrets` win over the
-    configuration's, for the chosen images.
+    It is a version (None: the tag that is checked out) or a snapshot of a branch. Empty selections
+    mean everything. `target`, `build_args` and `secrets` win over the configuration's, for the
+    chosen images.
     """
 
-    version: Version | None = None
+    wanted: str | None = None  # the version, as it is written
+    version: Version | None = None  # and as planning finds it
+    snapshot: bool = False
+    branch: str = ""  # of a snapshot, where neither git nor the CI system tells
+    pr: str = ""  # the number of a pull request, where the CI system does not tell
+    scheduled: bool = False  # as a run by the clock, also where the CI system does not tell
+    require_tag: bool = False
+    loose: bool = False  # `build`, `push`, `manifest`: a version counts, but none is needed
+    # How much of it.
     images: tuple[str, ...] = ()
     registries: tuple[str, ...] = ()
     platforms: tuple[Platform, ...] = ()
+    skip: frozenset[Skip] = frozenset()
+    publish: bool = True  # False: --skip-push
+    # How it is built and carried out. `command` is what a user types to go on with it.
+    command: str = ""
+    restart: bool = False
+    cancel_superseded: bool = False
     target: str | None = None
     build_args: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[Secret, ...] = ()

@@ -9,6 +9,7 @@ from podbuild.errors import ConfigError, PodbuildError
 from podbuild.oci.names import Digest, Tag
 from podbuild.plan.destination import Destination
 from podbuild.plan.guards import Ancestry
+from podbuild.plan.journal import TagKey
 from podbuild.plan.model import Plan
 
 
@@ -26,7 +27,7 @@ class Planned:
     destinations: tuple[Destination, ...] = ()
     beside: tuple[Destination, ...] = ()
     silent: Mapping[Destination, PodbuildError] = field(default_factory=dict)
-    replaced: Mapping[str, Digest] = field(default_factory=dict)  # by Order.key, as planned
+    replaced: Mapping[TagKey, Digest] = field(default_factory=dict)
     earlier: Mapping[str, tuple[Tag, ...]] = field(default_factory=dict)  # by Target.key
     before: Mapping[str, Tag] = field(default_factory=dict)  # what sizes are compared with, by key
     ancestry: Callable[[str], Ancestry] = lambda _revision: Ancestry.UNKNOWN

@@ -33,7 +33,7 @@ from podbuild.oci.statements import (
 )
 from podbuild.oci.transport.problem import RegistryError
 from podbuild.plan.destination import Destination
-from podbuild.plan.journal import Journal, Section
+from podbuild.plan.journal import ImageKey, Journal, Section
 from podbuild.publish.classic import ClassicSigner
 from podbuild.system.cancel import Cancel
 from podbuild.system.records import JSONValue
@@ -108,7 +108,7 @@ class Attacher:
     ) -> Digest | None:
         """Sign for podman; what this run, or the one that it continues, has put stays."""
         here = [each for each in here if each not in self._failed]
-        keys = [_classic_key(each, subject) for each in here]
+        keys = [ImageKey(each.key, subject, signed=True) for each in here]
         known = [self.journal.digest(Section.ATTESTED, key) for key in keys]
         tag = classic_tag(subject)
         for digest, each in zip(known, here, strict=True):
@@ -120,7 +120,7 @@ class Attacher:
         made = classic.attach(subject, here, self._asking)
         if made:
             done = (key for key, each in zip(keys, here, strict=True) if each not in self._failed)
-            self.journal.record_all(Section.ATTESTED, dict.fromkeys(done, str(made)))
+            self.journal.record_all(Section.ATTESTED, dict.fromkeys(map(str, done), str(made)))
         return made
 
     def _attach(self, subject: Described) -> Mapping[Digest, tuple[str, ...]]:
@@ -132,7 +132,7 @@ class Attacher:
         digest = subject.manifest.digest
         lacking = [each for each in here if not self._is_done(each, subject)]
         if not lacking:
-            return _types(self.journal.get(Section.ATTESTED, _key(here[0], digest)) if here else {})
+            return self._recorded(here[0], digest) if here else {}
         said = self._said(here, subject)
         said |= {each.manifest.digest: each for each in self._made(subject, said.values())}
         for each in said.values():
@@ -146,12 +146,18 @@ class Attacher:
         digest = subject.manifest.digest
         if _REVISED & subject.statements.keys():  # it may say something else by now
             return False
-        known = _types(self.journal.get(Section.ATTESTED, _key(destination, digest)))
+        known = self._recorded(destination, digest)
         covered = {kind for kinds in known.values() for kind in kinds}
         if not known or not subject.statements.keys() <= covered:
             return False
         there = self._asking(destination, partial(self._place(destination).of, digest))
         return there is not None and known.keys() <= set(there)
+
+    def _recorded(
+        self, destination: Destination, subject: Digest
+    ) -> Mapping[Digest, tuple[str, ...]]:
+        """Give what the journal says is attached: predicate types by referrer."""
+        return _types(self.journal.get(Section.ATTESTED, ImageKey(destination.key, subject)))
 
     def _said(self, here: list[Destination], subject: Described) -> dict[Digest, Referrer]:
         """Give what was said before, wherever it was said.
@@ -206,7 +212,7 @@ class Attacher:
         with self._lock:
             self._notes.update(dict.fromkeys(notes))
         types: dict[str, JSONValue] = {str(each): [*said[each].predicate_types] for each in said}
-        self.journal.record(Section.ATTESTED, _key(destination, subject), types)
+        self.journal.record(Section.ATTESTED, ImageKey(destination.key, subject), types)
 
     def _asking(self, destination: Destination, ask: Callable[[], T]) -> T | None:
         """Ask a destination; an optional one that fails is left out from then on (None)."""
@@ -276,14 +282,6 @@ def _is_said(found: Statement, said: Iterable[Referrer]) -> bool:
             if (envelope(blob)[0] if signed else blob) == found.data:
                 return True
     return False
-
-
-def _key(destination: Destination, subject: Digest) -> str:
-    return f"{destination.key}@{subject}"
-
-
-def _classic_key(destination: Destination, subject: Digest) -> str:
-    return f"{_key(destination, subject)}.sig"
 
 
 def _types(value: object) -> Mapping[Digest, tuple[str, ...]]:

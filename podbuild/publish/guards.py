@@ -19,6 +19,8 @@ from podbuild.plan.guards import (
     sha_guard,
     version_guard,
 )
+from podbuild.plan.journal import TagKey
+from podbuild.plan.model import Request
 from podbuild.plan.published import read_remote, revision_of, version_of
 from podbuild.plan.tags import Range, Reader, TagKind, is_own_tag, owned_versions
 from podbuild.publish.move import Order, Ruling
@@ -39,14 +41,6 @@ class Readers:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Overrides:
-    """What a user allows explicitly."""
-
-    overwrite: bool = False
-    backwards: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class ReleaseGuard:
     """Guards a release by the versions that all required registries hold together."""
 
@@ -56,8 +50,8 @@ class ReleaseGuard:
     destinations: tuple[Destination, ...]
     readers: Mapping[str, Readers]  # by image
     yanked: frozenset[Version] = frozenset()
-    overrides: Overrides = field(default_factory=Overrides)
-    replaced: Mapping[str, Digest] = field(default_factory=dict)  # as planned, by Order.key
+    request: Request = field(default_factory=Request)  # which says what is allowed
+    replaced: Mapping[TagKey, Digest] = field(default_factory=dict)  # as planned
     cancel: Cancel = field(default_factory=Cancel)
     _held: dict[Destination, Mapping[Tag, Version]] = field(default_factory=dict)
     takes_long: ClassVar[bool] = False
@@ -79,7 +73,7 @@ class ReleaseGuard:
                 return self._moving_tag(order, current)
 
     def _version_tag(self, order: Order, current: Manifest | None) -> Ruling:
-        if current is None or self.overrides.overwrite:
+        if current is None or self.request.overwrite:
             return Ruling(decision=Decision.MOVE)
         if self.replaced.get(order.key) == current.digest:
             return Ruling(decision=Decision.MOVE, reason="another registry's result is used")
@@ -95,7 +89,7 @@ class ReleaseGuard:
         named = None if current is None else version_of(order.destination.store, current)
         if is_own_tag(order.tag, named, self.readers[order.destination.image].mine):
             return Ruling(decision=Decision.SKIP, reason=f"it is the tag of version {named}")
-        if self.overrides.backwards:
+        if self.request.backwards:
             return Ruling(decision=Decision.MOVE)
         published = self.published(order.destination.image)
         if named is not None and order.destination in self._counted(order.destination.image):
@@ -129,7 +123,7 @@ class BranchGuard:
     commit: str
     freely: bool = False
     ancestry: Callable[[str], Ancestry]  # of a revision, to this commit
-    overrides: Overrides = field(default_factory=Overrides)
+    request: Request = field(default_factory=Request)  # which says what is allowed
     takes_long: ClassVar[bool] = True  # git is asked, and may fetch
 
     def refresh(self) -> None:
@@ -139,7 +133,7 @@ class BranchGuard:
         """Say whether an order may be carried out, given what its tag names now."""
         if order.kind is TagKind.SHA:  # which goes nowhere, not even back
             return _sha_tag(order, current, self.commit)
-        if current is None or self.overrides.backwards or self.freely:
+        if current is None or self.request.backwards or self.freely:
             return Ruling(decision=Decision.MOVE)
         revision = revision_of(order.destination.store, current)
         known = self.ancestry(revision) if revision else Ancestry.UNKNOWN

@@ -18,7 +18,7 @@ from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest, Tag
 from podbuild.plan.destination import Destination
 from podbuild.plan.guards import Decision
-from podbuild.plan.journal import Journal, Section
+from podbuild.plan.journal import ImageKey, Journal, Section, TagKey
 from podbuild.plan.tags import NamedTag, TagKind
 from podbuild.system.cancel import Cancel
 from podbuild.system.retry import Retry, Transient
@@ -43,9 +43,9 @@ class Order:
         return self.named.kind
 
     @property
-    def key(self) -> str:
+    def key(self) -> TagKey:
         """Give the name that the journal uses."""
-        return f"{self.destination.key}:{self.tag}"
+        return TagKey(self.destination.key, self.tag)
 
     def __str__(self) -> str:
         return self.destination.store.reference(self.tag)
@@ -321,9 +321,9 @@ class Placer:
                 return
 
 
-def _left(order: Order, before: Manifest) -> str:
+def _left(order: Order, before: Manifest) -> ImageKey:
     """Name what a tag left, as the journal does."""
-    return f"{order.destination.key}@{before.digest}"
+    return ImageKey(order.destination.key, before.digest)
 
 
 # As ECR (400 TAG_INVALID), Harbor (412 PRECONDITION), Quay (409), Docker Hub (403), Artifact

@@ -21,7 +21,7 @@ from podbuild.oci.names import Digest
 from podbuild.oci.registry import BlobsMissingError
 from podbuild.oci.store import Store
 from podbuild.plan.destination import Destination
-from podbuild.plan.journal import Journal, Section
+from podbuild.plan.journal import ImageKey, Journal, Section
 from podbuild.system.cancel import Cancel
 from podbuild.system.retry import Retry, Transient
 
@@ -199,7 +199,7 @@ class Publisher:
         earlier: bool,
     ) -> None:
         """Children before parents, blobs before manifests; then read back."""
-        known = f"{destination.key}@{manifest.digest}"
+        known = ImageKey(destination.key, manifest.digest)
         sink = destination.store
         for child in children:
             child.result()

@@ -11,12 +11,13 @@ from podbuild.cli import main
 from podbuild.cli.options import Common
 from podbuild.cli.session import open_session
 from podbuild.commands.promote import promotions
-from podbuild.commands.relocate import Selection, carry_out
+from podbuild.commands.relocate import carry_out
 from podbuild.commands.rollback import rollbacks
 from podbuild.oci.layout import LayoutStore
 from podbuild.oci.manifest import Manifest, MediaType
 from podbuild.oci.names import Digest, Tag
 from podbuild.plan import labels
+from podbuild.plan.model import Request
 from podbuild.publish.move import Outcome
 from podbuild.publish.retention.ledger import Ledger
 from tests.images import make_image, make_index
@@ -182,7 +183,7 @@ def test_a_required_registry_that_can_not_be_asked_is_exit_7_and_nothing_moves(
 def test_a_tag_that_another_release_moved_since_it_was_shown_is_left(project: Path) -> None:
     with open_session(Common(directory=project)) as session:
         services = session.services()
-        found = rollbacks(services, Selection(), None)
+        found = rollbacks(services, Request(), None)
         release(project, "first/web", "1.2.0")  # while a person reads the plan
         moved = carry_out(services, found.moves, "podbuild rollback")
     left = {str(t.order) for t in moved.tags if t.outcome is Outcome.SKIPPED}
@@ -201,7 +202,7 @@ def test_what_a_tag_goes_back_to_is_superseded_no_more(project: Path) -> None:
         ledger.path.parent.mkdir(parents=True)
         ledger.path.write_text(json.dumps({"schema": 1, "left": state}))
         assert head.digest in ledger.read()["first/web"]
-        found = promotions(services, Selection(), Tag("1.0.0"), Tag("latest"))
+        found = promotions(services, Request(), Tag("1.0.0"), Tag("latest"))
         carry_out(services, found.moves, "podbuild promote 1.0.0 latest")
         assert ledger.read() == {}
 

@@ -12,7 +12,7 @@ import pytest
 from podbuild.cli.options import Common
 from podbuild.cli.session import open_session
 from podbuild.commands.cleanup import remove_superseded
-from podbuild.commands.relocate import Selection, plan_of
+from podbuild.commands.relocate import plan_of
 from podbuild.config.template import Template
 from podbuild.errors import CleanupError
 from podbuild.oci.delete import RemovalKind
@@ -21,7 +21,7 @@ from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Tag
 from podbuild.plan.destination import open_destinations
 from podbuild.plan.journal import Binding, Journal, Section
-from podbuild.plan.model import Plan
+from podbuild.plan.model import Plan, Request
 from podbuild.plan.tags import NamedTag, TagKind
 from podbuild.publish.move import Moved, Order, Outcome, Tagged
 from podbuild.publish.retention.ledger import Ledger, record_superseded
@@ -81,7 +81,7 @@ def clean(services: Services, *left: Manifest) -> int:
     for index in left:
         journal.record(Section.SUPERSEDED, f"here/web@{index.digest}", "edge")
     record_superseded(services.folders, services.config.root, journal, Moved(tags=(), failed={}))
-    plan: Plan = plan_of(services, Selection())
+    plan: Plan = plan_of(services, Request())
     done = remove_superseded(services, plan, open_destinations(services.opener, plan))
     return sum(each.outcome is RemovalKind.REMOVED for each in done)
 
@@ -142,7 +142,7 @@ def test_what_a_tag_names_again_is_struck_out(services: Services) -> None:
     record_superseded(services.folders, services.config.root, journal, Moved(tags=(), failed={}))
     ledger = Ledger.of(services.folders, services.config.root)
     assert first.digest in ledger.read()["here/web"]
-    (destination,) = open_destinations(services.opener, plan_of(services, Selection()))
+    (destination,) = open_destinations(services.opener, plan_of(services, Request()))
     named = NamedTag(tag=Tag("edge"), kind=TagKind.MOVING, template=Template("edge"))
     order = Order(destination=destination, named=named, manifest=first)
     again = Moved(tags=(Tagged(order=order, outcome=Outcome.MOVED),), failed={})

@@ -14,13 +14,14 @@ from pathlib import Path
 
 from podbuild.errors import PodbuildError
 from podbuild.oci.names import Digest
-from podbuild.plan.journal import Journal, Section
+from podbuild.plan.journal import ImageKey, Journal, Section
 from podbuild.publish.move import Moved
 from podbuild.system.files import write_atomically
 from podbuild.system.folders import Folders
 from podbuild.system.records import JSONValue, json_in
 
 _SCHEMA = 1
+_LEFT = Section.SUPERSEDED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +46,8 @@ class Ledger:
     def add(self, journal: Journal, now: datetime) -> Mapping[str, Mapping[Digest, datetime]]:
         """Record what a release's tags left, if it is not recorded yet, and give everything."""
         found = {key: dict(digests) for key, digests in self.read().items()}
-        for entry, _tag in journal.items(Section.SUPERSEDED):
-            key, _, digest = entry.rpartition("@")
-            found.setdefault(key, {}).setdefault(Digest(digest), now)
+        for left in filter(None, (ImageKey.parse(key) for key, _ in journal.items(_LEFT))):
+            found.setdefault(left.place, {}).setdefault(left.digest, now)
         self._write(found)
         return found
 

@@ -20,7 +20,6 @@ from podbuild.build.staging.area import Staging
 from podbuild.build.staging.pool import Pool
 from podbuild.commands.build import Leaving
 from podbuild.commands.dirt import with_dirt
-from podbuild.commands.planning import Asked
 from podbuild.config.load import parse_config
 from podbuild.errors import ConfigError, PodbuildError
 from podbuild.oci.layout import LayoutStore
@@ -212,16 +211,16 @@ def test_what_a_dirty_tree_built_makes_no_clean_release(tmp_path: Path) -> None:
         digest=Digest.of(b"x"), inputs=InputHash(text="sha256:1"), origin=Origin.BUILT, dirty=True
     )
     handed = Handed(job=AMD64, record=record, place=str(tmp_path), store=MemoryStore())
-    planned = with_dirt(Planned(plan=plan), [handed], Asked())
+    planned = with_dirt(Planned(plan=plan), [handed])
     assert not planned.plan.result("web").clean
     assert planned.plan.image("web").release_annotations[DIRTY] == "true"
     assert planned.refusal
     assert "--allow-dirty" in planned.refusal.hint
-    allowed = Asked(request=Request(dirty=True))
-    assert with_dirt(Planned(plan=plan), [handed], allowed).refusal is None
+    allowed = replace(plan, request=replace(plan.request, dirty=True))
+    assert with_dirt(Planned(plan=allowed), [handed]).refusal is None
     assert str(tmp_path) in planned.warnings[0]
     clean = replace(handed, record=replace(record, dirty=False))
-    assert with_dirt(Planned(plan=plan), [clean], Asked()) == Planned(plan=plan)
+    assert with_dirt(Planned(plan=plan), [clean]) == Planned(plan=plan)
 
 
 def test_a_folder_without_staging_is_refused(tmp_path: Path) -> None:

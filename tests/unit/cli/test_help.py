@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import podbuild.cli
 from podbuild.cli import COMMANDS, cli
-from podbuild.cli.asking import make_request
+from podbuild.cli.asking import read_platforms
 from podbuild.cli.options import _COMMON
 from podbuild.errors import EXIT_CODES
 
@@ -89,8 +89,8 @@ def test_unknown_command_names_the_nearest() -> None:
 
 
 def test_platforms_may_stand_in_one_option_with_commas() -> None:
-    request = make_request(platforms=["linux/amd64,linux/arm64", "linux/amd64"])
-    assert [str(each) for each in request.platforms] == ["linux/amd64", "linux/arm64"]
+    read = read_platforms(["linux/amd64,linux/arm64", "linux/amd64"])
+    assert [str(each) for each in read] == ["linux/amd64", "linux/arm64"]
 
 
 # What commands may load before they are called: --help and completion wait for it.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.cli.asking import make_request
+from podbuild.cli.asking import read_request
 from podbuild.cli.options import Place
 
 ONE, TWO = "oci:ghcr.io/acme/x:7-linux-amd64", "oci:127.0.0.1:5000/acme/x:7-linux-arm64"
@@ -28,5 +28,5 @@ def test_a_variable_lists_folders_with_colons_and_references_with_spaces(
 
 
 def test_folders_are_those_of_the_command_and_references_stay(tmp_path: Path) -> None:
-    request = make_request(directory=tmp_path, handed_over=["legs/a", ONE])
+    request = read_request({"handed_over": ["legs/a", ONE]}, tmp_path)
     assert [*map(str, request.handed_over)] == [f"{tmp_path}/legs/a", ONE.removeprefix("oci:")]

@@ -12,8 +12,16 @@ from hypothesis import strategies as st
 
 from podbuild.errors import BuildError, ConfigError
 from podbuild.oci.manifest import Manifest, MediaType
-from podbuild.oci.names import Digest
-from podbuild.plan.journal import Binding, Journal, Section, open_journal, recorded_tags, restart
+from podbuild.oci.names import Digest, Tag
+from podbuild.plan.journal import (
+    Binding,
+    Journal,
+    Section,
+    TagKey,
+    open_journal,
+    recorded_tags,
+    restart,
+)
 from podbuild.system.files import write_atomically
 from podbuild.system.records import JSONValue
 
@@ -242,7 +250,7 @@ def test_restart_forgets_this_release_alone(tmp_path: Path) -> None:
 def test_moved_tags_of_a_release_are_found_also_when_it_is_put_aside(tmp_path: Path) -> None:
     begun(tmp_path).record(Section.MOVED, "ghcr/web:1.2.3", str(DIGEST))
     begun(tmp_path, OTHER)
-    assert recorded_tags(tmp_path, "1.2.3") == {"ghcr/web:1.2.3": DIGEST}
+    assert recorded_tags(tmp_path, "1.2.3") == {TagKey("ghcr/web", Tag("1.2.3")): DIGEST}
     assert recorded_tags(tmp_path, "9.9.9") == {}
 
 

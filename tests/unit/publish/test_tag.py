@@ -29,8 +29,9 @@ from podbuild.plan import labels
 from podbuild.plan.destination import Destination
 from podbuild.plan.guards import Ancestry, ReleaseIdentity
 from podbuild.plan.journal import Binding, Journal, Section, open_journal
+from podbuild.plan.model import Request
 from podbuild.plan.tags import NamedTag, Reader, TagKind, release_tags
-from podbuild.publish.guards import BranchGuard, Overrides, Readers, ReleaseGuard
+from podbuild.publish.guards import BranchGuard, Readers, ReleaseGuard
 from podbuild.publish.move import Moved, Order, Outcome, Tagged
 from podbuild.publish.tag import TagMover
 from podbuild.semver import Version
@@ -96,7 +97,7 @@ class World:
             for named in release_tags(TEMPLATES, values)
         )
 
-    def mover(self, version: str = NEW, overrides: Overrides | None = None) -> TagMover:
+    def mover(self, version: str = NEW, request: Request | None = None) -> TagMover:
         parsed = Version.parse(version)
         values = Placeholders(project="p", image="web", version=parsed)
         readers = Readers(tuple(Reader(template, values) for template in TEMPLATES))
@@ -108,7 +109,7 @@ class World:
                 results={"web": result},
                 destinations=self.destinations(),
                 readers={"web": readers},
-                overrides=overrides or Overrides(),
+                request=request or Request(),
                 cancel=self.cancel,
             ),
             journal=self.journal(version),
@@ -332,7 +333,7 @@ def test_version_tag_of_another_build_is_refused(world: World) -> None:
 def test_overwriting_must_be_allowed(world: World) -> None:
     store = world.stores["a"].inner
     store.put_manifest(make_index(store, amd64=make_image(store, b"x")), Tag(NEW))
-    world.mover(overrides=Overrides(overwrite=True)).move(world.orders())
+    world.mover(request=Request(overwrite=True)).move(world.orders())
     assert world.named("a") == AFTER_ALL
 
 
@@ -350,7 +351,7 @@ def test_a_commit_s_tag_is_not_taken_by_another_commit_even_backwards(world: Wor
     guard = BranchGuard(
         commit="c" * 40,
         ancestry=lambda _revision: Ancestry.ANCESTOR,
-        overrides=Overrides(backwards=True),
+        request=Request(backwards=True),
     )
     moved = replace(world.mover(), guard=guard).move([order])
     assert {tagged.outcome for tagged in moved.tags} == {Outcome.SKIPPED}

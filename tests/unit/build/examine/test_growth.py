@@ -17,11 +17,10 @@ from podbuild.build.examine.growth import (
 from podbuild.build.inputs.lint import Level
 from podbuild.build.staging.area import Staging
 from podbuild.build.staging.pool import Pool
-from podbuild.commands.planning import _compared_with
 from podbuild.config.load import parse_config
 from podbuild.oci.manifest import Manifest, MediaType
 from podbuild.oci.names import Digest, Platform, Tag
-from podbuild.plan.decide import Held
+from podbuild.plan.decide import Held, tags_before
 from podbuild.plan.destination import Destination
 from podbuild.plan.make import make_plan
 from podbuild.plan.model import Commit, Job, Plan, Request
@@ -108,7 +107,7 @@ def test_growth_that_is_let_pass_is_said(tmp_path: Path) -> None:
 
 def compared(plan: Plan, *tags: str) -> list[str]:
     held = Held(tags=tuple(map(Tag, tags)), found={})
-    return [tag.text for tag in _compared_with(plan, {"here/web": held}).values()]
+    return [tag.text for tag in tags_before(plan, {"here/web": held}).values()]
 
 
 def test_a_version_is_compared_with_the_highest_stable_one_below_it(tmp_path: Path) -> None:
