@@ -72,9 +72,21 @@ class Engines:
 
         places = BuildPlaces(self.services, self.plan, self.toolchain)
         self._stack.callback(places.close)
+        if not places.foresee():
+            self._open(places)
+        return places
+
+    def connected(self) -> bool:
+        """Connect to builders; False where one is not what it was taken for until now."""
+        if self.places is None or self.places.is_open:
+            return True
+        foreseen = self.places.engines
+        self._open(self.places)
+        return self.places.engines == foreseen
+
+    def _open(self, places: BuildPlaces) -> None:
         with self.services.ui.step("connect to builders"):
             places.open()
-        return places
 
     @cached_property
     def session(self) -> BuildSession:

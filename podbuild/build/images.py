@@ -70,26 +70,20 @@ def labelled(plan: Plan, staging: Staging, each: BuiltImage) -> BuiltImage:
 
 def stage(
     planned: Planned,
-    inputs: Inputs,
     engines: Engines,
     *,
+    anew: bool = False,
     offer: Offer | None = None,
     examine: Examine | None = None,
     builds: bool = True,
-) -> Staged:
+) -> tuple[Inputs, Staged]:
     """Re-use what is known and build the rest; `Staged.check` raises what failed.
 
-    Raises ConfigError where something is missing and `builds` is false, CredentialError, ToolError.
+    `anew` is that of `resolve`. Raises ConfigError where something is missing and `builds` is
+    false, CredentialError, ToolError, and what `resolve` raises.
     """
     plan = planned.plan
-    results = Results(
-        planned=planned,
-        journal=engines.journal,
-        staging=engines.staging,
-        folder=engines.services.folders.cache / "results",
-        hashes=inputs.hashes,
-        reuse=plan.request.reuses,
-    )
+    inputs, results = _known(planned, engines, anew=anew, builds=builds)
 
     def offered(each: BuiltImage) -> None:
         image = plan.image(each.job.image)
@@ -118,11 +112,35 @@ def stage(
     for each in reused.values():  # while others are built, or lists made
         offered(each)
     if not missing:
-        return _labelled(Staged(images=reused, inputs=inputs.hashes), engines)
+        return inputs, _labelled(Staged(images=reused, inputs=inputs.hashes), engines)
     recipes = {job: inputs.recipes[job] for job in todo}
     built = engines.session.build(recipes, results.known, remember)
     staged = Staged(images={**reused, **built.images}, inputs=inputs.hashes, built=built)
-    return _labelled(staged, engines)
+    return inputs, _labelled(staged, engines)
+
+
+def _known(
+    planned: Planned, engines: Engines, *, anew: bool, builds: bool
+) -> tuple[Inputs, Results]:
+    """Resolve every input and give what is known of it.
+
+    Builders are what they were when they were last asked, until something has to be built.
+    """
+    from podbuild.build.resolve import resolve  # noqa: PLC0415  # where images are due
+
+    while True:
+        inputs = resolve(planned, engines, anew=anew)
+        results = Results(
+            planned=planned,
+            journal=engines.journal,
+            staging=engines.staging,
+            folder=engines.services.folders.cache / "results",
+            hashes=inputs.hashes,
+            reuse=planned.plan.request.reuses,
+        )
+        todo = jobs_to_do(planned.plan, results.known)
+        if not builds or results.known.keys() >= {*todo} or engines.connected():
+            return inputs, results
 
 
 def _labelled(staged: Staged, engines: Engines) -> Staged:

@@ -18,7 +18,6 @@ from podbuild.build.images import (
 )
 from podbuild.build.indexes import assemble_images
 from podbuild.build.model import HandedOver, Staged
-from podbuild.build.resolve import resolve
 from podbuild.build.toolchain.find import ChosenToolchain
 from podbuild.commands.dirt import with_built_dirt, with_dirt
 from podbuild.commands.join import join
@@ -128,10 +127,9 @@ def _built(opened: OpenedPlan, leaving: Leaving) -> Staged:
     examining = examining_images(engines) if leaving.pushes else nullcontext()
     with open_publisher(engines, goes_to, record) as publisher, examining as examination:
         with record.step("build"):
-            inputs = resolve(planned, engines, anew=True)
             offer = publisher.offer if leaving.pushes else None
             begin = examination.begin if examination else None
-            staged = stage(planned, inputs, engines, offer=offer, examine=begin)
+            inputs, staged = stage(planned, engines, anew=True, offer=offer, examine=begin)
             remember_making(planned, staged, inputs, engines)
             record.staged(staged)
             staged.check()

@@ -260,11 +260,9 @@ def _staged(
         from podbuild.commands.join import join  # noqa: PLC0415  # costs time
 
         return join(engines, planned, supply.handed)
-    from podbuild.build.resolve import resolve  # noqa: PLC0415  # where images are due
-
-    builds, inputs = Skip.BUILD not in planned.plan.request.skip, resolve(planned, engines)
+    builds = Skip.BUILD not in planned.plan.request.skip
     begin = examination.begin if examination else None
-    staged = stage(planned, inputs, engines, offer=supply.offer, examine=begin, builds=builds)
+    inputs, staged = stage(planned, engines, offer=supply.offer, examine=begin, builds=builds)
     if engines.services.config.attest:
         from podbuild.build.attest.subjects import remember_making  # noqa: PLC0415  # costs time
 

@@ -126,6 +126,23 @@ def test_a_builder_gives_what_this_machine_gives(shop: Shop, builder: Machine) -
     assert holding(SECRET, builder.home, shop.root / "dist") == []
 
 
+def test_a_builder_is_connected_to_where_something_must_be_built(shop: Shop) -> None:
+    before, connects = digests(shop), "connect to builders"
+    done = shop("build")
+    assert (done.code, connects in done.text, digests(shop)) == (0, False, before), done.text
+    written = shop.write("podbuild.toml", f"{TOML}[builders]\nlocal = false\n")
+    [record] = (shop.root.parent / "own/cache/podbuild/records").glob("*/builder-facts.json")
+    known = json.loads(record.read_text())
+    # Another engine would give another result: what it is now counts.
+    known["b1"]["facts"] = known["b1"]["facts"].replace(" 1.", " 0.")
+    record.write_text(json.dumps(known))
+    done = shop("build")
+    assert (done.code, connects in done.text, digests(shop)) == (0, True, before), done.text
+    done = shop("build")
+    assert (done.code, connects in done.text, digests(shop)) == (0, False, before), done.text
+    written.write_text(TOML)
+
+
 def steps(shop: Shop, image: str) -> list[tuple[str, bool]]:
     metrics = json.loads((shop.root / "dist/metrics.json").read_text())
     job = next(each for each in metrics["jobs"] if each["image"] == image)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from podbuild.build.inputs.recipe import Recipe
@@ -25,6 +26,8 @@ from podbuild.system.records import JSONValue, Records
 from podbuild.workspace import Services
 
 _NAME = "builders.json"
+_FACTS = "builder-facts.json"
+_LASTING = 7 * 86400  # seconds for which a builder is taken for what it was
 _POLL = 0.2
 
 
@@ -57,6 +60,9 @@ class BuildPlaces:
         self._all = _wanted(services, plan)
         self._usable: dict[Platform, tuple[RemoteBuilder, ...]] = {}
         self._engines: dict[Platform, str] = {}
+        self._natives: dict[Platform, Platform] = {}
+        self._facts: dict[str, BuilderFacts] = {}
+        self.is_open = False
         self._slots: dict[str, _Slots] = {}
         self._changed = threading.Condition()
         self._waiting: list[tuple[float, Job, tuple[str, ...]]] = []
@@ -68,31 +74,100 @@ class BuildPlaces:
         Raises CredentialError where ssh does not let us in, and where nothing is left, or a
         builder was asked for by name, what keeps it from being used.
         """
-        native = Platform("linux", native_architecture())
-        if not self._plan.jobs:
-            return
-        needed = tuple(dict.fromkeys(job.platform for job in self._plan.jobs))
-        asked = [
+        asked = self._asked
+        with ThreadPoolExecutor(max(1, len(asked)), thread_name_prefix="builder") as pool:
+            found = dict(zip(asked, pool.map(self._try, asked), strict=True))
+        self._facts = {each.name: facts for each, facts in found.items() if facts}
+        self._remember_facts()
+        self.is_open = True
+        self._sort()
+        for each in asked:
+            if each.name in self._facts:
+                self._slots[each.name] = _Slots(BuildPlace(each), each.slots)
+        here = self._plan.request.jobs
+        self._slots[HERE] = _Slots(BuildPlace(None), here or _cpus())
+
+    def foresee(self) -> bool:
+        """Take builders for what they were when they were last asked; False where one is not known.
+
+        Enough to tell what need not be built.
+        """
+        known, now = self._records.read(_FACTS), time.time()
+        for each in self._asked:
+            match known.get(each.name):
+                case {"host": each.builder.host, "at": float(at), "facts": str(line)} if (
+                    now - _LASTING < at <= now
+                ):
+                    if line:
+                        with suppress(UnfitBuilderError):
+                            self._facts[each.name] = BuilderFacts.parse(line)
+                case _:
+                    return False
+        try:
+            self._sort()
+        except ToolError:  # for `open` to say, of what they are now
+            return False
+        return True
+
+    @property
+    def engines(self) -> Mapping[Platform, tuple[str, Platform]]:
+        """Give what of the builders is an input: for each platform the engine, and where it runs.
+
+        A platform that no builder has is not in it.
+        """
+        return {
+            platform: (self._engines[platform], self._natives[platform])
+            for platform, found in self._usable.items()
+            if found
+        }
+
+    @property
+    def _needed(self) -> tuple[Platform, ...]:
+        return tuple(dict.fromkeys(job.platform for job in self._plan.jobs))
+
+    @property
+    def _asked(self) -> tuple[RemoteBuilder, ...]:
+        needed = {*self._needed}
+        return tuple(
             each
             for each in self._all
-            if not each.builder.platforms or set(each.builder.platforms) & set(needed)
-        ]
-        with ThreadPoolExecutor(max(1, len(asked)), thread_name_prefix="builder") as pool:
-            reachable = [
-                each for each, good in zip(asked, pool.map(self._try, asked), strict=True) if good
+            if needed and (not each.builder.platforms or needed & {*each.builder.platforms})
+        )
+
+    def _sort(self) -> None:
+        """Say which builders build what."""
+        self._usable, self._engines, self._natives = {}, {}, {}
+        native = Platform("linux", native_architecture())
+        for platform in self._needed:
+            found = [
+                each
+                for each in self._asked
+                if each.name in self._facts
+                and platform in (each.builder.platforms or (self._native(each),))
             ]
-        for platform in needed:
-            found = [each for each in reachable if platform in each.platforms]
             self._usable[platform] = self._alike(platform, found, here=platform == native)
-            if not self._usable[platform] and not self._services.config.builders.local:
+            if found := [*self._usable[platform]]:
+                self._natives[platform] = self._native(found[0])
+            elif not self._services.config.builders.local:
                 raise ToolError(
                     f"no builder for {platform}, and this machine builds nothing",
                     hint="[builders] local = true, or a builder that can be reached",
                 )
-        for each in reachable:
-            self._slots[each.name] = _Slots(BuildPlace(each), each.slots)
-        here = self._plan.request.jobs
-        self._slots[HERE] = _Slots(BuildPlace(None), here or _cpus())
+
+    def _native(self, builder: RemoteBuilder) -> Platform:
+        return Platform("linux", self._facts[builder.name].architecture)
+
+    def _remember_facts(self) -> None:
+        known = dict(self._records.read(_FACTS))
+        for each in self._asked:
+            facts = self._facts.get(each.name)
+            known[each.name] = {
+                "host": each.builder.host,
+                "at": time.time(),
+                "facts": facts.line if facts else "",
+            }
+        if self._asked:
+            self._records.write(_FACTS, known)
 
     def close(self) -> None:
         """End what runs on builders."""
@@ -106,9 +181,8 @@ class BuildPlaces:
 
     def build_platform(self, platform: Platform) -> Platform:
         """Give the platform of the machine that builds for one."""
-        found = self._usable.get(platform, ())
-        if found and platform.architecture != native_architecture():
-            return found[0].native
+        if platform in self._natives and platform.architecture != native_architecture():
+            return self._natives[platform]
         return Platform("linux", native_architecture())
 
     def may_be_here(self, recipe: Recipe) -> bool:
@@ -206,25 +280,24 @@ class BuildPlaces:
 
     def _only_here(self, recipe: Recipe) -> str:
         """Say why a job can't be built elsewhere; empty where it can."""
-        found = self._usable.get(recipe.job.platform, ())
+        native = self._natives.get(recipe.job.platform)
         if recipe.ssh:
             return "ssh agents are not taken to builders"
         if any("/" in name for name in recipe.extras):
             return "a context that is a folder has a name with a slash, which no builder takes"
-        foreign = found and found[0].native.architecture != native_architecture()
+        foreign = native is not None and native.architecture != native_architecture()
         if foreign and recipe.inner.across:
             return "it builds on an image of this machine's platform"
         return ""
 
-    def _try(self, builder: RemoteBuilder) -> bool:
+    def _try(self, builder: RemoteBuilder) -> BuilderFacts | None:
         try:
-            builder.facts()
+            return builder.facts()
         except UnfitBuilderError as error:
             if self._plan.request.builders:
                 raise
             self._services.ui.warn(f"the builder {builder.name} is not used: {error.message}")
-            return False
-        return True
+            return None
 
     def _alike(
         self, platform: Platform, found: Sequence[RemoteBuilder], *, here: bool
@@ -234,11 +307,13 @@ class BuildPlaces:
         local = here and self._services.config.builders.local
         good = []
         for each in found:
-            engine = engine_of(each.facts(), own)
+            engine = engine_of(self._facts[each.name], own)
             wanted = own if local else self._engines.setdefault(platform, engine)
             if engine == wanted:
                 self._engines[platform] = engine
                 good.append(each)
+            elif not self.is_open:
+                continue
             elif self._plan.request.builders:
                 raise UnfitBuilderError(
                     f"the builder {each.name} has {engine}, the others for {platform} {wanted}",

@@ -83,6 +83,11 @@ class BuilderFacts:
         except (TypeError, ValueError):
             raise UnfitBuilderError(f"podman answered {line!r}") from None
 
+    @property
+    def line(self) -> str:
+        """Give what `parse` reads."""
+        return f"{self.podman} {self.driver} {self.buildah} {self.architecture} {self.cpus}"
+
 
 class Connection:
     """An open connection whose script obeys. Safe to share between threads."""
