@@ -18,7 +18,7 @@ from podbuild.build.staging.pool import Pool
 from podbuild.errors import PodbuildError, VerificationError
 from podbuild.oci.blobs import CheckedFileBlob
 from podbuild.oci.copy import copy_blob
-from podbuild.oci.layout import LayoutStore, placed, pushed_at, tag_of
+from podbuild.oci.layout import LayoutStore, placed_all, pushed_at, tag_of
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest, Platform, Tag
 from podbuild.plan.journal import Journal, Section
@@ -130,8 +130,8 @@ def _entries(
     kept = [
         each for each in entries if not pushed_at(each) or (tag_of(each), each.digest) in wanted
     ]
-    for tag, manifest in named.items():
-        kept = placed(kept, manifest.descriptor, tag, layout.clock())
+    descriptors = {tag: manifest.descriptor for tag, manifest in named.items()}
+    kept = placed_all(kept, descriptors, layout.clock())
     return [each for each in kept if not pushed_at(each) or tag_of(each) in named]
 
 
@@ -164,8 +164,9 @@ def _sweep(
     left: AbstractSet[Digest],
 ) -> None:
     """Remove the blobs that only dropped entries need, those of killed runs, and those `left`."""
-    needed = _reached(layout, now) - left
-    dropped = _reached(layout, before) - needed
+    known: dict[Digest, Manifest | None] = {}  # most stand in both
+    needed = _reached(layout, now, known) - left
+    dropped = _reached(layout, before, known) - needed
     for file in (layout.path / "blobs" / "sha256").iterdir():
         with suppress(VerificationError):
             digest = Digest(f"sha256:{file.name}")
@@ -174,16 +175,20 @@ def _sweep(
                 file.unlink()
 
 
-def _reached(layout: LayoutStore, entries: Iterable[Descriptor]) -> frozenset[Digest]:
+def _reached(
+    layout: LayoutStore, entries: Iterable[Descriptor], known: dict[Digest, Manifest | None]
+) -> frozenset[Digest]:
     found: set[Digest] = set()
-    waiting = [each.digest for each in entries]
+    waiting = list(entries)
     while waiting:
-        digest = waiting.pop()
-        if digest not in found:
-            found.add(digest)
+        entry = waiting.pop()
+        if entry.digest not in found:
+            found.add(entry.digest)
             with suppress(PodbuildError):
-                manifest = layout.manifest(digest)
-                waiting += [part.digest for part in manifest.children] if manifest else []
+                if entry.digest not in known:
+                    known[entry.digest] = layout.listed(entry)
+                manifest = known[entry.digest]
+                waiting += manifest.children if manifest else ()
                 found |= {part.digest for part in manifest.blobs} if manifest else set()
     return frozenset(found)
 

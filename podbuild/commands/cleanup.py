@@ -84,6 +84,9 @@ def remove_superseded(
     recorded = ledger.read()
     removers = Removers(services.opener.registries)
     targets = {target.key: target for target in plan.targets}
+    sharing: dict[str, list[Target]] = {}
+    for each in plan.targets:
+        sharing.setdefault(each.place, []).append(each)
     done: list[RemovalReport] = []
     failed: list[PodbuildError] = []
     for destination in destinations:
@@ -92,8 +95,8 @@ def remove_superseded(
             continue
         try:
             target = targets[destination.key]
-            shared = [each for each in plan.targets if each.place == target.place]
-            place = open_place(removers, destination, target, expected_in(services, shared))
+            expected = expected_in(services, sharing[target.place])
+            place = open_place(removers, destination, target, expected)
             cleaned = clean_superseded(
                 place, services.config.retention, left, datetime.now(UTC), services.cancel
             )
@@ -105,7 +108,7 @@ def remove_superseded(
                 services.ui.warn(f"{destination}: its cleanup is incomplete: {error.message}")
             continue
         finished = {item.digest for item in (*cleaned.removed, *cleaned.gone)}
-        ledger.forget(destination.key, frozenset(finished & left.keys()))
+        ledger.forget({destination.key: finished & left.keys()})
         done.extend(removal_reports(destination.store.name, cleaned))
     removers.close()
     if failed:

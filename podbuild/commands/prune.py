@@ -247,8 +247,8 @@ class Pruner:
             )
         finished = {item.digest for item in (*cleaned.removed, *cleaned.gone)}
         forgotten = frozenset(finished & policy.superseded.keys())
-        for target in group if forgotten else ():
-            self._ledger.forget(target.key, forgotten)
+        if forgotten:
+            self._ledger.forget({target.key: forgotten for target in group})
         return Pruned(target=group[0], planned=planned, cleaned=cleaned)
 
     def _policy(self, plan: Plan, group: Group) -> Policy:

@@ -21,7 +21,7 @@ from podbuild.plan.make import plan_places
 from podbuild.plan.model import Plan, PlannedImage, Request
 from podbuild.plan.tags import NamedTag, TagKind
 from podbuild.publish.move import Moved, Order, Ruling
-from podbuild.publish.retention.ledger import Ledger
+from podbuild.publish.retention.ledger import Ledger, named_again
 from podbuild.publish.tag import TagMover
 from podbuild.publish.upload import Publisher
 from podbuild.workspace import Services
@@ -99,8 +99,7 @@ def carry_out(services: Services, relocations: Iterable[Relocation], command: st
     finally:
         journal.path.unlink(missing_ok=True)
     ledger = Ledger.of(services.folders, services.config.root)
-    for tagged in moved.tags:  # what is named again is left anew when it is left
-        ledger.forget(tagged.order.destination.key, frozenset({tagged.order.manifest.digest}))
+    ledger.forget(named_again(moved))  # it is left anew when it is left
     return replace(moved, failed={**failed, **moved.failed})
 
 

@@ -75,8 +75,31 @@ def placed(
         return entries
     rest = released(entries, tag)
     others = [e for e in rest if not (e.digest == manifest.digest and tag_of(e) is None)]
+    return [*others, _named(manifest, tag, stamp)]
+
+
+def placed_all(
+    entries: list[Descriptor], named: Mapping[Tag, Descriptor], now: datetime
+) -> list[Descriptor]:
+    """Give the entries with manifests put under their tags, each as by `placed`."""
+    found = list(entries)
+    there = {(tag_of(entry), entry.digest) for entry in found}
+    tags, digests = {tag for tag, _ in there}, {digest for _, digest in there}
+    for tag, manifest in named.items():
+        if (tag, manifest.digest) in there:
+            continue
+        if tag in tags or manifest.digest in digests:
+            found = placed(found, manifest, tag, now)
+        else:  # nothing to look for among all, which adds up
+            found.append(_named(manifest, tag, _stamp(now, now)))
+        tags.add(tag)
+        digests.add(manifest.digest)
+    return found
+
+
+def _named(manifest: Descriptor, tag: Tag, stamp: Mapping[str, str]) -> Descriptor:
     named = {**manifest.annotations, REF_NAME: str(tag), **stamp}
-    return [*others, replace(manifest, annotations=named)]
+    return replace(manifest, annotations=named)
 
 
 def _stamp(pushed: datetime, now: datetime) -> dict[str, str]:
@@ -150,8 +173,10 @@ class LayoutStore:
     def manifest(self, target: Tag | Digest) -> Manifest | None:
         """Give a manifest's exact bytes."""
         found = self.head(target)
-        if found is None:
-            return None
+        return None if found is None else self.listed(found)
+
+    def listed(self, found: Descriptor) -> Manifest | None:
+        """Give the bytes of a manifest that an entry or an index names; raises as `manifest`."""
         file = self.blob_file(found.digest)
         try:
             data = file.read_bytes()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from podbuild.oci.names import Digest, Tag
@@ -42,23 +42,55 @@ def decide_tags(
     unknown. What registries beside the plan hold counts as if they were asked for.
     `ancestry` tells how revisions that branch tags name stand to this commit.
     """
-    decided = plan
+    mine, beside = _by_image(plan.targets), _by_image(plan.beside)
+    decided: dict[str, Target] = {}
+    images = []
     for image in plan.images:
+        adopted = image.adopted
         if image.published:
-            decided = _decide_image(decided, image, facts, ancestry or {})
-    return with_jobs(decided)
+            places = _Places(
+                own=mine.get(image.name, ()), beside=beside.get(image.name, ()), facts=facts
+            )
+            verdicts, adopted = _decide_image(plan, image, places, ancestry or {})
+            decided |= {
+                each.key: _unmoved(_decided(each, verdicts), facts[each.key], adopted)
+                for each in places.own
+                if each.key in facts
+            }
+        images.append(replace(image, adopted=adopted))
+    targets = tuple(decided.get(target.key, target) for target in plan.targets)
+    return with_jobs(replace(plan, targets=targets, images=tuple(images)))
+
+
+def _by_image(targets: Iterable[Target]) -> Mapping[str, tuple[Target, ...]]:
+    """Give each image's targets: to look for them among all for each image adds up."""
+    found: dict[str, tuple[Target, ...]] = {}
+    for target in targets:
+        found[target.image] = (*found.get(target.image, ()), target)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Places:
+    """Where one image goes, by the plan and beside it, and what was found there."""
+
+    own: tuple[Target, ...]
+    beside: tuple[Target, ...]
+    facts: Mapping[str, Held]
+
+    @property
+    def asked(self) -> tuple[Target, ...]:
+        return tuple(target for target in (*self.own, *self.beside) if target.key in self.facts)
 
 
 def _decide_image(
-    plan: Plan, image: PlannedImage, facts: Mapping[str, Held], ancestry: Mapping[str, Ancestry]
-) -> Plan:
-    """Decide each tag once, over all registries of the image together."""
-    mine = tuple(target for target in plan.targets if target.image == image.name)
-    beside = (target for target in plan.beside if target.image == image.name)
-    asked = tuple(target for target in (*mine, *beside) if target.key in facts)
+    plan: Plan, image: PlannedImage, places: _Places, ancestry: Mapping[str, Ancestry]
+) -> tuple[Mapping[tuple[str, Tag], Verdict], Digest | None]:
+    """Decide each tag once, over all registries of the image together; give what is adopted too."""
     verdicts: dict[tuple[str, Tag], Verdict] = {}
     adopted: Digest | None = None
-    for named in {move.named: None for target in mine for move in target.tags}:
+    asked, facts = places.asked, places.facts
+    for named in {move.named: None for target in places.own for move in target.tags}:
         located = [_located(target, named.tag, facts) for target in asked]
         if named.kind is TagKind.VERSION:
             digest, found = immutable_guard(
@@ -75,16 +107,7 @@ def _decide_image(
                 each.registry: _existing(each, _own_tag(image, each) or verdict) for each in located
             }
         verdicts |= {(registry, named.tag): verdict for registry, verdict in found.items()}
-    targets = tuple(
-        _unmoved(_decided(target, verdicts), facts[target.key], adopted)
-        if target in asked
-        else target
-        for target in plan.targets
-    )
-    images = tuple(
-        replace(each, adopted=adopted) if each.name == image.name else each for each in plan.images
-    )
-    return replace(plan, targets=targets, images=images)
+    return verdicts, adopted
 
 
 def _located(target: Target, tag: Tag, facts: Mapping[str, Held]) -> Located:

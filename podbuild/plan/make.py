@@ -98,9 +98,10 @@ def plan_places(config: Config, request: Request) -> Plan:
 def with_jobs(plan: Plan) -> Plan:
     """Give the plan with the jobs that its images need: none for what is adopted."""
     wanted: set[Job] = set()
+    asked = _asked(plan)
     for image in reversed(plan.images):  # what others build on comes first in `images`
         name = image.name
-        if image.adopted is None and (image.published or name in _asked(plan)):
+        if image.adopted is None and (image.published or name in asked):
             wanted |= {Job(name, platform) for platform in image.platforms}
         for platform in image.image.platforms:
             if Job(name, platform) in wanted:

@@ -40,6 +40,8 @@ class Lexer:
 
     def word(self, text: str, values: Mapping[str, str]) -> str:
         """Give a text with its variables' values; raises LexError."""
+        if not any(sign in text for sign in ("$", "'", '"', self.escape)):
+            return text.removeprefix("\ufeff")  # as nearly all are: read sign by sign for nothing
         return _Reading(self, text, values).until("", raw=self.raw_escapes)[0]
 
     def words(self, text: str, values: Mapping[str, str]) -> tuple[str, ...]:

@@ -173,7 +173,8 @@ class Surroundings:
     `build` is this machine's platform, `output` the project's dist, `history` the folder of its
     entries; `pins` give NAME@DIGEST for
     references to outside images, `facts` what such a base hands on, and `blank` what one hands on
-    that has no pin.
+    that has no pin. `own` are the patterns of what podbuild keeps to itself in a folder, as far as
+    recipes have asked: all images of a monorepo have the same one.
     """
 
     build: Platform
@@ -182,6 +183,7 @@ class Surroundings:
     facts: Callable[[str, Platform], BaseFacts | None] = lambda _pin, _platform: None
     blank: BaseFacts | None = None
     history: Path | None = None
+    own: dict[Path, tuple[str, ...]] = field(default_factory=dict, compare=False, repr=False)
 
 
 def outside_images(plan: Plan, planned: PlannedImage, build: Platform) -> tuple[str, ...]:
@@ -326,9 +328,11 @@ def _outside_names(
 
 
 def _own(plan: Plan, context: Path, surroundings: Surroundings) -> tuple[str, ...]:
-    return own_patterns(
-        context, surroundings.output, _layouts(plan), plan.secret_files, surroundings.history
-    )
+    if context not in surroundings.own:
+        surroundings.own[context] = own_patterns(
+            context, surroundings.output, _layouts(plan), plan.secret_files, surroundings.history
+        )
+    return surroundings.own[context]
 
 
 def _extras(plan: Plan, image: Image, surroundings: Surroundings) -> Mapping[str, Extra]:

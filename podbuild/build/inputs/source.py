@@ -42,6 +42,7 @@ class Sources:
     _recipes: dict[Job, Recipe] = field(default_factory=dict)
     _hashes: dict[tuple[Job, bool], str] = field(default_factory=dict)
     _whole: set[Job] = field(default_factory=set)
+    _own: dict[Path, tuple[str, ...]] = field(default_factory=dict)
 
     def made_by(self, recipe: Recipe) -> str:
         """Give the source hash of a recipe's image; those it builds on must have been asked for.
@@ -73,7 +74,11 @@ class Sources:
         """Give the recipe as if bases handed nothing on and each job ran at home."""
         if job not in self._recipes:
             around = Surroundings(
-                build=job.platform, output=self.output, blank=BaseFacts(), history=self.history
+                build=job.platform,
+                output=self.output,
+                blank=BaseFacts(),
+                history=self.history,
+                own=self._own,
             )
             image = self.plan.image(job.image)
             self._recipes[job] = make_recipe(self.plan, image, job.platform, around)

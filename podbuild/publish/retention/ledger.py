@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,11 +52,13 @@ class Ledger:
         self._write(found)
         return found
 
-    def forget(self, key: str, digests: frozenset[Digest]) -> None:
-        """Strike out what is gone, or what a tag names again."""
+    def forget(self, gone: Mapping[str, AbstractSet[Digest]]) -> None:
+        """Strike out what is gone, or what a tag names again, by `registry/image`; all in one."""
         found = {name: dict(left) for name, left in self.read().items()}
-        if found.get(key, {}).keys() & digests:
-            found[key] = {each: when for each, when in found[key].items() if each not in digests}
+        if any(found.get(key, {}).keys() & digests for key, digests in gone.items()):
+            for key, digests in gone.items():
+                left = found.get(key, {}).items()
+                found[key] = {each: when for each, when in left if each not in digests}
             self._write(found)
 
     def _write(self, found: Mapping[str, Mapping[Digest, datetime]]) -> None:
@@ -80,12 +83,19 @@ def _digests(value: JSONValue) -> Mapping[Digest, datetime]:
     return found
 
 
+def named_again(moved: Moved) -> Mapping[str, AbstractSet[Digest]]:
+    """Give what tags name now, by `registry/image`."""
+    found: dict[str, set[Digest]] = {}
+    for tagged in moved.tags:
+        found.setdefault(tagged.order.destination.key, set()).add(tagged.order.manifest.digest)
+    return found
+
+
 def record_superseded(folders: Folders, root: Path, journal: Journal, moved: Moved) -> None:
     """Remember what this release's tags left, for this cleanup and for later ones.
 
     What a tag names again is struck out: once left anew, its grace begins anew.
     """
     ledger = Ledger.of(folders, root)
-    for tagged in moved.tags:
-        ledger.forget(tagged.order.destination.key, frozenset({tagged.order.manifest.digest}))
+    ledger.forget(named_again(moved))
     ledger.add(journal, datetime.now(UTC))
