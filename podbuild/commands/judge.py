@@ -9,13 +9,16 @@ from podbuild.build.engines import Engines
 from podbuild.build.examine.budget import over_budget
 from podbuild.build.examine.children import Examination, Ignored
 from podbuild.build.examine.growth import grown_too_much, size_changes, sizes_before
+from podbuild.build.examine.programs import ANALYSES
 from podbuild.build.images import source_of
 from podbuild.build.inputs.lint import Finding
 from podbuild.build.model import Staged
 from podbuild.build.toolchain.emulation import native_architecture
 from podbuild.commands.record import Recorder
+from podbuild.config.attest import SbomSource
 from podbuild.config.model import Config
 from podbuild.config.toml import line_of, parse_toml, read_config, shown
+from podbuild.oci.examine import LayerAnalysis
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Platform
 from podbuild.plan.model import Job
@@ -31,7 +34,17 @@ def examination_of(engines: Engines) -> Examination:
         cache=services.folders.cache,
         build=Platform("linux", native_architecture()),
         ignored=Ignored(rules=frozenset(services.config.audit.ignore)),
+        questions=questions_of(services.config),
     )
+
+
+def questions_of(config: Config) -> tuple[LayerAnalysis, ...]:
+    """Give all that a release asks of layers, an SBOM's too, so that each is read once."""
+    if config.attest is None or config.attest.sbom is not SbomSource.AUTO:
+        return ANALYSES
+    from podbuild.build.attest.catalog import PACKAGES  # noqa: PLC0415  # costs time
+
+    return (*ANALYSES, PACKAGES)
 
 
 def judge_images(

@@ -23,7 +23,7 @@ from podbuild.build.inputs.lint import Finding, Level
 from podbuild.build.model import LayerSize
 from podbuild.build.staging.area import StagedRepository, Staging, repository_name
 from podbuild.errors import PolicyError, VerificationError
-from podbuild.oci.examine import LAYERS, Examiner
+from podbuild.oci.examine import LAYERS, Examiner, LayerAnalysis
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Platform
 from podbuild.plan.model import Job, Plan
@@ -87,6 +87,7 @@ class Judged:
 class Examination:
     """Examines the published images of a plan, while the block runs. `cache` is podbuild's folder.
 
+    `questions` are those that later steps ask as well: one pass over a layer answers them all.
     Safe to share between threads.
     """
 
@@ -95,6 +96,7 @@ class Examination:
     cache: Path
     build: Platform  # of this machine
     ignored: Ignored
+    questions: tuple[LayerAnalysis, ...] = ANALYSES
     _pool: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="examine"),
         repr=False,
@@ -175,7 +177,7 @@ class Examination:
         store = self._store(job)
         if not all(map(store.has_blob, manifest.layers)):
             return None
-        answers = self._examiner.ask(store, manifest.layers, ANALYSES)
+        answers = self._examiner.ask(store, manifest.layers, self.questions)
         faults = faults_of(files_of(answers), _inner(store, manifest), job.platform)
         write_atomically(record, json.dumps([each.to_json() for each in faults]).encode())
         return faults

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from podbuild.build.attest.catalog import catalog
 from podbuild.build.examine.children import Examination, Ignored
 from podbuild.build.staging.area import Staging
 from podbuild.build.staging.pool import Pool
+from podbuild.commands.judge import questions_of
 from podbuild.config.load import parse_config
+from podbuild.oci.examine import LAYERS, Examiner
 from podbuild.oci.names import Platform
 from podbuild.plan.make import make_plan
 from podbuild.plan.model import Commit, Job, Request
@@ -39,13 +42,16 @@ def staging(tmp_path: Path) -> Iterator[Staging]:
     pool.close()
 
 
-def examination(folder: Path, staging: Staging) -> Examination:
+def examination(folder: Path, staging: Staging, more: str = "") -> Examination:
     (folder / "Containerfile").write_text("FROM scratch\nCOPY tool /bin/\n")
-    plan = make_plan(
-        parse_config(TOML, folder / "podbuild.toml", {}), Request(), Commit(branch="main")
-    )
+    config = parse_config(TOML + more, folder / "podbuild.toml", {})
     return Examination(
-        plan=plan, staging=staging, cache=folder / "cache", build=AMD64, ignored=Ignored()
+        plan=make_plan(config, Request(), Commit(branch="main")),
+        staging=staging,
+        cache=folder / "cache",
+        build=AMD64,
+        ignored=Ignored(),
+        questions=questions_of(config),
     )
 
 
@@ -69,6 +75,17 @@ def test_what_was_begun_is_not_read_again(tmp_path: Path, staging: Staging) -> N
             staging.pool.path(layer.digest).unlink()
         assert examined.judge({WEB: image}) == first
     assert "arm64" in first.faults[WEB]
+
+
+def test_an_sbom_reads_no_layer_again(tmp_path: Path, staging: Staging) -> None:
+    repository = staging.repository("web")
+    image = make_image(repository, foreign())
+    with examination(tmp_path, staging, "[attest]\n") as examined:
+        examined.judge({WEB: image})
+    for layer in image.layers:
+        staging.pool.path(layer.digest).unlink()
+    found = catalog(Examiner(tmp_path / "cache" / LAYERS), repository, image)
+    assert not found.packages
 
 
 def test_what_is_not_published_is_not_examined(tmp_path: Path, staging: Staging) -> None:
