@@ -10,6 +10,7 @@ from podbuild.build.toolchain import record as records
 from podbuild.cli.options import Common, common_options, option
 from podbuild.cli.session import open_session
 from podbuild.cli.tools import find_toolchain, own_folders
+from podbuild.oci.transport import proxy
 from podbuild.report import toolchain as toolchain_report
 
 _SOURCES = ("auto", "podman-static", "debian")
@@ -41,7 +42,10 @@ def install(common: Common, source: str) -> None:
     """Put a private toolchain into podbuild's own folder. Changes nothing when it is there."""
     with open_session(common) as session:
         shop = workshop.Workshop(
-            runner=session.runner, folders=own_folders(session), note=session.ui.info
+            runner=session.runner,
+            folders=own_folders(session),
+            note=session.ui.info,
+            network=proxy.WayOut.from_environment(session.environment),
         )
         mirror = session.environment.get("PODBUILD_TOOLCHAIN_URL", "")
         request = installing.InstallRequest(

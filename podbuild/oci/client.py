@@ -23,6 +23,7 @@ from podbuild.oci.names import Digest
 from podbuild.oci.transport.endpoint import Conduct, Counts, Endpoint, Pace
 from podbuild.oci.transport.http import Call, Http
 from podbuild.oci.transport.problem import (
+    REDIRECTS,
     Recovery,
     RegistryError,
     Response,
@@ -94,9 +95,6 @@ _PAGE_CAP = 64 * 1024 * 1024  # bytes; some registries ignore n and list all tag
 
 
 _UNHEARD_TRIES = 2  # of an optional registry that has not answered yet
-
-
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 _TOO_MANY = 429
@@ -262,7 +260,7 @@ class RegistryClient:
         """
         answer = self._http_once(call, scopes)
         for _ in range(_MAX_REDIRECTS):
-            if answer.status not in _REDIRECTS or call.method not in ("GET", "HEAD"):
+            if answer.status not in REDIRECTS or call.method not in ("GET", "HEAD"):
                 break
             call = replace(call, url=self.location(answer))
             answer = self._http_once(call, scopes)
@@ -281,7 +279,7 @@ class RegistryClient:
             for _ in range(_MAX_REDIRECTS):
                 if head.status == 401 and self.is_own(call.url):
                     self._auth.learn(head, scopes, used)
-                elif head.status in _REDIRECTS:
+                elif head.status in REDIRECTS:
                     call = replace(call, url=self.location(head))
                 else:
                     break
@@ -301,7 +299,7 @@ class RegistryClient:
         refused = answer.status in (401, 403) and problem.recovery is Recovery.NONE
         if refused and own and not answer.is_html:  # storage elsewhere never saw the login
             return self._auth.refused(answer)
-        if answer.status in _REDIRECTS:
+        if answer.status in REDIRECTS:
             return RegistryError(
                 f"{where}: sends us to {answer.header('location')[:200]}",
                 problem,

@@ -41,11 +41,11 @@ OWNERS = {
     "click": ("cli",),
     "cryptography": ("oci.keys",),
     "multiprocessing": (),
-    "requests": ("oci.transport", "build.toolchain.download"),
+    "requests": ("oci.transport",),
     "rich": ("system.console",),
     "sh": ("system.process",),
     "subprocess": ("system.process",),
-    "urllib3": ("oci.transport", "build.toolchain.download"),
+    "urllib3": ("oci.transport",),
 }
 
 # What only some may call, and who: each has one way, which is safe from what others wrote.

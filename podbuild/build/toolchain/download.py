@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-import requests
-import urllib3
-
 from podbuild.build.toolchain.record import file_digest
-from podbuild.errors import ToolError
+from podbuild.errors import PublishError, ToolError
+from podbuild.oci.transport.http import Call, Http
+from podbuild.oci.transport.problem import REDIRECTS, Response, absolute
+from podbuild.oci.transport.proxy import Timeouts, WayOut
 from podbuild.system.files import move
 from podbuild.system.retry import Retry, Transient
 
-_CONNECT_SECONDS = 5.0
-_READ_SECONDS = 30.0
-_BLOCK = 1 << 16  # bytes; what a break can cost
 _PATIENCE = 60.0  # seconds, before a download must have brought its bytes
 _SLOWEST = 4096.0  # bytes a second, from then on
+_DIRECT = WayOut()
 _LONGEST = 1 << 30  # bytes of an archive
 _RESUME_OK = 206
 _RANGE_REFUSED = 416
+_MOST_REDIRECTS = 5
 
 
 class UnreachableError(ToolError):
@@ -56,7 +56,12 @@ def without_login(url: str) -> str:
 
 
 def fetch(
-    download: Download, target: Path, *, retry: Retry, check: Callable[[], None] = lambda: None
+    download: Download,
+    target: Path,
+    *,
+    retry: Retry,
+    network: WayOut = _DIRECT,
+    check: Callable[[], None] = lambda: None,
 ) -> Path:
     """Give `target` with the download's bytes; one that is there and right is not fetched again.
 
@@ -68,7 +73,12 @@ def fetch(
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
     if urlsplit(download.url).scheme in ("http", "https"):
-        retry(lambda: _stream(download.url, part, check))
+        timeouts = Timeouts(connect=5.0, read=30.0, body=_PATIENCE, slow=_SLOWEST)
+        http = Http(replace(network, timeouts=timeouts))
+        try:
+            retry(lambda: _stream(download.url, part, http, check))
+        finally:
+            http.close()
     else:
         _copy(download.url, part)
     found = file_digest(part)
@@ -92,69 +102,59 @@ def _copy(url: str, part: Path) -> None:
         raise UnreachableError(f"can't read {source}: {error.strerror}") from None
 
 
-def _stream(url: str, part: Path, check: Callable[[], None]) -> None:
+def _stream(url: str, part: Path, http: Http, check: Callable[[], None]) -> None:
     """Append what is missing of the file."""
     shown = without_login(url)
     begin = part.stat().st_size if part.exists() else 0
-    with requests.Session() as session:
-        session.auth = _no_credentials  # never those of a .netrc
-        headers = {"Accept-Encoding": "identity"}
-        if begin:
-            headers["Range"] = f"bytes={begin}-"
-        try:
-            answer = session.get(
-                url, headers=headers, stream=True, timeout=(_CONNECT_SECONDS, _READ_SECONDS)
-            )
-        except requests.RequestException as error:
-            raise UnreachableError(
-                f"{urlsplit(shown).netloc} does not answer: {_cause(error)}"
-            ) from None
-        with answer:
-            if answer.status_code == _RANGE_REFUSED:
-                part.unlink()
-                raise Transient(ToolError(f"{shown}: can't be continued"))
-            _expect(answer, shown)
-            mode = "ab" if answer.status_code == _RESUME_OK else "wb"
+    with _answer(http, url, begin) as (answer, pieces):
+        if answer.status == _RANGE_REFUSED:
+            part.unlink()
+            raise Transient(ToolError(f"{shown}: can't be continued"))
+        _expect(answer, shown)
+        with part.open("ab" if answer.status == _RESUME_OK else "wb") as file:
             try:
-                with part.open(mode) as file:
-                    # As sent: a Content-Encoding would only make more of it.
-                    late = time.monotonic() + _PATIENCE
-                    while block := answer.raw.read1(_BLOCK, decode_content=False):
-                        check()
-                        file.write(block)
-                        late += len(block) / _SLOWEST
-                        if time.monotonic() > late:
-                            raise Transient(UnreachableError(f"{shown}: comes too slowly"))
-                        if file.tell() > _LONGEST:
-                            raise ToolError(f"{shown}: longer than {_LONGEST} bytes")
-                if answer.raw.length_remaining:
-                    raise Transient(
-                        UnreachableError(f"{shown}: broke off: the connection was closed early")
-                    )
-            except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-                raise Transient(UnreachableError(f"{shown}: broke off: {_cause(error)}")) from None
+                for piece in pieces:
+                    check()
+                    file.write(piece)
+                    if file.tell() > _LONGEST:
+                        raise ToolError(f"{shown}: longer than {_LONGEST} bytes")
+            except (Transient, PublishError) as failure:
+                problem = f"{shown}: broke off: {_reason(failure)}"
+                raise Transient(UnreachableError(problem)) from None
 
 
-def _expect(answer: requests.Response, url: str) -> None:
-    if answer.ok:
+@contextmanager
+def _answer(http: Http, url: str, begin: int) -> Iterator[tuple[Response, Iterator[bytes]]]:
+    """Give the answer, redirects followed; a login that stands in the URL goes nowhere."""
+    query = urlsplit(url).query
+    target = without_login(url) + (f"?{query}" if query else "")
+    headers = {"Range": f"bytes={begin}-"} if begin else {}
+    with ExitStack() as stack:
+        try:
+            call = Call(method="GET", url=target, headers=headers, eager=True)
+            answer, pieces = stack.enter_context(http.stream(call))
+            for _ in range(_MOST_REDIRECTS):
+                if answer.status not in REDIRECTS:
+                    break
+                stack.pop_all().close()
+                call = replace(call, url=absolute(call.url, answer.header("location")))
+                answer, pieces = stack.enter_context(http.stream(call))
+        except (Transient, PublishError) as failure:
+            host = urlsplit(without_login(url)).netloc
+            raise UnreachableError(f"{host} does not answer: {_reason(failure)}") from None
+        yield answer, pieces
+
+
+def _expect(answer: Response, url: str) -> None:
+    if answer.status in (200, _RESUME_OK):
         return
-    failure = UnreachableError(f"{url}: HTTP {answer.status_code} {answer.reason}")
-    if answer.status_code in (408, 429) or answer.status_code >= 500:  # noqa: PLR2004  # HTTP
+    named = {each.value: f" {each.phrase}" for each in HTTPStatus}
+    failure = UnreachableError(f"{url}: HTTP {answer.status}{named.get(answer.status, '')}")
+    if answer.status in (408, 429) or answer.status >= 500:  # noqa: PLR2004  # HTTP
         raise Transient(failure)
     raise failure
 
 
-def _no_credentials(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
-
-
-def _cause(error: Exception) -> str:
-    match error:
-        case requests.Timeout() | urllib3.exceptions.TimeoutError():
-            return "no answer in time"
-        case requests.exceptions.SSLError():
-            return "its certificate is not trusted"
-        case requests.exceptions.ChunkedEncodingError() | urllib3.exceptions.ProtocolError():
-            return "the connection was closed early"
-        case _:
-            return "connection failed"
+def _reason(error: Exception) -> str:
+    """Give what is wrong without the request, which names each host on the way."""
+    return str(error).split(": ", 2)[-1]

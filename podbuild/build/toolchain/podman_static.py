@@ -128,7 +128,8 @@ def fetch_release(workshop: Workshop, release: Release, mirror: str) -> Fetched:
         on_retry=lambda error, _wait: workshop.note(f"{error}; trying again"),
     )
     check = workshop.runner.cancel.check
-    fetch(Download(url=url, sha256=sha256), target, retry=retry, check=check)
+    order = Download(url=url, sha256=sha256)
+    fetch(order, target, network=workshop.network, retry=retry, check=check)
     return Fetched(origin=without_login(url), digests={target.name: sha256}, archives=(target,))
 
 

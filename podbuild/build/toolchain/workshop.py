@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from podbuild.oci.transport.proxy import WayOut
 from podbuild.system.files import move
 from podbuild.system.folders import Folders
 from podbuild.system.process import Runner
@@ -21,6 +22,7 @@ class Workshop:
     runner: Runner
     folders: Folders
     note: Callable[[str], None]
+    network: WayOut = field(default_factory=WayOut)
 
     @property
     def downloads(self) -> Path:

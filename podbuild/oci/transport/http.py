@@ -130,6 +130,7 @@ class Call:
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | Payload = field(default=b"", repr=False)
+    eager: bool = False  # a streamed body's pieces are given as they come, so that none is lost
     cap: int = ERROR_CAP  # bytes of a successful answer's body that are accepted
 
 
@@ -196,7 +197,8 @@ class Http:
             amount = CHUNK if received >= CHUNK else _FIRST
             allowed = began + timeouts.body + (received + amount) / timeouts.slow
             with _translated(call), self._watched(call, sock, allowed):
-                piece = answer.read(amount, decode_content=False)
+                read = answer.read1 if call.eager else answer.read
+                piece = read(amount, decode_content=False)
             if not piece:
                 return
             received += len(piece)

@@ -20,6 +20,9 @@ from podbuild.errors import PublishError
 from podbuild.oci.documents import document_of
 from podbuild.system.records import JSONValue
 
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
 ERROR_CAP = 64 * 1024  # bytes of an error's body that are read
 
 
