@@ -29,9 +29,8 @@ from podbuild.oci.auth.secret import Credential
 from podbuild.oci.client import RegistryClient
 from podbuild.oci.names import Repository
 from podbuild.oci.registry import RegistryStore
-from podbuild.oci.transport.endpoint import Conduct, Endpoint
+from podbuild.oci.transport.endpoint import Conduct, Endpoint, UploadPolicy
 from podbuild.oci.transport.proxy import Timeouts, WayOut
-from podbuild.oci.upload import UploadPolicy
 from podbuild.system.cancel import Cancel
 from podbuild.system.retry import Retry
 

@@ -10,9 +10,8 @@ from podbuild.errors import VerificationError
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Digest, Tag
-from podbuild.oci.registry import BlobsMissingError
 from podbuild.oci.store import BlobSource, PushRight
-from podbuild.oci.transport.problem import Problem
+from podbuild.oci.transport.problem import BlobsMissingError, Problem
 
 
 @dataclass(frozen=True)

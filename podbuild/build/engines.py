@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Self
 
+from podbuild.build import session as building
+from podbuild.build.engine import leftovers
 from podbuild.build.engine.containers import has_leftovers
+from podbuild.build.inputs import contents as reading
+from podbuild.build.remote import places as remote
 from podbuild.build.staging.area import Staging
-from podbuild.build.toolchain.model import Toolchain
+from podbuild.build.toolchain import find
 from podbuild.errors import ToolError
 from podbuild.plan.journal import Journal
 from podbuild.plan.model import Plan
+from podbuild.system.folders import Folders
+from podbuild.system.process import Runner
 from podbuild.workspace import Services
 
 if TYPE_CHECKING:
-    from podbuild.build.inputs.contents import Contents
-    from podbuild.build.remote.places import BuildPlaces
-    from podbuild.build.session import BuildSession
+    from podbuild.build.toolchain.model import Toolchain
+
+
+class ChosenToolchain:
+    """The toolchain that the environment asks for, looked for when it is first needed."""
+
+    def __init__(self, runner: Runner, folders: Folders, environment: Mapping[str, str]) -> None:
+        self._find = partial(find.find_chosen, runner, folders, environment)
+        self._found: Toolchain | None = None
+
+    def __call__(self) -> Toolchain:
+        """Give it; raises as find_chosen does."""
+        if self._found is None:
+            self._found = self._find()
+        return self._found
+
+    def engine(self) -> str:
+        """Give the engine's name and version, or nothing where none was needed so far."""
+        return str(self._found.engine) if self._found else ""
 
 
 class Engines:
@@ -43,10 +65,8 @@ class Engines:
     def __enter__(self) -> Self:
         services = self.services
         if has_leftovers(services.folders):
-            from podbuild.build.engine.leftovers import remove_leftovers  # noqa: PLC0415  # seldom
-
             with suppress(ToolError):  # where nothing is built, no engine is needed
-                remove_leftovers(
+                leftovers.remove_leftovers(
                     services.runner, services.folders, self.toolchain(), services.environment
                 )
         return self
@@ -55,26 +75,22 @@ class Engines:
         self._stack.close()
 
     @cached_property
-    def contents(self) -> Contents:
+    def contents(self) -> reading.Contents:
         """Give the reader of contexts; files that have not changed are not read again."""
-        from podbuild.build.inputs.contents import Contents  # noqa: PLC0415  # where images are due
-
-        return Contents(self.services.folders.cache / "contents.json")
+        return reading.Contents(self.services.folders.cache / "contents.json")
 
     @cached_property
-    def places(self) -> BuildPlaces | None:
+    def places(self) -> remote.BuildPlaces | None:
         """Give where jobs are built; None where this machine builds them all. Raises as `open`."""
         config = self.services.config.builders
         request = self.plan.request
         if config.local and not (request.remote and (config.each or request.builders)):
             return None
-        from podbuild.build.remote.places import BuildPlaces  # noqa: PLC0415  # where there are some
-
-        places = BuildPlaces(self.services, self.plan, self.toolchain)
-        self._stack.callback(places.close)
-        if not places.foresee():
-            self._open(places)
-        return places
+        opened = remote.BuildPlaces(self.services, self.plan, self.toolchain)
+        self._stack.callback(opened.close)
+        if not opened.foresee():
+            self._open(opened)
+        return opened
 
     def connected(self) -> bool:
         """Connect to builders; False where one is not what it was taken for until now."""
@@ -84,16 +100,14 @@ class Engines:
         self._open(self.places)
         return self.places.engines == foreseen
 
-    def _open(self, places: BuildPlaces) -> None:
+    def _open(self, places: remote.BuildPlaces) -> None:
         with self.services.ui.step("connect to builders"):
             places.open()
 
     @cached_property
-    def session(self) -> BuildSession:
+    def session(self) -> building.BuildSession:
         """Give what builds and makes lists; it ends with these engines."""
-        from podbuild.build.session import BuildSession  # noqa: PLC0415  # where images are due
-
-        session = BuildSession(
+        opened = building.BuildSession(
             services=self.services,
             plan=self.plan,
             staging=self.staging,
@@ -101,5 +115,5 @@ class Engines:
             toolchain=self.toolchain,
             places=lambda: self.places,
         )
-        self._stack.callback(session.close)
-        return session
+        self._stack.callback(opened.close)
+        return opened

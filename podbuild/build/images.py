@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from podbuild.build import image as making
+from podbuild.build import resolve
 from podbuild.build.engines import Engines
 from podbuild.build.model import BuiltImage, Origin, Staged
 from podbuild.build.results import Results, jobs_to_do, recorded
@@ -20,9 +22,6 @@ from podbuild.plan.labels import RELEASE_LABELS
 from podbuild.plan.model import Job, Plan, PlannedImage
 from podbuild.plan.planned import Planned
 from podbuild.workspace import Services
-
-if TYPE_CHECKING:
-    from podbuild.build.resolve import Inputs
 
 Examine = Callable[[Job, Manifest], None]  # hears of every image as soon as it is staged
 
@@ -59,13 +58,11 @@ def labelled(plan: Plan, staging: Staging, each: BuiltImage) -> BuiltImage:
     image = plan.image(each.job.image)
     if not (image.image.release_labels and image.is_index and image.published):
         return each
-    from podbuild.build.image import stamp  # noqa: PLC0415  # seldom asked for
-
     texts = {
         name: text for name, text in image.release_annotations.items() if name in RELEASE_LABELS
     }
     store = staging.repository(repository_name(image.name))
-    return replace(each, manifest=stamp(store, each.manifest, texts, image.image.format))
+    return replace(each, manifest=making.stamp(store, each.manifest, texts, image.image.format))
 
 
 def stage(
@@ -76,7 +73,7 @@ def stage(
     offer: Offer | None = None,
     examine: Examine | None = None,
     builds: bool = True,
-) -> tuple[Inputs, Staged]:
+) -> tuple[resolve.Inputs, Staged]:
     """Re-use what is known and build the rest; `Staged.check` raises what failed.
 
     `anew` is that of `resolve`. Raises ConfigError where something is missing and `builds` is
@@ -121,15 +118,13 @@ def stage(
 
 def _known(
     planned: Planned, engines: Engines, *, anew: bool, builds: bool
-) -> tuple[Inputs, Results]:
+) -> tuple[resolve.Inputs, Results]:
     """Resolve every input and give what is known of it.
 
     Builders are what they were when they were last asked, until something has to be built.
     """
-    from podbuild.build.resolve import resolve  # noqa: PLC0415  # where images are due
-
     while True:
-        inputs = resolve(planned, engines, anew=anew)
+        inputs = resolve.resolve(planned, engines, anew=anew)
         results = Results(
             planned=planned,
             journal=engines.journal,

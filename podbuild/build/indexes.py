@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from podbuild.build.assemble import Members, check_index
+from podbuild.build.attest import embedded
 from podbuild.build.engines import Engines
 from podbuild.build.model import Staged
 from podbuild.build.staging.area import Staging, repository_name
@@ -25,9 +26,7 @@ def assemble_images(
     """
     beside: Mapping[Job, Manifest] = {}
     if engines.services.config.attest:
-        from podbuild.build.attest.embedded import embedded_attestations  # noqa: PLC0415  # slow
-
-        beside = embedded_attestations(engines, staged, source)
+        beside = embedded.embedded_attestations(engines, staged, source)
     kept: dict[str, Manifest] = {}
     left = []
     for members in _members(engines.plan, staged, beside):

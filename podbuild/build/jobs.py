@@ -16,6 +16,7 @@ from podbuild.build.inputs.across import name_across
 from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.job import Attempted, Site, build, deliver, staged_image
 from podbuild.build.model import Built, BuiltImage, Known, Metrics
+from podbuild.build.remote import spread
 from podbuild.build.staging.area import repository_name
 from podbuild.build.toolchain.emulation import native_architecture
 from podbuild.config.choices import Compression
@@ -27,7 +28,6 @@ from podbuild.system.records import JSONValue, Records
 
 if TYPE_CHECKING:
     from podbuild.build.remote.places import BuildPlaces
-    from podbuild.build.remote.spread import Spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,9 +129,7 @@ def _is_stored(work: Work, job: Job, found: Known) -> bool:
         return True
     if work.places is None:
         return False
-    from podbuild.build.remote.spread import carried_before  # noqa: PLC0415  # where there are some
-
-    return carried_before(work.site, job, found.manifest) is not None
+    return spread.carried_before(work.site, job, found.manifest) is not None
 
 
 def _spread(
@@ -139,13 +137,11 @@ def _spread(
     recipes: Mapping[Job, Recipe],
     bases: frozenset[Job],
     images: Mapping[Job, BuiltImage],
-) -> Spread | None:
+) -> spread.Spread | None:
     """Give what builds where there is a place; None where that is always this machine."""
     if work.places is None:
         return None
-    from podbuild.build.remote.spread import Spread  # noqa: PLC0415  # where there are some
-
-    return Spread(
+    return spread.Spread(
         site=work.site,
         places=work.places,
         recipes=recipes,

@@ -8,15 +8,18 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from podbuild.build import missing
 from podbuild.build.assemble import Members, assemble, plain_image
 from podbuild.build.bases import registries_conf
 from podbuild.build.cache.job import JobCache
 from podbuild.build.cache.open import by_host, open_caches
 from podbuild.build.engine.session import Setup, Workplace, open_workplace
+from podbuild.build.examine import place as trial
 from podbuild.build.inputs.contents import Contents
 from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.model import Built, BuiltImage, Known
 from podbuild.build.pins import repositories_of
+from podbuild.build.remote import builder
 from podbuild.build.staging.area import Staging
 from podbuild.build.staging.server import StagingRegistry
 from podbuild.build.toolchain.emulation import foreign_guests
@@ -27,8 +30,6 @@ from podbuild.plan.model import Job, Plan
 from podbuild.workspace import Services
 
 if TYPE_CHECKING:
-    from podbuild.build.examine.place import TrialPlace
-    from podbuild.build.remote.builder import Supplies
     from podbuild.build.remote.places import BuildPlaces
 
 
@@ -70,12 +71,10 @@ class BuildSession:
         Raises CredentialError before anything is built when a build secret or an SSH agent is
         missing.
         """
-        from podbuild.build.missing import build_missing  # noqa: PLC0415  # lists need none of it
-
         here = [each for each in recipes.values() if self._may_be_here(each)]
         self._platforms = tuple(sorted({each for made in here for each in made.platforms}))
         self._pins = frozenset(pin for each in recipes.values() for pin in each.pins.values())
-        return build_missing(self, recipes, known, remember)
+        return missing.build_missing(self, recipes, known, remember)
 
     def assemble(self, members: Iterable[Members]) -> Mapping[str, Manifest]:
         """Give what is published of each image: the plain image, or an index made now."""
@@ -90,14 +89,12 @@ class BuildSession:
             images |= assemble(self.workplace, self.endpoint, left)
         return images
 
-    def place(self, platforms: Collection[Platform]) -> TrialPlace:
+    def place(self, platforms: Collection[Platform]) -> trial.TrialPlace:
         """Give where images of these platforms are started; it ends with this session.
 
         Raises ToolError where this machine can't run one of them.
         """
-        from podbuild.build.examine.place import TrialPlace  # noqa: PLC0415  # seldom needed
-
-        return TrialPlace(
+        return trial.TrialPlace(
             workplace=self._workplace_for(platforms),
             endpoint=self.endpoint,
             retry=replace(self.services.retry, attempts=3),
@@ -139,10 +136,8 @@ class BuildSession:
         """Give where engines work; opened when it is first asked for."""
         return self._stack.enter_context(open_workplace(self.setup))
 
-    def supplies(self) -> Supplies:
+    def supplies(self) -> builder.Supplies:
         """Give what builders are given: logins and CAs of the hosts that bases come from, alone."""
-        from podbuild.build.remote.builder import Supplies  # noqa: PLC0415  # where there are some
-
         services, setup = self.services, self.setup
         known = by_host(services.config)
         repositories = repositories_of(self._pins, setup.registries)
@@ -152,7 +147,7 @@ class BuildSession:
             for each in repositories
         }
         hosts = {each.host for each in repositories} & known.keys()
-        return Supplies(
+        return builder.Supplies(
             port=int(setup.staging.rpartition(":")[2]),
             registries=setup.registries,
             logins={each: login for each, login in logins.items() if login is not None},

@@ -13,7 +13,7 @@ from podbuild.build.engine import namespace as namespaces
 from podbuild.cli.options import Common, common_options, option
 from podbuild.cli.session import Session, open_session
 from podbuild.cli.tools import find_toolchain, own_folders
-from podbuild.commands import clean
+from podbuild.commands import builders, clean
 from podbuild.errors import ConfigError, ToolError
 from podbuild.system.console import text as console_text
 
@@ -83,15 +83,9 @@ def read_size(text: str) -> int:
 
 
 def _clean_builders(session: Session, keep: int | None) -> None:
-    from podbuild.commands.builders import (  # noqa: PLC0415  # seldom asked for
-        tidied_json,
-        tidied_text,
-        tidy_builders,
-    )
-
     with session.ui.step("connect to builders"):
-        done = tidy_builders(session.services(), keep)
-    session.ui.give(tidied_text(done), tidied_json(done))
+        done = builders.tidy_builders(session.services(), keep)
+    session.ui.give(builders.tidied_text(done), builders.tidied_json(done))
 
 
 def _remove_leftovers(session: Session, folders: Folders) -> None:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 from podbuild.build.attest.subjects import remember_making
-from podbuild.build.engines import Engines
+from podbuild.build.engines import ChosenToolchain, Engines
 from podbuild.build.handover import handing_over
 from podbuild.build.images import (
     assembled_images,
@@ -18,7 +18,7 @@ from podbuild.build.images import (
 )
 from podbuild.build.indexes import assemble_images
 from podbuild.build.model import HandedOver, Staged
-from podbuild.build.toolchain.find import ChosenToolchain
+from podbuild.commands import judge, leg
 from podbuild.commands.dirt import with_built_dirt, with_dirt
 from podbuild.commands.join import join
 from podbuild.commands.load import load_images
@@ -98,9 +98,7 @@ def build(services: Services, request: Request, leaving: Leaving) -> Report:
         with _handing_over(engines, thin=leaving.thin), engines:
             staged = _built(replace(opened, planned=ready), leaving)
         if leaving.pushes:
-            from podbuild.commands.leg import hand_over_parts  # noqa: PLC0415  # costs time
-
-            hand_over_parts(engines, ready, leaving.hand_over)
+            leg.hand_over_parts(engines, ready, leaving.hand_over)
         if leaving.loads:
             images = {job: each.manifest for job, each in staged.images.items()}
             source = source_of(ready, engines.staging)
@@ -113,10 +111,8 @@ def _ready_to_push(services: Services, opened: OpenedPlan, leaving: Leaving) -> 
     """Give the plan with the destinations that can be pushed to; raises before any build."""
     if not leaving.pushes:
         return opened.planned
-    from podbuild.commands.leg import check_hand_over  # noqa: PLC0415  # costs time
-
     with opened.record.step("check logins"):
-        check_hand_over(services, opened.planned, leaving.hand_over, thin=leaving.thin)
+        leg.check_hand_over(services, opened.planned, leaving.hand_over, thin=leaving.thin)
         return check_logins(services, opened.planned, opened.record)
 
 
@@ -134,15 +130,14 @@ def _built(opened: OpenedPlan, leaving: Leaving) -> Staged:
             record.staged(staged)
             staged.check()
         if examination:
-            from podbuild.commands.judge import judge_images  # noqa: PLC0415  # costs time
-            from podbuild.commands.leg import pushed_parts, tag_children  # noqa: PLC0415
-
-            judge_images(engines, planned, staged, record, examination)
+            judge.judge_images(engines, planned, staged, record, examination)
             with record.step("publish by digest"):
-                published = publisher.finish(pushed_parts(planned.plan, staged))
+                published = publisher.finish(leg.pushed_parts(planned.plan, staged))
                 record.published(published)
                 if leaving.tags_children:
-                    tag_children(published.at, pushed_parts(planned.plan, staged), record.warn)
+                    leg.tag_children(
+                        published.at, leg.pushed_parts(planned.plan, staged), record.warn
+                    )
     return staged
 
 

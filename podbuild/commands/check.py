@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from podbuild.build.attest import vex
 from podbuild.build.inputs.across import bases_of
 from podbuild.build.inputs.containerfile import read_containerfile
 from podbuild.build.inputs.ignored import ignored_of_context, ignored_of_folder
@@ -85,10 +86,8 @@ def _attest_findings(config: Config, text: str) -> Iterator[Finding]:
                 )
     if config.attest.vex is None:
         return
-    from podbuild.build.attest.vex import vex_documents  # noqa: PLC0415  # seldom needed
-
     try:
-        vex_documents(config, (image.name for image in config.images if image.publish))
+        vex.vex_documents(config, (image.name for image in config.images if image.publish))
     except PodbuildError as error:
         line = line_of(text, ("attest", "vex"))
         yield replace(finding_of(error, shown(config.path)), line=line)

@@ -6,11 +6,10 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from podbuild.build.engines import Engines
+from podbuild.build.engines import ChosenToolchain, Engines
 from podbuild.build.images import open_staging
 from podbuild.build.resolve import resolve
 from podbuild.build.results import Results
-from podbuild.build.toolchain.find import ChosenToolchain
 from podbuild.commands.pipeline import github, gitlab, kubernetes, tekton
 from podbuild.commands.pipeline.model import CiSystem, Leg, Pipeline, make_legs, make_pipeline
 from podbuild.commands.pipeline.yaml import MARK

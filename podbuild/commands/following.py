@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from podbuild.commands import notes, pin
 from podbuild.commands.borders import Borders
 from podbuild.config.toml import shown
 from podbuild.plan.git.history import Resolved
@@ -33,26 +34,19 @@ def _attempt(services: Services, lacking: str, step: Callable[[], None]) -> None
 
 
 def _notes(services: Services, asked: Resolved) -> None:
-    from podbuild.commands.notes import (  # noqa: PLC0415  # where asked for
-        noted,
-        open_forge,
-        say_outcome,
-        update_notes,
-    )
-
-    access = open_forge(services, asked)
-    found = noted(services, asked.version, Request())
-    outcome = update_notes(access, found, create=services.config.notes.create)
-    say_outcome(services, access, outcome)
+    access = notes.open_forge(services, asked)
+    found = notes.noted(services, asked.version, Request())
+    outcome = notes.update_notes(access, found, create=services.config.notes.create)
+    notes.say_outcome(services, access, outcome)
 
 
 def _pins(services: Services, version: Version) -> None:
-    from podbuild.commands.pin import pin_files, pin_tasks, write_pins  # noqa: PLC0415
-
     chosen = [each for each in services.config.deploy if each.update]
     borders = Borders.around(services.config.root)
-    found = pin_files(services, pin_tasks(services, version, (), chosen, borders), Request())
-    write_pins(found)
+    found = pin.pin_files(
+        services, pin.pin_tasks(services, version, (), chosen, borders), Request()
+    )
+    pin.write_pins(found)
     for each in found:
         if each.is_stale:
             services.ui.info(f"{shown(each.path)} names {each.wanted} now; commit it")

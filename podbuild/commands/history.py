@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from podbuild.build.cache import open as layer_cache
 from podbuild.build.toolchain.emulation import native_architecture
 from podbuild.config.model import Config
 from podbuild.config.template import Placeholders
@@ -27,6 +28,7 @@ from podbuild.publish.history import (
     fold,
     read_all,
 )
+from podbuild.publish.retention import removers
 from podbuild.report.model import Report
 from podbuild.report.regressions import Regression, regressions
 from podbuild.report.runs import (
@@ -85,18 +87,13 @@ def open_places(services: Services) -> HistoryPlaces:
     repository = history_repository(config)
     if repository is None:
         return HistoryPlaces(own=own, shared=None)
-    from podbuild.build.cache.open import (  # noqa: PLC0415  # it loads what builds
-        cache_registry,
-        open_cache_store,
-    )
-
     registries = services.opener.registries
-    store = open_cache_store(config, registries, repository)
+    store = layer_cache.open_cache_store(config, registries, repository)
 
     def remover() -> Remover:
-        from podbuild.publish.retention.removers import Removers  # noqa: PLC0415  # seldom needed
-
-        return Removers(registries).open(cache_registry(config, repository), store)
+        return removers.Removers(registries).open(
+            layer_cache.cache_registry(config, repository), store
+        )
 
     return HistoryPlaces(own=own, shared=RegistryHistory(store, remover))
 

@@ -15,7 +15,7 @@ from podbuild.config.document import as_toml, commented
 from podbuild.config.load import FILE_NAME
 from podbuild.config.sections import section
 from podbuild.errors import ConfigError
-from podbuild.plan.git.remote import public_url
+from podbuild.plan.git.worktree import public_url
 from podbuild.semver import Scheme, TagForm, guess_form
 
 DEPTH = 4  # folders below the project's own that are looked into

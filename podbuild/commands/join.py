@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
+from podbuild.build import resolve
 from podbuild.build.cache.open import open_cache_store
 from podbuild.build.engines import Engines
 from podbuild.build.images import missing_jobs, source_of, staged_before
@@ -49,11 +50,9 @@ def _with_unchanged(
     engines: Engines, planned: Planned, staged: Staged, missing: Iterable[Job]
 ) -> Staged:
     """Add what earlier releases have built of the same inputs: nobody needed to build it again."""
-    from podbuild.build.resolve import resolve  # noqa: PLC0415  # costs time, where parts are missing
-
     services = engines.services
     try:
-        inputs = resolve(planned, engines)
+        inputs = resolve.resolve(planned, engines)
     except PodbuildError as error:
         services.cancel.check()
         services.ui.detail(f"what has not changed can't be told: {error.message}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from podbuild.build.attest import catalog
 from podbuild.build.engines import Engines
 from podbuild.build.examine.budget import over_budget
 from podbuild.build.examine.children import Examination, Ignored
@@ -14,6 +15,7 @@ from podbuild.build.images import source_of
 from podbuild.build.inputs.lint import Finding
 from podbuild.build.model import Staged
 from podbuild.build.toolchain.emulation import native_architecture
+from podbuild.commands import checks, trials
 from podbuild.commands.record import Recorder
 from podbuild.config.attest import SbomSource
 from podbuild.config.model import Config
@@ -42,9 +44,7 @@ def questions_of(config: Config) -> tuple[LayerAnalysis, ...]:
     """Give all that a release asks of layers, an SBOM's too, so that each is read once."""
     if config.attest is None or config.attest.sbom is not SbomSource.AUTO:
         return ANALYSES
-    from podbuild.build.attest.catalog import PACKAGES  # noqa: PLC0415  # costs time
-
-    return (*ANALYSES, PACKAGES)
+    return (*ANALYSES, catalog.PACKAGES)
 
 
 def judge_images(
@@ -96,9 +96,7 @@ def _grown(
 def _tried(
     engines: Engines, planned: Planned, images: Mapping[Job, Manifest], record: Recorder
 ) -> tuple[Finding, ...]:
-    from podbuild.commands.trials import try_images  # noqa: PLC0415  # costs time
-
-    return try_images(engines, source_of(planned, engines.staging), images, record)
+    return trials.try_images(engines, source_of(planned, engines.staging), images, record)
 
 
 def _asked(
@@ -106,13 +104,11 @@ def _asked(
 ) -> tuple[Finding, ...]:
     if not engines.services.config.checks:
         return ()
-    from podbuild.commands.checks import ask_commands  # noqa: PLC0415  # seldom needed
-
     published = {
         job: each for job, each in images.items() if planned.plan.image(job.image).published
     }
     source = source_of(planned, engines.staging)
-    return ask_commands(engines.services, source, published, record)
+    return checks.ask_commands(engines.services, source, published, record)
 
 
 def _place(config: Config, image: str, key: str) -> tuple[str, int]:

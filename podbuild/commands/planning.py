@@ -8,6 +8,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from podbuild.build.inputs import across
+from podbuild.build.toolchain import emulation
+from podbuild.commands import sources
 from podbuild.commands.foreign import output_refusal
 from podbuild.config.inputs import names_platforms, require_inputs
 from podbuild.config.model import Config
@@ -109,10 +112,7 @@ def _bases_of(config: Config) -> BasesOf:
 
     @functools.cache
     def reading() -> BasesOf:
-        from podbuild.build.inputs.across import bases_of  # noqa: PLC0415  # seldom needed
-        from podbuild.build.toolchain.emulation import native_architecture  # noqa: PLC0415
-
-        return bases_of(config, Platform("linux", native_architecture()))
+        return across.bases_of(config, Platform("linux", emulation.native_architecture()))
 
     def bases(image: PlannedImage, platform: Platform) -> tuple[Job, ...] | None:
         return reading()(image, platform) if names_platforms(image.image) else None
@@ -242,9 +242,7 @@ def _decided(
     """Decide every tag; files are compared only where all else says that a result is adopted."""
     decided = decide_tags(plan, facts, ancestry)
     if any(image.adopted for image in decided.images):
-        from podbuild.commands.sources import with_sources  # noqa: PLC0415  # seldom needed
-
-        decided = decide_tags(with_sources(services, plan, decided, facts), facts, ancestry)
+        decided = decide_tags(sources.with_sources(services, plan, decided, facts), facts, ancestry)
     return _own_results_stand(services, decided, facts)
 
 

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from podbuild.build.engines import Engines
+from podbuild.build import indexes
+from podbuild.build.attest import subjects
+from podbuild.build.engines import ChosenToolchain, Engines
 from podbuild.build.handover import handing_over, restock
 from podbuild.build.images import (
     Offer,
@@ -21,8 +23,7 @@ from podbuild.build.images import (
     stage,
 )
 from podbuild.build.model import HandedOver, Staged
-from podbuild.build.toolchain.find import ChosenToolchain
-from podbuild.build.toolchain.model import Toolchain
+from podbuild.commands import attest, checks, cleanup, following, join, judge, leave
 from podbuild.commands.dirt import with_built_dirt, with_dirt
 from podbuild.commands.planning import (
     plan_offline,
@@ -57,6 +58,7 @@ from podbuild.workspace import Services
 
 if TYPE_CHECKING:
     from podbuild.build.examine.children import Examination
+    from podbuild.build.toolchain.model import Toolchain
     from podbuild.publish.attested import Held
 
 
@@ -119,21 +121,17 @@ def _leaving(services: Services, record: Recorder) -> Iterator[None]:
 
 
 def _leave(services: Services, record: Recorder) -> PolicyError | None:
-    from podbuild.commands.leave import leave, leave_unpublished  # noqa: PLC0415  # at the end
-
     report, plan = record.report(), record.planned.plan
     if plan.request.publish and not plan.is_partial:
-        return leave(services, report)
-    leave_unpublished(services, report)
+        return leave.leave(services, report)
+    leave.leave_unpublished(services, report)
     return None
 
 
 def _follow(services: Services, plan: Plan, report: Report) -> None:
     wanted = services.config.notes.update or any(each.update for each in services.config.deploy)
     if wanted and plan.request.publish and plan.version is not None:
-        from podbuild.commands.following import follow  # noqa: PLC0415  # where asked for
-
-        follow(services, report, plan.version)
+        following.follow(services, report, plan.version)
 
 
 def _decided(services: Services, record: Recorder) -> Planned:
@@ -153,13 +151,9 @@ def _ready(services: Services, planned: Planned, record: Recorder) -> Planned:
     with record.step("check logins"), _hinting_at_skip_push():
         ready = check_logins(services, planned, record)
         if _cleans_up(services, planned.plan):
-            from podbuild.commands.cleanup import check_removal_rights  # noqa: PLC0415  # costs time
-
-            check_removal_rights(services, ready.plan, ready.destinations)
+            cleanup.check_removal_rights(services, ready.plan, ready.destinations)
     if services.config.attest:
-        from podbuild.commands.attest import check_signing  # noqa: PLC0415  # costs time
-
-        check_signing(services, ready.plan)
+        attest.check_signing(services, ready.plan)
     return ready
 
 
@@ -167,9 +161,7 @@ def handed_over(services: Services, plan: Plan) -> HandedOver:
     """Give what other machines hand over; without any, no word of joins is loaded."""
     if not plan.request.handed_over:
         return HandedOver()
-    from podbuild.commands.join import open_parts  # noqa: PLC0415  # costs time
-
-    return open_parts(services, plan, binding_of(plan))
+    return join.open_parts(services, plan, binding_of(plan))
 
 
 def _deliver(engines: Engines, planned: Planned, record: Recorder, handed: HandedOver) -> None:
@@ -186,9 +178,7 @@ def _deliver(engines: Engines, planned: Planned, record: Recorder, handed: Hande
             record.published(published)
     held: Held = {}
     if services.config.attest:
-        from podbuild.commands.attest import attest  # noqa: PLC0415  # costs time
-
-        published, held = attest(engines, planned, published, record)
+        published, held = attest.attest(engines, planned, published, record)
     with record.step("move tags"):
         moved = move_tags(services, planned, journal, published, record)
     record.moved(moved)
@@ -197,9 +187,7 @@ def _deliver(engines: Engines, planned: Planned, record: Recorder, handed: Hande
         with record.step("verify"):
             verify_release(expectations(planned, moved), published.present, record.warn)
             if services.config.attest:
-                from podbuild.commands.attest import verify_moved  # noqa: PLC0415  # costs time
-
-                verify_moved(services, planned.plan, moved, held, record.warn)
+                attest.verify_moved(services, planned.plan, moved, held, record.warn)
     journal.finish()
     if _cleans_up(services, planned.plan):
         clean_up(services, planned, record)
@@ -224,14 +212,12 @@ def make_images(
             record.staged(staged)
             staged.check()
         with record.step("assemble"):
-            indexes = _assembled(staged, engines, source)
+            images = _assembled(staged, engines, source)
             adopted = adopted_images(plan.images, source)
-            record.assembled(indexes, dict(adopted_parts(plan, adopted, source)))
+            record.assembled(images, dict(adopted_parts(plan, adopted, source)))
         if examination and staged.images:
-            from podbuild.commands.judge import judge_images  # noqa: PLC0415  # where images are due
-
-            judge_images(engines, planned, staged, record, examination)
-    return {**indexes, **adopted}
+            judge.judge_images(engines, planned, staged, record, examination)
+    return {**images, **adopted}
 
 
 @contextmanager
@@ -240,13 +226,9 @@ def examining_images(engines: Engines) -> Iterator[Examination | None]:
     if not engines.plan.jobs:
         yield None
         return
-    from podbuild.commands.judge import examination_of  # noqa: PLC0415  # where images are due
-
     if engines.services.config.checks:
-        from podbuild.commands.checks import checks_of  # noqa: PLC0415  # seldom needed
-
-        checks_of(engines.services).require()
-    with examination_of(engines) as examination:
+        checks.checks_of(engines.services).require()
+    with judge.examination_of(engines) as examination:
         yield examination
 
 
@@ -257,16 +239,12 @@ def _staged(
     if not planned.plan.jobs:
         return Staged(images={}, inputs={})
     if planned.plan.request.handed_over:
-        from podbuild.commands.join import join  # noqa: PLC0415  # costs time
-
-        return join(engines, planned, supply.handed)
+        return join.join(engines, planned, supply.handed)
     builds = Skip.BUILD not in planned.plan.request.skip
     begin = examination.begin if examination else None
     inputs, staged = stage(planned, engines, offer=supply.offer, examine=begin, builds=builds)
     if engines.services.config.attest:
-        from podbuild.build.attest.subjects import remember_making  # noqa: PLC0415  # costs time
-
-        remember_making(planned, staged, inputs, engines)
+        subjects.remember_making(planned, staged, inputs, engines)
     return staged
 
 
@@ -275,9 +253,7 @@ def _assembled(
 ) -> Mapping[str, Manifest]:
     if not staged.images:
         return {}
-    from podbuild.build.indexes import assemble_images  # noqa: PLC0415  # where images are due
-
-    return assemble_images(staged, engines, source)
+    return indexes.assemble_images(staged, engines, source)
 
 
 def _cleans_up(services: Services, plan: Plan) -> bool:
@@ -286,11 +262,9 @@ def _cleans_up(services: Services, plan: Plan) -> bool:
 
 def clean_up(services: Services, planned: Planned, record: Recorder) -> None:
     """Delete what the moving tags left; a failure is told at the end, as the release stands."""
-    from podbuild.commands.cleanup import remove_superseded  # noqa: PLC0415  # seldom needed
-
     with record.step("clean up"):
         try:
-            record.cleaned(remove_superseded(services, planned.plan, planned.destinations))
+            record.cleaned(cleanup.remove_superseded(services, planned.plan, planned.destinations))
         except CleanupError as error:
             record.left_incomplete(error)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, TypeVar
 
+from podbuild.commands import attest
 from podbuild.errors import PodbuildError
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest
@@ -20,6 +21,7 @@ from podbuild.plan.journal import Binding, Journal, TagKey
 from podbuild.plan.make import plan_places
 from podbuild.plan.model import Plan, PlannedImage, Request
 from podbuild.plan.tags import NamedTag, TagKind
+from podbuild.publish import carry
 from podbuild.publish.move import Moved, Order, Ruling
 from podbuild.publish.retention.ledger import Ledger, named_again
 from podbuild.publish.tag import TagMover
@@ -154,14 +156,11 @@ def _carry(
     services: Services, relocations: Iterable[Relocation], failed: Collection[Destination]
 ) -> Mapping[Destination, PodbuildError]:
     """Have every destination hold what must be said of the image, before any tag moves."""
-    from podbuild.commands.attest import carry_statements  # noqa: PLC0415  # costs time
-    from podbuild.publish.carry import Promoted  # noqa: PLC0415
-
     form = services.config.project.form
-    return carry_statements(
+    return attest.carry_statements(
         services,
         (
-            Promoted(
+            carry.Promoted(
                 destination=each.destination,
                 tag=each.named.tag,
                 version=str(form.read(each.named.tag.text) or "")

@@ -12,8 +12,7 @@ from podbuild.config.attest import Placement
 from podbuild.config.choices import Compression, Format, RegistryKind
 from podbuild.config.contexts import OpenContext
 from podbuild.config.image import Image
-from podbuild.config.inputs import names_platforms
-from podbuild.config.judging import check_commands, check_tests
+from podbuild.config.inputs import check_commands, check_tests, names_platforms
 from podbuild.config.keys import Invalid
 from podbuild.config.model import Config, Registry, TagRules
 from podbuild.config.template import VERSION_NAMES, Placeholders, Template

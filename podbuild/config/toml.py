@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from podbuild.config import matrix
 from podbuild.errors import ConfigError
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -162,9 +163,7 @@ def line_of(text: str, path: KeyPath) -> int:
     lines = [f"{line}\n" for line in text.split("\n")]
     whole = tomllib.loads(text)
     if path[:1] and path[0] == "images" and "{matrix." in text:
-        from podbuild.config.matrix import written_name  # noqa: PLC0415  # seldom needed
-
-        path = ("images", *(written_name(whole, str(name)) for name in path[1:2]), *path[2:])
+        path = ("images", *(matrix.written_name(whole, str(name)) for name in path[1:2]), *path[2:])
     known = path[: _depth(whole, path)]
     if not known:
         return 1

@@ -20,9 +20,10 @@ from podbuild.oci.manifest import Descriptor, Manifest, MediaType
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Digest, Tag
 from podbuild.oci.referrers import Referrers
-from podbuild.oci.registry import BlobsMissingError, RegistryStore
+from podbuild.oci.registry import RegistryStore
 from podbuild.oci.statements import Referrer
 from podbuild.oci.store import Store
+from podbuild.oci.transport.problem import BlobsMissingError
 
 _LOST_BLOBS = 4  # times that a registry may have lost them
 _WAITS = (0.2, 0.5, 1.0, 2.0)  # seconds; lists lag behind what was just put

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from podbuild.errors import VerificationError
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest, Tag
-from podbuild.oci.registry import BlobsMissingError
 from podbuild.oci.store import BlobSource, PushRight, Store
+from podbuild.oci.transport.problem import BlobsMissingError
 from podbuild.system.cancel import Cancel
 
 _AT_ONCE = 4  # blobs

@@ -5,16 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
+from podbuild.oci import client as clients
+from podbuild.oci import registry as stores
 from podbuild.oci.auth.credentials import Keyring
 from podbuild.oci.auth.secret import Credential
-from podbuild.oci.client import RegistryClient
 from podbuild.oci.known import KnownManifests
 from podbuild.oci.names import Repository
-from podbuild.oci.registry import RegistryStore
-from podbuild.oci.transport.endpoint import Conduct, Counts, Endpoint, Pace
+from podbuild.oci.transport.endpoint import Conduct, Counts, Endpoint, Pace, UploadPolicy
 from podbuild.oci.transport.proxy import WayOut
-from podbuild.oci.upload import UploadPolicy
+
+if TYPE_CHECKING:
+    from podbuild.oci.client import RegistryClient
+    from podbuild.oci.registry import RegistryStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +42,7 @@ class Registries:
         Raises CredentialError (a login that can't be read), ConfigError (a bad CA file).
         """
         client = self.client(repository, endpoint, registry)
-        return RegistryStore(client, repository, policy=self.policy)
+        return stores.RegistryStore(client, repository, policy=self.policy)
 
     def client(
         self, repository: Repository, endpoint: Endpoint, registry: str = ""
@@ -48,7 +52,7 @@ class Registries:
         with self._lock:
             key = (endpoint, credential)
             if key not in self._clients:
-                self._clients[key] = RegistryClient(
+                self._clients[key] = clients.RegistryClient(
                     endpoint,
                     credential,
                     conduct=self.conduct,

@@ -13,9 +13,16 @@ from podbuild.oci.client import RegistryClient
 from podbuild.oci.manifest import MANIFEST_CAP, MANIFEST_TYPES, Descriptor, Manifest
 from podbuild.oci.names import DOCKER_HUB, GHCR, Digest, Repository, Tag
 from podbuild.oci.store import BlobSource, PushRight
+from podbuild.oci.transport.endpoint import UploadPolicy
 from podbuild.oci.transport.http import Call
-from podbuild.oci.transport.problem import Recovery, RegistryError, Response, whole_number
-from podbuild.oci.upload import BlobUpload, UploadPolicy
+from podbuild.oci.transport.problem import (
+    BlobsMissingError,
+    Recovery,
+    RegistryError,
+    Response,
+    whole_number,
+)
+from podbuild.oci.upload import BlobUpload
 from podbuild.system.retry import Transient
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
@@ -27,10 +34,6 @@ _BREAKS = 5  # times that one download may break off
 
 # spec-legal answers of registries that can't be pushed to at all (mirrors, maintenance)
 _READ_ONLY = 405
-
-
-class BlobsMissingError(RegistryError):
-    """A manifest was refused because blobs or children of it are missing: upload them again."""
 
 
 @dataclass(frozen=True)

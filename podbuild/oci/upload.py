@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from urllib.parse import quote
 
 from podbuild.errors import CredentialError, PublishError
@@ -16,26 +15,14 @@ from podbuild.oci.blobs import FileBlob, checked
 from podbuild.oci.client import RegistryClient
 from podbuild.oci.manifest import Descriptor
 from podbuild.oci.store import BlobSource
+from podbuild.oci.transport.endpoint import UploadPolicy
 from podbuild.oci.transport.http import Call
 from podbuild.oci.transport.problem import Recovery, RegistryError, Response, whole_number
 from podbuild.system.cancel import Cancel
 from podbuild.system.retry import Transient
 
-_MIB = 1024 * 1024
 _OCTETS = {"Content-Type": "application/octet-stream"}
 _SMALLEST = 64 * 1024  # bytes; a registry that refuses chunks of this size refuses the blob
-
-
-@dataclass(frozen=True, kw_only=True)
-class UploadPolicy:
-    """In how many pieces blobs go out (sizes in bytes).
-
-    One piece is fastest and understood everywhere; chunks are for registries or proxies that
-    limit a request's size.
-    """
-
-    whole_up_to: int | None = None  # None: every blob in one piece first
-    chunk: int = 16 * _MIB
 
 
 class BlobUpload:

@@ -18,8 +18,8 @@ from podbuild.oci.copy import settled_head
 from podbuild.oci.known import FRESH
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest
-from podbuild.oci.registry import BlobsMissingError
 from podbuild.oci.store import Store
+from podbuild.oci.transport.problem import BlobsMissingError
 from podbuild.plan.destination import Destination
 from podbuild.plan.journal import ImageKey, Journal, Section
 from podbuild.system.cancel import Cancel

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from podbuild.build.model import BuiltImage, Origin, Staged
 from podbuild.errors import CleanupError, PartialReleaseError, PodbuildError
+from podbuild.oci import statements
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Tag
 from podbuild.oci.store import Store
@@ -67,10 +68,10 @@ def statement_reports(
     """Give what is attached to each subject, children before their index."""
     if not said:
         return ()
-    from podbuild.oci.statements import SAYS  # noqa: PLC0415  # costs time
-
     return tuple(
-        StatementReport(subject=name, referrer=digest, kinds=tuple(SAYS.get(k, k) for k in kinds))
+        StatementReport(
+            subject=name, referrer=digest, kinds=tuple(statements.SAYS.get(k, k) for k in kinds)
+        )
         for name, held in said.items()
         for digest, kinds in sorted(held.items())
     )

@@ -10,6 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from podbuild import __version__
 from podbuild.build.inputs.lint import Finding, Level
@@ -116,8 +117,6 @@ def _location(path: str, line: int | None) -> dict[str, JSONValue]:
 
 
 def _uri(path: str) -> str:
-    from urllib.parse import quote  # noqa: PLC0415  # seldom needed
-
     return quote(path, safe="/")
 
 

@@ -6,14 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from podbuild.build.model import LayerSize, Metrics, Origin, SizeChange, TrialOutcome, TrialResult
 from podbuild.config.budget import SizeBudget
 from podbuild.config.choices import RegistryKind
-from podbuild.oci.delete import RemovalKind
 from podbuild.oci.names import Digest, Platform, Tag
 from podbuild.plan.model import Job
 from podbuild.publish.move import Outcome
+
+if TYPE_CHECKING:
+    from podbuild.oci.delete import RemovalKind
 
 SCHEMA = 1  # of every JSON file here; a change that breaks readers raises it
 

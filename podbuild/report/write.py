@@ -10,7 +10,7 @@ from pathlib import Path
 
 from podbuild.config.output import ReportFile
 from podbuild.errors import PodbuildError
-from podbuild.report.github import github_outputs, outputs
+from podbuild.report import github, lock
 from podbuild.report.gitlab import dotenv
 from podbuild.report.json import artifacts_json, digests_txt, metadata_json, metrics_json
 from podbuild.report.junit import junit_xml
@@ -48,9 +48,7 @@ def write_reports(
         ReportFile.JUNIT: junit_xml(report),
     }
     if report.references:  # what an earlier release left stays true while nothing is live of this
-        from podbuild.report.lock import lock_json, lock_of  # noqa: PLC0415  # seldom needed
-
-        texts[ReportFile.LOCK] = lock_json(lock_of(report))
+        texts[ReportFile.LOCK] = lock.lock_json(lock.lock_of(report))
     jobs = [_replacing(folder / name, _clean(name, text, redactor)) for name, text in texts.items()]
     outcomes = [*map(_attempt, jobs), *_for_github(whole, environment, redactor)]
     return Written(
@@ -93,10 +91,10 @@ def _for_github(
     known = redactor.cut_value(report)
     target = environment.get("GITHUB_OUTPUT")
     if target:
-        found = github_outputs(known)
+        found = github.github_outputs(known)
         clean = redactor.cut(found.text)
         yield from found.problems
-        if clean != found.text or outputs(known) != outputs(report):
+        if clean != found.text or github.outputs(known) != github.outputs(report):
             yield (
                 "a secret stood in the CI outputs and was cut; GitHub would drop them "
                 "(store a registry's user name as a variable, not as a secret)"

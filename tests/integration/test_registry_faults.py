@@ -14,9 +14,8 @@ from podbuild.oci.copy import copy_image, descendants, settled_head
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Digest, Repository, Tag
 from podbuild.oci.registry import RegistryStore
-from podbuild.oci.transport.endpoint import Conduct, Endpoint
+from podbuild.oci.transport.endpoint import Conduct, Endpoint, UploadPolicy
 from podbuild.oci.transport.proxy import Timeouts, WayOut
-from podbuild.oci.upload import UploadPolicy
 from podbuild.system.retry import Retry
 from tests.faults import (
     HTML,

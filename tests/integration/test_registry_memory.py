@@ -15,7 +15,7 @@ from podbuild.oci.layout import LayoutStore
 from podbuild.oci.manifest import Descriptor
 from podbuild.oci.names import Digest
 from podbuild.oci.store import Store
-from podbuild.oci.upload import UploadPolicy
+from podbuild.oci.transport.endpoint import UploadPolicy
 from tests.images import LAYER
 from tests.registries import registry_server
 

@@ -18,7 +18,7 @@ from podbuild.oci.manifest import Descriptor, Manifest, MediaType
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Digest, Tag
 from podbuild.oci.store import PushRight, Store
-from podbuild.oci.upload import UploadPolicy
+from podbuild.oci.transport.endpoint import UploadPolicy
 from tests.images import blob_of, make_image, make_index
 from tests.registries import Server, registry_server
 

@@ -6,6 +6,7 @@ tokens reach it by the environment alone.
 
 from __future__ import annotations
 
+import base64
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -199,8 +200,6 @@ class CosignKeySigner:
 
     def signature(self, data: bytes) -> bytes:
         """Give the signature of these bytes."""
-        import base64  # noqa: PLC0415
-
         return base64.b64decode(self.cosign.sign(data, self.key))
 
 

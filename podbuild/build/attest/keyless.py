@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Any
 
 from podbuild.build.attest.cosign import Cosign, checked
@@ -171,8 +172,6 @@ def _has_certificate(bundle: bytes) -> bool:
 
 def has_sigstore() -> bool:
     """Tell whether the extra is installed."""
-    from importlib.util import find_spec  # noqa: PLC0415
-
     return find_spec("sigstore") is not None
 
 

@@ -18,6 +18,7 @@ from podbuild.build.inputs.ignore import Matcher
 from podbuild.build.inputs.installs import MANAGERS, installing, manifests_of
 from podbuild.build.inputs.instructions import REMOTE, Instruction, unquote
 from podbuild.build.inputs.scripts import Script
+from podbuild.system.console import text
 
 FEWEST = 10  # commits; with less nothing is said
 FLOOR = 5.0  # seconds a commit that are worth a word
@@ -242,9 +243,7 @@ class _OrderWalk:
 
 def step_text(instruction: Instruction) -> str:
     """Give what a step is known by in metrics.json."""
-    from podbuild.system.console.text import one_line, shortened  # noqa: PLC0415
-
-    return shortened(one_line(str(instruction)))
+    return text.shortened(text.one_line(str(instruction)))
 
 
 def sources_of(instruction: Instruction, values: Mapping[str, str]) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -190,24 +189,6 @@ ENGINE = "PODBUILD_ENGINE"
 
 
 E = TypeVar("E", bound=StrEnum)
-
-
-class ChosenToolchain:
-    """The toolchain that the environment asks for, looked for when it is first needed."""
-
-    def __init__(self, runner: Runner, folders: Folders, environment: Mapping[str, str]) -> None:
-        self._find = partial(find_chosen, runner, folders, environment)
-        self._found: Toolchain | None = None
-
-    def __call__(self) -> Toolchain:
-        """Give it; raises as find_chosen does."""
-        if self._found is None:
-            self._found = self._find()
-        return self._found
-
-    def engine(self) -> str:
-        """Give the engine's name and version, or nothing where none was needed so far."""
-        return str(self._found.engine) if self._found else ""
 
 
 def find_chosen(runner: Runner, folders: Folders, environment: Mapping[str, str]) -> Toolchain:

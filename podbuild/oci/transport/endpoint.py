@@ -146,3 +146,15 @@ class Pace:
                 is_over = faster > (self._most or _FASTEST)
                 self._rate = self._most if is_over else faster
                 self._raised = now
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadPolicy:
+    """In how many pieces blobs go out (sizes in bytes).
+
+    One piece is fastest and understood everywhere; chunks are for registries or proxies that
+    limit a request's size.
+    """
+
+    whole_up_to: int | None = None  # None: every blob in one piece first
+    chunk: int = 16 * 2**20

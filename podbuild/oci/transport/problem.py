@@ -145,6 +145,10 @@ class RegistryError(PublishError):
         self.problem = problem
 
 
+class BlobsMissingError(RegistryError):
+    """A manifest was refused because blobs or children of it are missing: upload them again."""
+
+
 def read_problem(response: Response, now: datetime | None = None) -> Problem:
     """Read an error of any form: the spec's JSON, other JSON, text, or nothing."""
     codes, messages = _said(response)

@@ -15,10 +15,10 @@ from podbuild.oci.blobs import BytesBlob
 from podbuild.oci.client import RegistryClient
 from podbuild.oci.manifest import MANIFEST_CAP, Manifest, MediaType
 from podbuild.oci.names import Digest, Repository, Tag
-from podbuild.oci.registry import BlobsMissingError, RegistryStore
+from podbuild.oci.registry import RegistryStore
 from podbuild.oci.store import PushRight
 from podbuild.oci.transport.endpoint import Conduct, Endpoint, Pace
-from podbuild.oci.transport.problem import RegistryError
+from podbuild.oci.transport.problem import BlobsMissingError, RegistryError
 from podbuild.system.cancel import Cancel
 from podbuild.system.retry import Retry
 from tests.fakes.answering import Answer, Answering, Asked, Handler, answering

@@ -19,8 +19,7 @@ from podbuild.errors import (
 )
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.memory import MemoryStore
-from podbuild.oci.registry import BlobsMissingError
-from podbuild.oci.transport.problem import Problem
+from podbuild.oci.transport.problem import BlobsMissingError, Problem
 from podbuild.plan.destination import Destination
 from podbuild.plan.journal import Binding, Journal, Section, open_journal
 from podbuild.publish.upload import Published, Publisher, UploadProgress

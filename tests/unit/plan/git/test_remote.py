@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from podbuild.commands.init import Seen, initial_files
-from podbuild.plan.git.remote import public_url
+from podbuild.plan.git.worktree import public_url
 
 SECRETS = ("pass", "p@ss", "p/ss", "p?ss", "p#ss", "p@s/s", "p@s?s@x", "p:ss", "p%40ss", "p/s@s")
 
