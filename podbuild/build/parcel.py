@@ -10,11 +10,12 @@ import gzip
 import json
 import zlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from podbuild.build.model import BuildRecord
 from podbuild.build.staging.area import Staging, repository_name
-from podbuild.errors import ConfigError, PodbuildError
+from podbuild.errors import ConfigError, PodbuildError, VerificationError
 from podbuild.oci.artifact import put_artifact, put_bytes
 from podbuild.oci.blobs import read_blob
 from podbuild.oci.documents import document_of
@@ -162,7 +163,11 @@ def _hand_over(place: Reference, document: JSONValue) -> HandOver:
 def _manifest(value: JSONValue) -> Manifest | None:
     match value:
         case {"mediaType": str(kind), "text": str(text)}:
-            return Manifest(kind, _bytes(text))
+            manifest = Manifest(kind, _bytes(text))
+            with suppress(VerificationError):
+                manifest.check_kind()
+                return manifest
+            return None
         case _:
             return None
 

@@ -29,6 +29,7 @@ from podbuild.plan.git.command import git_runner
 from podbuild.plan.journal import NAME, Binding, Journal
 from podbuild.plan.model import Request
 from podbuild.plan.planned import Planned
+from podbuild.system.files import read_plain
 from podbuild.system.process import Runner
 from podbuild.system.records import json_of
 from podbuild.workspace import Services
@@ -114,7 +115,7 @@ def check_pipelines(config: Config, top: Path, files: Iterable[Path]) -> tuple[P
 def _facts(file: Path, *, named: bool) -> dict[str, list[str]]:
     """Give what a file was made of; nothing for what podbuild did not write."""
     try:
-        lines = file.read_text("utf-8", "replace").splitlines()
+        lines = read_plain(file).decode("utf-8", "replace").splitlines()
     except OSError as error:
         if named:
             raise ConfigError(f"{shown(file)}: {(error.strerror or '').lower()}") from None
@@ -150,7 +151,7 @@ def _differences(
         there, here = facts.get(name, []), now.get(name, [])
         if there != here:
             yield f"{name}: {', '.join(there) or 'none'} there, {', '.join(here) or 'none'} here"
-    lines = file.read_text("utf-8", "replace").splitlines()
+    lines = read_plain(file).decode("utf-8", "replace").splitlines()
     body = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
     for word in _words(pipeline):
         if word not in body:

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from podbuild.build.inputs.containerfile import Containerfile, read_containerfile
 from podbuild.build.inputs.instructions import Instruction, unquote
 from podbuild.errors import PodbuildError
+from podbuild.system.files import read_plain
 
 _ELSEWHERE = re.compile(r"(?:https?|git|ssh)://|git@")
 _PATTERN = re.compile(r"[*?\[]")
@@ -40,7 +41,7 @@ def read_all(
 def _read(folder: Path, path: PurePosixPath) -> ReadContainerfile | None:
     text = ""
     try:
-        text = (folder / path).read_text("utf-8", "replace")
+        text = read_plain(folder / path).decode("utf-8", "replace")
         parsed = read_containerfile(text)
     except (OSError, PodbuildError):
         # A file of the plain name is meant to be one: `check` says what is wrong with it.

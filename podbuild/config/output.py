@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 
+from podbuild.system.files import read_plain
 from podbuild.system.records import parse_json
 
 
@@ -98,7 +99,7 @@ def is_ours(output: Path, name: str) -> bool:
 def _has_schema(file: Path) -> bool:
     """Tell whether a file is a record of podbuild's, or holds nothing of anybody's."""
     try:
-        data = file.read_bytes().strip()
+        data = read_plain(file).strip()
         if data in (b"", b"{}"):
             return True
         value = parse_json(data)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from podbuild.config import matrix
 from podbuild.errors import ConfigError
+from podbuild.system.files import read_plain
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -53,9 +54,11 @@ _OPEN = "is a bracket or a quote not closed?"
 _TWICE = re.compile(r"\((?:'|\").*\)(?= twice$|$)")  # the table in tomllib's words: a Python tuple
 
 
+_LARGEST = 16 << 20  # bytes of a configuration or a Containerfile
 _SHOWN = 3  # names in a message
 
 
+_DEEP = re.compile(r"""(?<![\w-])(?:[\w-]+["']?[ \t]*\.[ \t]*["']?){100}""")
 _LONG = re.compile(r"[0-9_]{4301,}")  # int() takes 4300 digits
 
 
@@ -92,13 +95,12 @@ def read_source(path: Path) -> str:
 
     Raises ConfigError.
     """
-    return _read(path, "utf-8", "`ls -l` shows who may read it", newline="")
+    return _read(path, "utf-8", "`ls -l` shows who may read it", own_ends=True)
 
 
-def _read(path: Path, encoding: str, hint: str, newline: str | None = None) -> str:
+def _read(path: Path, encoding: str, hint: str, *, own_ends: bool = False) -> str:
     try:
-        with path.open(encoding=encoding, newline=newline) as file:
-            return file.read()
+        text = read_plain(path, _LARGEST).decode(encoding)
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigError(
@@ -106,10 +108,14 @@ def _read(path: Path, encoding: str, hint: str, newline: str | None = None) -> s
         ) from None
     except OSError as error:
         raise ConfigError(f"can't read {shown(path)}: {error.strerror}", hint=hint) from None
+    return text if own_ends else text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def parse_toml(text: str, path: Path) -> dict[str, object]:
     """Give what a TOML text says; raises ConfigError that names file and line."""
+    if deep := _DEEP.search(text):  # tomllib takes the square of its parts
+        line = text.count("\n", 0, deep.start()) + 1
+        raise _refusal(path, line, "a key with more than 100 parts", "write a shorter one")
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:

@@ -91,7 +91,7 @@ _MAX_REDIRECTS = 5
 _MAX_PAGES = 10_000
 
 
-_PAGE_CAP = 64 * 1024 * 1024  # bytes; some registries ignore n and list all tags at once
+_PAGE_CAP = 16 * 1024 * 1024  # bytes; some registries ignore n and list all tags at once
 
 
 _UNHEARD_TRIES = 2  # of an optional registry that has not answered yet

@@ -8,16 +8,20 @@ import re
 
 from podbuild.system.records import TOO_DEEP, JSONValue, parse_json
 
+_MOST_PARTS = 250_000  # lists and objects of one text: each takes thirty times its text's memory
 _DEEPEST = 200  # values in each other; whoever walks through them calls itself that often
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")  # as an escape, or as bytes
 _JWT_DOTS = 2
 
 
-def parse_document(data: bytes | str) -> JSONValue:
+def parse_document(data: bytes | str, most: int = _MOST_PARTS) -> JSONValue:
     """Give a value whose texts can all be written; raises ValueError.
 
-    Half of a surrogate pair becomes a question mark. What is deeper than any real document is none.
+    Half of a surrogate pair becomes a question mark. What is deeper than any real document is none,
+    nor is what has more than `most` lists and objects.
     """
+    if isinstance(data, bytes) and data.count(b"[") + data.count(b"{") > most:
+        raise ValueError("it has too many parts")
     value = parse_json(data)
     if _is_deep(value):
         raise ValueError(TOO_DEEP)
@@ -26,10 +30,10 @@ def parse_document(data: bytes | str) -> JSONValue:
     return value
 
 
-def document_of(data: bytes | str) -> JSONValue:
+def document_of(data: bytes | str, most: int = _MOST_PARTS) -> JSONValue:
     """Give a value as `parse_document` does; None for what is none."""
     try:
-        return parse_document(data)
+        return parse_document(data, most)
     except ValueError:
         return None
 

@@ -5,28 +5,34 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest
 
+_MOST = 64 << 20  # bytes of all manifests that are kept
 FRESH = 3.0  # seconds for which what a registry said of a manifest is not asked again
 
 
-@dataclass(frozen=True)
 class KnownManifests:
     """Keeps manifests, whichever registry gave them: a digest stands for the same bytes anywhere.
 
-    Safe to share between threads.
+    The oldest ones go where all are larger than `most` bytes. Safe to share between threads.
     """
 
-    _found: dict[Digest, Manifest] = field(default_factory=dict, repr=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    def __init__(self, most: int = _MOST) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._found: dict[Digest, Manifest] = {}
+        self._size = 0
 
     def add(self, manifest: Manifest) -> None:
         """Keep a manifest."""
         with self._lock:
+            before = self._found.pop(manifest.digest, None)
             self._found[manifest.digest] = manifest
+            self._size += len(manifest.data) - (len(before.data) if before else 0)
+            while self._size > self._most:
+                self._size -= len(self._found.pop(next(iter(self._found))).data)
 
     def get(self, digest: Digest, media_type: str = "") -> Manifest | None:
         """Give a manifest, of this type where one is named; None where its bytes are not known."""

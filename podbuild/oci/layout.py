@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from podbuild.oci.documents import document_of
 from podbuild.oci.manifest import MANIFEST_CAP, Descriptor, Manifest, MediaType, manifest_type
 from podbuild.oci.names import Digest, Tag, reference
 from podbuild.oci.store import BlobSource, PushRight
-from podbuild.system.files import open_in_place, write_whole
+from podbuild.system.files import open_in_place, read_plain, write_whole
 from podbuild.system.locks import lock
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -179,14 +180,16 @@ class LayoutStore:
         """Give the bytes of a manifest that an entry or an index names; raises as `manifest`."""
         file = self.blob_file(found.digest)
         try:
-            data = file.read_bytes()
+            data = read_plain(file, MANIFEST_CAP)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise self._unusable(error) from error
         if not found.digest.matches(data):
             raise VerificationError(f"{file} does not hold what its name says")
-        return Manifest(found.media_type, data)
+        manifest = Manifest(found.media_type, data)
+        manifest.check_kind()
+        return manifest
 
     def put_manifest(self, manifest: Manifest, tag: Tag | None = None) -> None:
         """Store a manifest, and point a tag at it; what it names must be here already."""
@@ -200,7 +203,8 @@ class LayoutStore:
     def has_blob(self, blob: Descriptor) -> bool:
         """Tell whether the blob is here, in its full size."""
         try:
-            return self.blob_file(blob.digest).stat().st_size == blob.size
+            found = self.blob_file(blob.digest).stat()
+            return stat.S_ISREG(found.st_mode) and found.st_size == blob.size
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError as error:
@@ -250,7 +254,7 @@ class LayoutStore:
     def entries(self) -> tuple[Descriptor, ...]:
         """Give the entries of index.json; none when the folder does not exist."""
         try:
-            content = document_of((self.path / "index.json").read_bytes())
+            content = document_of(read_plain(self.path / "index.json"))
         except (FileNotFoundError, NotADirectoryError):
             return ()
         except OSError as error:
@@ -292,7 +296,7 @@ class LayoutStore:
         try:
             if file.stat().st_size > MANIFEST_CAP:
                 return None
-            data = file.read_bytes()
+            data = read_plain(file, MANIFEST_CAP)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:

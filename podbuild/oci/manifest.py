@@ -116,6 +116,21 @@ class Manifest:
         """Tell whether this lists other manifests."""
         return self.media_type in INDEX_TYPES
 
+    def check_kind(self) -> None:
+        """Raise VerificationError where the bytes say that they are of the other kind, or of both.
+
+        Who reads them as the other kind would follow other links, and a cleanup would take what
+        these name for unreachable. Source: containerd, images/image.go, validateMediaType
+        (CVE-2021-41190); Go's readers take a key in any case.
+        """
+        keys = {key.lower() for key in self.content}
+        kind = self.content.get("mediaType")
+        other = keys & ({"config", "layers"} if self.is_index else {"manifests"})
+        if other or (kind in MANIFEST_TYPES and (kind in INDEX_TYPES) != self.is_index):
+            what = "an index" if self.is_index else "an image"
+            said = f"mediaType {kind}" if not other else f"{min(other)!r}"
+            raise VerificationError(f"{self.digest} comes as {what}, and holds {said}")
+
     @cached_property
     def children(self) -> tuple[Descriptor, ...]:
         """Give the manifests that an index lists; empty for an image."""

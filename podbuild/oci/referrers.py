@@ -16,6 +16,7 @@ _NOT_OFFERED = (400, 404, 405, 406)
 
 
 _MOST_PAGES = 1000  # of one manifest's referrers
+_MOST = 10_000  # of them
 
 
 class Referrers:
@@ -47,8 +48,15 @@ class Referrers:
 
     def _followed(self, answer: Response) -> Iterator[Digest]:
         seen = {answer.url}
+        count = 0
         while True:
-            yield from _referring(answer)
+            listed = _referring(answer)
+            count += len(listed)
+            if count > _MOST:
+                raise CleanupError(
+                    f"{self._store.name}: the list of referrers does not end ({count} so far)"
+                )
+            yield from listed
             following = self._store.client.following(answer)
             if not following:
                 return

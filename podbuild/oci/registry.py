@@ -112,6 +112,8 @@ class RegistryStore:
         if answer.status == 404:
             return None
         manifest = _manifest(answer)
+        if manifest.media_type in MANIFEST_TYPES:
+            manifest.check_kind()
         told = answer.header("docker-content-digest")
         for expected in (target, Digest(told) if told else None):
             if isinstance(expected, Digest) and not expected.matches(answer.body):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from podbuild.errors import VerificationError
 from podbuild.oci.artifact import EMPTY
-from podbuild.oci.documents import document_of, object_of
+from podbuild.oci.documents import document_of
 from podbuild.oci.manifest import Descriptor, Manifest, MediaType
 from podbuild.oci.names import Digest
 from podbuild.system.records import JSONValue
@@ -39,6 +39,7 @@ ORIGIN_BUILT = "built"  # of a child, in an index's provenance: it has one of it
 IN_TOTO = "application/vnd.in-toto+json"
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 UNSIGNED = "application/vnd.docker.attestation.manifest.v1+json"
+_MOST_PARTS = 4_000_000  # lists and objects of a statement: an SBOM may name every file
 _PREDICATE_TYPE = "in-toto.io/predicate-type"
 _CONTENT = "dev.sigstore.bundle.content"
 _BUNDLED_TYPE = "dev.sigstore.bundle.predicateType"
@@ -136,7 +137,7 @@ def _artifact(
 
 def read_statement(payload: bytes, subject: Digest) -> Statement:
     """Give a statement about a subject; raises VerificationError for anything else."""
-    match document_of(payload):
+    match document_of(payload, _MOST_PARTS):
         case {"_type": str(form), "subject": list(subjects), "predicateType": str(kind)} if (
             form == STATEMENT
         ):
@@ -151,5 +152,6 @@ def read_statement(payload: bytes, subject: Digest) -> Statement:
 
 def predicate_of(found: Statement) -> dict[str, JSONValue]:
     """Give a statement's predicate; empty where it is no object."""
-    predicate = (object_of(found.data) or {}).get("predicate")
+    content = document_of(found.data, _MOST_PARTS)
+    predicate = content.get("predicate") if isinstance(content, dict) else None
     return predicate if isinstance(predicate, dict) else {}

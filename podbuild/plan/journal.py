@@ -20,7 +20,7 @@ from urllib.parse import quote
 from podbuild.errors import ConfigError, PodbuildError, VerificationError, VersionError
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Tag
-from podbuild.system.files import move, write_atomically
+from podbuild.system.files import move, read_plain, write_atomically
 from podbuild.system.records import JSONValue, parse_json
 
 SCHEMA = 1
@@ -343,7 +343,7 @@ class JournalFile:
 def read_journal(path: Path) -> JournalFile | None:
     """Give what a journal file holds; None where there is no file. Raises ConfigError."""
     try:
-        value = parse_json(path.read_bytes())
+        value = parse_json(read_plain(path))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from podbuild.errors import ConfigError, PublishError
+from podbuild.errors import ConfigError, PublishError, VerificationError
 from podbuild.oci.artifact import put_artifact, put_bytes
 from podbuild.oci.blobs import read_blob
 from podbuild.oci.delete import Remover
@@ -117,10 +117,13 @@ class RegistryHistory:
 
     def read(self, name: str) -> bytes | None:
         """Give one entry; None where it is gone, or something else."""
-        manifest = self.store.manifest(Tag(name))
+        try:
+            manifest = self.store.manifest(Tag(name))
+            noted = manifest.annotations.get(ENTRY_NOTE) if manifest else None
+        except VerificationError:  # whoever may push there can leave what is no manifest
+            return None
         if manifest is None:
             return None
-        noted = manifest.annotations.get(ENTRY_NOTE)
         if noted is not None:
             return noted.encode("utf-8", "replace")
         layer = next(iter(manifest.layers), None)

@@ -10,6 +10,7 @@ from pathlib import Path
 from podbuild.errors import ConfigError, PodbuildError
 from podbuild.oci.names import Digest
 from podbuild.report.model import ImageReport, Report
+from podbuild.system.files import read_plain
 from podbuild.system.records import JSONValue, parse_json, string_map
 
 SCHEMA = 1
@@ -87,7 +88,7 @@ def read_lock(path: Path) -> Lock | None:
     Raises ConfigError for a file that is no lock of this form.
     """
     try:
-        match parse_json(path.read_bytes()):
+        match parse_json(read_plain(path)):
             case {"schema": 1, "project": str(project), "version": str(version), "images": dict(i)}:
                 return Lock(project=project, version=version, images=tuple(_images(i)))
             case _:

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from podbuild.errors import BuildError, ConfigError, PodbuildError
+
+_LARGEST = 64 << 20  # bytes of what is read as a whole
+
+
+def read_plain(path: Path, most: int = _LARGEST) -> bytes:
+    """Give a file's bytes; raises OSError for one that is longer, and for what is no plain file.
+
+    Whoever opens a pipe waits for its writer, whatever signals say; a device may have no end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no plain file")
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most >> 10} KiB")
+    return data
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from podbuild.system.files import write_whole
+from podbuild.system.files import read_plain, write_whole
 from podbuild.system.folders import project_id
 
 JSONValue = None | bool | int | float | str | list["JSONValue"] | dict[str, "JSONValue"]
@@ -44,7 +44,7 @@ def json_of(data: bytes | str) -> JSONValue:
 def json_in(path: Path) -> JSONValue:
     """Give what a file records; None where there is no file, or none that can be read."""
     try:
-        return parse_json(path.read_bytes())
+        return parse_json(read_plain(path))
     except (OSError, ValueError):
         return None
 

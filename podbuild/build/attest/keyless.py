@@ -29,6 +29,7 @@ from podbuild.oci.documents import claims_of, document_of, object_of
 from podbuild.oci.keys import certified_names
 from podbuild.oci.signing import envelope
 from podbuild.oci.statements import IN_TOTO, Statement
+from podbuild.system.files import read_plain
 
 TOKEN = "SIGSTORE_ID_TOKEN"  # noqa: S105  # of the variable
 _GITHUB = ("ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN")
@@ -52,8 +53,7 @@ class Trust:
         if path is None:
             return ""
         try:
-            with path.open("rb") as file:
-                text = file.read(_CAP).decode()
+            text = read_plain(path, _CAP).decode()
             if {"trustedRoot", "signingConfig"} <= (object_of(text) or {}).keys():
                 return text
         except OSError as error:

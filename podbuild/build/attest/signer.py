@@ -17,6 +17,7 @@ from podbuild.oci.keys import PrivateKey, PublicKey, read_private_key, read_publ
 from podbuild.oci.names import Digest
 from podbuild.oci.signing import Accepted, KeyAccepted, KeySigner, Signer, accepted_of
 from podbuild.oci.statements import SIGNATURE, statement
+from podbuild.system.files import read_plain
 from podbuild.system.folders import Folders
 from podbuild.system.process import Runner
 
@@ -184,8 +185,7 @@ class SigningSetup:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(_CAP)
+        return read_plain(path, _CAP)
     except OSError as error:
         raise CredentialError(
             f"{shown(path)}: the key can't be read: {(error.strerror or str(error)).lower()}",

@@ -10,6 +10,7 @@ from podbuild.config.template import Placeholders
 from podbuild.config.toml import shown
 from podbuild.errors import ConfigError
 from podbuild.oci.documents import object_of
+from podbuild.system.files import read_plain
 from podbuild.system.records import JSONValue
 
 _CONTEXT = "https://openvex.dev/ns"
@@ -50,13 +51,10 @@ def vex_path(config: Config, image: str) -> Path | None:
 
 def _read(path: Path) -> dict[str, JSONValue]:
     try:
-        with path.open("rb") as file:
-            data = file.read(_CAP + 1)
+        data = read_plain(path, _CAP)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise ConfigError(f"{shown(path)}: can't be read: {reason}") from error
-    if len(data) > _CAP:
-        raise ConfigError(f"{shown(path)}: more than {_CAP} bytes")
     found = object_of(data) or {}
     match found:
         case {"@context": str(context), "statements": list()} if (

@@ -328,6 +328,7 @@ class StagingHandler(BaseHTTPRequestHandler):
         manifest = Manifest(self.headers.get("Content-Type", ""), data)
         if manifest.media_type not in MANIFEST_TYPES:
             raise Refusal(HTTPStatus.BAD_REQUEST, "MANIFEST_INVALID", "not a manifest's type")
+        manifest.check_kind()
         if isinstance(target, Digest) and target != manifest.digest:
             raise VerificationError(f"the manifest is {manifest.digest}, not {target}")
         missing = self.server.staged.missing(manifest)

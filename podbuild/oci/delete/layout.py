@@ -13,6 +13,7 @@ from podbuild.oci.delete import Abilities, Inventory, ListedManifest, Removal, R
 from podbuild.oci.layout import LayoutStore, pushed_at, released, tag_of, touched_at
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest, Tag
+from podbuild.system.files import read_plain
 
 _ABANDONED = 24 * 3600.0  # seconds after which an upload that no manifest names is given up
 
@@ -111,7 +112,7 @@ class LayoutRemover:
 
     def _read(self, part: Descriptor) -> Manifest:
         try:
-            return Manifest(part.media_type, self.store.blob_file(part.digest).read_bytes())
+            return Manifest(part.media_type, read_plain(self.store.blob_file(part.digest)))
         except OSError as error:
             where = self.store.reference(part.digest)
             raise CleanupError(f"{where} is needed and can't be read: {error.strerror}") from error

@@ -29,9 +29,10 @@ from urllib3.exceptions import ConnectTimeoutError, LocationValueError, NewConne
 from podbuild import __version__
 from podbuild.errors import ConfigError, PublishError
 from podbuild.oci.blobs import CHUNK
-from podbuild.oci.transport.problem import ERROR_CAP, Response
+from podbuild.oci.transport.problem import ERROR_CAP, Response, origin
 from podbuild.oci.transport.proxy import WayOut
 from podbuild.oci.transport.watch import SlowAnswerError, Watch, watching
+from podbuild.system.files import read_plain
 from podbuild.system.retry import Transient, Unreachable
 
 _SYSTEM_CAS = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
@@ -62,7 +63,7 @@ def read_authorities(files: tuple[Path, ...]) -> tuple[str, ...]:
 @cache
 def _read(path: Path) -> str:
     try:
-        pem = path.read_text(encoding="ascii")
+        pem = read_plain(path).decode("ascii")
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         reason = getattr(error, "strerror", None) or str(error)
@@ -226,6 +227,8 @@ class Http:
         request = requests.PreparedRequest()
         request.prepare_url(call.url, None)
         assert request.url  # noqa: S101  # prepare_url raises where it is none
+        if origin(request.url) != origin(call.url):  # such as https://other\@registry/
+            raise InvalidURL("an address that names two hosts")
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **call.headers}
         if len(call.body) or call.method not in ("GET", "HEAD"):
             headers["Content-Length"] = str(len(call.body))
@@ -248,9 +251,9 @@ class Http:
         """Give the connections to an origin, through its proxy if it has one."""
         assert request.url  # noqa: S101
         parts = urlsplit(request.url)
-        origin = f"{parts.scheme}://{parts.netloc}"
+        place = f"{parts.scheme}://{parts.netloc}"
         with self._lock:
-            if origin not in self._pools:
+            if place not in self._pools:
                 adapter = self._adapter(parts.scheme)
                 proxies = dict(self._network.proxy_for(request.url))
                 pool = adapter.get_connection_with_tls_context(
@@ -262,8 +265,8 @@ class Http:
                     self._watch,
                     self._network.timeouts.head,
                 )
-                self._pools[origin] = pool
-            return self._pools[origin]
+                self._pools[place] = pool
+            return self._pools[place]
 
     def _adapter(self, scheme: str) -> _Adapter:
         """Load the authorities when the first connection needs them."""

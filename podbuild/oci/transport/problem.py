@@ -217,7 +217,7 @@ def go_duration(text: str) -> float:
 _LINK = re.compile(r'<([^<>]*)>\s*((?:;[^,;"]*(?:"[^"]*")?)*)')
 
 
-_IS_NEXT = re.compile(r';\s*rel\s*=\s*"?(?:[^"]*\s)?next(?=[\s";]|$)', re.IGNORECASE)
+_RELATION = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)|([^\s;,"]+))', re.IGNORECASE)
 
 
 def next_page(response: Response) -> str:
@@ -226,7 +226,8 @@ def next_page(response: Response) -> str:
     Raises PublishError where it is no URL.
     """
     for link in _LINK.finditer(response.header("link")):
-        if _IS_NEXT.search(link[2]):
+        said = (quoted or bare for quoted, bare in _RELATION.findall(link[2]))
+        if any("next" in relations.lower().split() for relations in said):
             return absolute(response.url, str(link[1]))
     return ""
 

@@ -12,6 +12,7 @@ import pytest
 from podbuild.errors import PublishError
 from podbuild.oci.artifact import EMPTY, put_artifact
 from podbuild.oci.delete import Abilities
+from podbuild.oci.manifest import Manifest, MediaType
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Tag
 from podbuild.publish.history import (
@@ -91,9 +92,14 @@ def test_a_registry_says_it_all_in_one_manifest(tmp_path: Path) -> None:
 def test_an_entry_whose_text_is_no_text_is_read(tmp_path: Path) -> None:
     place = registry(tmp_path)
     assert isinstance(place, RegistryHistory)
-    noted = {ENTRY_NOTE: "\ud800"}
-    put_artifact(place.store, ENTRY_TYPE, EMPTY, Tag(run(1).name), noted)
-    assert entries(place) == ()
+    assert isinstance(place.store, MemoryStore)
+    put_artifact(place.store, ENTRY_TYPE, EMPTY, Tag(run(1).name), {ENTRY_NOTE: "half"})
+    half = b'{"annotations":{"%b":"\\ud800"}}' % ENTRY_NOTE.encode()
+    manifest = Manifest(MediaType.OCI_MANIFEST, half)
+    place.store.manifests[manifest.digest] = manifest
+    place.store.named[Tag(run(2).name)] = manifest.digest
+    place.write(run(3).name, packed([run(3)])[1:-1])
+    assert entries(place) == (run(3),)
 
 
 def test_what_can_not_be_read_back_removes_nothing(tmp_path: Path) -> None:

@@ -1,12 +1,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from podbuild.system.files import link_whole, open_in_place, write_atomically, write_whole
+from podbuild.config.toml import parse_toml, read_config, read_source
+from podbuild.errors import ConfigError, PodbuildError
+from podbuild.oci.layout import LayoutStore
+from podbuild.oci.transport.http import read_authorities
+from podbuild.plan.journal import read_journal
+from podbuild.report.lock import read_lock
+from podbuild.system.files import (
+    link_whole,
+    open_in_place,
+    read_plain,
+    write_atomically,
+    write_whole,
+)
 
 
 def test_nobody_can_guess_the_name_of_a_file_that_is_being_written(tmp_path: Path) -> None:
@@ -62,3 +74,71 @@ def test_what_breaks_off_leaves_the_old_file_and_nothing_beside(
         write_whole(target, pieces(), lasting=lasting)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("target", "old")]
     assert target.stat().st_mode & 0o777 == 0o644
+
+
+def pipe(path: Path) -> Path:
+    os.mkfifo(path)
+    return path
+
+
+def device(path: Path) -> Path:
+    path.symlink_to("/dev/zero")
+    return path
+
+
+def folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def huge(path: Path) -> Path:
+    path.touch()
+    os.truncate(path, 1 << 40)
+    return path
+
+
+def layout_with(path: Path) -> None:
+    layout = LayoutStore(path.parent)
+    (path.parent / "index.json").unlink(missing_ok=True)
+    path.rename(path.parent / "index.json")
+    layout.entries()
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "containerfile": read_source,
+    "configuration": read_config,
+    "journal": read_journal,
+    "lock": read_lock,
+    "authority": lambda path: read_authorities((path,)),
+    "layout": layout_with,
+}
+
+
+@pytest.mark.parametrize("make", [pipe, device, folder, huge])
+@pytest.mark.parametrize("reader", READERS)
+def test_what_is_no_plain_file_is_refused_and_not_waited_for(
+    reader: str, make: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    with pytest.raises(PodbuildError) as caught:
+        READERS[reader](make(tmp_path / "file"))
+    assert caught.value.exit_code in (2, 7)
+    assert "\n" not in caught.value.message
+    with pytest.raises(OSError, match=r"plain file|directory|KiB"):
+        read_plain(make(tmp_path / "other"))
+
+
+def test_a_file_as_long_as_it_may_be_is_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"12345")
+    assert read_plain(tmp_path / "file", 5) == b"12345"
+    with pytest.raises(OSError, match="KiB"):
+        read_plain(tmp_path / "file", 4)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [".".join("a" * 20_000), '"a".' * 20_000 + '"a"', "a . " * 20_000 + "a", "a." * 101 + "a"],
+)
+@pytest.mark.parametrize("form", ["{} = 1\n", "[{}]\n", "x = {{ {} = 1 }}\n"])
+def test_a_key_of_a_thousand_parts_is_no_key(key: str, form: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="more than 100 parts"):
+        parse_toml(form.format(key), tmp_path / "podbuild.toml")
