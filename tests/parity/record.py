@@ -93,7 +93,7 @@ def _read(result: Path) -> dict[str, JSONValue]:
         manifest = json.loads(blob(json.load(index)["manifests"][0]["digest"]))
         if "manifests" in manifest:
             manifest = json.loads(blob(manifest["manifests"][0]["digest"]))
-        files = listing(blob(layer["digest"]) for layer in manifest["layers"])
+        files = listing(blob(layer["digest"]) for layer in manifest["layers"] or ())
         return {
             "files": files,
             "config": config_keys(json.loads(blob(manifest["config"]["digest"]))),

@@ -170,7 +170,7 @@ def _build_options(order: BuildOrder) -> Iterator[str]:
     if not order.proxies:
         yield "--http-proxy=false"
     yield from _cache(order)
-    for key, value in sorted(recipe.build_args.items()):
+    for key, value in sorted(recipe.handed_arguments.items()):
         yield f"--build-arg={key}={value}"
     yield from _contexts(order)
     for name, place in sorted(order.secrets.items()):

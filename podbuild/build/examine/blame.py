@@ -110,7 +110,7 @@ def _steps(
     image = planned.image
     where = file_of(plan, planned)
     parsed = read_containerfile(read_source(image.containerfile), where=where)
-    variables = {**platform_arguments(platform, build), **planned.build_args}
+    variables = {**platform_arguments(platform, build, planned.image.target), **planned.build_args}
     stage: Stage | None = parsed.needed(image.target, variables)[-1]
     chain: list[Stage] = []
     while stage is not None:

@@ -103,7 +103,7 @@ def bases_of(
         parsed = read(image.containerfile) if image.inner else None
         if parsed is None:
             return None
-        variables = {**platform_arguments(platform, build), **planned.build_args}
+        variables = {**platform_arguments(platform, build, image.target), **planned.build_args}
         found = inner_images(image, parsed, variables, platform)
         places = {job: parsed.stages[at].start.place for at, job in [*found.across.items()][::-1]}
         for job in found.jobs:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from podbuild.build.inputs.containerfile import Containerfile, Stage
+from podbuild.build.inputs.containerfile import SET_BY_BUILDERS, Containerfile, Stage
 from podbuild.build.inputs.instructions import Instruction
 from podbuild.build.inputs.lexer import quoted_word
 
@@ -23,19 +23,20 @@ def lines_of_arguments(
     The environments of bases from outside must be known. Arguments of several lines are not
     handed over (`refused_arguments`).
     """
+    escape = stage.start.escape
     start = parsed.inherited(stage, variables)
     carried = start.values.keys() - start.environment.keys()
     if carried:
-        words = (_declared(name, start.values[name], variables) for name in sorted(carried))
+        words = (_declared(name, start.values[name], variables, escape) for name in sorted(carried))
         yield stage.start, f"ARG {' '.join(words)}"
     engine = dict(start.environment)
     last = stage.start
     for last, _, after in parsed.steps(stage, variables):
         held = {name: after.values[name] for name in after.environment}
-        if last.word == "ARG" and (line := _environment(engine, held)):
+        if last.word == "ARG" and (line := _environment(engine, held, escape)):
             yield last, line
         engine = held
-    if line := _environment(engine, parsed.at_the_end(stage, variables).environment):
+    if line := _environment(engine, parsed.at_the_end(stage, variables).environment, escape):
         yield last, line
 
 
@@ -47,7 +48,7 @@ def arguments_with_values(
         if each.word == "ARG" and len(each.words) > 1 and "$" in each.text:
             names = (word.partition("=")[::2] for word in each.words)
             words = (
-                _declared(name, after.values[name], variables) if value else name
+                _declared(name, after.values[name], variables, each.escape) if value else name
                 for name, value in names
             )
             yield replace(each, text=" ".join(words))
@@ -65,12 +66,39 @@ def refused_arguments(
             yield instruction
 
 
-def _declared(name: str, value: str, variables: Mapping[str, str]) -> str:
-    return name if name in variables else f"{name}={quoted_word(value)}"
+def other_platform_arguments(
+    parsed: Containerfile, target: str | None, variables: Mapping[str, str]
+) -> Iterator[tuple[Instruction, str, str]]:
+    """Give each ARG with a default of its own for what builders set, the name and the default.
+
+    BuildKit takes the default whatever the platform is, engines never do.
+    """
+    known = dict(variables)
+    for each in parsed.arguments:
+        yield from _other_defaults(each, known, variables)
+    for stage in parsed.needed(target, variables):
+        for each, values in parsed.walk(stage, variables):
+            if each.word == "ARG":
+                yield from _other_defaults(each, values, variables)
 
 
-def _environment(engine: Mapping[str, str], wanted: Mapping[str, str]) -> str:
+def _other_defaults(
+    instruction: Instruction, known: Mapping[str, str], variables: Mapping[str, str]
+) -> Iterator[tuple[Instruction, str, str]]:
+    for word in instruction.words:
+        name, equals, default = word.partition("=")
+        if equals and name in SET_BY_BUILDERS:
+            value = instruction.expand(default, known)
+            if value != variables.get(name):
+                yield instruction, name, value
+
+
+def _declared(name: str, value: str, variables: Mapping[str, str], escape: str) -> str:
+    return name if name in variables else f"{name}={quoted_word(value, escape)}"
+
+
+def _environment(engine: Mapping[str, str], wanted: Mapping[str, str], escape: str) -> str:
     """Give the ENV that makes of what the engine has what is wanted; empty where it is that."""
-    changed = (f"{n}={quoted_word(v)}" for n, v in wanted.items() if engine.get(n) != v)
+    changed = (f"{n}={quoted_word(v, escape)}" for n, v in wanted.items() if engine.get(n) != v)
     words = " ".join(changed)
     return f"ENV {words}" if words else ""

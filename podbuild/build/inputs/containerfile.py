@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from podbuild.build.inputs.fetched import may_change
 from podbuild.build.inputs.instructions import Instruction, read_instructions
 from podbuild.errors import ConfigError
 from podbuild.oci.names import Platform
 
 SCRATCH = "scratch"
+TARGET_STAGE = "TARGETSTAGE"
+_SIDES = ("TARGET", "BUILD")
+_PARTS = ("PLATFORM", "OS", "ARCH", "VARIANT")
+SET_BY_BUILDERS = (TARGET_STAGE, *(f"{side}{part}" for side in _SIDES for part in _PARTS))
 # What engines give an image from scratch to find programs by.
 USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_GIT = re.compile(r"git@|git://|ssh://|https?://.*\.git(?:[#?]|$)")
-_URL = re.compile(r"https?://")
-_FIRST_VARIABLE = re.compile(r"[\"']*\$\{?(\w+)")
-_COMMIT = re.compile(r".*[#&?](?:checksum=|commit=)?[0-9a-f]{40}(?::.*)?")
 
 
 class Use(Enum):
@@ -134,14 +134,19 @@ class Containerfile:
             known |= _assigned(instruction, known, variables)
         return known
 
+    def declares(self, name: str) -> bool:
+        """Tell whether an ARG asks for a value."""
+        every = (*self.arguments, *self.instructions)
+        words = (word for each in every if each.word == "ARG" for word in each.words)
+        return any(word.partition("=")[0] == name for word in words)
+
     def mounts_context(self, target: str | None, variables: Mapping[str, str]) -> bool:
         """Tell whether a RUN looks into the build context itself."""
         return any(
             _shows_context(mount)
             for stage in self.needed(target, variables)
             for instruction in stage.instructions
-            if instruction.word == "RUN"
-            for mount in instruction.all_flags("mount")
+            for mount in instruction.mounts
         )
 
     def unpinned(
@@ -155,7 +160,7 @@ class Containerfile:
             instruction
             for stage in self.needed(target, variables)
             for instruction, known in self.walk(stage, variables)
-            if _may_change(instruction.trigger or instruction, known)
+            if may_change(instruction.trigger or instruction, known)
         )
 
     def final_base(self, target: str | None, variables: Mapping[str, str]) -> OutsideImage:
@@ -263,9 +268,14 @@ class Containerfile:
         return self.stage(reference.value, before=stage.index)
 
 
-def platform_arguments(target: Platform, build: Platform) -> Mapping[str, str]:
-    """Give the arguments that engines set by themselves from the platforms."""
-    return {
+def platform_arguments(
+    target: Platform, build: Platform, stage: str | None = None
+) -> Mapping[str, str]:
+    """Give the arguments that builders set by themselves: of the platforms, and the target's name.
+
+    Engines know no TARGETSTAGE; it is handed over where it is asked for.
+    """
+    return {TARGET_STAGE: stage or "default"} | {
         f"{side}{key}": value
         for side, platform in (("TARGET", target), ("BUILD", build))
         for key, value in (
@@ -296,10 +306,12 @@ def _assigned(
     found: dict[str, str] = {}
     words = instruction.words
     if instruction.word == "ENV" and words and "=" not in words[0]:
-        return {words[0]: instruction.expand(instruction.text[len(words[0]) :].strip(), known)}
+        rest = instruction.text[len(words[0]) :].strip()
+        return {instruction.expand(words[0], known): instruction.expand(rest, known)}
     for word in words:
         name, equals, default = word.partition("=")
         values = {**known, **found} if instruction.word == "ARG" else known
+        name = name if instruction.word == "ARG" else instruction.expand(name, values)
         value = given.get(name, instruction.expand(default, values) if equals else None)
         if value is None and outer is not None:
             value = outer.get(name)
@@ -317,36 +329,13 @@ def _label_keys(instruction: Instruction, known: Mapping[str, str]) -> set[str]:
 def _named_images(instruction: Instruction) -> Iterator[tuple[str, Use]]:
     if instruction.word in ("COPY", "ADD") and (name := instruction.flag("from")):
         yield name, Use.COPY
-    if instruction.word == "RUN":
-        for mount in instruction.all_flags("mount"):
-            options = dict(part.partition("=")[::2] for part in mount.split(","))
-            if name := options.get("from"):
-                yield name, Use.MOUNT
+    for options in instruction.mounts:
+        if name := options.get("from"):
+            yield name, Use.MOUNT
 
 
-def _shows_context(mount: str) -> bool:
-    options = dict(part.partition("=")[::2] for part in mount.split(","))
+def _shows_context(options: Mapping[str, str]) -> bool:
     return options.get("type", "bind") == "bind" and not options.get("from")
-
-
-def _may_change(instruction: Instruction, known: Mapping[str, str]) -> bool:
-    if instruction.word != "ADD" or instruction.flag("checksum"):
-        return False
-    return any(_is_moving(instruction, word, known) for word in _sources(instruction))
-
-
-def _is_moving(instruction: Instruction, word: str, known: Mapping[str, str]) -> bool:
-    """Tell whether a source may be other bytes tomorrow; what only a base's ENV says may be."""
-    source = instruction.expand(word, known)
-    if _GIT.match(source):
-        return not _COMMIT.fullmatch(source)
-    first = _FIRST_VARIABLE.match(word)
-    return bool(_URL.match(source) or (first and first[1] not in known))
-
-
-def _sources(instruction: Instruction) -> tuple[str, ...]:
-    """Give ADD's sources; its JSON form holds the same words between brackets and commas."""
-    return (instruction.words if instruction.array is None else instruction.array)[:-1]
 
 
 def read_containerfile(text: str, *, where: str = "Containerfile") -> Containerfile:

@@ -14,10 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from podbuild.build.inputs.lexer import SPACES, Lexer, LexError
+from podbuild.build.inputs.mounts import mount_options
 from podbuild.errors import ConfigError
 
 # Quoted parts and escaped characters belong to a word, blanks end it.
 _WORD = re.compile(r"""(?:\\.|"(?:\\.|[^"\\])*"|'[^']*'|[^\s"'\\]|["'\\])+""")
+_WORD_OF_BACKTICKS = re.compile(r"""(?:`.|"(?:`.|[^"`])*"|'[^']*'|[^\s"'`]|["'`])+""")
 
 
 _CLOSED = re.compile(r"""\\.|"(?:\\.|[^"\\])*"|'[^']*'|[^"']""", re.DOTALL)
@@ -26,13 +28,13 @@ _CLOSED = re.compile(r"""\\.|"(?:\\.|[^"\\])*"|'[^']*'|[^"']""", re.DOTALL)
 _QUOTING = re.compile(r"""\\(.)|'([^']*)'|\"""")
 
 
-def split_words(text: str) -> tuple[str, ...]:
+def split_words(text: str, escape: str = "\\") -> tuple[str, ...]:
     """Split at blanks outside quotes; quotes are kept.
 
     >>> split_words("cat <<'A B' > /x")
     ('cat', "<<'A B'", '>', '/x')
     """
-    return tuple(_WORD.findall(text))
+    return tuple((_WORD if escape == "\\" else _WORD_OF_BACKTICKS).findall(text))
 
 
 def open_quote(text: str) -> str:
@@ -92,6 +94,7 @@ _WITH_HEREDOCS = ("ADD", "COPY", "RUN")
 
 
 _BLANKS = re.compile(r"[\t\v\f\r ]+")
+_DECODER = json.JSONDecoder()
 
 
 @dataclass(frozen=True)
@@ -147,12 +150,24 @@ class Instruction:
     @property
     def words(self) -> tuple[str, ...]:
         """Give the text's words, quotes kept."""
-        return split_words(self.text)
+        return split_words(self.text, self.escape)
 
     @property
     def array(self) -> tuple[str, ...] | None:
         """Give the words of the JSON form; None where the text is no array of strings."""
-        return _array(self.text)
+        found = _array(self.text)
+        return None if found is None or not _are_strings(found) else tuple(map(str, found))
+
+    @property
+    def is_no_list_of_strings(self) -> bool:
+        """Tell whether the text is an array of something else, which every builder refuses."""
+        found = _array(self.text)
+        return found is not None and not _are_strings(found)
+
+    @property
+    def begins_as_array(self) -> bool:
+        """Tell whether something stands behind an array: engines read it, BuildKit a line."""
+        return _array(self.text) is None and _array(self.text, whole=False) is not None
 
     @property
     def trigger(self) -> Instruction | None:
@@ -172,6 +187,12 @@ class Instruction:
         return tuple(
             unquote(flag.partition("=")[2]) for flag in self.flags if flag.startswith(f"--{name}=")
         )
+
+    @property
+    def mounts(self) -> tuple[Mapping[str, str], ...]:
+        """Give the options of each --mount of a RUN."""
+        written = self.all_flags("mount") if self.word == "RUN" else ()
+        return tuple(mount_options(each) for each in written)
 
 
 def lines_of(text: str) -> list[str]:
@@ -327,13 +348,15 @@ def _heredoc(
     return None
 
 
-def _array(text: str) -> tuple[str, ...] | None:
+def _array(text: str, *, whole: bool = True) -> list[object] | None:
     if not text.startswith("["):
         return None
     try:
-        found, _ = json.JSONDecoder().raw_decode(text)
+        found, end = _DECODER.raw_decode(text)
     except (ValueError, RecursionError):
         return None
-    if not all(isinstance(each, str) for each in found):
-        return None
-    return tuple(found)
+    return None if whole and text[end:].strip() else found
+
+
+def _are_strings(found: list[object]) -> bool:
+    return all(isinstance(each, str) for each in found)

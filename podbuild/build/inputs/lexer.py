@@ -7,6 +7,7 @@ differs there by one character is another file in the image.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -226,14 +227,19 @@ class _Reading:
         return name
 
 
-def quoted_word(value: str) -> str:
+def quoted_word(value: str, escape: str = "\\") -> str:
     r"""Give a value as one word that means it, whatever is in it.
 
-    >>> quoted_word("1.2"), quoted_word("$5 off")
-    ('1.2', '"\\$5 off"')
+    To engines only a backslash escapes within a word, whatever the file says of it; how words are
+    told apart is another matter.
+
+    >>> quoted_word("1.2"), quoted_word("$5 off"), quoted_word("it's", "`")
+    ('1.2', '"\\$5 off"', '\'it\'"\'"\'s\'')
     """
     if re.fullmatch(r"[\w./:@,+=-]*", value):
         return value
+    if escape != "\\":
+        return shlex.quote(value)
     inner = "".join(f"\\{sign}" if sign in '"$\\' else sign for sign in value)
     return f'"{inner}"'
 

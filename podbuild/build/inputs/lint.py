@@ -105,7 +105,7 @@ class Subject:
             if template.variables <= self.config.env.keys()
         }
         platform = self.image.platforms[0]
-        return {**platform_arguments(platform, platform), **known}
+        return {**platform_arguments(platform, platform, self.image.target), **known}
 
     def warn(self, line: int | None, message: str, hint: str) -> Finding:
         """Give a warning in the Containerfile."""
@@ -128,7 +128,8 @@ def _refused(subject: Subject) -> Iterator[Finding]:
     """Find what ends every build, or what the engine would do in another way."""
     for platform in subject.image.platforms:
         build = Platform("linux", native_architecture())
-        variables = {**subject.variables, **platform_arguments(platform, build)}
+        given = platform_arguments(platform, build, subject.image.target)
+        variables = {**subject.variables, **given}
         for refusal in refusals_of(subject.image, subject.containerfile, variables):
             yield finding_of(refusal.error, subject.file)
 
@@ -200,10 +201,8 @@ def _secrets(subject: Subject) -> Iterator[Finding]:
     known = {secret.id for secret in subject.image.secrets}
     stages = subject.containerfile.needed(subject.image.target, subject.variables)
     for instruction in (each for stage in stages for each in stage.instructions):
-        mounts = instruction.all_flags("mount") if instruction.word == "RUN" else ()
-        for mount in mounts:
-            options = dict(part.partition("=")[::2] for part in mount.split(","))
-            name = options.get("id", "")
+        for options in instruction.mounts:
+            name = options.get("source") or options.get("id", "")
             if options.get("type") == "secret" and name and name not in known:
                 yield subject.warn(
                     instruction.line,
@@ -220,13 +219,11 @@ def _agents(subject: Subject) -> Iterator[Finding]:
     known = {entry.partition("=")[0] for entry in subject.image.ssh}
     stages = subject.containerfile.needed(subject.image.target, subject.variables)
     for instruction in (each for stage in stages for each in stage.instructions):
-        mounts = instruction.all_flags("mount") if instruction.word == "RUN" else ()
-        for mount in mounts:
-            options = dict(part.partition("=")[::2] for part in mount.split(","))
+        for options in instruction.mounts:
             name = options.get("id") or "default"
             if options.get("type") != "ssh" or name in known:
                 continue
-            required = options.get("required", "false").lower() in ("", "true", "1")
+            required = options.get("required") == "true"
             yield Finding(
                 level=Level.ERROR if required else Level.WARNING,
                 file=subject.file,

@@ -6,15 +6,16 @@ nothing, and unlike a bind mount leaves no digest of what it holds in the image'
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import shlex
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from podbuild.build.inputs.instructions import Instruction
+from podbuild.build.inputs.instructions import Instruction, unquote
+from podbuild.build.inputs.mounts import is_for_engines, mount_options, written_mount
 from podbuild.errors import ConfigError
 
-_TARGETS = ("target", "dst", "destination")
-_KNOWN = frozenset({"type", "id", "required", "mode", "uid", "gid", *_TARGETS})
+_KNOWN = frozenset({"type", "id", "source", "required", "mode", "uid", "gid", "target"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,27 @@ class SecretFile:
     gid: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class SecretVariable:
+    """A build secret that a RUN has in a variable: the secret's id and the variable's name."""
+
+    secret: str
+    variable: str
+
+    @property
+    def id(self) -> str:
+        """Give the id under which the engine gets it."""
+        return f"podbuild.env.{self.secret}.{self.variable}"
+
+    def script(self, value: str) -> str:
+        """Give what a shell reads to set it.
+
+        >>> print(SecretVariable(secret="npm", variable="TOKEN").script("it's"), end="")
+        export TOKEN='it'"'"'s'
+        """
+        return f"export {self.variable}={shlex.quote(value)}\n"
+
+
 def bound_secrets(
     instruction: Instruction, large: Collection[str]
 ) -> tuple[Instruction, tuple[SecretFile, ...]]:
@@ -35,9 +57,9 @@ def bound_secrets(
     flags: list[str] = []
     files: list[SecretFile] = []
     for flag in instruction.flags:
-        options = _options(flag)
-        target = next((options[name] for name in _TARGETS if options.get(name)), "")
-        secret = options.get("id") or PurePosixPath(target).name
+        options = mount_options(unquote(flag.removeprefix("--mount=")))
+        target = options.get("target", "")
+        secret = options.get("source") or options.get("id") or PurePosixPath(target).name
         if options.get("type") != "secret" or secret not in large or "env" in options:
             flags.append(flag)
             continue
@@ -48,14 +70,8 @@ def bound_secrets(
     return replace(instruction, flags=tuple(flags)), tuple(files)
 
 
-def _options(flag: str) -> dict[str, str]:
-    name, _, value = flag.partition("=")
-    parts = (part.partition("=") for part in value.split(",")) if name == "--mount" else ()
-    return {key.strip().lower(): text for key, _, text in parts}
-
-
 def _file(
-    instruction: Instruction, options: dict[str, str], secret: str, number: int
+    instruction: Instruction, options: Mapping[str, str], secret: str, number: int
 ) -> SecretFile:
     if unknown := options.keys() - _KNOWN:
         raise ConfigError(
@@ -80,7 +96,7 @@ def _file(
 def with_known_mounts(instruction: Instruction) -> Instruction:
     """Leave out what the engine does not know and what changes no file of the image."""
     flags = (
-        f"--mount={','.join(_mount_options(flag.removeprefix('--mount=').split(',')))}"
+        f"--mount={_known_mount(flag.removeprefix('--mount='))}"
         if flag.startswith("--mount=")
         else flag
         for flag in instruction.flags
@@ -88,10 +104,18 @@ def with_known_mounts(instruction: Instruction) -> Instruction:
     return replace(instruction, flags=tuple(flags))
 
 
-def _mount_options(parts: list[str]) -> Iterator[str]:
-    for part in parts:
-        if part.startswith("size=") and "type=tmpfs" in parts:
-            yield f"tmpfs-{part}"
-        # each image and platform has its own folder, where steps follow each other
-        elif part != "sharing=private" or "type=cache" not in parts:
-            yield part
+def _known_mount(written: str) -> str:
+    options = dict(mount_options(unquote(written)))
+    changed = dict(options)
+    kind = options.get("type")
+    if kind == "tmpfs" and "size" in options:
+        changed["tmpfs-size"] = changed.pop("size")
+    if kind == "secret" and "source" in options:
+        changed["id"] = changed.pop("source")
+    # each image and platform has its own folder, where steps follow each other
+    if kind == "cache" and options.get("sharing") == "private":
+        del changed["sharing"]
+    if changed == options and is_for_engines(unquote(written)):
+        return written
+    text = written_mount(changed)
+    return f'"{text}"' if " " in text else text

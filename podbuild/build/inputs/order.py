@@ -160,9 +160,9 @@ class _OrderWalk:
             return self._other(stage, instruction.expand(other, values))
         if instruction.word == "RUN":
             found: Commits = frozenset()
-            for mount in Script(instruction).mounts:
+            for mount in instruction.mounts:
                 if mount.get("type", "bind") == "bind":
-                    source = mount.get("source") or mount.get("src") or "/"
+                    source = mount.get("source") or "/"
                     name = mount.get("from")
                     found |= (
                         self._other(stage, name) if name else self._steps.churn.touching([source])

@@ -10,6 +10,7 @@ from pathlib import Path
 from podbuild.build.inputs.across import Inner, inner_images
 from podbuild.build.inputs.containerfile import (
     SCRATCH,
+    TARGET_STAGE,
     USUAL_PATH,
     Containerfile,
     OutsideImage,
@@ -103,7 +104,14 @@ class Recipe:
     @property
     def variables(self) -> Mapping[str, str]:
         """Give what `$NAME` may mean in the Containerfile from outside."""
-        return {**platform_arguments(self.job.platform, self.build), **self.build_args}
+        given = platform_arguments(self.job.platform, self.build, self.target)
+        return {**given, **self.build_args}
+
+    @property
+    def handed_arguments(self) -> Mapping[str, str]:
+        """Give the build arguments that an engine must be told."""
+        asked = {TARGET_STAGE} if self.parsed.declares(TARGET_STAGE) else set()
+        return {each: self.variables[each] for each in (*self.build_args, *asked)}
 
     @property
     def without_network(self) -> bool:
@@ -195,7 +203,7 @@ def outside_images(plan: Plan, planned: PlannedImage, build: Platform) -> tuple[
     parsed = read_containerfile(read_source(image.containerfile), where=file_of(plan, planned))
     found: dict[str, None] = {}
     for platform in planned.platforms:
-        variables = {**platform_arguments(platform, build), **planned.build_args}
+        variables = {**platform_arguments(platform, build, image.target), **planned.build_args}
         for refusal in refusals_of(image, parsed, variables):
             raise refusal.error
         found |= dict.fromkeys(_outside_names(image, parsed, variables).values())
@@ -233,7 +241,8 @@ def make_recipe(
     image, pins = planned.image, surroundings.pins
     text = read_source(image.containerfile)
     parsed = read_containerfile(text, where=file_of(plan, planned))
-    variables = {**platform_arguments(platform, surroundings.build), **planned.build_args}
+    given = platform_arguments(platform, surroundings.build, image.target)
+    variables = {**given, **planned.build_args}
     names = _outside_names(image, parsed, variables)
     extras = _extras(plan, image, surroundings)
     facts_of = cache(_facts_of(plan, planned, platform, names, surroundings))
@@ -304,7 +313,8 @@ def _handed_on(
 ) -> BaseFacts | None:
     image = planned.image
     parsed = read_containerfile(read_source(image.containerfile), where=file_of(plan, planned))
-    variables = {**platform_arguments(platform, surroundings.build), **planned.build_args}
+    given = platform_arguments(platform, surroundings.build, image.target)
+    variables = {**given, **planned.build_args}
     names = _outside_names(image, parsed, variables)
     facts_of = _facts_of(plan, planned, platform, names, surroundings)
     return handed_on(parsed, image.target, variables, facts_of)

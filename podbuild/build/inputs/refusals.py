@@ -9,12 +9,11 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from podbuild.build.inputs.arguments import refused_arguments
+from podbuild.build.inputs.arguments import other_platform_arguments, refused_arguments
 from podbuild.build.inputs.containerfile import (
     SCRATCH,
     Containerfile,
@@ -24,9 +23,10 @@ from podbuild.build.inputs.containerfile import (
 from podbuild.build.inputs.healthchecks import unfit_healthcheck
 from podbuild.build.inputs.ignore import Matcher
 from podbuild.build.inputs.instructions import REMOTE, Instruction, parse_heredoc
-from podbuild.build.inputs.lexer import Lexer, LexError
 from podbuild.build.inputs.modes import parse_mode, symbolic_mode
+from podbuild.build.inputs.mounts import is_known_switch
 from podbuild.build.inputs.networks import refused_networks
+from podbuild.build.inputs.unfit import unfit_values
 from podbuild.build.inputs.unpacking import is_unpacked, unfit_unpacking
 from podbuild.errors import ConfigError
 
@@ -41,29 +41,27 @@ _FLAGS: Mapping[str, tuple[str, ...]] = {
     "ADD": ("chown", "chmod", "link", "checksum", "keep-git-dir", "exclude", "unpack"),
     "HEALTHCHECK": ("interval", "timeout", "start-period", "start-interval", "retries"),
 }
+_LINES = ("RUN", "CMD", "ENTRYPOINT")  # a list, or a line for a shell
+_LISTS = ("COPY", "ADD", "VOLUME", "SHELL")
 _BARE = ("link", "parents", "keep-git-dir", "unpack")
 _WITHOUT = {
     "security": "leave it out: RUN has no more rights than the user who builds",
     "device": "leave it out: RUN has no devices here",
 }
-_PLACES = ("type", "target", "dst", "destination")
+_PLACES = ("type", "target")
 _OPTIONS: Mapping[str, tuple[str, ...]] = {
     "bind": (
-        *("source", "src", "from", "rw", "readwrite", "ro", "readonly", "z", "Z", "U", "relabel"),
-        *("bind-propagation", "chown"),
+        *("source", "from", "rw", "ro", "z", "Z", "U", "relabel", "bind-propagation", "chown"),
     ),
     "cache": (
-        *("id", "source", "src", "from", "sharing", "mode", "uid", "gid", "ro", "readonly", "rw"),
-        *("readwrite", "z", "Z", "U"),
+        *("id", "source", "from", "sharing", "mode", "uid", "gid", "ro", "rw", "z", "Z", "U"),
     ),
     "tmpfs": ("size", "tmpfs-size", "tmpfs-mode"),
-    "secret": ("id", "required", "mode", "uid", "gid", "env"),
+    "secret": ("id", "source", "required", "mode", "uid", "gid", "env"),
     "ssh": ("id", "required", "mode", "uid", "gid"),
 }
 _SHARING = ("shared", "private", "locked")
-_OCTAL = re.compile(r"[0-7]{1,4}")
 _STAGE = re.compile(r"[a-z][a-z0-9_.-]*")
-_SIGNAL = re.compile(r"\d{1,2}|(SIG)?RTM(IN|AX)([+-]\d+)?")
 _GLOB = re.compile(r"[*?\[\\]")
 _VARIABLE = re.compile(r"\$\{?(\w+)")
 
@@ -109,6 +107,7 @@ def refusals(
         for instruction in (stage.start, *stage.instructions):
             yield from _form(instruction)
     yield from _another_platform(parsed, target, variables)
+    yield from _arguments(parsed, target, variables)
     for each, message, hint in (
         () if own_network else refused_networks(parsed, target, variables, network)
     ):
@@ -122,11 +121,23 @@ def refusals(
                 hint="another name for one of them",
             )
         for instruction, known in parsed.walk(stage, variables):
-            yield from _values(instruction, known)
+            for message, hint in unfit_values(instruction, known):
+                yield Unbuildable(instruction=instruction, message=message, hint=hint)
             if reason := unfit_unpacking(instruction, known):
                 yield Unbuildable(instruction=instruction, message=reason[0], hint=reason[1])
             if instruction.word in ("COPY", "ADD") and instruction.flag("from") is None:
                 yield from _sources(instruction, known, shown)
+
+
+def _arguments(
+    parsed: Containerfile, target: str | None, variables: Mapping[str, str]
+) -> Iterator[Unbuildable]:
+    for each, name, value in other_platform_arguments(parsed, target, variables):
+        yield Unbuildable(
+            instruction=each,
+            message=f"{name} is {variables.get(name, '')!r} here, to BuildKit {value!r} always",
+            hint=f"ARG {name}, without a value: builders know it",
+        )
 
 
 def _another_platform(
@@ -169,13 +180,23 @@ def _form(instruction: Instruction) -> Iterator[Unbuildable]:
         yield from (refuse(*found) for found in _mounts(each))
         if each.word == "HEALTHCHECK" and (found := unfit_healthcheck(each)):
             yield refuse(*found)
+        yield from (refuse(*found) for found in _list(each, kept=each is not instruction))
         if not each.text and each.word not in ("CMD", "ENTRYPOINT", "RUN"):
             yield refuse(f"{each.word} needs a value", f"write what {each.word} is to set")
         if each.word in ("COPY", "ADD") and len(each.array or each.words) == 1:
             yield refuse(f"{each.word} needs a source and a destination", f"{each.word} SOURCE /x")
-        if each.word == "SHELL" and each.array is None:
-            yield refuse("SHELL takes a list", 'SHELL ["/bin/sh", "-c"]')
     yield from (refuse(*found) for found in _trigger(instruction))
+
+
+def _list(instruction: Instruction, *, kept: bool) -> Iterator[tuple[str, str]]:
+    """Find lists that are none; what ONBUILD has `kept` is the engine's to read."""
+    word = instruction.word
+    if instruction.is_no_list_of_strings and word in (*_LINES, *_LISTS):
+        yield f"{word}: a list holds strings only", 'each in double quotes: ["a", "1"]'
+    elif instruction.begins_as_array and (word in _LISTS or (kept and word in _LINES)):
+        yield f"{word}: something stands behind the list", "nothing after the last ]"
+    elif word == "SHELL" and instruction.array is None:
+        yield "SHELL takes a list", 'SHELL ["/bin/sh", "-c"]'
 
 
 def _trigger(instruction: Instruction) -> Iterator[tuple[str, str]]:
@@ -214,15 +235,18 @@ def _flags(instruction: Instruction) -> Iterator[tuple[str, str]]:
 
 
 def _mounts(instruction: Instruction) -> Iterator[tuple[str, str]]:
-    for mount in instruction.all_flags("mount") if instruction.word == "RUN" else ():
-        options = dict(part.partition("=")[::2] for part in mount.split(","))
+    for options in instruction.mounts:
         kind = options.get("type", "bind")
         if kind not in _OPTIONS:
             near = difflib.get_close_matches(kind, _OPTIONS, n=1)
             yield f"no mount is of type {kind[:40]!r}", f"type={near[0] if near else 'bind'}"
             continue
         known = (*_PLACES, *_OPTIONS[kind])
-        for name in options:
+        for name, value in options.items():
+            if "," in value:
+                yield f"{name}={value[:40]}: the engine takes no comma there", "another name"
+            if not is_known_switch(name, value):
+                yield f"{name}={value[:40]} is neither true nor false", name
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
@@ -280,37 +304,6 @@ def _stage(
                 instruction=instruction,
                 message=f"{reference.use.value} {value}: {value} {what}",
                 hint=f"the stage {near[0]}? An image of that name is docker.io/library/{value}",
-            )
-
-
-def _values(instruction: Instruction, known: Mapping[str, str]) -> Iterator[Unbuildable]:
-    mode = instruction.flag("chmod") if instruction.word in ("COPY", "ADD") else None
-    if mode and all(name in known for name in _VARIABLE.findall(mode)):
-        mode = instruction.expand(mode, known)
-        if not _OCTAL.fullmatch(mode) and not parse_mode(mode):
-            yield Unbuildable(
-                instruction=instruction,
-                message=f"--chmod={mode[:40]} is no mode",
-                hint="--chmod=755, or u=rwX,go=rX",
-            )
-    for heredoc in instruction.heredocs if instruction.word in ("COPY", "ADD") else ():
-        try:
-            if not heredoc.literal:
-                Lexer(plain_quotes=True, lenient=True).word(heredoc.body, known)
-        except LexError as error:
-            yield Unbuildable(
-                instruction=instruction,
-                message=f"in the text {heredoc.name}: {error}",
-                hint=f'{instruction.word} <<"{heredoc.name}" takes it as it stands',
-            )
-    if instruction.word == "STOPSIGNAL" and "$" not in instruction.text:
-        name = instruction.text.strip().upper()
-        found = name.removeprefix("SIG")
-        if not _SIGNAL.fullmatch(name) and f"SIG{found}" not in signal.Signals.__members__:
-            yield Unbuildable(
-                instruction=instruction,
-                message=f"there is no signal {instruction.text[:40]!r}",
-                hint="STOPSIGNAL SIGTERM",
             )
 
 

@@ -6,21 +6,32 @@ can't: texts of heredocs lie in build contexts of their own, with their variable
 
 from __future__ import annotations
 
+import json
 import re
-import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from podbuild.build.inputs.arguments import arguments_with_values, lines_of_arguments
 from podbuild.build.inputs.containerfile import Containerfile, Stage
 from podbuild.build.inputs.healthchecks import without_zeros
-from podbuild.build.inputs.instructions import Instruction, lines_of, parse_heredoc
+from podbuild.build.inputs.instructions import (
+    Instruction,
+    lines_of,
+    parse_heredoc,
+    unquote,
+)
 from podbuild.build.inputs.lexer import Lexer, LexError
 from podbuild.build.inputs.modes import symbolic_mode
-from podbuild.build.inputs.mounted import SecretFile, bound_secrets, with_known_mounts
+from podbuild.build.inputs.mounted import (
+    SecretFile,
+    SecretVariable,
+    bound_secrets,
+    with_known_mounts,
+)
+from podbuild.build.inputs.mounts import mount_options, written_mount
 from podbuild.build.inputs.selected import SelectedCopies, as_selected, with_single_stars
 from podbuild.build.inputs.unpacking import unpacked
-from podbuild.build.inputs.values import OPERATED, with_values
+from podbuild.build.inputs.values import OPERATED, filled_flags, with_values
 from podbuild.build.inputs.workdirs import EMPTY, unmade_folders
 from podbuild.errors import ConfigError
 
@@ -30,27 +41,6 @@ _OF_TEXTS = 0o644  # the mode of a heredoc's file
 _MOUNTED = "/run/podbuild-heredoc"
 _NOTHING = "podbuild_no_file"  # takes the place of an instruction that copies none
 _SCRIPT = "/run/secrets/podbuild-env"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SecretVariable:
-    """A build secret that a RUN has in a variable: the secret's id and the variable's name."""
-
-    secret: str
-    variable: str
-
-    @property
-    def id(self) -> str:
-        """Give the id under which the engine gets it."""
-        return f"podbuild.env.{self.secret}.{self.variable}"
-
-    def script(self, value: str) -> str:
-        """Give what a shell reads to set it.
-
-        >>> print(SecretVariable(secret="npm", variable="TOKEN").script("it's"), end="")
-        export TOKEN='it'"'"'s'
-        """
-        return f"export {self.variable}={shlex.quote(value)}\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,14 +143,8 @@ class _Rewriter:
                 self._copy(stage, instruction, new, known)
             elif new.word == "RUN":
                 self._run(instruction, new)
-            elif new.word == "HEALTHCHECK":
-                new = without_zeros(new)
-                if new != instruction:
-                    self._put(instruction, [_line(new)])
-            elif new.word != "ONBUILD":
-                new = replace(new, text=with_values(new, known))
-                if new != instruction:
-                    self._put(instruction, [_line(new)])
+            elif (new := _plain(new, known)) != instruction:
+                self._put(instruction, [_line(new)])
         for each in arguments_with_values(self._parsed, stage, self._values):
             self._put(each, [_line(each)])
         for each, line in lines_of_arguments(self._parsed, stage, self._values):
@@ -206,6 +190,7 @@ class _Rewriter:
         self, stage: Stage, instruction: Instruction, new: Instruction, known: Mapping[str, str]
     ) -> None:
         """Copy the texts of heredocs from a context of their own, what is selected beside them."""
+        new = replace(new, flags=filled_flags(new, known))
         new, texts = self._texts(new, known) if new.heredocs else (new, None)
         copies = [new] if new.words[1:] else []
         if copies and (found := self._selected.get(instruction.line)):
@@ -251,15 +236,17 @@ class _Rewriter:
             if name == "--from":
                 value = self._stage_name(stage, instruction, value, known)
             elif name == "--mount":
-                parts = (part.partition("=") for part in value.split(","))
-                value = ",".join(
-                    f"from={self._stage_name(stage, instruction, found, known)}"
-                    if key == "from"
-                    else f"{key}{sign}{found}"
-                    for key, sign, found in parts
-                )
+                value = self._from_stage(stage, instruction, value, known)
             flags.append(f"{name}{equals}{value}")
         return replace(instruction, flags=tuple(flags))
+
+    def _from_stage(
+        self, stage: Stage, instruction: Instruction, mount: str, known: Mapping[str, str]
+    ) -> str:
+        options = mount_options(unquote(mount))
+        written = options.get("from", "")
+        name = self._stage_name(stage, instruction, written, known) if written else ""
+        return mount if name == written else written_mount({**options, "from": name})
 
     def _stage_name(
         self, stage: Stage, instruction: Instruction, text: str, known: Mapping[str, str]
@@ -327,6 +314,8 @@ class _Rewriter:
             documents[0] = f"{setting}{documents[0]}"
         elif setting:
             new = replace(new, text=f"{setting}{new.text}")
+        if new.begins_as_array:
+            new = replace(new, text=f": ; {new.text}")  # no list to the engine
         if new.text.endswith(new.escape) and not new.heredocs:
             new = replace(new, text=f"{new.text} #")  # the engine would go on with the next line
         if new != instruction:
@@ -352,12 +341,12 @@ class _Rewriter:
         flags, setting = [], ""
         for flag in instruction.flags:
             name, _, value = flag.partition("=")
-            options = dict(part.partition("=")[::2] for part in value.split(","))
+            options = mount_options(unquote(value))
             variable = options.get("env")
             if name != "--mount" or options.get("type") != "secret" or not variable:
                 flags.append(flag)
                 continue
-            secret = options.get("id") or variable
+            secret = options.get("source") or options.get("id") or variable
             if secret not in self._secrets and options.get("required", "false") == "false":
                 setting += f"export {variable}=; "  # empty, as for BuildKit
                 continue
@@ -366,9 +355,20 @@ class _Rewriter:
             place = f"{_SCRIPT}{len(flags)}"
             flags.append(f"--mount=type=secret,id={found.id},target={place},mode=0444")
             setting += f". {place}; "
-            if target := options.get("target") or options.get("dst"):
+            if target := options.get("target"):
                 flags.append(f"--mount=type=secret,id={secret},target={target}")
         return replace(instruction, flags=tuple(flags)), setting
+
+
+def _plain(instruction: Instruction, known: Mapping[str, str]) -> Instruction:
+    """Give an instruction that copies and runs nothing."""
+    if instruction.word in ("CMD", "ENTRYPOINT") and instruction.begins_as_array:
+        return replace(instruction, text=json.dumps(["/bin/sh", "-c", instruction.text]))
+    if instruction.word == "HEALTHCHECK":
+        return without_zeros(instruction)
+    if instruction.word == "ONBUILD":
+        return instruction
+    return replace(instruction, text=with_values(instruction, known))
 
 
 def _with_octal(flags: list[str], mode: int) -> list[str]:

@@ -75,17 +75,11 @@ class Script:
         return tuple(_commands(self.text))
 
     @property
-    def mounts(self) -> tuple[dict[str, str], ...]:
-        """Give the options of each --mount."""
-        flags = self.instruction.all_flags("mount")
-        return tuple(dict(part.partition("=")[::2] for part in each.split(",")) for each in flags)
-
-    @property
     def cached(self) -> tuple[str, ...]:
         """Give the folders that a cache or a tmpfs is mounted on: they leave nothing behind."""
         return tuple(
-            (each.get("target") or each.get("dst") or each.get("destination") or "").rstrip("/")
-            for each in self.mounts
+            each.get("target", "").rstrip("/")
+            for each in self.instruction.mounts
             if each.get("type") in ("cache", "tmpfs")
         )
 

@@ -28,8 +28,10 @@ def unpacked(instruction: Instruction) -> Instruction:
 def unfit_unpacking(instruction: Instruction, known: Mapping[str, str]) -> tuple[str, str] | None:
     """Give what can't be done and a way out; None where all can."""
     said = _said(instruction)
+    if not said:  # of a RUN, no word is ours to read
+        return None
     remote = [bool(REMOTE.match(instruction.expand(each, known))) for each in _sources(instruction)]
-    if not said or not any(remote):
+    if not any(remote):
         return None
     if _unpacks(said):
         return "--unpack: the engine unpacks no archive from a URL", "ADD it, and RUN tar"

@@ -6,8 +6,12 @@ import re
 from collections.abc import Iterator, Mapping
 
 from podbuild.build.inputs.instructions import Instruction
-from podbuild.build.inputs.lexer import quoted_word
+from podbuild.build.inputs.lexer import Lexer, LexError, quoted_word
 
+_PORT = re.compile(r"(?:.*:)?(\d+)(?:-(\d+))?(?:/(\w+))?", re.ASCII)
+_OF_VARIABLES = ("--chown=$", "--chmod=$")
+_LAST_PORT = 65535
+_PROTOCOLS = ("tcp", "udp", "sctp")
 # What imagebuilder's own reader of variables (1.2) has not.
 OPERATED = re.compile(r"\$\{\w+(?:[-+?]|:[^-+?]|/|[#%])|\$[@*#?$!0-9-]")
 
@@ -18,7 +22,21 @@ def uses_values(instruction: Instruction) -> bool:
         "$" in each.body and not each.literal for each in instruction.heredocs
     ):
         return True
+    if instruction.word == "EXPOSE":
+        return "$" in instruction.text
+    if any(each.startswith(_OF_VARIABLES) for each in instruction.flags):
+        return True
     return instruction.word != "RUN" and _differs(instruction)
+
+
+def filled_flags(instruction: Instruction, known: Mapping[str, str]) -> tuple[str, ...]:
+    """Leave out owners and modes whose variables are worth nothing: BuildKit takes the usual."""
+    return tuple(
+        flag
+        for flag in instruction.flags
+        if not flag.startswith(_OF_VARIABLES)
+        or instruction.expand(flag.partition("=")[2], known) not in ("", ":")
+    )
 
 
 def _differs(instruction: Instruction) -> bool:
@@ -36,15 +54,37 @@ def with_values(instruction: Instruction, known: Mapping[str, str]) -> str:
     return _put_in(instruction, known) if _differs(instruction) else instruction.text
 
 
+def is_port(word: str) -> bool:
+    """Tell whether EXPOSE takes a word: a port or a range, with what it is published as or not.
+
+    Follows ParsePortSpec of docker/go-connections, which drops addresses and ports of the host.
+    """
+    found = _PORT.fullmatch(word)
+    if not found:
+        return False
+    first, last = int(found[1]), int(found[2] or found[1])
+    return first <= last <= _LAST_PORT and (found[3] or "tcp").lower() in _PROTOCOLS
+
+
+def ports_of(instruction: Instruction, known: Mapping[str, str]) -> tuple[str, ...]:
+    """Give EXPOSE's words with values put in; a value may be several."""
+    lexer = Lexer(escape=instruction.escape, lenient=True)
+    try:
+        return tuple(port for word in instruction.words for port in lexer.words(word, known))
+    except LexError:
+        return instruction.words
+
+
 def _ports(instruction: Instruction, known: Mapping[str, str]) -> Iterator[str]:
-    """Give EXPOSE's ports one by one: the engine knows no ranges."""
-    for word in instruction.words:
-        port = instruction.expand(word, known)
-        found = re.fullmatch(r"(\d+)-(\d+)(/\w+)?", port)
+    """Give EXPOSE's ports one by one: the engine knows no ranges, and keeps addresses."""
+    for port in ports_of(instruction, known):
+        found = _PORT.fullmatch(port)
         if not found:
-            yield port if OPERATED.search(word) else word
+            yield port
             continue
-        yield from (f"{each}{found[3] or ''}" for each in range(int(found[1]), int(found[2]) + 1))
+        first, last = int(found[1]), int(found[2] or found[1])
+        kind = f"/{found[3]}" if found[3] else ""
+        yield from (f"{each}{kind}" for each in range(first, last + 1))
 
 
 def _put_in(instruction: Instruction, known: Mapping[str, str]) -> str:
@@ -54,15 +94,15 @@ def _put_in(instruction: Instruction, known: Mapping[str, str]) -> str:
         return instruction.text
     if instruction.word in ("ENV", "LABEL") and words and "=" not in words[0]:
         value = instruction.expand(instruction.text[len(words[0]) :].strip(), known)
-        return f"{words[0]}={quoted_word(value)}"
+        return f"{words[0]}={quoted_word(value, instruction.escape)}"
     if instruction.word in ("WORKDIR", "USER", "STOPSIGNAL"):
-        return quoted_word(instruction.expand(instruction.text, known))
+        return quoted_word(instruction.expand(instruction.text, known), instruction.escape)
     found = []
     for word in words:
         name, equals, value = word.partition("=")
         if instruction.word not in ("ENV", "LABEL", "ARG"):
             name, equals, value = "", "", word
         if OPERATED.search(value) or instruction.escape != "\\":
-            value = quoted_word(instruction.expand(value, known))
+            value = quoted_word(instruction.expand(value, known), instruction.escape)
         found.append(f"{name}{equals}{value}")
     return " ".join(found)

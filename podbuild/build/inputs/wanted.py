@@ -216,7 +216,7 @@ class _StageWalk:
             case "COPY" | "ADD":
                 self._copy(instruction, scope, trigger=trigger)
             case "RUN":
-                for mount in instruction.all_flags("mount"):
+                for mount in instruction.mounts:
                     self._mount(mount)
             case _:
                 pass
@@ -225,10 +225,11 @@ class _StageWalk:
         words = instruction.words
         if instruction.word == "ENV" and words and "=" not in words[0]:
             rest = instruction.text[len(words[0]) :].strip()
-            scope.set(words[0], _expanded(instruction, rest, scope))
+            scope.set(_name(instruction, words[0], scope), _expanded(instruction, rest, scope))
             return
         for word in words:
             name, equals, default = word.partition("=")
+            name = _name(instruction, name, scope) if instruction.word == "ENV" else name
             if instruction.word == "ENV":
                 scope.set(name, _expanded(instruction, default, scope))
             elif name in self.variables:
@@ -296,23 +297,26 @@ class _StageWalk:
         patterns = [instruction.expand(each, scope) for each in instruction.all_flags("exclude")]
         return Wanted(sources=tuple(found), excludes=tuple(patterns), parents=parents)
 
-    def _mount(self, mount: str) -> None:
-        options = dict(part.partition("=")[::2] for part in mount.split(","))
-        if "$" in mount or '"' in mount:
+    def _mount(self, options: Mapping[str, str]) -> None:
+        if any("$" in each or '"' in each for each in options.values()):
             self._everything(self.found)
-        elif "from" in options:
-            if options["from"] in self.folders:
-                self._mounted(options["from"], options)
+        elif place := options.get("from"):
+            if place in self.folders:
+                self._mounted(place, options)
         elif options.get("type", "bind") == "bind":
             self._mounted(MAIN, options)
 
     def _mounted(self, place: str, options: Mapping[str, str]) -> None:
-        source = options.get("source") or options.get("src") or "/"
+        source = options.get("source") or "/"
         self.found[place].append(Wanted(sources=(source,), mounted=True))
 
     def _everything(self, places: Collection[str]) -> None:
         for place in places:
             self.found[place].extend(EVERYTHING)
+
+
+def _name(instruction: Instruction, written: str, scope: _Scope) -> str:
+    return _expanded(instruction, written, scope) or written
 
 
 def _expanded(instruction: Instruction, text: str, scope: _Scope) -> str | None:

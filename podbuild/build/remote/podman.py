@@ -284,8 +284,8 @@ def _parameters(order: RemoteOrder) -> Iterator[tuple[str, str]]:
     yield "nocache", _truth(order.no_cache)
     if target := order.target or recipe.target:
         yield "target", target
-    if recipe.build_args:
-        yield "buildargs", json.dumps(dict(recipe.build_args))
+    if recipe.handed_arguments:
+        yield "buildargs", json.dumps(dict(recipe.handed_arguments))
     yield from _contexts(order)
 
 

@@ -74,6 +74,15 @@ def context(tmp_path: Path) -> Path:
         ("ONBUILD COPY --chmod=+x a /", "--chmod=+x ends the builds that run the trigger"),
         ("COPY a.txt", "COPY needs a source and a destination"),
         ("ENV", "ENV needs a value"),
+        ("RUN --mount=type=bind,source=a.txt,target=/x,rw=maybe x", "rw=maybe is neither true nor"),
+        ("RUN --mount='type=bind,\"source=a,b\",target=/x' x", "source=a,b: the engine takes no"),
+        ('CMD ["a", 1]', "CMD: a list holds strings only"),
+        ('VOLUME ["/a"] /b', "VOLUME: something stands behind the list"),
+        ('ONBUILD RUN ["a"] || b', "RUN: something stands behind the list"),
+        ("EXPOSE http", "EXPOSE http: that is no port"),
+        ("ARG P=80-70\nEXPOSE $P", "EXPOSE 80-70: that is no port"),
+        ("EXPOSE 53/icmp", "EXPOSE 53/icmp: that is no port"),
+        ("EXPOSE 65536", "EXPOSE 65536: that is no port"),
         ("SHELL /bin/sh", "SHELL takes a list"),
         ("STOPSIGNAL SIGNOPE", "there is no signal 'SIGNOPE'"),
         ("ONBUILD ONBUILD RUN x", "ONBUILD can't keep ONBUILD"),
@@ -138,6 +147,10 @@ def test_what_ends_every_build_is_found_before(context: Path, line: str, message
             "CMD []",
         ),
         *("COPY <<E /x\n$Y\nE", "COPY --from=node:24 / /", "COPY --from=build / /", "FROM scratch"),
+        *("RUN --mount=TYPE=bind,SRC=a.txt,Target=/x,RO=1 x", "EXPOSE $UNKNOWN", "ARG TARGETARCH"),
+        'RUN echo ${#A} ${A^^} "${A[@]}" "${!A}" ${A:0:2} ${A@Q} \'x\' it && say "x',
+        *("RUN [ a ] || b", 'RUN [ "$A" ] && b', 'CMD ["a"] x', "EXPOSE 1.2.3.4:80:90-91/UDP"),
+        *("ARG TARGETARCH=amd64 BUILDOS=linux", "ARG TARGETVARIANT="),
         *("COPY --from=0 / /", "FROM BUILD", "FROM ghcr.io/acme/builds", "HEALTHCHECK NONE"),
         *(
             "HEALTHCHECK --start-interval=1s --retries=3 CMD x",
@@ -187,6 +200,23 @@ def test_an_archive_keeps_its_owners(context: Path) -> None:
     assert str(refusal.error).startswith("Containerfile:2: ADD --chown a.tgz: the engine keeps")
     assert not found(context, text.replace("ADD", "ADD --unpack=false"))
     assert not found(context, text.replace("ADD --chown=1:2", "ADD --unpack=true"))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("ARG TARGETARCH=arm64\nFROM base\n", 1),
+        ("FROM base\nARG X TARGETPLATFORM=linux/s390x\n", 2),
+        ("FROM base\nARG TARGETSTAGE=x\n", 2),
+        ("FROM base AS unused\nARG TARGETOS=windows\nFROM base\n", None),
+    ],
+)
+def test_a_default_for_what_builders_set_hides_it(
+    context: Path, text: str, line: int | None
+) -> None:
+    refused = [str(each.error) for each in found(context, text)]
+    assert len(refused) == (line is not None)
+    assert all(each.startswith(f"Containerfile:{line}: TARGET") for each in refused)
 
 
 @pytest.mark.parametrize("network", ["none", "private"])

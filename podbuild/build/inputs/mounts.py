@@ -1,0 +1,85 @@
+"""The options of `RUN --mount`, as BuildKit reads them.
+
+It follows frontend/dockerfile/instructions/commands_runmount.go: fields as in CSV, keys, types and
+ways of sharing in any case, switches with or without a value. Engines know one spelling of each.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+
+_SWITCHES = ("ro", "readonly", "rw", "readwrite", "required")
+_SAME = {"src": "source", "dst": "target", "destination": "target", "readonly": "ro"}
+_SAME |= {"readwrite": "rw"}
+_IN_ANY_CASE = ("type", "sharing")
+_OF_ENGINES = ("z", "Z", "U")
+_TRUE = ("1", "t", "true")
+_FALSE = ("0", "f", "false")  # Go's strconv.ParseBool, and letters in any case
+
+
+def mount_options(text: str) -> Mapping[str, str]:
+    """Give what a mount says; a switch without a value says `true`.
+
+    Names are those that every engine knows: `source`, `target`, `ro`, `rw`.
+
+    >>> dict(mount_options("Type=cache,dst=/a,RO"))
+    {'type': 'cache', 'target': '/a', 'ro': 'true'}
+    """
+    found = {}
+    for field in _fields(text):
+        key, mark, value = field.partition("=")
+        key = key if key in _OF_ENGINES else key.lower()
+        key = _SAME.get(key, key)
+        if key in _SWITCHES:
+            value = _truth(value) if mark else "true"
+        found[key] = value.lower() if key in _IN_ANY_CASE else value
+    return found
+
+
+def written_mount(options: Mapping[str, str]) -> str:
+    """Give options as engines read them; a switch stands alone, or is left out."""
+    return ",".join(_written(options))
+
+
+def is_for_engines(text: str) -> bool:
+    """Tell whether engines read a mount as BuildKit does."""
+    fields = text.split(",")
+    return '"' not in text and all(map(_is_for_engines, fields))
+
+
+def _is_for_engines(field: str) -> bool:
+    key, mark, value = field.partition("=")
+    if key in _OF_ENGINES:
+        return True
+    if mark and _SAME.get(key, key) in _SWITCHES:
+        return False
+    return key == key.lower() and (key not in _IN_ANY_CASE or value == value.lower())
+
+
+def is_known_switch(name: str, value: str) -> bool:
+    """Tell whether an option is no switch, or says yes or no."""
+    return name not in _SWITCHES or value in ("true", "false")
+
+
+def _written(options: Mapping[str, str]) -> Iterator[str]:
+    for key, value in options.items():
+        if key in ("ro", "rw"):
+            yield key if value == "true" else {"ro": "rw", "rw": "ro"}[key]
+        elif key in _OF_ENGINES and not value:
+            yield key
+        elif key != "required" or value == "true":
+            yield f"{key}={value}"
+
+
+def _fields(text: str) -> list[str]:
+    try:
+        return next(csv.reader([text], strict=True), [])
+    except csv.Error:
+        return text.split(",")
+
+
+def _truth(value: str) -> str:
+    if value.lower() in _TRUE:
+        return "true"
+    return "false" if value.lower() in _FALSE else value

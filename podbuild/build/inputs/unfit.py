@@ -1,0 +1,64 @@
+"""Values of instructions that mean nothing, as far as the file says what they are."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterator, Mapping
+
+from podbuild.build.inputs.instructions import Instruction
+from podbuild.build.inputs.lexer import Lexer, LexError
+from podbuild.build.inputs.modes import parse_mode
+from podbuild.build.inputs.values import is_port, ports_of
+
+_OCTAL = re.compile(r"[0-7]{1,4}")
+_SIGNAL = re.compile(r"\d{1,2}|(SIG)?RTM(IN|AX)([+-]\d+)?")
+_VARIABLE = re.compile(r"\$\{?(\w+)")
+
+
+def unfit_values(instruction: Instruction, known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Give what is wrong and a way out; what is not known may be right."""
+    match instruction.word:
+        case "COPY" | "ADD":
+            yield from _mode(instruction, known)
+            yield from _texts(instruction, known)
+        case "EXPOSE" if _are_known(instruction.text, known):
+            for port in ports_of(instruction, known):
+                if not is_port(port):
+                    yield f"EXPOSE {port[:40]}: that is no port", "EXPOSE 80, 53/udp or 8000-8010"
+        case "STOPSIGNAL" if "$" not in instruction.text:
+            yield from _signal(instruction)
+        case _:
+            pass
+
+
+def _are_known(text: str, known: Mapping[str, str]) -> bool:
+    return all(name in known for name in _VARIABLE.findall(text))
+
+
+def _mode(instruction: Instruction, known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    mode = instruction.flag("chmod")
+    if not mode or not _are_known(mode, known):
+        return
+    mode = instruction.expand(mode, known)
+    if mode and not _OCTAL.fullmatch(mode) and not parse_mode(mode):
+        yield f"--chmod={mode[:40]} is no mode", "--chmod=755, or u=rwX,go=rX"
+
+
+def _texts(instruction: Instruction, known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for heredoc in instruction.heredocs:
+        try:
+            if not heredoc.literal:
+                Lexer(plain_quotes=True, lenient=True).word(heredoc.body, known)
+        except LexError as error:
+            yield (
+                f"in the text {heredoc.name}: {error}",
+                f'{instruction.word} <<"{heredoc.name}" takes it as it stands',
+            )
+
+
+def _signal(instruction: Instruction) -> Iterator[tuple[str, str]]:
+    name = instruction.text.strip().upper()
+    found = name.removeprefix("SIG")
+    if not _SIGNAL.fullmatch(name) and f"SIG{found}" not in signal.Signals.__members__:
+        yield f"there is no signal {instruction.text[:40]!r}", "STOPSIGNAL SIGTERM"
