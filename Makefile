@@ -13,6 +13,7 @@ build push manifest release doctor: | .venv/bin/podbuild
 
 setup: ; scripts/setup dev
 demo:  ; scripts/demo
+image: ; scripts/image
 test:  ; scripts/test
 unit:  ; scripts/unit $(PYTHON)
 newest: ; scripts/unit "$$(scripts/pythons 3.14)"
@@ -32,4 +33,4 @@ type: setup
 	.venv/bin/mypy
 clean: ; rm -rf dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: build push manifest release doctor setup demo test unit newest pythons soak bench dist parity lint type clean
+.PHONY: build push manifest release doctor setup demo image test unit newest pythons soak bench dist parity lint type clean
