@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,6 +15,7 @@ import pytest
 
 from podbuild.oci.manifest import Descriptor
 from podbuild.oci.names import Tag
+from tests.builds import busybox
 from tests.registries import Server, registry_server
 from tests.shops import BOTH, Done, Shop, environment, oci_registry
 
@@ -192,3 +194,31 @@ def test_what_no_join_could_use_is_refused_before_anything_is_built(yard: Yard) 
     assert answer.code == 2
     assert "folders of this machine" in answer.err
     assert not (machine.root / "dist/staging").exists()
+
+
+TESTS = """
+[[images.web.tests]]
+run = ["/busybox", "uname", "-m"]
+match = "x86_64"
+"""
+
+
+def test_joined_images_are_tried_where_they_are_assembled(yard: Yard) -> None:
+    web = yard.origin.root / "web"
+    for architecture in ("amd64", "arm64"):
+        shutil.copyfile(busybox(architecture), web / f"busybox-{architecture}")
+    copied = "ARG TARGETARCH\nCOPY --chmod=755 busybox-$TARGETARCH /busybox\n"
+    yard.origin.write("web/Containerfile", f"FROM scratch\n{copied}COPY . /\n")
+    release = yard.release("1.4.0")
+    assert release.leg(BOTH[0], "--hand-over", release.place(BOTH[0])).code == 0
+    other = release.machine("arm64")
+    assert other("build", "--platform", BOTH[1]).code == 0
+    join = release.machine("join")
+    with (join.root / "podbuild.toml").open("a") as config:
+        config.write(TESTS)
+    places = ("--from", release.place(BOTH[0]), "--from", str(other.root / "dist"))
+    done = join("release", "v1.4.0", "--allow-dirty", *places)
+    assert done.code == 10, done.text
+    assert "web linux/amd64: run /busybox uname -m: passed" in done.text
+    assert "web-linux-arm64-test-1.log has all that it said" in done.text
+    assert release.tagged == [False, False]
