@@ -48,6 +48,10 @@ class Machine:
         runs = self.home / ".cache/podbuild-builder/runs"
         return sorted(entry.name for entry in runs.iterdir()) if runs.is_dir() else []
 
+    def sessions(self) -> list[int]:
+        """Give the processes of the scripts there that obey; none of another machine's."""
+        return [pid for pid in _pids("head -c ") if _has_home(pid, self.home)]
+
     def processes(self) -> list[str]:
         """Give the command lines of what works for builds there."""
         return [line for line in _command_lines() if str(self.home) in line]
@@ -62,6 +66,24 @@ def _command_lines() -> Iterator[str]:
                 )
             except OSError:
                 continue
+
+
+def _pids(text: str) -> Iterator[int]:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except (OSError, UnicodeDecodeError):
+                continue
+            if text in line:
+                yield int(entry.name)
+
+
+def _has_home(pid: int, home: Path) -> bool:
+    try:
+        return f"HOME={home}\0".encode() in Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:  # it has ended, or is another user's
+        return False
 
 
 def _tool(name: str) -> str:

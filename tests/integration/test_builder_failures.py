@@ -145,19 +145,6 @@ def _pids(text: str) -> list[int]:
     return found
 
 
-def _sessions(there: Machine) -> list[int]:
-    """Give the scripts' own sessions there: other tests of any user have theirs."""
-    own = []
-    for pid in _pids("head -c "):
-        try:
-            environment = Path(f"/proc/{pid}/environ").read_bytes()
-        except OSError:  # it has ended, or is another user's
-            continue
-        if f"HOME={there.home}\0".encode() in environment:
-            own.append(pid)
-    return own
-
-
 def test_a_frozen_network_ends_all_there_and_the_next_use_connects_anew(
     there: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,7 +175,7 @@ def test_what_a_killed_script_leaves_is_removed_by_the_next_run(
         run = there.left
         secret = there.home / f".cache/podbuild-builder/runs/{run[0]}/tmp/0/secret"
         secret.write_text("secret")
-        sessions = _sessions(there)
+        sessions = there.sessions()
         assert sessions
         for pid in sessions:
             os.kill(pid, signal.SIGKILL)
