@@ -6,7 +6,6 @@ import random
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import ParamSpec, Self, TypeVar
@@ -128,11 +127,3 @@ class TurnPool:
 
     def shutdown(self, **_: object) -> None:
         """Let what was begun come to its end by itself."""
-
-
-def in_turns(futures: Iterable[Future[T]]) -> Iterator[Future[T]]:
-    """Stand in for as_completed, in the order of the futures."""
-    for future in futures:
-        with suppress(Exception):
-            future.result()
-        yield future

@@ -33,7 +33,7 @@ from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Tag
 from podbuild.oci.statements import BUNDLE, SAYS, VEX, Referrer
 from podbuild.oci.store import Store
-from podbuild.plan.destination import Destination
+from podbuild.plan.destination import Destination, own_failure
 from podbuild.plan.journal import Journal
 from podbuild.plan.model import Plan
 from podbuild.plan.planned import Planned
@@ -282,9 +282,9 @@ def _checked(checker: StatementChecker, named: Named) -> Statements | PodbuildEr
     try:
         return checker.check(*named)
     except PodbuildError as error:
-        if named.destination.required or error.is_stop:
+        if named.destination.required:
             raise
-        return error
+        return own_failure(error, checker.cancel)
 
 
 def require_statements(

@@ -135,9 +135,8 @@ def _built(opened: OpenedPlan, leaving: Leaving) -> Staged:
                 published = publisher.finish(leg.pushed_parts(planned.plan, staged))
                 record.published(published)
                 if leaving.tags_children:
-                    leg.tag_children(
-                        published.at, leg.pushed_parts(planned.plan, staged), record.warn
-                    )
+                    parts = leg.pushed_parts(planned.plan, staged)
+                    leg.tag_children(published.at, parts, record.warn, engines.services.cancel)
     return staged
 
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from itertools import chain, islice
 
 from podbuild.errors import CleanupError, CredentialError, PodbuildError
-from podbuild.oci.delete import RemovalKind
+from podbuild.oci.delete import Abilities, RemovalKind
 from podbuild.oci.names import Tag
-from podbuild.plan.destination import Destination
+from podbuild.plan.destination import Destination, ask_all
 from podbuild.plan.expected import MOST, expected_tags, fixed_tags, journalled_tags, read_refs
 from podbuild.plan.model import Plan, Target
 from podbuild.publish.retention.chart import CleanupTarget
@@ -57,19 +57,20 @@ def check_removal_rights(
     """
     removers = Removers(services.opener.registries)
     targets = {target.key: target for target in plan.targets}
-    for destination in destinations:
-        try:
-            place = open_place(removers, destination, targets[destination.key])
-            able = place.remover.abilities()
-        except PodbuildError as error:
-            services.cancel.check()
-            if destination.required and isinstance(error, CredentialError):
-                raise
-            services.ui.warn(f"{destination}: what may be deleted is not known: {error.message}")
-            continue
-        if not able.manifests:
-            services.ui.warn(f"{destination}: superseded images stay: {able.reason}")
+
+    def able(destination: Destination) -> Abilities:
+        place = open_place(removers, destination, targets[destination.key])
+        return place.remover.abilities()
+
+    answers = ask_all(destinations, able, services.cancel, at_once=1)
     removers.close()
+    for destination, error in answers.failed.items():
+        if destination.required and isinstance(error, CredentialError):
+            raise error
+        services.ui.warn(f"{destination}: what may be deleted is not known: {error.message}")
+    for destination, found in answers.found.items():
+        if not found.manifests:
+            services.ui.warn(f"{destination}: superseded images stay: {found.reason}")
 
 
 def remove_superseded(
@@ -87,30 +88,29 @@ def remove_superseded(
     sharing: dict[str, list[Target]] = {}
     for each in plan.targets:
         sharing.setdefault(each.place, []).append(each)
-    done: list[RemovalReport] = []
-    failed: list[PodbuildError] = []
-    for destination in destinations:
-        left = recorded.get(destination.key, {})
-        if not left:
-            continue
-        try:
-            target = targets[destination.key]
-            expected = expected_in(services, sharing[target.place])
-            place = open_place(removers, destination, target, expected)
-            cleaned = clean_superseded(
-                place, services.config.retention, left, datetime.now(UTC), services.cancel
-            )
-        except PodbuildError as error:
-            services.cancel.check()
-            if destination.required:
-                failed.append(error)
-            else:
-                services.ui.warn(f"{destination}: its cleanup is incomplete: {error.message}")
-            continue
+
+    def clean(destination: Destination) -> tuple[RemovalReport, ...]:
+        left = recorded[destination.key]
+        target = targets[destination.key]
+        expected = expected_in(services, sharing[target.place])
+        place = open_place(removers, destination, target, expected)
+        now = datetime.now(UTC)
+        cleaned = clean_superseded(place, services.config.retention, left, now, services.cancel)
         finished = {item.digest for item in (*cleaned.removed, *cleaned.gone)}
         ledger.forget({destination.key: finished & left.keys()})
-        done.extend(removal_reports(destination.store.name, cleaned))
+        return removal_reports(destination.store.name, cleaned)
+
+    due = (each for each in destinations if recorded.get(each.key))
+    answers = ask_all(due, clean, services.cancel, at_once=1)  # repositories may be shared
     removers.close()
+    for destination, error in answers.failed.items():
+        if not destination.required:
+            services.ui.warn(f"{destination}: its cleanup is incomplete: {error.message}")
+    _refuse_incomplete([error for each, error in answers.failed.items() if each.required])
+    return tuple(chain.from_iterable(answers.found.values()))
+
+
+def _refuse_incomplete(failed: Sequence[PodbuildError]) -> None:
     if failed:
         first, *others = failed
         raise CleanupError(
@@ -118,7 +118,6 @@ def remove_superseded(
             hint=first.hint,
             details=(*first.details, *(f"also: {error.message}" for error in others)),
         )
-    return tuple(done)
 
 
 def removal_reports(repository: str, cleaned: Cleaned) -> tuple[RemovalReport, ...]:

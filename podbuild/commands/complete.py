@@ -54,7 +54,7 @@ def attest_version(services: Services, request: Request, text: str) -> Completed
     for image in plan.images:
         mine = tuple(each for each in destinations if each.image == image.name)
         if mine:
-            images[image.name] = _published(mine, tag_of_version(services, text, image))
+            images[image.name] = _published(services, mine, tag_of_version(services, text, image))
     planned = Planned(plan=plan, destinations=destinations)
     journal = Journal(
         services.config.output / "relocation.json",
@@ -74,9 +74,10 @@ def attest_version(services: Services, request: Request, text: str) -> Completed
     return Completed(attached=attached, images=images)
 
 
-def _published(destinations: tuple[Destination, ...], tag: Tag) -> Manifest:
+def _published(services: Services, destinations: tuple[Destination, ...], tag: Tag) -> Manifest:
     """Give what a tag names, the same everywhere."""
-    named = everywhere(destinations, lambda each: each.store.manifest(tag)).found
+    asking = everywhere(destinations, lambda each: each.store.manifest(tag), services.cancel)
+    named = asking.found
     first = required_first(named)[0]
     top = named[first]
     for each, found in named.items():

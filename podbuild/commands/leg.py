@@ -15,6 +15,7 @@ from podbuild.oci.names import Digest, Reference, Tag
 from podbuild.plan.destination import Destination, everywhere
 from podbuild.plan.model import Job, Plan
 from podbuild.plan.planned import Planned
+from podbuild.system.cancel import Cancel
 from podbuild.system.console.text import size
 from podbuild.workspace import Services
 
@@ -65,6 +66,7 @@ def tag_children(
     at: Iterable[Destination],
     parts: Iterable[tuple[str, Manifest]],
     warn: Callable[[str], None],
+    cancel: Cancel,
 ) -> None:
     """Name each platform's image where it is: some registries soon delete what has no name.
 
@@ -77,7 +79,7 @@ def tag_children(
             if image == destination.image:
                 destination.store.put_manifest(manifest, child_tag(manifest.digest))
 
-    for destination, error in everywhere(at, put).failed.items():
+    for destination, error in everywhere(at, put, cancel).failed.items():
         warn(f"{destination} has no names for the platforms: {error.message}")
 
 

@@ -33,7 +33,7 @@ from podbuild.plan.decide import (
     replaced_tags,
     tags_before,
 )
-from podbuild.plan.destination import open_destinations
+from podbuild.plan.destination import open_destinations, own_failure
 from podbuild.plan.git.ci import CiFacts, ci_facts
 from podbuild.plan.git.history import History, Resolved, previous_tag, resolve_version
 from podbuild.plan.git.worktree import Facts, NoFacts, read_facts
@@ -192,7 +192,7 @@ def plan_tolerantly(services: Services, offline: Planned) -> Planned:
     try:
         return plan_online(services, offline)
     except (CredentialError, PublishError) as error:
-        services.cancel.check()
+        own_failure(error, services.cancel)
         warning = f"nothing that registries hold is re-used: {error.message}"
         return replace(offline, warnings=(*offline.warnings, warning))
 
@@ -203,12 +203,12 @@ def plan_online(services: Services, offline: Planned) -> Planned:
     Raises what required registries raise.
     """
     asked = offline.plan
-    found = survey(asked, open_destinations(services.opener, asked))
+    found = survey(asked, open_destinations(services.opener, asked), services.cancel)
     beside = tuple(
         replace(each, required=False)
         for each in open_destinations(services.opener, replace(asked, targets=asked.beside))
     )
-    elsewhere = survey(asked, beside)
+    elsewhere = survey(asked, beside, services.cancel)
     facts = {**found.facts, **elsewhere.facts}
     known = {revision: offline.ancestry(revision) for revision in named_revisions(asked, facts)}
     plan = _decided(services, asked, facts, known)

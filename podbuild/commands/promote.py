@@ -37,6 +37,7 @@ def promotions(services: Services, request: Request, origin: Tag, target: Tag) -
     silent: dict[Destination, PodbuildError] = {}
     for image, destinations in by_image(services, plan):
         named, failed = ask_each(
+            services,
             destinations,
             lambda each: _Named(each.store.head(origin), each.store.head(target)),
         )

@@ -23,6 +23,7 @@ from podbuild.errors import PodbuildError
 from podbuild.oci.delete import Abilities, Inventory, ListedManifest, Removal, Remover
 from podbuild.oci.names import Digest, Repository, Tag
 from podbuild.oci.store import Store
+from podbuild.plan.destination import own_failure
 from podbuild.plan.expected import fixed_tags
 from podbuild.plan.git.worktree import commit_dates
 from podbuild.plan.model import Plan, Request, Target
@@ -209,8 +210,7 @@ class Pruner:
             try:
                 done = act(group, self._place(removers, group), self._policy(plan, group))
             except PodbuildError as error:
-                services.cancel.check()
-                done = Pruned(target=target, error=error)
+                done = Pruned(target=target, error=own_failure(error, services.cancel))
             yield replace(done, requests=removers.requests - before)
         removers.close()
 

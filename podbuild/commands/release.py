@@ -185,7 +185,9 @@ def _deliver(engines: Engines, planned: Planned, record: Recorder, handed: Hande
     record_superseded(services.folders, services.config.root, journal, moved)
     if Skip.VERIFY not in planned.plan.request.skip:
         with record.step("verify"):
-            verify_release(expectations(planned, moved), published.present, record.warn)
+            verify_release(
+                expectations(planned, moved), published.present, record.warn, services.cancel
+            )
             if services.config.attest:
                 attest.verify_moved(services, planned.plan, moved, held, record.warn)
     journal.finish()
@@ -274,7 +276,7 @@ def check_logins(services: Services, planned: Planned, record: Recorder) -> Plan
 
     Optional registries that refuse are left out with a warning.
     """
-    ready = preflight(planned.destinations)
+    ready = preflight(planned.destinations, services.cancel)
     for destination in ready.unknown:
         services.ui.detail(f"{destination}: whether this login may push shows when pushing")
     for destination, error in ready.unavailable:

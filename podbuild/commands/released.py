@@ -96,7 +96,7 @@ def released_tag(services: Services, tag: Tag, request: Request) -> tuple[Releas
     found: list[ReleasedImage] = []
     plan = plan_of(services, request)
     for image, destinations in by_image(services, plan):
-        answers, _ = ask_each(destinations, lambda each: each.store.manifest(tag))
+        answers, _ = ask_each(services, destinations, lambda each: each.store.manifest(tag))
         held = {
             each: HeldImage(tag=tag, manifest=named) for each, named in answers.items() if named
         }
@@ -123,7 +123,7 @@ def _of_version(services: Services, plan: Plan, version: Version) -> Iterator[Re
             versions = owned_versions(tags, image.readers, plan.readers_beside(image.name))
             return {found: tag for tag, found in versions.items()}
 
-        answers, _ = ask_each(destinations, ask)
+        answers, _ = ask_each(services, destinations, ask)
         held: dict[Destination, HeldImage] = {}
         for each, versions in answers.items():
             manifest = each.store.manifest(versions[version]) if version in versions else None

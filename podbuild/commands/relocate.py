@@ -190,10 +190,10 @@ Answer = TypeVar("Answer")
 
 
 def ask_each(
-    destinations: Iterable[Destination], ask: Callable[[Destination], Answer]
+    services: Services, destinations: Iterable[Destination], ask: Callable[[Destination], Answer]
 ) -> tuple[Mapping[Destination, Answer], Mapping[Destination, PodbuildError]]:
     """Ask everywhere; raises the first error where nobody answers."""
-    answers = everywhere(destinations, ask)
+    answers = everywhere(destinations, ask, services.cancel)
     if not answers.found:
         raise next(iter(answers.failed.values()))
     return answers.found, answers.failed

@@ -47,7 +47,7 @@ def rollbacks(services: Services, request: Request, version: Version | None) -> 
                 moving=_moving(services, plan, image, each.store, tags, versions),
             )
 
-        found, failed = ask_each(destinations, ask)
+        found, failed = ask_each(services, destinations, ask)
         silent |= failed
         seen.update(*(released.known for released in found.values()))
         moves.extend(_rollbacks_of(found, plan.yanked, version))

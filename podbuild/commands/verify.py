@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from podbuild.commands.attest import Named, check_statements, statement_checker
-from podbuild.commands.relocate import plan_of
-from podbuild.errors import PodbuildError, VersionError
+from podbuild.commands.relocate import plan_of, required_first
+from podbuild.errors import VersionError
 from podbuild.oci.names import Tag
-from podbuild.plan.destination import open_destinations
+from podbuild.plan.destination import everywhere, open_destinations
 from podbuild.plan.journal import TagKey, recorded_tags
 from podbuild.plan.model import Plan, PlannedImage, Request
 from podbuild.publish.attested import Statements
-from podbuild.publish.verify import Checked, Expectation, agree, check, verify
+from podbuild.publish.verify import Checked, Expectation, agree, check
 from podbuild.workspace import Services
 
 
@@ -40,22 +40,20 @@ def check_tag(services: Services, request: Request, text: str) -> VerifiedTag:
     plan = plan_of(services, request)
     version = services.config.project.form.find(text)
     recorded = recorded_tags(services.config.output, str(version)) if version else {}
-    expectations = []
+    asked = {}
     for destination in open_destinations(services.opener, plan):
         image = plan.image(destination.image)
         tag = tag_of_version(services, text, image)
-        expectations.append(
-            Expectation(
-                destination=destination,
-                tag=tag,
-                digest=recorded.get(TagKey(destination.key, tag)),
-                platforms=frozenset(image.platforms),
-            )
+        asked[destination] = Expectation(
+            destination=destination,
+            tag=tag,
+            digest=recorded.get(TagKey(destination.key, tag)),
+            platforms=frozenset(image.platforms),
         )
-    checked = (
-        *verify(each for each in expectations if each.destination.required),
-        *_optional(services, [each for each in expectations if not each.destination.required]),
-    )
+    answers = everywhere(required_first(asked), lambda each: check(asked[each]), services.cancel)
+    for destination, error in answers.failed.items():
+        services.ui.warn(f"{destination} can't be asked: {error.message}")
+    checked = tuple(answers.found.values())
     if not any(each.digest or each.expectation.digest for each in checked):
         released = "`podbuild release` puts it there" if version else "check the tag"
         raise VersionError(f"{text} is on none of the registries", hint=released)
@@ -80,15 +78,6 @@ def _statements(
             version = str(next(filter(None, versions), ""))
             named.append(Named(destination, each.expectation.tag, manifest, version))
     return check_statements(statement_checker(services), named)
-
-
-def _optional(services: Services, expectations: Iterable[Expectation]) -> Iterator[Checked]:
-    for each in expectations:
-        try:
-            yield check(each)
-        except PodbuildError as error:
-            services.cancel.check()
-            services.ui.warn(f"{each.destination} can't be asked: {error.message}")
 
 
 def tag_of_version(services: Services, text: str, image: PlannedImage) -> Tag:

@@ -20,6 +20,7 @@ from podbuild.plan.destination import Destination, everywhere
 from podbuild.plan.guards import RemoteTag
 from podbuild.plan.model import Plan, Target
 from podbuild.semver import Version
+from podbuild.system.cancel import Cancel
 from podbuild.system.records import JSONValue, string_map
 
 
@@ -115,10 +116,10 @@ class Survey:
     silent: Mapping[Destination, PodbuildError]
 
 
-def survey(plan: Plan, destinations: Iterable[Destination]) -> Survey:
+def survey(plan: Plan, destinations: Iterable[Destination], cancel: Cancel) -> Survey:
     """Give what the targets of a plan hold. Raises a stop, and what a required registry raises."""
     by_key = {target.key: target for target in (*plan.targets, *plan.beside)}
-    answers = everywhere(destinations, lambda each: _ask(each, by_key[each.key]))
+    answers = everywhere(destinations, lambda each: _ask(each, by_key[each.key]), cancel)
     facts = {destination.key: held for destination, held in answers.found.items()}
     return Survey(facts=facts, silent=answers.failed)
 

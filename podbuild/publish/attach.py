@@ -32,7 +32,7 @@ from podbuild.oci.statements import (
     unsigned_referrer,
 )
 from podbuild.oci.transport.problem import RegistryError
-from podbuild.plan.destination import Destination
+from podbuild.plan.destination import Destination, own_failure
 from podbuild.plan.journal import ImageKey, Journal, Section
 from podbuild.publish.classic import ClassicSigner
 from podbuild.system.cancel import Cancel
@@ -221,7 +221,7 @@ class Attacher:
         try:
             return ask()
         except (PublishError, CredentialError, VerificationError) as error:
-            self.cancel.check()
+            own_failure(error, self.cancel)
             if destination.required:
                 raise PublishError(
                     f"{destination}: statements can't be attached: {error.message}",

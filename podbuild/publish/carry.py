@@ -12,7 +12,7 @@ from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Tag
 from podbuild.oci.statements import Referrer
 from podbuild.oci.store import Store
-from podbuild.plan.destination import Destination
+from podbuild.plan.destination import Destination, own_failure
 from podbuild.publish.attach import valid_referrers
 from podbuild.publish.attested import StatementChecker
 from podbuild.publish.classic import ClassicSigner
@@ -53,7 +53,7 @@ class StatementCarrier:
             try:
                 self._carry(each)
             except (PublishError, CredentialError, VerificationError) as error:
-                self.cancel.check()
+                own_failure(error, self.cancel)
                 if each.destination.required:
                     raise PublishError(
                         f"{each.destination}: what is said of the image is not there: "

@@ -58,8 +58,8 @@ class ReleaseGuard:
 
     def refresh(self) -> None:
         """List every repository's tags anew; an optional registry may stay silent."""
-        ask = self.cancel.passing_on(_tags)  # also asked when moved tags went back after a stop
-        for destination, found in everywhere(self.destinations, ask).found.items():
+        answers = everywhere(self.destinations, _tags, self.cancel)
+        for destination, found in answers.found.items():
             self._held[destination] = self.readers[destination.image].versions(found)
 
     def rule(self, order: Order, current: Manifest | None) -> Ruling:

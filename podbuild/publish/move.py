@@ -16,7 +16,7 @@ from typing import Protocol
 from podbuild.errors import CredentialError, ImmutableTagError, PodbuildError, PublishError
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest, Tag
-from podbuild.plan.destination import Destination
+from podbuild.plan.destination import Destination, own_failure
 from podbuild.plan.guards import Decision
 from podbuild.plan.journal import ImageKey, Journal, Section, TagKey
 from podbuild.plan.tags import NamedTag, TagKind
@@ -223,7 +223,7 @@ class Placer:
         try:
             return self._settled(tagged, placed)
         except PodbuildError as error:
-            self.cancel.check()
+            own_failure(error, self.cancel)
             if tagged.order.destination.required:
                 raise
             self.note(f"{tagged.order} could not be looked at again: {error}")

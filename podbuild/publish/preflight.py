@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from podbuild.errors import CredentialError, PodbuildError
 from podbuild.oci.store import PushRight
 from podbuild.plan.destination import Destination, ask_all
+from podbuild.system.cancel import Cancel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,13 +20,13 @@ class Ready:
     unavailable: tuple[tuple[Destination, PodbuildError], ...]
 
 
-def preflight(destinations: Iterable[Destination]) -> Ready:
+def preflight(destinations: Iterable[Destination], cancel: Cancel) -> Ready:
     """Ask every registry whether we may push.
 
     Raises a stop, CredentialError naming each refusal one by one, or the first other failure of a
     required registry.
     """
-    answers = ask_all(destinations, lambda each: each.store.check_push())
+    answers = ask_all(destinations, lambda each: each.store.check_push(), cancel)
     refused = [error for each, error in answers.failed.items() if each.required]
     if refused:
         raise _summary(refused)

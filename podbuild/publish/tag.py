@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from podbuild.errors import (
     ImmutableTagError,
@@ -19,7 +18,7 @@ from podbuild.errors import (
     PodbuildError,
 )
 from podbuild.oci.names import Digest
-from podbuild.plan.destination import Destination
+from podbuild.plan.destination import Destination, everywhere
 from podbuild.plan.guards import Decision
 from podbuild.plan.journal import Journal, Section
 from podbuild.plan.tags import TagKind
@@ -58,13 +57,13 @@ class TagMover:
             begun = self._begun(every)
             self._placer.take_back(moving)
             raise self._partial(error, begun) from error
-        settled = tuple(second.done)
+        settled = second.tags
         try:
             if any(tagged.outcome is Outcome.MOVED for tagged in settled):
                 settled = self._placer.settle(settled)
         except PodbuildError as error:
             raise self._partial(error, self._begun(every)) from error
-        return Moved(tags=(*first.done, *settled), failed={**first.failed, **second.failed})
+        return Moved(tags=(*first.tags, *settled), failed={**first.failed, **second.failed})
 
     @property
     def _placer(self) -> Placer:
@@ -76,33 +75,31 @@ class TagMover:
             note=self.note,
         )
 
-    def _phase(self, orders: tuple[Order, ...]) -> _Wave:
+    def _phase(self, orders: tuple[Order, ...]) -> Moved:
         """Do one kind of tags, each destination on a thread of its own.
 
         Raises the first failure of a required destination, when all threads have ended.
         """
-        phase = _Wave()
         lanes: dict[Destination, list[Order]] = {}
         for order in orders:
             lanes.setdefault(order.destination, []).append(order)
-        if not lanes:
-            return phase
-        with ThreadPoolExecutor(len(lanes), thread_name_prefix="tag") as pool:
-            tuple(pool.map(lambda lane: self._lane(phase, lane), lanes.values()))
-        if phase.fatal is not None:
-            raise phase.fatal
-        return phase
+        done: list[Tagged] = []
+        over = threading.Event()  # what nothing depends on need not begin any more
 
-    def _lane(self, phase: _Wave, orders: list[Order]) -> None:
-        for order in orders:
-            if phase.fatal is not None:
-                return
+        def lane(destination: Destination) -> None:
             try:
-                self.cancel.check()
-                phase.add(self._one(order))
+                for order in lanes[destination]:
+                    if over.is_set():
+                        return
+                    self.cancel.check()
+                    done.append(self._one(order))
             except PodbuildError as error:
-                phase.fail(order.destination, error)
-                return
+                if destination.required or error.is_stop:
+                    over.set()
+                raise
+
+        answers = everywhere(lanes, lane, self.cancel, at_once=max(1, len(lanes)))
+        return Moved(tags=tuple(done), failed=answers.failed)
 
     def _one(self, order: Order, rounds: int = ROUNDS) -> Tagged:
         """Read, ask the guard, journal what stands there, move, read again.
@@ -200,24 +197,3 @@ def _said(tagged: Tagged) -> str:
     if tagged.outcome is Outcome.UNCERTAIN:
         return f"{tagged.order} (may be, {tagged.reason})"
     return f"{tagged.order} -> {tagged.order.manifest.digest}"
-
-
-@dataclass(kw_only=True)
-class _Wave:
-    """What one phase did so far; threads add to it."""
-
-    done: list[Tagged] = field(default_factory=list)
-    failed: dict[Destination, PodbuildError] = field(default_factory=dict)
-    fatal: PodbuildError | None = None
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def add(self, tagged: Tagged) -> None:
-        with self._lock:
-            self.done.append(tagged)
-
-    def fail(self, destination: Destination, error: PodbuildError) -> None:
-        with self._lock:
-            if destination.required or error.is_stop:
-                self.fatal = self.fatal or error
-            else:
-                self.failed[destination] = error

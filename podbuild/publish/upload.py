@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -20,7 +20,7 @@ from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest
 from podbuild.oci.store import Store
 from podbuild.oci.transport.problem import BlobsMissingError
-from podbuild.plan.destination import Destination
+from podbuild.plan.destination import Destination, failures
 from podbuild.plan.journal import ImageKey, Journal, Section
 from podbuild.system.cancel import Cancel
 from podbuild.system.retry import Retry, Transient
@@ -121,9 +121,7 @@ class Publisher:
             for image, manifest in pairs
             if image == destination.image
         }
-        failed = self._failures(
-            {future: destination for future, (destination, _) in wanted.items()}
-        )
+        failed = failures({future: where for future, (where, _) in wanted.items()}, self.cancel)
         raise_required(failed)
         # The first registry may have waited long for the last one, and others clean up there.
         since = self.clock() - FRESH
@@ -132,7 +130,7 @@ class Publisher:
             for each, manifest in wanted.values()
             if each not in failed and self._read_back[each, manifest.digest] < since
         }
-        failed |= self._failures(again)
+        failed |= failures(again, self.cancel)
         raise_required(failed)
         return Published(
             images=dict(pairs),
@@ -146,19 +144,6 @@ class Publisher:
         for key, asked in self._blobs.items():
             if asked.done() and not asked.cancelled() and not asked.exception() and asked.result():
                 yield key
-
-    def _failures(
-        self, futures: Mapping[Future[None], Destination]
-    ) -> dict[Destination, PodbuildError]:
-        """Wait for all of them; raises what Cancel.check does."""
-        failed: dict[Destination, PodbuildError] = {}
-        for future in as_completed(futures):
-            try:
-                future.result()
-            except PodbuildError as error:
-                self.cancel.check()
-                failed[futures[future]] = error
-        return failed
 
     def _keep(self, destination: Destination, manifest: Manifest) -> None:
         """Put again what was taken away from an index since it was read back."""

@@ -13,8 +13,9 @@ from podbuild.errors import CredentialError, PartialReleaseError, PublishError, 
 from podbuild.oci.known import FRESH
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Platform, Tag
-from podbuild.plan.destination import Destination
+from podbuild.plan.destination import Destination, everywhere, own_failure
 from podbuild.plan.published import find_config
+from podbuild.system.cancel import Cancel
 
 READERS = 8  # requests at a time
 
@@ -78,27 +79,31 @@ def verify_release(
     expectations: Iterable[Expectation],
     present: Collection[tuple[Destination, Digest]],
     warn: Callable[[str], None],
+    cancel: Cancel,
 ) -> None:
     """Check what a release moved; raises as `verify_or_raise` does, for required registries.
 
     Of optional ones `warn` hears every difference, or that they can't be asked.
     """
-    asked = tuple(expectations)
-    verify_or_raise((each for each in asked if each.destination.required), present)
-    for destination in dict.fromkeys(each.destination for each in asked):
-        if destination.required:
-            continue
-        try:
-            verify_or_raise((each for each in asked if each.destination == destination), present)
-        except (VerificationError, PartialReleaseError) as error:
-            warn(f"{destination}: {error.message}")
-            for detail in error.details:
-                warn(detail)
+    asked: dict[Destination, list[Expectation]] = {}
+    for each in expectations:
+        asked.setdefault(each.destination, []).append(each)
+    required = chain.from_iterable(each for where, each in asked.items() if where.required)
+    verify_or_raise(required, present, cancel)
+    optional = (where for where in asked if not where.required)
+    answers = everywhere(
+        optional, lambda where: verify_or_raise(asked[where], present, cancel), cancel
+    )
+    for destination, error in answers.failed.items():
+        warn(f"{destination}: {error.message}")
+        for detail in error.details:
+            warn(detail)
 
 
 def verify_or_raise(
     expectations: Iterable[Expectation],
-    present: Collection[tuple[Destination, Digest]] = frozenset(),
+    present: Collection[tuple[Destination, Digest]],
+    cancel: Cancel,
 ) -> tuple[Checked, ...]:
     """Give what was checked, of tags that have moved already.
 
@@ -108,6 +113,7 @@ def verify_or_raise(
     try:
         checked = verify(expectations, present)
     except (PublishError, CredentialError) as error:
+        own_failure(error, cancel)
         raise PartialReleaseError(
             f"all tags have moved, but can't be verified: {error.message}",
             hint="run the same command again: it verifies what is there",

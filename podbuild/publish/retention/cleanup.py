@@ -13,6 +13,7 @@ from podbuild.config.model import Retention
 from podbuild.errors import CleanupError, PodbuildError, PublishError, VerificationError
 from podbuild.oci.delete import Inventory, Removal
 from podbuild.oci.names import Digest
+from podbuild.plan.destination import own_failure
 from podbuild.publish.retention.chart import Chart, CleanupTarget, chart, check_list
 from podbuild.publish.retention.graph import Graph
 from podbuild.publish.retention.plan import RemovalItem, RemovalPlan, make_removal_plan
@@ -157,7 +158,7 @@ def clean_superseded(
     except CleanupError:
         raise
     except PodbuildError as error:
-        cancel.check()
+        own_failure(error, cancel)
         raise CleanupError(
             f"{place.store.name}: {error.message}", hint=error.hint, details=error.details
         ) from error
@@ -181,8 +182,7 @@ def _until_it_fails(removing: Removing) -> PodbuildError | None:
     try:
         removing.run()
     except PodbuildError as error:
-        removing.cancel.check()
-        return error
+        return own_failure(error, removing.cancel)
     return None
 
 

@@ -18,6 +18,7 @@ from podbuild.oci.names import Tag
 from podbuild.oci.store import PushRight
 from podbuild.plan.destination import Destination, ask_all, everywhere
 from podbuild.publish.preflight import preflight
+from podbuild.system.cancel import Cancel
 
 STOPS = [InterruptedBySignal(2), InterruptedBySignal(15), DeadlineError("out of time")]
 
@@ -53,18 +54,18 @@ def test_a_stop_is_no_registry_s_silence(stop: PodbuildError) -> None:
     ):
         for ask in (everywhere, ask_all):
             with pytest.raises(type(stop)):
-                ask(places, tags)
+                ask(places, tags, Cancel())
         with pytest.raises(type(stop)):
-            preflight(places)
+            preflight(places, Cancel())
 
 
 def test_only_optional_registries_may_be_silent() -> None:
     lost, refused = PublishError("unreachable"), CredentialError("refused")
     fine, silent = at("one"), at("two", lost, required=False)
-    answers = everywhere([fine, silent], tags)
+    answers = everywhere([fine, silent], tags, Cancel())
     assert answers.found == {fine: ()}
     assert answers.failed == {silent: lost}
-    assert preflight([fine, silent]).unavailable == ((silent, lost),)
+    assert preflight([fine, silent], Cancel()).unavailable == ((silent, lost),)
     with pytest.raises(CredentialError):
-        everywhere([silent, at("three", refused)], tags)
-    assert everywhere([], tags).found == {}
+        everywhere([silent, at("three", refused)], tags, Cancel())
+    assert everywhere([], tags, Cancel()).found == {}

@@ -27,12 +27,14 @@ from podbuild.publish.verify import (
     verify_or_raise,
     verify_release,
 )
+from podbuild.system.cancel import Cancel
 from podbuild.system.records import JSONValue
 from tests.images import blob_of, make_image, make_index
 from tests.scripted import ScriptedStore, failing
 
 BOTH = frozenset({Platform("linux", "amd64"), Platform("linux", "arm64")})
 TAG = Tag("1.2.3")
+NOTHING: frozenset[tuple[Destination, Digest]] = frozenset()
 
 
 @pytest.fixture
@@ -176,7 +178,7 @@ def test_every_difference_is_in_one_error(store: ScriptedStore) -> None:
     del store.inner.blobs[Digest.of(b"one")]
     del store.inner.blobs[Digest.of(b"two")]
     with pytest.raises(VerificationError, match="2 differences") as caught:
-        verify_or_raise([expected(store)])
+        verify_or_raise([expected(store)], NOTHING, Cancel())
     assert caught.value.exit_code == 9
     assert all(line.startswith("registry/web:1.2.3: layer") for line in caught.value.details)
 
@@ -187,7 +189,7 @@ def test_release_that_can_not_be_read_back_does_not_claim_that_no_tag_moved(
 ) -> None:
     store.before = failing(error, "get")
     with pytest.raises(PartialReleaseError, match="all tags have moved") as caught:
-        verify_or_raise([expected(store)])
+        verify_or_raise([expected(store)], NOTHING, Cancel())
     assert caught.value.exit_code == 8
 
 
@@ -201,15 +203,15 @@ def test_an_optional_registry_that_is_not_right_is_told_and_fails_no_release(
     optional = Destination(image="web", registry="optional", required=False, store=other)
     told: list[str] = []
     asked = (Expectation(destination=optional, tag=TAG), expected(store))
-    verify_release(asked, frozenset(), told.append)
+    verify_release(asked, NOTHING, told.append, Cancel())
     assert any("the registry is down" in text or "does not exist" in text for text in told)
     del store.inner.named[TAG]
     with pytest.raises(VerificationError):
-        verify_release(asked, frozenset(), told.append)
+        verify_release(asked, NOTHING, told.append, Cancel())
 
 
 def test_nothing_expected_is_nothing_wrong() -> None:
-    assert verify_or_raise([]) == ()
+    assert verify_or_raise([], NOTHING, Cancel()) == ()
 
 
 def checked(registry: str, digest: Digest | None) -> Checked:
@@ -247,7 +249,8 @@ def test_parts_are_asked_for_once_whatever_the_number_of_tags(store: ScriptedSto
     tags = [TAG, Tag("1.2"), Tag("latest")]
     for tag in tags:
         store.inner.put_manifest(index_of(store), tag)
-    verify_or_raise(Expectation(destination=at(store), tag=tag) for tag in tags)
+    asked = (Expectation(destination=at(store), tag=tag) for tag in tags)
+    verify_or_raise(asked, NOTHING, Cancel())
     parts = [asked for asked in store.log if "sha256:" in asked]
     assert len(parts) == len(set(parts))
     assert len(store.log) - len(parts) == len(tags)
@@ -265,7 +268,7 @@ def layers_asked(
     store: ScriptedStore, present: Collection[tuple[Destination, Digest]]
 ) -> list[str]:
     store.log.clear()
-    verify_or_raise([expected(store)], present)
+    verify_or_raise([expected(store)], present, Cancel())
     return [asked for asked in store.log if asked.startswith("has ")]
 
 
@@ -278,5 +281,5 @@ def test_two_registries_are_each_asked_for_the_parts(store: ScriptedStore) -> No
         Expectation(destination=at(other, "there"), tag=TAG),
     )
     with pytest.raises(VerificationError) as caught:
-        verify_or_raise(asked)
+        verify_or_raise(asked, NOTHING, Cancel())
     assert all("registry/other" in line for line in caught.value.details)
