@@ -7,6 +7,7 @@ from functools import partial
 
 from podbuild.build.attest import catalog
 from podbuild.build.engines import Engines
+from podbuild.build.examine import anatomy, hidden
 from podbuild.build.examine.budget import over_budget
 from podbuild.build.examine.children import Examination, Ignored
 from podbuild.build.examine.growth import grown_too_much, size_changes, sizes_before
@@ -42,6 +43,8 @@ def examination_of(engines: Engines) -> Examination:
 
 def questions_of(config: Config) -> tuple[LayerAnalysis, ...]:
     """Give all that a release asks of layers, an SBOM's too, so that each is read once."""
+    if any(each.budget.hidden is not None for each in config.images):
+        return anatomy.QUESTIONS
     if config.attest is None or config.attest.sbom is not SbomSource.AUTO:
         return ANALYSES
     return (*ANALYSES, catalog.PACKAGES)
@@ -66,6 +69,7 @@ def judge_images(
         place = partial(_place, services.config)
         judged = sound.with_more(over_budget(engines.plan, images, partial(place, key="size")))
         judged = judged.with_more(_grown(engines, planned, images, record, place))
+        judged = judged.with_more(_hidden(engines, images, examination, place))
         fit = {job: each for job, each in images.items() if job not in sound.faults}
         tests = (*_tried(engines, planned, fit, record), *_asked(engines, planned, fit, record))
         record.judged(judged.faults, judged.unread)
@@ -91,6 +95,17 @@ def _grown(
         if image.published and image.image.budget.growth and image.name not in before:
             engines.services.ui.info(f"{image.name}: nothing to compare its size with yet")
     return tuple(grown_too_much(planned, changes, place))
+
+
+def _hidden(
+    engines: Engines,
+    images: Mapping[Job, Manifest],
+    examination: Examination,
+    place: Callable[[str, str], tuple[str, int]],
+) -> tuple[Finding, ...]:
+    if all(each.image.budget.hidden is None for each in engines.plan.images):
+        return ()
+    return tuple(hidden.over_hidden(examination, images, lambda name: place(name, "hidden")))
 
 
 def _tried(

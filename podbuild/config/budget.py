@@ -103,6 +103,14 @@ class SizeBudget:
         default=None,
         metadata=key(SIZE, 'growth up to this is never too much ("5MB")', example='"5MB"'),
     )
+    hidden: int | None = field(  # bytes
+        default=None,
+        metadata=key(
+            SIZE,
+            "bytes that its own layers hide: deleted or written again, yet in every pull",
+            example='"10MB"',
+        ),
+    )
     ready: float | None = field(  # seconds
         default=None,
         metadata=key(
@@ -123,4 +131,6 @@ class SizeBudget:
         return replace(common, **said)
 
 
-BUDGET = table_of(SizeBudget, declared(SizeBudget), "{ size, growth, growth-floor, ready, on }")
+BUDGET = table_of(
+    SizeBudget, declared(SizeBudget), "{ size, growth, growth-floor, hidden, ready, on }"
+)

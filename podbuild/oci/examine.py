@@ -71,6 +71,11 @@ class Examiner:
         asked = tuple(analyses)
         return tuple(self._ask_once(store, layer, asked) for layer in layers)
 
+    def knows(self, layers: Iterable[Descriptor], analyses: Iterable[LayerAnalysis]) -> bool:
+        """Tell whether all of these layers' answers are kept, so that none is read."""
+        keys = [each.key for each in analyses]
+        return all(self._kept(key, each.digest) is not None for each in layers for key in keys)
+
     def _ask_once(
         self, store: Store, layer: Descriptor, analyses: tuple[LayerAnalysis, ...]
     ) -> Mapping[str, JSONValue]:

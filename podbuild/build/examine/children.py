@@ -148,11 +148,11 @@ class Examination:
             job: self._layers(job, manifest)
             for job, manifest in images.items()
             if self.plan.image(job.image).published
-            and all(map(self._store(job).has_blob, manifest.blobs[:1]))
+            and all(map(self.store(job).has_blob, manifest.blobs[:1]))
         }
 
     def _layers(self, job: Job, manifest: Manifest) -> tuple[LayerSize, ...]:
-        made = self._steps(job).layers(read_config(self._store(job), manifest))
+        made = self.steps(job).layers(read_config(self.store(job), manifest))
         return tuple(
             LayerSize(
                 file=cause.file,
@@ -164,7 +164,8 @@ class Examination:
             for at, (cause, layer) in enumerate(zip(made.causes, manifest.layers, strict=False))
         )
 
-    def _steps(self, job: Job) -> Steps:
+    def steps(self, job: Job) -> Steps:
+        """Give the lines that made a job's image."""
         return steps_of(self.plan, self.plan.image(job.image), job.platform, self.build)
 
     def _faults(self, job: Job, manifest: Manifest) -> tuple[Fault, ...] | None:
@@ -174,10 +175,10 @@ class Examination:
         with suppress(ValueError):
             if isinstance(known, list):
                 return tuple(map(Fault.from_json, known))
-        store = self._store(job)
+        store = self.store(job)
         if not all(map(store.has_blob, manifest.layers)):
             return None
-        answers = self._examiner.ask(store, manifest.layers, self.questions)
+        answers = self.examiner.ask(store, manifest.layers, self.questions)
         faults = faults_of(files_of(answers), _inner(store, manifest), job.platform)
         write_atomically(record, json.dumps([each.to_json() for each in faults]).encode())
         return faults
@@ -186,8 +187,8 @@ class Examination:
         wanted = [each for each in faults if not self.ignored(job.image, each.rule)]
         if not wanted:
             return
-        steps = self._steps(job)
-        config = read_config(self._store(job), manifest)
+        steps = self.steps(job)
+        config = read_config(self.store(job), manifest)
         for fault in wanted:
             cause = _cause(steps, config, fault)
             yield Finding(
@@ -202,10 +203,12 @@ class Examination:
             )
 
     @cached_property
-    def _examiner(self) -> Examiner:
+    def examiner(self) -> Examiner:
+        """Give what asks layers and keeps their answers."""
         return Examiner(self.cache / LAYERS)
 
-    def _store(self, job: Job) -> StagedRepository:
+    def store(self, job: Job) -> StagedRepository:
+        """Give what is staged of a job's image."""
         return self.staging.repository(repository_name(job.image))
 
 

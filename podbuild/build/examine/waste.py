@@ -237,18 +237,23 @@ def judged_hidden(image: Anatomy) -> tuple[Hidden, ...]:
     )
 
 
-def _hidden(image: Anatomy) -> Iterator[Finding]:
+def hidden_pairs(image: Anatomy) -> tuple[Finding, ...]:
+    """Give what own layers hide by the line that hides, the line it is of and how, largest first.
+
+    Whoever judges says from which size on they are worth a word.
+    """
     pairs: dict[tuple[int, int, Hiding], _Group] = defaultdict(_Group)
-    found = judged_hidden(image)
-    floor = max(FLOOR, image.own_bytes * _SHARE)
-    if sum(each.size for each in found) < floor:
-        return
-    for each in found:
+    for each in judged_hidden(image):
         pairs[each.by, each.layer, each.cause].add(each.path, each.size)
-    largest = max(group.bytes for group in pairs.values())
-    for (by, layer, cause), group in sorted(pairs.items()):
-        if group.bytes >= min(floor, largest):
-            yield _hidden_pair(image, (by, layer, cause), group)
+    found = (_hidden_pair(image, pair, group) for pair, group in sorted(pairs.items()))
+    return tuple(sorted(found, key=lambda each: -each.bytes))
+
+
+def _hidden(image: Anatomy) -> Iterator[Finding]:
+    pairs = hidden_pairs(image)
+    floor = max(FLOOR, image.own_bytes * _SHARE)
+    if sum(each.bytes for each in pairs) >= floor:
+        yield from (each for each in pairs if each.bytes >= min(floor, pairs[0].bytes))
 
 
 def _hidden_pair(image: Anatomy, pair: tuple[int, int, Hiding], group: _Group) -> Finding:
