@@ -368,7 +368,10 @@ def _plain(instruction: Instruction, known: Mapping[str, str]) -> Instruction:
         return without_zeros(instruction)
     if instruction.word == "ONBUILD":
         return instruction
-    return replace(instruction, text=with_values(instruction, known))
+    text = with_values(instruction, known)
+    if instruction.word == "EXPOSE" and not text:
+        return replace(instruction, word="ARG", text=_NOTHING)
+    return replace(instruction, text=text)
 
 
 def _with_octal(flags: list[str], mode: int) -> list[str]:

@@ -6,7 +6,7 @@ import re
 import signal
 from collections.abc import Iterator, Mapping
 
-from podbuild.build.inputs.instructions import Instruction
+from podbuild.build.inputs.instructions import Instruction, unquote
 from podbuild.build.inputs.lexer import Lexer, LexError
 from podbuild.build.inputs.modes import parse_mode
 from podbuild.build.inputs.values import is_port, ports_of
@@ -22,6 +22,14 @@ def unfit_values(instruction: Instruction, known: Mapping[str, str]) -> Iterator
         case "COPY" | "ADD":
             yield from _mode(instruction, known)
             yield from _texts(instruction, known)
+        case "ENV" | "LABEL" | "ARG":
+            yield from _pairs(instruction)
+        case "VOLUME" | "SHELL" if instruction.array is not None and not all(
+            instruction.array or ("",)
+        ):
+            yield f"{instruction.word} of nothing", f'{instruction.word} ["/x"]'
+        case "VOLUME" if instruction.array is None and not all(map(unquote, instruction.words)):
+            yield "VOLUME of nothing", "VOLUME /x"
         case "EXPOSE" if _are_known(instruction.text, known):
             for port in ports_of(instruction, known):
                 if not is_port(port):
@@ -30,6 +38,20 @@ def unfit_values(instruction: Instruction, known: Mapping[str, str]) -> Iterator
             yield from _signal(instruction)
         case _:
             pass
+
+
+def _pairs(instruction: Instruction) -> Iterator[tuple[str, str]]:
+    """Find what is no NAME=VALUE; ENV and LABEL may be NAME VALUE, ARG may be NAME."""
+    word, words = instruction.word, instruction.words
+    if word != "ARG" and words and "=" not in words[0]:
+        if len(words) == 1:
+            yield f"{word} {words[0][:40]} has no value", f'{word} {words[0][:40]}=""'
+        return
+    for each in words:
+        if each.startswith("="):
+            yield f"{word} {each[:40]} names nothing", f"{word} NAME{each[:40]}"
+        elif word != "ARG" and "=" not in each:
+            yield f"{word}: {each[:40]} has no =", f'{word} NAME="a value with blanks" OTHER=x'
 
 
 def _are_known(text: str, known: Mapping[str, str]) -> bool:
