@@ -16,6 +16,7 @@ from podbuild.build.inputs.modes import SymbolicMode, symbolic_mode
 from podbuild.build.inputs.patterns import BadPatternError, check_syntax
 from podbuild.build.inputs.reach import EVERYTHING, Wanted, has_wildcard
 from podbuild.build.inputs.selected import Selecting
+from podbuild.errors import ConfigError
 
 MAIN = ""  # the name of the build context itself
 _FETCHED = re.compile(r"https?://|git@|git://|ssh://")
@@ -64,10 +65,23 @@ def selecting_in(
     folders: Collection[str],
     facts_of: FactsOf,
 ) -> tuple[Selecting, ...]:
-    """Give the copies with --exclude or wildcards in the stages that the target needs."""
+    """Give the copies with --exclude or wildcards in the stages that the target needs.
+
+    Raises ConfigError, with file and line, for an ONBUILD of a base that takes from a stage which
+    nothing else needs: the engine would not have built it.
+    """
     walk = _StageWalk(parsed, variables, frozenset(folders), facts_of)
-    for stage in parsed.needed(target, variables):
+    needed = parsed.needed(target, variables)
+    for stage in needed:
         walk.stage(stage)
+    for stage, name in walk.triggered:
+        other = parsed.stage(name, before=stage.index)
+        if other is not None and other not in needed:
+            raise ConfigError(
+                f"{stage.start.place}: an ONBUILD of {stage.base} takes from the stage {name}, "
+                "which the engine would not have built",
+                hint=f"RUN --mount=from={name},target=/mnt true in this stage lets it be built",
+            )
     return tuple(walk.selecting)
 
 
@@ -162,6 +176,7 @@ class _StageWalk:
         self.facts_of = facts_of
         self.found: dict[str, list[Wanted]] = {name: [] for name in (MAIN, *folders)}
         self.selecting: list[Selecting] = []
+        self.triggered: list[tuple[Stage, str]] = []  # what triggers take from what
         self._stages: dict[int, BaseFacts | None] = {}
 
     def stage(self, stage: Stage) -> BaseFacts | None:
@@ -185,6 +200,8 @@ class _StageWalk:
             if trigger is None:
                 return None
             self._take(trigger, scope, trigger=True)
+            taken = (trigger.flag("from"), *(each.get("from") for each in trigger.mounts))
+            self.triggered += [(stage, name) for name in taken if name]
             if trigger.word == "ARG":
                 declared = {word.partition("=")[0] for word in trigger.words}
                 scope.doubtful |= declared & scope.environment.keys()

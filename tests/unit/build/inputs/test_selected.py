@@ -111,6 +111,30 @@ def test_triggers_of_a_base_with_exclude_are_refused(
         selections(found, lambda _, wanted: contents.taken(folder, Matcher(()), wanted))
 
 
+@pytest.mark.parametrize(
+    ("more", "refused"),
+    [
+        ("", True),
+        ("RUN --mount=from=X,target=/mnt true\n", False),
+        ("COPY --from=0 /f /f\n", False),
+    ],
+)
+@pytest.mark.parametrize(
+    "trigger", ["COPY --from=x /f /g", "RUN --mount=type=bind,from=0,target=/m true"]
+)
+def test_a_trigger_takes_from_a_stage_that_is_built(trigger: str, more: str, refused: bool) -> None:
+    parsed = read_containerfile(f"FROM a AS x\nFROM b\n{more}")
+
+    def select() -> None:
+        selecting_in(parsed, None, {}, (), lambda *_: BaseFacts(triggers=(trigger,)))
+
+    if not refused:
+        select()
+        return
+    with pytest.raises(ConfigError, match="Containerfile:2: an ONBUILD of b takes from the stage"):
+        select()
+
+
 def handed(folder: Path, text: str) -> str:
     parsed = read_containerfile(text, where="web/Containerfile")
     found = selecting_in(parsed, None, {}, (), lambda *_: BaseFacts())
