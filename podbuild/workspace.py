@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from podbuild.config.choices import RegistryKind
@@ -20,6 +20,7 @@ from podbuild.oci.transport.endpoint import Endpoint
 from podbuild.system.cancel import Cancel
 from podbuild.system.console import Ui
 from podbuild.system.folders import Folders
+from podbuild.system.later import dataclass
 from podbuild.system.process import Runner
 from podbuild.system.retry import Retry
 

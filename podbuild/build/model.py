@@ -6,7 +6,7 @@ They import nothing that builds: a release that has nothing to build loads no mo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 
 from podbuild.errors import PodbuildError, VerificationError
@@ -15,6 +15,7 @@ from podbuild.oci.names import Digest
 from podbuild.oci.store import Store
 from podbuild.plan.model import Job
 from podbuild.system.console.text import size as size_text
+from podbuild.system.later import dataclass
 from podbuild.system.records import JSONValue
 
 

@@ -12,7 +12,7 @@ image (design, invariant 3).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from podbuild.plan.model import Job, Plan
 from podbuild.plan.planned import Planned
 from podbuild.plan.published import said_of
 from podbuild.system.files import write_atomically
+from podbuild.system.later import dataclass
 
 _TAGS_READ = 3  # per repository: what moving tags name, and the version before
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from podbuild.system import cancel as cancelling
 from podbuild.system import console, locks, process, redact, signals
 from podbuild.system import folders as places
 from podbuild.system import retry as retrying
+from podbuild.system.later import dataclass
 
 if TYPE_CHECKING:
     from podbuild.config.model import Config

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from podbuild.build import indexes
@@ -53,6 +53,7 @@ from podbuild.publish.upload import Publisher
 from podbuild.publish.verify import verify_release
 from podbuild.report.collect import adopted_parts
 from podbuild.report.model import Report
+from podbuild.system.later import dataclass
 from podbuild.system.locks import Holder, Purpose, project_lock, supersede
 from podbuild.workspace import Services
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from podbuild.config.keys import (
     table_schema,
 )
 from podbuild.config.template import Placeholders, Template
+from podbuild.system.later import dataclass
 
 _SCHEMES = frozenset({"env", "file"})  # of keys that podbuild reads itself
 _IN_IDENTITY = frozenset({"project", "version"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from podbuild.config.keys import (
     key,
     table_of,
 )
+from podbuild.system.later import dataclass
 
 _SIZE = re.compile(r"(?P<count>\d+(?:\.\d+)?) ?(?P<unit>B|[kMG]B|[KMG]iB)")
 _UNITS = {

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from podbuild.config.budget import SIZE
 from podbuild.config.keys import COUNT, FLAG, key, list_of, matching, parsed
 from podbuild.oci.names import Platform
+from podbuild.system.later import dataclass
 
 KEPT = 20_000_000_000  # bytes
 HERE = "local"  # this machine, where builders are named

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
 
 from podbuild.config.keys import COUNT, FLAG, TEXT, Invalid, ValueKind, choice, key, map_of, parsed
 from podbuild.oci.names import Platform
+from podbuild.system.later import dataclass
 
 _PLATFORM = parsed(lambda text: str(Platform.parse(text)), "platform")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from podbuild.config.choices import NAME
 from podbuild.config.keys import PATH, TEXT, Invalid, ValueKind
 from podbuild.config.template import Placeholders, Template
 from podbuild.oci.names import DOCKER_HUB, Reference, is_registry
+from podbuild.system.later import dataclass
 
 
 @dataclass(frozen=True)

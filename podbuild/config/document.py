@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, replace
 from decimal import Decimal
 
-from podbuild.config.budget import SizeBudget
+from podbuild.config.budget import SIZE, SizeBudget
 from podbuild.config.image import ImageTags
 from podbuild.config.keys import UNITS, Declared, Schema
 from podbuild.config.sections import SECTIONS, Table
@@ -61,6 +61,17 @@ def duration_text(seconds: float) -> str:
     return f"{seconds}s"
 
 
+def size_text(count: int) -> str:
+    """Give bytes as the configuration writes them.
+
+    >>> size_text(20_000_000_000), size_text(1_500)
+    ('20GB', '1500B')
+    """
+    fits = (power for power in (9, 6, 3) if count and count % 10**power == 0)
+    power = next(fits, 0)
+    return f"{count // 10**power}{ {9: 'GB', 6: 'MB', 3: 'kB'}.get(power, 'B') }"
+
+
 def example(each: Declared) -> str:
     """Give a value to show for a key: its example, else its default."""
     return each.key.example or as_toml(each.default)
@@ -74,6 +85,8 @@ def default_text(each: Declared) -> str:
         return ""
     if each.name in _COMPUTED:
         return ""
+    if each.key.kind == SIZE:
+        return toml_string(size_text(int(str(each.default))))
     return as_toml(each.default)
 
 

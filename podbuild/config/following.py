@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +23,7 @@ from podbuild.config.keys import (
     matching,
 )
 from podbuild.config.template import Template
+from podbuild.system.later import dataclass
 
 _REPOSITORY = matching(
     r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)+", "a repository", "such as acme/shop, without a host"

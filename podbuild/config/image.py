@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from podbuild.config.budget import BUDGET, SizeBudget
@@ -48,6 +48,7 @@ from podbuild.config.template import Template
 from podbuild.config.trials import HEALTHCHECK, TESTS, Healthcheck, ImageTest
 from podbuild.errors import ConfigError
 from podbuild.oci.names import Platform
+from podbuild.system.later import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

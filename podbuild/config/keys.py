@@ -10,7 +10,6 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Generic, TypeVar
 
 from podbuild.config.template import Template
 from podbuild.errors import PodbuildError
+from podbuild.system.later import dataclass
 from podbuild.system.records import JSONValue
 
 T = TypeVar("T")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from podbuild.config.template import Template, tag_template
 from podbuild.config.trials import CheckCommand
 from podbuild.errors import ConfigError
 from podbuild.semver import Scheme, TagForm, Version
+from podbuild.system.later import dataclass
 
 DAY = 86400.0  # seconds
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 from podbuild.config.keys import Invalid
@@ -12,6 +11,7 @@ from podbuild.config.model import Config
 from podbuild.config.template import Template
 from podbuild.errors import ConfigError, PodbuildError
 from podbuild.oci.auth.credentials import token_variables
+from podbuild.system.later import dataclass
 from podbuild.system.redact import ORDINARY, Redactor, holds_secret, is_secret_name
 from podbuild.system.redact.forms import SHORTEST
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 
 from podbuild.errors import ConfigError
 from podbuild.semver import Scheme, Version
+from podbuild.system.later import dataclass
 
 PLACEHOLDERS = {
     "project": "the project's name",

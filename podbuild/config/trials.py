@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,6 +28,7 @@ from podbuild.config.keys import (
 )
 from podbuild.errors import ConfigError
 from podbuild.oci.names import Platform
+from podbuild.system.later import dataclass
 
 WITHIN = 30.0  # seconds, where nothing is said
 _LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from podbuild.errors import PublishError, VerificationError
 from podbuild.oci.manifest import MANIFEST_CAP, Descriptor
 from podbuild.oci.store import BlobSource, Store
 from podbuild.system.files import link_whole
+from podbuild.system.later import dataclass
 
 CHUNK = 256 * 1024  # bytes read and sent at a time; small enough for slow lines' timeouts
 

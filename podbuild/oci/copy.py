@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from podbuild.errors import VerificationError
 from podbuild.oci.manifest import Descriptor, Manifest
@@ -16,6 +15,7 @@ from podbuild.oci.names import Digest, Tag
 from podbuild.oci.store import BlobSource, PushRight, Store
 from podbuild.oci.transport.problem import BlobsMissingError
 from podbuild.system.cancel import Cancel
+from podbuild.system.later import dataclass
 
 _AT_ONCE = 4  # blobs
 

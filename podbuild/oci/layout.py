@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from podbuild.oci.manifest import MANIFEST_CAP, Descriptor, Manifest, MediaType,
 from podbuild.oci.names import Digest, Tag, reference
 from podbuild.oci.store import BlobSource, PushRight
 from podbuild.system.files import open_in_place, read_plain, write_whole
+from podbuild.system.later import dataclass
 from podbuild.system.locks import lock
 
 REF_NAME = "org.opencontainers.image.ref.name"

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from functools import cached_property
 
 from podbuild.errors import VerificationError
 from podbuild.oci.documents import document_of, object_of
 from podbuild.oci.names import Digest, Platform
+from podbuild.system.later import dataclass
 from podbuild.system.records import JSONValue, string_map
 
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 
 from podbuild.errors import (
     ConfigError,
     VerificationError,
     VersionError,
 )
+from podbuild.system.later import dataclass
 from podbuild.system.records import JSONValue
 
 DOCKER_HUB = "docker.io"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from podbuild.oci import client as clients
@@ -15,6 +15,7 @@ from podbuild.oci.known import KnownManifests
 from podbuild.oci.names import Repository
 from podbuild.oci.transport.endpoint import Conduct, Counts, Endpoint, Pace, UploadPolicy
 from podbuild.oci.transport.proxy import WayOut
+from podbuild.system.later import dataclass
 
 if TYPE_CHECKING:
     from podbuild.oci.client import RegistryClient

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from podbuild.oci.names import Digest, Tag
 from podbuild.plan.guards import (
@@ -23,6 +23,7 @@ from podbuild.plan.make import with_jobs
 from podbuild.plan.model import Plan, PlannedImage, TagMove, Target
 from podbuild.plan.tags import NamedTag, TagKind, is_own_tag, owned_versions
 from podbuild.semver import Version
+from podbuild.system.later import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

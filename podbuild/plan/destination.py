@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Generic, TypeVar
 
 from podbuild.errors import PodbuildError
 from podbuild.oci.store import Store
 from podbuild.plan.model import Plan
 from podbuild.system.cancel import Cancel
+from podbuild.system.later import dataclass
 from podbuild.workspace import Opener
 
 ASKED_AT_ONCE = 8

@@ -6,12 +6,13 @@ Version tags are immutable, moving tags never go backwards (design, invariants 4
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from podbuild.oci.names import Digest, Platform, Tag
 from podbuild.plan.tags import NamedTag, Range
 from podbuild.semver import Version
+from podbuild.system.later import dataclass
 
 
 class Decision(StrEnum):

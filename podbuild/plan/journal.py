@@ -11,7 +11,7 @@ import binascii
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from podbuild.errors import ConfigError, PodbuildError, VerificationError, Versi
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Tag
 from podbuild.system.files import move, read_plain, write_atomically
+from podbuild.system.later import dataclass
 from podbuild.system.records import JSONValue, parse_json
 
 SCHEMA = 1

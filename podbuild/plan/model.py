@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
@@ -18,6 +18,7 @@ from podbuild.plan import labels
 from podbuild.plan.guards import Decision, ReleaseIdentity, Verdict
 from podbuild.plan.tags import NamedTag, Reader, TagKind
 from podbuild.semver import Version
+from podbuild.system.later import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from podbuild.errors import ConfigError, PodbuildError
 from podbuild.oci.names import Digest, Tag
@@ -11,6 +11,7 @@ from podbuild.plan.destination import Destination
 from podbuild.plan.guards import Ancestry
 from podbuild.plan.journal import TagKey
 from podbuild.plan.model import Plan
+from podbuild.system.later import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,6 @@ A tag stands for a commit, a version, a configuration and platforms.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from podbuild.errors import PodbuildError, PublishError, VerificationError
 from podbuild.oci.blobs import read_blob
@@ -21,6 +20,7 @@ from podbuild.plan.guards import RemoteTag
 from podbuild.plan.model import Plan, Target
 from podbuild.semver import Version
 from podbuild.system.cancel import Cancel
+from podbuild.system.later import dataclass
 from podbuild.system.records import JSONValue, string_map
 
 

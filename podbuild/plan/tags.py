@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -17,6 +17,7 @@ from podbuild.config.template import NUMBERS, Placeholders, Template
 from podbuild.errors import ConfigError, VersionError
 from podbuild.oci.names import Tag
 from podbuild.semver import Scheme, Version
+from podbuild.system.later import dataclass
 
 _NUMBER = r"(?:0|[1-9]\d*)"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import ClassVar
 
 from podbuild.oci.manifest import Manifest
@@ -26,6 +26,7 @@ from podbuild.plan.tags import Range, Reader, TagKind, is_own_tag, owned_version
 from podbuild.publish.move import Order, Ruling
 from podbuild.semver import Version
 from podbuild.system.cancel import Cancel
+from podbuild.system.later import dataclass
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum
 from typing import Protocol
 
@@ -21,6 +21,7 @@ from podbuild.plan.guards import Decision
 from podbuild.plan.journal import ImageKey, Journal, Section, TagKey
 from podbuild.plan.tags import NamedTag, TagKind
 from podbuild.system.cancel import Cancel
+from podbuild.system.later import dataclass
 from podbuild.system.retry import Retry, Transient
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from podbuild.errors import CredentialError, PodbuildError
 from podbuild.oci.store import PushRight
 from podbuild.plan.destination import Destination, ask_all
 from podbuild.system.cancel import Cancel
+from podbuild.system.later import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

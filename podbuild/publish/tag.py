@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 from podbuild.errors import (
     ImmutableTagError,
@@ -24,6 +23,7 @@ from podbuild.plan.journal import Journal, Section
 from podbuild.plan.tags import TagKind
 from podbuild.publish.move import ROUNDS, SHIELD, Guard, Moved, Order, Outcome, Placer, Tagged
 from podbuild.system.cancel import Cancel
+from podbuild.system.later import dataclass
 from podbuild.system.retry import Retry
 
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Self
 
 from podbuild.errors import PodbuildError, PublishError, VerificationError
@@ -23,6 +23,7 @@ from podbuild.oci.transport.problem import BlobsMissingError
 from podbuild.plan.destination import Destination, failures
 from podbuild.plan.journal import ImageKey, Journal, Section
 from podbuild.system.cancel import Cancel
+from podbuild.system.later import dataclass
 from podbuild.system.retry import Retry, Transient
 
 UPLOADS = 6  # blobs on their way to one registry at a time

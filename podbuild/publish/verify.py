@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import chain
 
 from podbuild.errors import CredentialError, PartialReleaseError, PublishError, VerificationError
@@ -16,6 +16,7 @@ from podbuild.oci.names import Digest, Platform, Tag
 from podbuild.plan.destination import Destination, everywhere, own_failure
 from podbuild.plan.published import find_config
 from podbuild.system.cancel import Cancel
+from podbuild.system.later import dataclass
 
 READERS = 8  # requests at a time
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from podbuild.build.model import BuiltImage, Origin, Staged
 from podbuild.errors import CleanupError, PartialReleaseError, PodbuildError
@@ -25,6 +25,7 @@ from podbuild.report.model import (
     TagReport,
     TargetReport,
 )
+from podbuild.system.later import dataclass
 
 _UNDECIDED = {
     Decision.SKIP: TagOutcome.SKIPPED,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from podbuild.report.model import Report
 from podbuild.system.console.text import one_line
+from podbuild.system.later import dataclass
 
 LIMIT = 5 * 1024  # bytes; GitLab refuses a longer file whole
 # Not PODBUILD_VERSION and the like: later jobs inherit these variables, and podbuild's own

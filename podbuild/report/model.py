@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from podbuild.config.choices import RegistryKind
 from podbuild.oci.names import Digest, Platform, Tag
 from podbuild.plan.model import Job
 from podbuild.publish.move import Outcome
+from podbuild.system.later import dataclass
 
 if TYPE_CHECKING:
     from podbuild.oci.delete import RemovalKind

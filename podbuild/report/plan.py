@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from podbuild.plan.fingerprint import relative
 from podbuild.plan.guards import Decision
 from podbuild.plan.model import Job, Plan, PlannedImage, TagMove, Target
 from podbuild.report.attested import attest_line
 from podbuild.system.console.text import fold, size, table
+from podbuild.system.later import dataclass
 from podbuild.system.records import JSONValue
 
 SCHEMA = 1

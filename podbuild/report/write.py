@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from podbuild.config.output import ReportFile
@@ -17,6 +16,7 @@ from podbuild.report.junit import junit_xml
 from podbuild.report.markdown import LIMIT, cut, summary_markdown
 from podbuild.report.model import Report
 from podbuild.system.files import write_atomically
+from podbuild.system.later import dataclass
 from podbuild.system.records import JSONValue, parse_json
 from podbuild.system.redact import Redactor
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from podbuild.errors import ConfigError
+from podbuild.system.later import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import IO
 
 from podbuild.system.cancel import Cancel
 from podbuild.system.folders import Folders
+from podbuild.system.later import dataclass
 from podbuild.system.records import json_in
 
 LEASE = "lease"  # the file in a folder that whoever uses it holds locked

@@ -21,7 +21,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import IO
 
@@ -29,6 +29,7 @@ import sh
 
 from podbuild.errors import PodbuildError, ToolError
 from podbuild.system.cancel import Cancel
+from podbuild.system.later import dataclass
 
 TAIL_LINES = 40
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL

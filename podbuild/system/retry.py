@@ -9,10 +9,10 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 from podbuild.errors import PublishError
+from podbuild.system.later import dataclass
 
 T = TypeVar("T")
 

@@ -7,7 +7,6 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
 from podbuild.build.staging.pool import Pool, PooledBlob
@@ -16,6 +15,7 @@ from podbuild.oci.manifest import STAGED_CAP, Descriptor, Manifest, manifest_typ
 from podbuild.oci.names import Digest, Tag, reference
 from podbuild.oci.store import BlobSource, PushRight
 from podbuild.plan.model import Job
+from podbuild.system.later import dataclass
 
 # Distribution spec, "Pulling manifests": one part of a <name>.
 _NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")

@@ -9,7 +9,6 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -18,6 +17,7 @@ from podbuild.oci.blobs import CheckedFileBlob
 from podbuild.oci.manifest import Descriptor
 from podbuild.oci.names import Digest
 from podbuild.system.files import move
+from podbuild.system.later import dataclass
 from podbuild.system.locks import leased_folder
 
 _WRITTEN = "user.podbuild.size"  # bytes that a blob's file was given

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from podbuild.errors import CredentialError
 from podbuild.oci.auth.files import AuthFile, ask_helper, find_auth_files
 from podbuild.oci.auth.secret import Credential, CredentialKind
 from podbuild.oci.names import DOCKER_HUB, DOCKER_HUB_ALIASES, GHCR, Repository
+from podbuild.system.later import dataclass
 from podbuild.system.process import Runner
 from podbuild.system.records import JSONValue
 

@@ -12,12 +12,13 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from podbuild.errors import CredentialError, ToolError
 from podbuild.oci.auth.secret import Credential, CredentialKind
 from podbuild.oci.names import DOCKER_HUB, DOCKER_HUB_ALIASES, Repository
+from podbuild.system.later import dataclass
 from podbuild.system.process import CommandTimeoutError, Runner
 from podbuild.system.records import JSONValue, json_of, parse_json, string_map
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
+
+from podbuild.system.later import dataclass
 
 
 class CredentialKind(Enum):

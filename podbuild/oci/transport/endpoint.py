@@ -6,11 +6,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from podbuild.oci.names import DOCKER_HUB
 from podbuild.system.cancel import Cancel
+from podbuild.system.later import dataclass
 from podbuild.system.retry import Retry
 
 _WIRE_HOSTS = {DOCKER_HUB: "registry-1.docker.io"}

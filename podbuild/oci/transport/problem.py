@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -18,6 +18,7 @@ from urllib.parse import urldefrag, urljoin, urlsplit
 
 from podbuild.errors import PublishError
 from podbuild.oci.documents import document_of
+from podbuild.system.later import dataclass
 from podbuild.system.records import JSONValue
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from podbuild.errors import ConfigError, ToolError, VersionError
@@ -17,6 +17,7 @@ from podbuild.plan.git.command import TIMEOUT, git_runner
 from podbuild.plan.git.worktree import Facts, NoFacts
 from podbuild.plan.guards import Ancestry
 from podbuild.semver import Scheme, TagForm, Version, guess_form
+from podbuild.system.later import dataclass
 from podbuild.system.process import CommandError, Finished, Runner
 
 FETCH_TIMEOUT = 600.0  # seconds

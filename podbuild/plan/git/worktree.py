@@ -6,12 +6,13 @@ import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from pathlib import Path
 
 from podbuild.errors import ConfigError, ToolError
 from podbuild.plan.git.command import TIMEOUT, git_runner
+from podbuild.system.later import dataclass
 from podbuild.system.process import CommandError, Runner
 
 _NO_REPOSITORY = "not a git repository"

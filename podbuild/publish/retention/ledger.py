@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from podbuild.plan.journal import ImageKey, Journal, Section
 from podbuild.publish.move import Moved
 from podbuild.system.files import write_atomically
 from podbuild.system.folders import Folders
+from podbuild.system.later import dataclass
 from podbuild.system.records import JSONValue, json_in
 
 _SCHEMA = 1

@@ -7,11 +7,12 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from podbuild.errors import BuildError, ConfigError, PodbuildError
 from podbuild.system.console.look import FileLine, Lines, Paint, PlainLook, place_of
 from podbuild.system.console.text import command_data, command_property, no_command
+from podbuild.system.later import dataclass
 
 # What is wrong in a file; others may begin with a registry's host and port.
 _IN_A_FILE = (ConfigError.exit_code, BuildError.exit_code)
@@ -107,7 +108,7 @@ _NOT_IN_SECTIONS = re.compile(r"[^a-z0-9_.-]+")
 class GitLabLook(PlainLook):
     """Collapsed sections for jobs (docs.gitlab.com, "Custom collapsible sections")."""
 
-    paint: Paint = Paint(True)  # noqa: RUF009  # frozen
+    paint: Paint = Paint(True)  # frozen
     clock: Callable[[], float] = time.time
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 

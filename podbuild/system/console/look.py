@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from podbuild.errors import PodbuildError
 from podbuild.system.console.text import duration
+from podbuild.system.later import dataclass
 
 Lines = tuple[str, ...]
 

@@ -7,12 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import Enum
 from io import UnsupportedOperation
 from typing import Protocol, TextIO
 
 from podbuild.errors import PodbuildError
+from podbuild.system.later import dataclass
 
 
 class ActivityKind(Enum):

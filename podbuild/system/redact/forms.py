@@ -10,7 +10,9 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from podbuild.system.later import dataclass
 
 SHORTEST = 5  # characters; anything shorter would blank out ordinary text
 SHORTEST_PART = 8  # characters of a line or an encoded form that stands for its secret

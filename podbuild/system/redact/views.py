@@ -10,7 +10,8 @@ import re
 import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from podbuild.system.later import dataclass
 
 _DEPTH = 3  # encodings inside each other
 _MOST = 24  # views of one text

@@ -100,6 +100,7 @@ LIGHT = (
     "podbuild.errors",
     "podbuild.semver",
     "podbuild.system.console",
+    "podbuild.system.later",
 )
 HOME = Path(podbuild.cli.__file__).parent
 
