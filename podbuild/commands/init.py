@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -26,6 +26,9 @@ _OTHERS = frozenset(
     | {"mustache", "in", "m4", "orig", "rej", "bak", "swp", "md", "txt", "json", "yml", "yaml"}
 )  # what a file is instead, by its last part
 _SHARED = frozenset({"containerfiles", "containers", "dockerfiles", "docker", "images", "build"})
+_TESTS = frozenset({"test", "tests", "testdata", "e2e", "fixtures", "__tests__"})
+_DASHED = re.compile(r"(?:containerfile|dockerfile)[-_](?P<rest>[\w-]+(?:\.\d+)*)", re.IGNORECASE)
+_WINDOWS = "mcr.microsoft.com/windows"
 _REMOTE = re.compile(
     r"(?:(?:https?|ssh)://(?P<host>[A-Za-z0-9.-]+)(?::\d+)?/|(?P<copied>[A-Za-z0-9.-]+):)"
     r"(?P<path>[^/\s][^\s]*?)(?:\.git)?/?"
@@ -58,6 +61,7 @@ class Seen:
     remote: str = ""
     tags: tuple[str, ...] = ()  # of git
     read: Mapping[PurePosixPath, ReadContainerfile] = field(default_factory=dict)
+    left: Mapping[PurePosixPath, str] = field(default_factory=dict)  # files left alone, and why
     gitignore: str | None = None
 
 
@@ -72,16 +76,32 @@ class NewFile:
 
 def look(folder: Path, remote: str = "", tags: tuple[str, ...] = ()) -> Seen:
     """Give what there is to guess from. `remote` is the URL of git's origin, `tags` its own."""
-    gitignore = folder / ".gitignore"
-    read = read_all(folder, sorted(_containerfiles(folder)))
+    path = folder / ".gitignore"
+    gitignore = path.read_text("utf-8", "replace") if path.is_file() else None
+    skipped = _SKIPPED if _ignores(gitignore or "", "build") else _SKIPPED - {"build"}
+    every = read_all(folder, sorted(_containerfiles(folder, skipped)))
+    left = {path: why for path, each in every.items() if (why := _why_left(path, each))}
+    if len(left) == len(every):  # better these than none
+        left = {}
+    read = {path: each for path, each in every.items() if path not in left}
     return Seen(
         folder=folder.resolve().name,
         containerfiles=tuple(read),
         read=read,
+        left=left,
         remote=remote,
         tags=tags,
-        gitignore=gitignore.read_text("utf-8", "replace") if gitignore.is_file() else None,
+        gitignore=gitignore,
     )
+
+
+def _why_left(path: PurePosixPath, read: ReadContainerfile) -> str:
+    """Say why a file makes no image to release; empty for one that does."""
+    if _TESTS & {*path.parts[:-1]}:
+        return "it belongs to tests"
+    if read.bases and all(base.startswith(_WINDOWS) for base in read.bases):
+        return "its base is not Linux"
+    return ""
 
 
 def initial_files(seen: Seen) -> tuple[NewFile, ...]:
@@ -130,13 +150,14 @@ def write_files(folder: Path, files: Iterable[NewFile]) -> tuple[Path, ...]:
     return tuple(folder / file.path for file in files)
 
 
-def _containerfiles(folder: Path) -> Iterator[PurePosixPath]:
+def _containerfiles(folder: Path, skipped: Collection[str]) -> Iterator[PurePosixPath]:
     for here, folders, files in os.walk(folder):
         place = PurePosixPath(Path(here).relative_to(folder).as_posix())
         deep = len(place.parts) >= DEPTH
-        folders[:] = [] if deep else [name for name in folders if _is_looked_into(name, place)]
+        within = skipped if place.name not in _SHARED else ()
+        folders[:] = [each for each in folders if not (deep or each[0] == "." or each in within)]
         for name in files:
-            if _is_containerfile(name.lower().split(".")):
+            if _DASHED.fullmatch(name) or _is_containerfile(name.lower().split(".")):
                 yield place / name
 
 
@@ -146,10 +167,6 @@ def _is_containerfile(parts: list[str]) -> bool:
         and parts[-1] not in _OTHERS
         and not parts[-1].endswith("~")
     )
-
-
-def _is_looked_into(name: str, place: PurePosixPath) -> bool:
-    return not name.startswith(".") and (name not in _SKIPPED or place.name in _SHARED)
 
 
 def _config_lines(seen: Seen) -> Iterator[str]:
@@ -209,13 +226,16 @@ def _image_lines(seen: Seen, project: str) -> Iterator[str]:
     """Show the keys that only an image may have at the first of them."""
     keys = tuple(each for each in section("images").keys if not each.key.cascades)
     found = seen.containerfiles or (PurePosixPath("Containerfile"),)
-    names = _distinct([_image_name(path, project) for path in found])
+    names = _names(found, project)
     for place, (name, path) in enumerate(zip(names, found, strict=True)):
         given = _given(path, name, frozenset(names), seen.read.get(path, ReadContainerfile()))
         every = section("images").keys
         shown = tuple(each for each in every if each.name in given or (place == 0 and each in keys))
         yield ""
         yield from commented(section("images"), given, name=name, keys=shown)
+    if seen.left:
+        yield ""
+    yield from (f"# Left alone, as {why}: {path}" for path, why in seen.left.items())
 
 
 def _given(
@@ -268,13 +288,27 @@ def _name(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "project"
 
 
-def _image_name(path: PurePosixPath, project: str) -> str:
-    """Name an image after its file's other part (`web.Containerfile`), else its folder."""
-    others = [part for part in path.name.split(".") if part.lower() not in _KINDS]
-    folder = path.parent.name
-    if others:
-        return _name(others[0])
-    return _name(project if folder in _SHARED or not folder else folder)
+def _names(paths: Sequence[PurePosixPath], project: str) -> list[str]:
+    """Name images after their file's other part (`web.Containerfile`), else their folder.
+
+    Where several folders have such a file, both.
+    """
+    parts = [_own_part(path.name) for path in paths]
+    names = []
+    for path, part in zip(paths, parts, strict=True):
+        folder = path.parent.name
+        own = _name(project if folder in _SHARED or not folder else folder)
+        if not part:
+            names.append(own)
+        else:
+            names.append(_name(f"{own}-{part}" if parts.count(part) > 1 else part))
+    return _distinct(names)
+
+
+def _own_part(name: str) -> str:
+    if dashed := _DASHED.fullmatch(name):
+        return dashed["rest"]
+    return next((part for part in name.split(".") if part.lower() not in _KINDS), "")
 
 
 def _distinct(names: list[str]) -> list[str]:
@@ -292,5 +326,8 @@ def _context(path: PurePosixPath) -> str:
 
 
 def _ignores_output(gitignore: str) -> bool:
-    lines = {line.strip().strip("/") for line in gitignore.split("\n")}
-    return "dist" in lines
+    return _ignores(gitignore, "dist")
+
+
+def _ignores(gitignore: str, folder: str) -> bool:
+    return folder in {line.strip().strip("/") for line in gitignore.split("\n")}

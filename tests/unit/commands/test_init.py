@@ -254,3 +254,38 @@ def test_the_form_of_versions_is_guessed_from_tags(tags: str, lines: tuple[str, 
         if line.startswith(("tag =", "scheme ="))
     )
     assert found == lines
+
+
+def test_of_a_repository_as_they_are_what_is_no_release_is_left_alone(tmp_path: Path) -> None:
+    files = {
+        "core/Dockerfile.base": "FROM photon:5\n",
+        "db/Dockerfile.base": "FROM photon:5\n",
+        "sub/Dockerfile-alpine3.20": "FROM alpine:3.20\n",
+        "sub/dockerfile-parser.go": "package parser\n",
+        "build/package/Dockerfile": "FROM scratch\nCOPY cmd /\n",
+        "cmd/main": "",
+        "tests/e2e/Dockerfile": "FROM scratch\nCOPY nothing /\n",
+        "windows/Dockerfile": "FROM mcr.microsoft.com/windows/nanoserver:ltsc2022\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    write_files(tmp_path, initial_files(look(tmp_path)))
+    config = load_config(tmp_path / "podbuild.toml", {})
+    assert {image.name: str(image.context.relative_to(tmp_path)) for image in config.images} == {
+        "package": ".",
+        "core-base": "core",
+        "db-base": "db",
+        "alpine3-20": "sub",
+    }
+    text = (tmp_path / "podbuild.toml").read_text()
+    assert "# Left alone, as it belongs to tests: tests/e2e/Dockerfile" in text
+    assert "# Left alone, as its base is not Linux: windows/Dockerfile" in text
+    (tmp_path / ".gitignore").write_text("build/\n")
+    assert "build/package/Dockerfile" not in {*map(str, look(tmp_path).containerfiles)}
+
+
+def test_where_there_are_only_tests_they_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test/Dockerfile").write_text("FROM scratch\n")
+    assert [str(path) for path in look(tmp_path).containerfiles] == ["test/Dockerfile"]
