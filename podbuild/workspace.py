@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
 
-from podbuild.config.choices import RegistryKind
 from podbuild.config.model import Config, Registry
 from podbuild.config.toml import shown
 from podbuild.oci.layout import LayoutStore
-from podbuild.oci.names import Repository
+from podbuild.oci.names import RegistryKind, Repository
 from podbuild.oci.registries import Registries
 from podbuild.oci.store import Store
 from podbuild.oci.transport.endpoint import Endpoint

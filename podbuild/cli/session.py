@@ -14,6 +14,7 @@ from podbuild.cli.options import Common, Typed
 from podbuild.commands import borders
 from podbuild.config import load
 from podbuild.errors import ConfigError, CredentialError
+from podbuild.oci import kinds
 from podbuild.oci import registries as connections
 from podbuild.oci.auth import credentials, files
 from podbuild.oci.transport import endpoint, proxy
@@ -188,9 +189,10 @@ def tool_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
     Engines get less: an allow-list (see `engine`).
     """
+    tokens = {home.token for home in kinds.HOMES.values()}
     kept = {
         name: value
         for name, value in environment.items()
-        if not (name.startswith("PODBUILD_") or name in ("DOCKERHUB_TOKEN", "GITHUB_TOKEN"))
+        if not name.startswith("PODBUILD_") and name not in tokens
     }
     return {**kept, "LC_ALL": "C.UTF-8"}

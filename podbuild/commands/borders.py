@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from podbuild.config.choices import RegistryKind
 from podbuild.config.contexts import FolderContext
 from podbuild.config.image import Image
 from podbuild.config.model import Config
@@ -19,6 +18,7 @@ from podbuild.config.output import OUTPUT_NAMES
 from podbuild.config.template import Placeholders, Template
 from podbuild.config.toml import dotted, line_of, read_config, shown
 from podbuild.errors import ConfigError
+from podbuild.oci.names import RegistryKind
 
 Way = tuple[str | int, ...]
 

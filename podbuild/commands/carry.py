@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from podbuild.config.document import as_toml
 from podbuild.config.toml import toml_key
-from podbuild.oci.names import DOCKER_HUB, GHCR
+from podbuild.oci import kinds
+from podbuild.oci.names import DOCKER_HUB
 
 _HOST = re.compile(r"[^/]*[.:{}][^/]*|localhost")
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
@@ -252,4 +253,4 @@ def _registries(carried: Carried) -> Mapping[str, str]:
 
 
 def _kind(place: str) -> str:
-    return {DOCKER_HUB: "dockerhub", GHCR: "ghcr"}.get(place.partition("/")[0], "oci")
+    return kinds.kind_of(place.partition("/")[0]).value

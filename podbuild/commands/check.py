@@ -24,7 +24,7 @@ from podbuild.build.inputs.lint import (
 from podbuild.build.toolchain.emulation import GUESTS, native_architecture
 from podbuild.commands.foreign import output_refusal
 from podbuild.config.attest import Placement
-from podbuild.config.choices import IndexPolicy, RegistryKind, Rule
+from podbuild.config.choices import IndexPolicy, Rule
 from podbuild.config.closing import unset_variables, without_unset
 from podbuild.config.contexts import FolderContext
 from podbuild.config.image import Image
@@ -33,7 +33,8 @@ from podbuild.config.load import used_variables
 from podbuild.config.model import Config
 from podbuild.config.toml import dotted, line_of, read_config, read_source, shown
 from podbuild.errors import ConfigError, PodbuildError
-from podbuild.oci.names import DOCKER_HUB, GHCR, Platform
+from podbuild.oci import kinds
+from podbuild.oci.names import Platform, RegistryKind
 from podbuild.plan.make import make_plan
 from podbuild.plan.model import Commit, Request
 from podbuild.system.process import Runner
@@ -191,10 +192,9 @@ def _rare_platforms(config: Config, text: str) -> Iterator[Finding]:
 
 def _odd_kinds(config: Config, text: str) -> Iterator[Finding]:
     """Warn of a registry whose kind is not its host's: nothing could be deleted there."""
-    hosts = {DOCKER_HUB: RegistryKind.DOCKERHUB, GHCR: RegistryKind.GHCR}
     for registry in config.registries:
         host = str(registry.repository or "").partition("/")[0]
-        meant = hosts.get(host, RegistryKind.OCI)
+        meant = kinds.kind_of(host)
         has_api = registry.api is not None and meant is RegistryKind.OCI
         if registry.repository is None or "{" in host or registry.kind is meant or has_api:
             continue

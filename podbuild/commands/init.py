@@ -10,11 +10,13 @@ from pathlib import Path, PurePosixPath
 
 from podbuild.commands.carry import Carried, config_text
 from podbuild.commands.init_read import ReadContainerfile, read_all
-from podbuild.config.choices import Format, RegistryKind
+from podbuild.config.choices import Format
 from podbuild.config.document import as_toml, commented
 from podbuild.config.load import FILE_NAME
 from podbuild.config.sections import section
 from podbuild.errors import ConfigError
+from podbuild.oci import kinds
+from podbuild.oci.names import RegistryKind
 from podbuild.plan.git.worktree import public_url
 from podbuild.semver import Scheme, TagForm, guess_form
 
@@ -262,8 +264,9 @@ def _given(
 def _registry_lines(host: str, path: str) -> Iterator[str]:
     """Guess a registry from where the source is; it stays a comment until someone wants it."""
     owner = path.rpartition("/")[0].lower() or "acme"
+    github = kinds.HOMES[RegistryKind.GHCR].host
     known = {
-        "github.com": ("ghcr", RegistryKind.GHCR, f"ghcr.io/{owner}/{{image}}"),
+        "github.com": ("ghcr", RegistryKind.GHCR, f"{github}/{owner}/{{image}}"),
         "gitlab.com": ("gitlab", RegistryKind.OCI, f"registry.gitlab.com/{path.lower()}/{{image}}"),
     }
     name, kind, repository = known.get(host, known["github.com"])

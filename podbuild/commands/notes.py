@@ -9,12 +9,13 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 
 from podbuild.commands.released import ReleasedImage, images_of, released_version
-from podbuild.config.choices import RegistryKind
 from podbuild.config.following import ForgeKind
 from podbuild.config.toml import shown
 from podbuild.errors import ConfigError, CredentialError
+from podbuild.oci import kinds
 from podbuild.oci.delete.rest import RestClient
 from podbuild.oci.manifest import Descriptor, Manifest
+from podbuild.oci.names import RegistryKind
 from podbuild.oci.transport.proxy import WayOut
 from podbuild.plan.git.ci import ci_facts
 from podbuild.plan.git.history import Resolved
@@ -31,8 +32,7 @@ from podbuild.report.notes import Noted, NotedImage, NotedPlatform, put_in
 from podbuild.semver import Version
 from podbuild.workspace import Services
 
-_GITHUB_API = "https://api.github.com"
-_HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
+_GITHUB = kinds.HOMES[RegistryKind.GHCR]
 _LOOPBACK = re.compile(r"http://(?:127\.\d+\.\d+\.\d+|localhost|\[::1\])(?::\d+)?(?:/|$)")
 
 
@@ -133,7 +133,7 @@ def open_forge(services: Services, asked: Resolved) -> ForgeAccess:
         project.api,
         conduct=services.opener.registries.conduct,
         network=WayOut.from_environment(environment),
-        headers=_HEADERS if project.kind is ForgeKind.GITHUB else {},
+        headers=_GITHUB.headers if project.kind is ForgeKind.GITHUB else {},
     )
     forge: Forge
     if project.kind is ForgeKind.GITLAB:
@@ -155,7 +155,7 @@ def _login(services: Services, project: ForgeProject) -> dict[str, str]:
         }[project.kind]
         return dict((header,))
     github = environment.get("GITHUB_TOKEN", "").strip()
-    if github and project.kind is ForgeKind.GITHUB and project.api == _GITHUB_API:
+    if github and project.kind is ForgeKind.GITHUB and project.api == _GITHUB.api:
         return {"Authorization": f"Bearer {github}"}
     job = environment.get("CI_JOB_TOKEN", "").strip()
     here = environment.get("CI_API_V4_URL", "").rstrip("/")

@@ -17,12 +17,11 @@ from podbuild.commands.released import (
     released_version,
 )
 from podbuild.commands.relocate import plan_of
-from podbuild.config.choices import RegistryKind
 from podbuild.config.following import Deployment
 from podbuild.config.output import ReportFile
 from podbuild.config.toml import shown
 from podbuild.errors import ConfigError, VersionError
-from podbuild.oci.names import Repository, Tag
+from podbuild.oci.names import RegistryKind, Repository, Tag
 from podbuild.plan.model import Request
 from podbuild.report.lists import ImageList, ListedImage
 from podbuild.report.lock import Lock, read_lock

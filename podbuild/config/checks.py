@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from podbuild.config.attest import Placement
-from podbuild.config.choices import Compression, Format, RegistryKind
+from podbuild.config.choices import Compression, Format
 from podbuild.config.contexts import OpenContext
 from podbuild.config.image import Image
 from podbuild.config.inputs import check_commands, check_tests, names_platforms
@@ -18,7 +18,7 @@ from podbuild.config.model import Config, Registry, TagRules
 from podbuild.config.template import VERSION_NAMES, Placeholders, Template
 from podbuild.errors import PodbuildError, VersionError
 from podbuild.oci.auth.credentials import token_variables
-from podbuild.oci.names import Repository
+from podbuild.oci.names import RegistryKind, Repository
 from podbuild.semver import Version
 
 Way = tuple[str | int, ...]

@@ -107,15 +107,6 @@ class Pull(StrEnum):
     NEVER = "never"
 
 
-class RegistryKind(StrEnum):
-    """What stands behind a registry: it decides how tags are deleted."""
-
-    GHCR = "ghcr"
-    DOCKERHUB = "dockerhub"
-    OCI = "oci"
-    LAYOUT = "layout"
-
-
 class Rule(StrEnum):
     """What may be wrong in an image or a Containerfile, by names that stay the same."""
 

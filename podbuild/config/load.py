@@ -13,7 +13,7 @@ from podbuild.config.attest import Attest
 from podbuild.config.budget import SizeBudget
 from podbuild.config.builders import HERE, BuilderHost, Builders
 from podbuild.config.checks import check
-from podbuild.config.choices import NAME, RegistryKind
+from podbuild.config.choices import NAME
 from podbuild.config.ci import CiSettings
 from podbuild.config.closing import close_known
 from podbuild.config.contexts import OpenContext
@@ -51,6 +51,7 @@ from podbuild.config.template import Template
 from podbuild.config.toml import dotted, line_of, parse_toml, read_config, shown
 from podbuild.config.trials import CheckCommand
 from podbuild.errors import ConfigError
+from podbuild.oci.names import RegistryKind
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from podbuild.config.attest import Attest
 from podbuild.config.builders import Builders
-from podbuild.config.choices import AFFIX, IGNORED, NAME, TAG_FORM, TAGS, URL, RegistryKind
+from podbuild.config.choices import AFFIX, IGNORED, NAME, TAG_FORM, TAGS, URL
 from podbuild.config.ci import CiSettings
 from podbuild.config.following import (
     CostSettings,
@@ -39,6 +39,7 @@ from podbuild.config.keys import (
 from podbuild.config.template import Template, tag_template
 from podbuild.config.trials import CheckCommand
 from podbuild.errors import ConfigError
+from podbuild.oci.names import RegistryKind
 from podbuild.semver import Scheme, TagForm, Version
 from podbuild.system.later import dataclass
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from enum import StrEnum
 
 from podbuild.errors import (
     ConfigError,
@@ -23,6 +24,15 @@ DOCKER_HUB_ALIASES = frozenset({"index.docker.io", "registry-1.docker.io"})
 
 
 GHCR = "ghcr.io"
+
+
+class RegistryKind(StrEnum):
+    """What stands behind a registry: it decides how tags are deleted."""
+
+    GHCR = "ghcr"
+    DOCKERHUB = "dockerhub"
+    OCI = "oci"
+    LAYOUT = "layout"
 
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")

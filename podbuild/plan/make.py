@@ -9,13 +9,13 @@ from datetime import UTC
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-from podbuild.config.choices import Format, RegistryKind
+from podbuild.config.choices import Format
 from podbuild.config.closing import close_contexts, without_texts
 from podbuild.config.image import Image
 from podbuild.config.model import Config, Registry
 from podbuild.config.template import Placeholders, Template
 from podbuild.errors import ConfigError
-from podbuild.oci.names import Platform, Repository
+from podbuild.oci.names import Platform, RegistryKind, Repository
 from podbuild.plan import labels as keys
 from podbuild.plan.collisions import check_collisions
 from podbuild.plan.fingerprint import image_fingerprint, project_fingerprint

@@ -8,9 +8,9 @@ import shlex
 from collections.abc import Iterable, Iterator
 
 from podbuild.config.attest import Attest, Placement, SbomFormat, SbomSource, Signing
-from podbuild.config.choices import RegistryKind
 from podbuild.config.model import Config
 from podbuild.config.template import Placeholders
+from podbuild.oci.names import RegistryKind
 from podbuild.report.model import TargetReport
 
 GITHUB_ISSUER = "https://token.actions.githubusercontent.com"

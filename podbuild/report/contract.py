@@ -13,7 +13,9 @@ from enum import StrEnum
 from importlib.resources import files
 
 from podbuild.build.model import Origin, TrialOutcome
-from podbuild.config.choices import Compression, Format, RegistryKind
+from podbuild.config.choices import Compression, Format
+from podbuild.oci import kinds
+from podbuild.oci.names import RegistryKind
 from podbuild.plan.guards import Decision
 from podbuild.plan.tags import TagKind
 from podbuild.report.model import ReleaseResult, TagOutcome
@@ -178,8 +180,7 @@ GITHUB_OUTPUTS: Mapping[str, str] = {
     "tags": "the same with their repositories",
     "digest": "the image's digest; of several images a line `image=digest` each",
     "digest-REGISTRY": "the same of what that registry has",
-    "docker_hub_digest": "the same of a registry of kind dockerhub",
-    "ghcr_digest": "the same of a registry of kind ghcr",
+    **{home.output: f"the same of a registry of kind {kind}" for kind, home in kinds.HOMES.items()},
     "platforms": "platforms, joined by commas",
     "cache_hit": "true: nothing had to be built",
     "build_duration": "seconds, rounded",

@@ -8,7 +8,8 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from podbuild.config.choices import RegistryKind
+from podbuild.oci import kinds
+from podbuild.oci.names import RegistryKind
 from podbuild.report.json import summary_json
 from podbuild.report.model import Report
 from podbuild.system.records import JSONValue
@@ -18,7 +19,6 @@ MARGIN = 100_000  # for the other steps of the job
 
 _NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9_-]+")
 # Other tools' names for the digests on these kinds of registries (seed T034).
-_ALIASES = {RegistryKind.DOCKERHUB: "docker_hub_digest", RegistryKind.GHCR: "ghcr_digest"}
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ def _registry_digests(report: Report, digests: Mapping[str, str]) -> Iterator[tu
             here[target.image] = digests[target.image]
     for (registry, kind), found in held.items():
         yield f"digest-{_NOT_IN_KEYS.sub('-', registry)}", _digest(found)
-        if kind in _ALIASES:
-            yield _ALIASES[kind], _digest(found)
+        if kind in kinds.HOMES:
+            yield kinds.HOMES[kind].output, _digest(found)
 
 
 def _digest(digests: Mapping[str, str]) -> str:

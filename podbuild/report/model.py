@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from podbuild.build.model import LayerSize, Metrics, Origin, SizeChange, TrialOutcome, TrialResult
 from podbuild.config.budget import SizeBudget
-from podbuild.config.choices import RegistryKind
-from podbuild.oci.names import Digest, Platform, Tag
+from podbuild.oci.names import Digest, Platform, RegistryKind, Tag
 from podbuild.plan.model import Job
 from podbuild.publish.move import Outcome
 from podbuild.system.later import dataclass

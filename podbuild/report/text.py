@@ -6,8 +6,7 @@ import shlex
 from collections.abc import Collection, Iterator
 
 from podbuild.build.model import Origin, TrialOutcome
-from podbuild.config.choices import RegistryKind
-from podbuild.oci.names import Digest
+from podbuild.oci.names import Digest, RegistryKind
 from podbuild.report.model import (
     ImageReport,
     PlatformReport,

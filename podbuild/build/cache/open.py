@@ -26,19 +26,18 @@ from podbuild.build.cache.uses import record_tag
 from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.staging.area import repository_name
 from podbuild.build.staging.server import StagingRegistry
-from podbuild.config.choices import RegistryKind
 from podbuild.config.model import Config, Registry
 from podbuild.config.template import Placeholders, Template
 from podbuild.errors import CredentialError, PodbuildError
+from podbuild.oci import kinds
 from podbuild.oci.auth.credentials import token_variables
-from podbuild.oci.names import DOCKER_HUB, GHCR, Repository
+from podbuild.oci.names import Repository
 from podbuild.oci.registries import Registries
 from podbuild.oci.store import Store
 from podbuild.plan.model import Job
 from podbuild.workspace import Services, endpoint_of
 
 NAME = "cache"  # of its registry, where none is configured for its host
-_KINDS = {DOCKER_HUB: RegistryKind.DOCKERHUB, GHCR: RegistryKind.GHCR}
 _AT_ONCE = 8  # repositories that are asked at the same time
 
 
@@ -84,7 +83,7 @@ def cache_registry(config: Config, repository: Repository) -> Registry:
     taken = any(token_variables(each.name) == login for each in config.registries)
     return Registry(
         name="" if taken else NAME,
-        kind=_KINDS.get(repository.host, RegistryKind.OCI),
+        kind=kinds.kind_of(repository.host),
         repository=Template(str(repository)),
     )
 

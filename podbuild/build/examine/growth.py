@@ -11,10 +11,9 @@ from podbuild.build.inputs.lint import Finding, Level
 from podbuild.build.model import SizeChange
 from podbuild.build.staging.area import Staging, repository_name
 from podbuild.config.budget import GROWTH_FLOOR, OverBudget
-from podbuild.config.choices import RegistryKind
 from podbuild.errors import PodbuildError
 from podbuild.oci.manifest import Manifest
-from podbuild.oci.names import Platform, Tag
+from podbuild.oci.names import Platform, RegistryKind, Tag
 from podbuild.plan.destination import Destination
 from podbuild.plan.model import Job, PlannedImage
 from podbuild.plan.planned import Planned

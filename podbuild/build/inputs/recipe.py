@@ -39,7 +39,6 @@ from podbuild.config.choices import (
     Format,
     Isolation,
     Pull,
-    RegistryKind,
     RunNetwork,
     Timestamp,
 )
@@ -47,7 +46,7 @@ from podbuild.config.contexts import FolderContext, ReferenceContext
 from podbuild.config.image import Image, Secret
 from podbuild.config.toml import read_source
 from podbuild.errors import ConfigError
-from podbuild.oci.names import Platform
+from podbuild.oci.names import Platform, RegistryKind
 from podbuild.plan.model import Job, Plan, PlannedImage
 
 FIXED_INSTANT = 946684800  # 2000-01-01T00:00:00Z; part of every layer cache's key

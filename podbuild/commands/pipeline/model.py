@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from podbuild.config.choices import RegistryKind
 from podbuild.config.ci import Carrier
 from podbuild.config.load import used_variables
 from podbuild.config.model import Config
 from podbuild.config.template import Template
 from podbuild.errors import ConfigError
+from podbuild.oci import kinds
 from podbuild.oci.auth.credentials import token_variables
-from podbuild.oci.names import DOCKER_HUB, DOCKER_HUB_ALIASES, GHCR, Platform
+from podbuild.oci.names import GHCR, Platform, RegistryKind
 from podbuild.system.records import JSONValue
 
 MOST_LEGS = 256  # jobs that GitHub takes in one matrix
@@ -319,16 +319,10 @@ def _cache_login(config: Config) -> tuple[Variable, ...]:
 
 
 def _login(host: str, name: str) -> Iterator[Variable]:
-    if host == GHCR:
-        yield Variable("GITHUB_ACTOR", secret=False)
-        yield Variable("GITHUB_TOKEN", secret=True)
-    elif host in DOCKER_HUB_ALIASES | {DOCKER_HUB}:
-        yield Variable("DOCKERHUB_USERNAME", secret=False)
-        yield Variable("DOCKERHUB_TOKEN", secret=True)
-    else:
-        user, token = token_variables(name)
-        yield Variable(user, secret=False)
-        yield Variable(token, secret=True)
+    home = kinds.home_of(host)
+    user, token = (home.user, home.token) if home else token_variables(name)
+    yield Variable(user, secret=False)
+    yield Variable(token, secret=True)
 
 
 def _distinct(variables: Iterable[Variable]) -> tuple[Variable, ...]:

@@ -12,9 +12,10 @@ from contextlib import suppress
 from dataclasses import field
 
 from podbuild.errors import CredentialError
+from podbuild.oci import kinds
 from podbuild.oci.auth.files import AuthFile, ask_helper, find_auth_files
 from podbuild.oci.auth.secret import Credential, CredentialKind
-from podbuild.oci.names import DOCKER_HUB, DOCKER_HUB_ALIASES, GHCR, Repository
+from podbuild.oci.names import Repository
 from podbuild.system.later import dataclass
 from podbuild.system.process import Runner
 from podbuild.system.records import JSONValue
@@ -30,16 +31,7 @@ def token_variables(registry: str) -> tuple[str, str]:
     return f"PODBUILD_{stem}_USERNAME", f"PODBUILD_{stem}_TOKEN"
 
 
-_DOCKER_HUB_HOSTS = DOCKER_HUB_ALIASES | {DOCKER_HUB, "hub.docker.com"}
-
-
-_GITHUB_HOSTS = frozenset({GHCR, "api.github.com"})
-
-
 AUTH_FILES = "containers-auth.json"
-
-
-_ANY_USER = "podbuild"  # GHCR and api.github.com look at the token alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,15 +178,9 @@ def _variables(host: str, registry: str) -> tuple[tuple[str, str, str], ...]:
     GITHUB_TOKEN goes to GitHub's hosts alone and DOCKERHUB_TOKEN to Docker Hub's, whatever a
     registry is called and whatever its kind.
     """
-    default = _ANY_USER if host in _GITHUB_HOSTS else ""
-    found = []
-    if registry:
-        found.append((*token_variables(registry), default))
-    if host in _DOCKER_HUB_HOSTS:
-        found.append(("DOCKERHUB_USERNAME", "DOCKERHUB_TOKEN", ""))
-    if host in _GITHUB_HOSTS:
-        found.append(("GITHUB_ACTOR", "GITHUB_TOKEN", default))
-    return tuple(found)
+    home = kinds.home_of(host)
+    own = ((*token_variables(registry), home.any_user if home else ""),) if registry else ()
+    return (*own, (home.user, home.token, home.any_user)) if home else own
 
 
 def _entry(found: Credential) -> JSONValue:

@@ -12,6 +12,9 @@ from enum import Enum
 from typing import Protocol
 
 from podbuild.oci.names import Digest, Tag
+from podbuild.system.later import late_modules
+
+__getattr__ = late_modules(__name__)
 
 
 class RemovalKind(Enum):

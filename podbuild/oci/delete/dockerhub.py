@@ -34,9 +34,6 @@ from podbuild.oci.transport.problem import Response, read_problem
 from podbuild.system.records import JSONValue
 from podbuild.system.retry import Retry, Transient
 
-API = "https://hub.docker.com"
-
-
 _FRESH = 8 * 60.0  # seconds; a token lives for ten minutes
 
 

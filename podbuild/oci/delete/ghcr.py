@@ -33,12 +33,6 @@ from podbuild.oci.transport.problem import Response, next_page, read_problem
 from podbuild.system.records import JSONValue
 from podbuild.system.retry import Retry, Transient
 
-API = "https://api.github.com"
-
-
-HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
-
-
 _PAGE = 100
 
 

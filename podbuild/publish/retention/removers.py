@@ -6,32 +6,22 @@ import threading
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
-from podbuild.config.choices import RegistryKind
 from podbuild.config.model import Registry
 from podbuild.errors import ConfigError, CredentialError
 from podbuild.oci.auth.credentials import token_variables
 from podbuild.oci.auth.secret import Credential, CredentialKind
 from podbuild.oci.delete import Remover
-from podbuild.oci.delete import dockerhub as hub_api
-from podbuild.oci.delete import ghcr as github_api
-from podbuild.oci.delete.dockerhub import DockerHubRemover, HubApi
-from podbuild.oci.delete.ghcr import GhcrRemover, GitHubApi
 from podbuild.oci.delete.layout import LayoutRemover
 from podbuild.oci.delete.registry import OciRemover
 from podbuild.oci.delete.rest import RestClient
+from podbuild.oci.kinds import HOMES, Home
 from podbuild.oci.layout import LayoutStore
-from podbuild.oci.names import DOCKER_HUB, GHCR
 from podbuild.oci.registries import Registries
 from podbuild.oci.registry import RegistryStore
 from podbuild.oci.store import Store
 from podbuild.system.retry import Retry
 
 _LOOK_AGAIN = Retry(attempts=4, base=1.0, cap=8.0)  # for what an API shows a moment later
-
-_LOGINS = {
-    hub_api.API: "podman login docker.io, set DOCKERHUB_USERNAME and DOCKERHUB_TOKEN, or ",
-    github_api.API: "podman login ghcr.io, set GITHUB_TOKEN, or ",
-}
 
 
 @dataclass(frozen=True)
@@ -51,17 +41,11 @@ class Removers:
             return LayoutRemover(store)
         if not isinstance(store, RegistryStore):
             raise ConfigError(f"{store.name}: nothing can be deleted there")
-        match registry.kind:
-            case RegistryKind.DOCKERHUB:
-                rest, credential = self._api(registry, store, hub_api.API)
-                api = HubApi(rest, credential, store.repository.path)
-                return DockerHubRemover(store, api, self._look_again)
-            case RegistryKind.GHCR:
-                rest, credential = self._api(registry, store, github_api.API)
-                packages = GitHubApi(rest, credential, store.repository.path)
-                return GhcrRemover(store, packages, self._look_again, untag=registry.untag)
-            case RegistryKind.OCI | RegistryKind.LAYOUT:
-                return OciRemover(store)
+        home = HOMES.get(registry.kind)
+        if home is None:
+            return OciRemover(store)
+        rest, credential = self._api(registry, store, home)
+        return home.remover(store, rest, credential, self._look_again, registry.untag)
 
     @property
     def requests(self) -> int:
@@ -81,49 +65,52 @@ class Removers:
         return replace(_LOOK_AGAIN, sleep=conduct.sleep, jitter=conduct.retry.jitter)
 
     def _api(
-        self, registry: Registry, store: RegistryStore, usual: str
+        self, registry: Registry, store: RegistryStore, home: Home
     ) -> tuple[RestClient, Credential]:
-        base = registry.api or self._usual(registry, store, usual)
+        base = registry.api or _usual(registry, store, home)
         if base.startswith("http://") and not registry.insecure:
             raise ConfigError(
                 f"registry {registry.name}: api = {base!r} would send a token without TLS",
                 hint="use https, or insecure = true for a test server",
             )
-        credential = self._credential(registry, store, base)
+        credential = self._credential(registry, store, base, home)
         with self._lock:
             key = (base, credential)
             if key not in self._rests:
-                self._rests[key] = self._rest(registry, base)
+                self._rests[key] = self._rest(registry, base, home)
             return self._rests[key], credential
 
-    def _usual(self, registry: Registry, store: RegistryStore, usual: str) -> str:
-        own = {hub_api.API: DOCKER_HUB, github_api.API: GHCR}[usual]
-        if store.repository.host != own:
-            raise ConfigError(
-                f"registry {registry.name}: {store.repository.host} is not {own}, "
-                "so the API for deletions is not known",
-                hint='set api = "https://..." in its section',
-            )
-        return usual
-
-    def _credential(self, registry: Registry, store: RegistryStore, base: str) -> Credential:
+    def _credential(
+        self, registry: Registry, store: RegistryStore, base: str, home: Home
+    ) -> Credential:
         """Choose by the API's own host: a token goes to the host it belongs to, no other."""
         host = urlsplit(base).netloc
         keyring = self.registries.keyring
         found = keyring.find_token(host, registry.name)
-        if found is None and base in (hub_api.API, github_api.API):
+        if found is None and base == home.api:
             found = keyring.find(store.repository, registry.name)
         if found is None or found.kind is not CredentialKind.PASSWORD:
             user, token = token_variables(registry.name)
             raise CredentialError(
                 f"{host}: there is no login for deleting from {store.name}",
-                hint=f"{_LOGINS.get(base, '')}set {user} and {token}",
+                hint=f"{f'{home.login}, or ' if base == home.api else ''}set {user} and {token}",
             )
         return found
 
-    def _rest(self, registry: Registry, base: str) -> RestClient:
+    def _rest(self, registry: Registry, base: str, home: Home) -> RestClient:
         network = self.registries.network
         if registry.ca:
             network = replace(network, ca_files=(*network.ca_files, registry.ca))
-        headers = github_api.HEADERS if registry.kind is RegistryKind.GHCR else {}
-        return RestClient(base, conduct=self.registries.conduct, network=network, headers=headers)
+        return RestClient(
+            base, conduct=self.registries.conduct, network=network, headers=home.headers
+        )
+
+
+def _usual(registry: Registry, store: RegistryStore, home: Home) -> str:
+    if store.repository.host != home.host:
+        raise ConfigError(
+            f"registry {registry.name}: {store.repository.host} is not {home.host}, "
+            "so the API for deletions is not known",
+            hint='set api = "https://..." in its section',
+        )
+    return home.api

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.config.choices import Compression, Format, RegistryKind
+from podbuild.config.choices import Compression, Format
 from podbuild.config.contexts import FolderContext, ImageContext, ReferenceContext
 from podbuild.config.load import find_config, load_config, parse_config
 from podbuild.config.model import Config, Retention
 from podbuild.errors import ConfigError
-from podbuild.oci.names import Platform
+from podbuild.oci.names import Platform, RegistryKind
 
 HEAD = '[project]\nname = "shop"\n'
 MINIMAL = HEAD + "[images.web]\n"

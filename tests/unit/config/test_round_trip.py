@@ -15,7 +15,6 @@ from podbuild.config.choices import (
     IndexPolicy,
     Isolation,
     Pull,
-    RegistryKind,
     RunNetwork,
     Timestamp,
 )
@@ -27,7 +26,7 @@ from podbuild.config.load import parse_config
 from podbuild.config.model import CacheSettings, Project, PruneRule, Registry, Retention, TagRules
 from podbuild.config.template import Template, tag_template
 from podbuild.config.toml import toml_key
-from podbuild.oci.names import Platform
+from podbuild.oci.names import Platform, RegistryKind
 from podbuild.semver import Version
 
 ROOT = Path("/project")

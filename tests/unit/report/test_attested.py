@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.config.choices import RegistryKind
 from podbuild.config.load import load_config
-from podbuild.oci.names import Tag
+from podbuild.oci.names import RegistryKind, Tag
 from podbuild.report.attested import attest_line, verify_commands
 from podbuild.report.model import TagOutcome, TagReport, TargetReport
 

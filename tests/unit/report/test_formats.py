@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 
 from podbuild.build.model import LayerSize, Metrics, Origin, StepTime
 from podbuild.config.budget import Growth, SizeBudget
-from podbuild.config.choices import RegistryKind
 from podbuild.config.output import OUTPUT_NAMES
 from podbuild.oci.delete import RemovalKind
-from podbuild.oci.names import Digest, Platform, Tag
+from podbuild.oci.names import Digest, Platform, RegistryKind, Tag
 from podbuild.plan.model import Job
 from podbuild.report.github import LIMIT as OUTPUT_LIMIT
 from podbuild.report.github import entry, github_outputs, outputs
