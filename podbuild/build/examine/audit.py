@@ -9,10 +9,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from podbuild.build.examine.anatomy import Anatomy
+from podbuild.build.examine.blame import fault_finding
 from podbuild.build.examine.soundness import faults_of
 from podbuild.build.examine.waste import waste_of
 from podbuild.build.inputs.lint import Finding, Level
 from podbuild.config.choices import Rule
+from podbuild.plan.model import Job
 
 IMAGE_RULES = frozenset(
     {
@@ -75,17 +77,6 @@ def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def _unsound(image: Anatomy) -> Iterator[Finding]:
+    job = Job(image.image, image.platform)
     for fault in faults_of(image.files, image.inner, image.platform):
-        by_layer = fault.layer is not None
-        cause = image.cause(fault.layer or 0) if by_layer else image.steps.last(fault.words)
-        yield Finding(
-            level=Level.ERROR,
-            file=cause.file,
-            line=cause.line,
-            message=fault.message,
-            hint=fault.hint,
-            rule=fault.rule,
-            image=image.image,
-            platforms=(image.platform,),
-            text=cause.text,
-        )
+        yield fault_finding(fault, image.steps, image.config, job)

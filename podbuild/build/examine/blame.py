@@ -11,16 +11,19 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from podbuild.build.examine.soundness import Fault
 from podbuild.build.inputs.containerfile import (
     Stage,
     platform_arguments,
     read_containerfile,
 )
 from podbuild.build.inputs.instructions import Instruction
+from podbuild.build.inputs.lint import Finding, Level
 from podbuild.build.inputs.recipe import file_of
 from podbuild.config.toml import read_source
+from podbuild.errors import VerificationError
 from podbuild.oci.names import Platform
-from podbuild.plan.model import Plan, PlannedImage
+from podbuild.plan.model import Job, Plan, PlannedImage
 from podbuild.system.records import JSONValue
 
 ALL_STEPS = "all steps"  # of an image with layers = false
@@ -94,6 +97,25 @@ class Steps:
     @property
     def _from(self) -> Cause:
         return self.last(("FROM",))
+
+
+def fault_finding(fault: Fault, steps: Steps, config: Mapping[str, JSONValue], job: Job) -> Finding:
+    """Give what is wrong with an image at the line that made it so."""
+    if fault.layer is None and not fault.words:
+        raise VerificationError(f"a fault without a place: {fault.message}")
+    by_layer = fault.layer is not None
+    cause = steps.of_layer(config, fault.layer or 0) if by_layer else steps.last(fault.words)
+    return Finding(
+        level=Level.ERROR,
+        file=cause.file,
+        line=cause.line,
+        message=fault.message,
+        hint=fault.hint,
+        rule=fault.rule,
+        image=job.image,
+        platforms=(job.platform,),
+        text=cause.text,
+    )
 
 
 def steps_of(plan: Plan, planned: PlannedImage, platform: Platform, build: Platform) -> Steps:

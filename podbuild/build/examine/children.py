@@ -15,14 +15,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from podbuild.build.examine.blame import Cause, Steps, steps_of
+from podbuild.build.examine.blame import Steps, fault_finding, steps_of
 from podbuild.build.examine.programs import ANALYSES, files_of
 from podbuild.build.examine.soundness import FORM, Fault, faults_of
 from podbuild.build.image import read_config
 from podbuild.build.inputs.lint import Finding, Level
 from podbuild.build.model import LayerSize
 from podbuild.build.staging.area import StagedRepository, Staging, repository_name
-from podbuild.errors import PolicyError, VerificationError
+from podbuild.errors import PolicyError
 from podbuild.oci.examine import LAYERS, Examiner, LayerAnalysis
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Platform
@@ -190,17 +190,7 @@ class Examination:
         steps = self.steps(job)
         config = read_config(self.store(job), manifest)
         for fault in wanted:
-            cause = _cause(steps, config, fault)
-            yield Finding(
-                level=Level.ERROR,
-                file=cause.file,
-                line=cause.line,
-                message=fault.message,
-                hint=fault.hint,
-                rule=fault.rule,
-                image=job.image,
-                platforms=(job.platform,),
-            )
+            yield replace(fault_finding(fault, steps, config, job), text="")
 
     @cached_property
     def examiner(self) -> Examiner:
@@ -225,11 +215,3 @@ def merged_findings(findings: Iterable[Finding]) -> Iterator[Finding]:
 def _inner(store: StagedRepository, manifest: Manifest) -> Mapping[str, JSONValue]:
     inner = read_config(store, manifest).get("config")
     return inner if isinstance(inner, dict) else {}
-
-
-def _cause(steps: Steps, config: Mapping[str, JSONValue], fault: Fault) -> Cause:
-    if fault.layer is not None:
-        return steps.of_layer(config, fault.layer)
-    if not fault.words:
-        raise VerificationError(f"a fault without a place: {fault.message}")
-    return steps.last(fault.words)
