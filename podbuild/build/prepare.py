@@ -31,14 +31,15 @@ from podbuild.system.process import Runner
 class Prepared:
     """The Containerfile for the engine, its target, and the contexts and secrets for it alone.
 
-    `more` are lines of instructions, once for each step beyond their first, `added` stages before
-    which there is one more. `secrets` say where the engine finds a value, `environment` holds
-    these values.
+    `more` are lines of instructions, once for each step beyond their first, `fewer` of those that
+    have none, `added` stages before which there is one more. `secrets` say where the engine finds
+    a value, `environment` holds these values.
     """
 
     containerfile: Path
     target: str | None
     more: tuple[int, ...] = ()
+    fewer: tuple[int, ...] = ()
     added: tuple[int, ...] = ()
     folders: Mapping[str, Path] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
@@ -62,7 +63,7 @@ class Prepared:
             return None
         steps: list[Instruction] = []
         for each in (stage.start, *stage.instructions):
-            steps += [each] * (1 + self.more.count(each.line))
+            steps += [each] * (1 + self.more.count(each.line) - self.fewer.count(each.line))
         at = int(found["step"]) - 1
         made = at < len(steps) and steps[at].line in self.more  # by steps of other words
         if at < len(steps) and (made or steps[at].word == found["word"].upper()):
@@ -153,6 +154,7 @@ def prepare(
         containerfile=path,
         target=found.target,
         more=found.more,
+        fewer=found.fewer,
         folders={
             **_written(found, folder / "heredocs"),
             **{

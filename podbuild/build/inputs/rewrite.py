@@ -20,7 +20,7 @@ from podbuild.build.inputs.instructions import (
     parse_heredoc,
     unquote,
 )
-from podbuild.build.inputs.lexer import Lexer, LexError
+from podbuild.build.inputs.merged import merged, reaching
 from podbuild.build.inputs.modes import symbolic_mode
 from podbuild.build.inputs.mounted import (
     SecretFile,
@@ -31,7 +31,7 @@ from podbuild.build.inputs.mounted import (
 from podbuild.build.inputs.mounts import mount_options, written_mount
 from podbuild.build.inputs.selected import SelectedCopies, as_selected, with_single_stars
 from podbuild.build.inputs.unpacking import unpacked
-from podbuild.build.inputs.values import OPERATED, filled_flags, with_values
+from podbuild.build.inputs.values import OPERATED, filled_flags, text_with_values, with_values
 from podbuild.build.inputs.workdirs import EMPTY, unmade_folders
 from podbuild.errors import ConfigError
 
@@ -48,8 +48,8 @@ class Rewritten:
     """The copy, the files of contexts that it needs (context -> name -> text), and more.
 
     `programs` are the contexts whose files can be run. `target` is what the target is called,
-    `more` are the lines of instructions, once for each step beyond their first, `added` the
-    stages before which the engine has one more.
+    `more` are the lines of instructions, once for each step beyond their first, `fewer` of those
+    that have none, `added` the stages before which the engine has one more.
     """
 
     text: str
@@ -60,6 +60,7 @@ class Rewritten:
     more: tuple[int, ...] = ()
     files: tuple[SecretFile, ...] = ()
     added: tuple[int, ...] = ()
+    fewer: tuple[int, ...] = ()
 
 
 def rewrite_containerfile(
@@ -83,8 +84,11 @@ def rewrite_containerfile(
     writer = _Rewriter(parsed, variables, secrets, selected or {})
     writer.large = large
     writer.across = across or {}
+    kept = reaching(parsed, target, variables)
     for stage in parsed.needed(target, variables):
         writer.stage(stage)
+        if stage.index not in kept:
+            writer.merge(stage)
     lines = lines_of(text)
     for at, (last, new) in writer.replaced.items():
         lines[at - 1 : last] = [*new, *[""] * (last - at + 1 - len(new))]
@@ -105,6 +109,7 @@ def rewrite_containerfile(
         more=tuple(writer.more),
         files=tuple(writer.files),
         added=tuple(writer.added),
+        fewer=tuple(writer.fewer),
     )
 
 
@@ -123,6 +128,7 @@ class _Rewriter:
         self.programs: list[str] = []
         self.more: list[int] = []
         self.added: list[int] = []
+        self.fewer: list[int] = []
         self.inserted: dict[int, list[str]] = {}  # by the line that they stand before
         self.across: Mapping[int, str] = {}
         self.variables: list[SecretVariable] = []
@@ -150,6 +156,15 @@ class _Rewriter:
         for each, line in lines_of_arguments(self._parsed, stage, self._values):
             self._insert(each.last + 1, line)
             self.more.append(each.line)
+
+    def merge(self, stage: Stage) -> None:
+        """Let one step do what several instructions say that stay as they are written."""
+        changed = self.replaced.keys() | self.inserted.keys()
+        for first, rest in merged(stage, frozenset(changed)):
+            self._put(first, [_line(first)])
+            for each in rest:
+                self._put(each, [])
+                self.fewer.append(each.line)
 
     def name_of(self, stage: Stage) -> str:
         """Give what the engine, which compares letter by letter, calls a stage."""
@@ -270,7 +285,7 @@ class _Rewriter:
                 )
         context = f"podbuild.heredoc.{instruction.line}"
         self.contexts[context] = {
-            name: _expanded(instruction, texts[name].body, known)
+            name: text_with_values(instruction, texts[name].body, known)
             if not texts[name].literal
             else texts[name].body
             for name in names
@@ -384,14 +399,3 @@ def _line(instruction: Instruction) -> str:
 
 def _lines(body: str, name: str) -> list[str]:
     return [*body.split("\n")[:-1], name]
-
-
-def _expanded(instruction: Instruction, body: str, known: Mapping[str, str]) -> str:
-    """Expand a text as BuildKit does: quotes mean nothing, an escape takes the next sign."""
-    try:
-        return Lexer(plain_quotes=True).word(body, known)
-    except LexError as error:
-        raise ConfigError(
-            f"{instruction.place}: in the text: {error}",
-            hint=f'{instruction.word} <<"{instruction.heredocs[0].name}" takes it as it stands',
-        ) from None

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from podbuild.build.inputs.instructions import Instruction
 from podbuild.build.inputs.lexer import Lexer, LexError, quoted_word
+from podbuild.errors import ConfigError
 
 _PORT = re.compile(r"(?:.*:)?(\d+)(?:-(\d+))?(?:/(\w+))?", re.ASCII)
 _OF_VARIABLES = ("--chown=$", "--chmod=$")
@@ -106,3 +107,14 @@ def _put_in(instruction: Instruction, known: Mapping[str, str]) -> str:
             value = quoted_word(instruction.expand(value, known), instruction.escape)
         found.append(f"{name}{equals}{value}")
     return " ".join(found)
+
+
+def text_with_values(instruction: Instruction, body: str, known: Mapping[str, str]) -> str:
+    """Expand a text as BuildKit does: quotes mean nothing, an escape takes the next sign."""
+    try:
+        return Lexer(plain_quotes=True).word(body, known)
+    except LexError as error:
+        raise ConfigError(
+            f"{instruction.place}: in the text: {error}",
+            hint=f'{instruction.word} <<"{instruction.heredocs[0].name}" takes it as it stands',
+        ) from None

@@ -135,3 +135,71 @@ def test_a_folder_that_no_run_makes_is_made(text: str, copy: str) -> None:
 )
 def test_unpacking_is_left_to_the_instruction(text: str, copy: str) -> None:
     assert rewritten(f"FROM base\n{text}\n").text == f"FROM base\n{copy}\n"
+
+
+INNER = """\
+FROM base AS deps
+ARG ONE=1
+# a comment
+ARG TWO THREE=3
+ENV A=1 \\
+    B=2
+ENV C=3
+COPY --chown=1 go.mod \\
+  go.sum ./
+COPY --chown=1 tools ./
+COPY --chown=1 other /elsewhere/
+RUN build
+FROM deps AS tests
+COPY a /t/
+COPY b /t/
+FROM base
+ENV A=1
+ENV B=2
+COPY a /x/
+COPY b /x/
+COPY --from=deps /made /x/
+"""
+
+
+def test_stages_that_reach_no_image_take_fewer_steps_and_others_as_many() -> None:
+    found = rewritten(INNER)
+    copy = read_containerfile(found.text)
+    assert [*map(str, copy.stages[0].instructions)] == [
+        "ARG ONE=1 TWO THREE=3",
+        "ENV A=1 B=2 C=3",
+        "COPY --chown=1 go.mod go.sum tools ./",
+        "COPY --chown=1 other /elsewhere/",
+        "RUN build",
+    ]
+    before = read_containerfile(INNER)
+    assert copy.stages[1:] == before.stages[1:]  # not needed, and what is published
+    assert found.fewer == (4, 7, 10)
+    assert rewritten(INNER, target="tests").fewer == ()  # all its stages reach the image
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "ENV A=1\nENV B=$A",  # it would not see the other
+        "ENV A=1\nENV A=2",
+        "ENV A=1\nENV B 2",
+        'ENV A="1 2"\nENV B=2',
+        "ARG A=1\nENV B=2",
+        "ARG A=1\nARG B=${A}",
+        "COPY a /x\nCOPY b /x",  # a file's name
+        "COPY a /x/\nCOPY b /y/",
+        "COPY a /x/\nCOPY --chmod=600 b /x/",
+        "COPY --from=top a /x/\nCOPY --from=top b /x/",  # which one is missing, the engine tells
+        "COPY --link a /x/\nCOPY --link b /x/",
+        "COPY --exclude=c a /x/\nCOPY --exclude=c b /x/",
+        'COPY ["a", "/x/"]\nCOPY ["b", "/x/"]',
+        "COPY a /x/\nRUN c\nCOPY b /x/",
+        "ADD a /x/\nADD b /x/",
+        "LABEL a=b\nLABEL c=d",
+        "RUN a\nRUN b",
+    ],
+)
+def test_what_means_more_than_both_keeps_its_steps(lines: str) -> None:
+    text = f"FROM base AS top\nFROM base AS inner\n{lines}\nFROM base\nCOPY --from=inner / /\n"
+    assert rewritten(text).fewer == ()
