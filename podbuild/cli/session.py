@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -144,7 +145,7 @@ class Session:
                 environment=self.environment,
                 runner=runner,
                 on_secret=heard,
-                helpers=self._credential_helpers,
+                helpers=cache(self._credential_helpers),
             ),
             conduct=endpoint.Conduct(
                 retry=retry, cancel=self.cancel, observe=self.ui.info, on_secret=heard

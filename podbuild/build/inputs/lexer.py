@@ -16,6 +16,7 @@ SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2
 SPACES += "\u200a\u2028\u2029\u202f\u205f\u3000"
 _SPECIAL = "@*#?-$!0"
 _IN_HEREDOC = " \t\r\n"
+_READ = re.compile(r"[$'\"\\`]")  # what a word holds that stands for something else
 _TO_ESCAPE = "[]{}.+()|^$"
 
 
@@ -41,7 +42,7 @@ class Lexer:
 
     def word(self, text: str, values: Mapping[str, str]) -> str:
         """Give a text with its variables' values; raises LexError."""
-        if not any(sign in text for sign in ("$", "'", '"', self.escape)):
+        if not _READ.search(text):
             return text.removeprefix("\ufeff")  # as nearly all are: read sign by sign for nothing
         return _Reading(self, text, values).until("", raw=self.raw_escapes)[0]
 

@@ -29,7 +29,7 @@ def reaching(
     return frozenset(found)
 
 
-def merged(
+def merged_steps(
     stage: Stage, changed: frozenset[int]
 ) -> Iterator[tuple[Instruction, tuple[Instruction, ...]]]:
     """Give what stands for several instructions, in the first one's place, and the others of them.

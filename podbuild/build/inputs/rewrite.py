@@ -20,7 +20,7 @@ from podbuild.build.inputs.instructions import (
     parse_heredoc,
     unquote,
 )
-from podbuild.build.inputs.merged import merged, reaching
+from podbuild.build.inputs.merged import merged_steps, reaching
 from podbuild.build.inputs.modes import symbolic_mode
 from podbuild.build.inputs.mounted import (
     SecretFile,
@@ -160,7 +160,7 @@ class _Rewriter:
     def merge(self, stage: Stage) -> None:
         """Let one step do what several instructions say that stay as they are written."""
         changed = self.replaced.keys() | self.inserted.keys()
-        for first, rest in merged(stage, frozenset(changed)):
+        for first, rest in merged_steps(stage, frozenset(changed)):
             self._put(first, [_line(first)])
             for each in rest:
                 self._put(each, [])

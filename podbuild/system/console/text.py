@@ -300,6 +300,8 @@ def _aligned(
 
 def _width(text: str) -> int:
     """Count terminal columns: wide East Asian characters take two, combining marks none."""
+    if text.isascii():
+        return len(text)
     return sum(
         0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
         for c in text
