@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 
 from podbuild.build.inputs.fetched import may_change
 from podbuild.build.inputs.instructions import Instruction, read_instructions
@@ -98,6 +99,16 @@ class Containerfile:
 
         Raises ConfigError when there is no such stage.
         """
+        key = target, frozenset(variables.items())
+        if key not in self._found:  # asked for a dozen times for each image
+            self._found[key] = self._find_needed(target, variables)
+        return self._found[key]
+
+    @cached_property
+    def _found(self) -> dict[tuple[str | None, frozenset[tuple[str, str]]], tuple[Stage, ...]]:
+        return {}
+
+    def _find_needed(self, target: str | None, variables: Mapping[str, str]) -> tuple[Stage, ...]:
         last = self.stages[-1] if target is None else self.stage(target)
         if last is None:
             known = ", ".join(stage.name for stage in self.stages if stage.name) or "none is named"
