@@ -187,7 +187,7 @@ class MetadataReader:
 
 _WAYS = {
     "match": 'the form of git tags is [project] tag = "web-v{version}"',
-    "sha": "{sha} has 7 digits",
+    "sha": "{sha} has 7 digits, {env.GITHUB_SHA} all of them in GitHub's jobs",
     "semver": "known are {version}, {major}, {minor}, {patch}",
     "pep440": 'versions are SemVer, or [project] scheme = "calver"',
     "schedule": "known is {date}, yyyymmdd",

@@ -74,6 +74,15 @@ def test_every_type_of_the_action_has_a_row() -> None:
     assert len(ROWS) == 27
 
 
+def test_a_long_sha_is_the_variable_of_the_job(tmp_path: Path) -> None:
+    assert '["sha-{env.GITHUB_SHA}"]' in PAGE.read_text()
+    text = toml('branches = { main = ["sha-{env.GITHUB_SHA}"] }')
+    config = parse_config(text, tmp_path / "podbuild.toml", {"GITHUB_SHA": COMMIT})
+    commit = Commit(commit=COMMIT, branch="main", day="20261127")
+    (target,) = make_plan(config, Request(), commit).targets
+    assert [str(move) for move in target.tags] == [f"sha-{COMMIT}"]
+
+
 @pytest.mark.parametrize(
     ("tags", "said"),
     [
