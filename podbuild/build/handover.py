@@ -16,14 +16,13 @@ from podbuild.build.model import BuildRecord
 from podbuild.build.staging.area import Staging, repository_name
 from podbuild.build.staging.pool import Pool
 from podbuild.errors import PodbuildError, VerificationError
-from podbuild.oci.blobs import CheckedFileBlob
 from podbuild.oci.copy import copy_blob
 from podbuild.oci.layout import LayoutStore, placed_all, pushed_at, tag_of
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest, Platform, Tag
 from podbuild.plan.journal import Journal, Section
 from podbuild.plan.model import Job
-from podbuild.system.files import link_whole, unwritable, write_whole
+from podbuild.system.files import unwritable
 
 FOLDER = "staging"
 
@@ -72,7 +71,8 @@ def hand_over(folder: Path, journal: Journal, staging: Staging, *, thin: bool = 
         with layout.editing() as entries:
             for manifest in named.values():
                 for part in _parts(manifest, thin=thin):
-                    _place(pool, layout, part)
+                    if pool.size(part.digest) is not None:
+                        layout.put_whole(part, pool.path(part.digest))
             before, entries[:] = list(entries), _entries(layout, entries, named)
             left = {layer.digest for each in named.values() for layer in each.layers if thin}
             _sweep(layout, pool, before, entries, left)
@@ -135,27 +135,6 @@ def _entries(
     return [each for each in kept if not pushed_at(each) or tag_of(each) in named]
 
 
-def _place(pool: Pool, layout: LayoutStore, blob: Descriptor) -> None:
-    source, target = pool.path(blob.digest), layout.blob_file(blob.digest)
-    if pool.size(blob.digest) is None or _is_there(source, target):
-        return
-    try:
-        link_whole(source, target)
-    except OSError:  # another file system, or one without links
-        write_whole(target, CheckedFileBlob(source, blob).chunks())
-
-
-def _is_there(source: Path, target: Path) -> bool:
-    """Tell whether a link, or a whole copy on another file system, stands there."""
-    try:
-        here, there = source.stat(), target.stat()
-    except FileNotFoundError:
-        return False
-    if here.st_dev == there.st_dev:
-        return here.st_ino == there.st_ino
-    return here.st_size == there.st_size
-
-
 def _sweep(
     layout: LayoutStore,
     pool: Pool,
@@ -167,12 +146,7 @@ def _sweep(
     known: dict[Digest, Manifest | None] = {}  # most stand in both
     needed = _reached(layout, now, known) - left
     dropped = _reached(layout, before, known) - needed
-    for file in (layout.path / "blobs" / "sha256").iterdir():
-        with suppress(VerificationError):
-            digest = Digest(f"sha256:{file.name}")
-            ours = digest in dropped or pool.size(digest) is not None
-            if ours and digest not in needed:
-                file.unlink()
+    layout.sweep(needed, lambda found, _: found in dropped or pool.size(found) is not None)
 
 
 def _reached(

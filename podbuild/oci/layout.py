@@ -10,7 +10,8 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager, suppress
 from dataclasses import field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ from podbuild.oci.documents import document_of
 from podbuild.oci.manifest import MANIFEST_CAP, Descriptor, Manifest, MediaType, manifest_type
 from podbuild.oci.names import Digest, Tag, reference
 from podbuild.oci.store import BlobSource, PushRight
-from podbuild.system.files import open_in_place, read_plain, write_whole
+from podbuild.system.files import link_whole, open_in_place, read_plain, write_whole
 from podbuild.system.later import dataclass
 from podbuild.system.locks import lock
 
@@ -226,6 +227,28 @@ class LayoutStore:
                 return
             write_whole(target, _heard(checked(blob, source.chunks(), self.name), on_bytes))
 
+    def put_whole(self, blob: Descriptor, file: Path) -> None:
+        """Store a blob whose file is known to be whole, unread: a link to it, else a copy.
+
+        The same file, or one as long on another file system, stays. Raises OSError.
+        """
+        target = self.blob_file(blob.digest)
+        if _stands_for(file, target):
+            return
+        try:
+            link_whole(file, target)
+        except OSError:  # another file system, or one without links
+            write_whole(target, CheckedFileBlob(file, blob).chunks())
+
+    def sweep(self, needed: AbstractSet[Digest], is_left: Callable[[Digest, Path], bool]) -> None:
+        """Delete the files of blobs that are left and not needed; only while `editing`."""
+        for folder in ("sha256", "sha512"):
+            for file in sorted((self.path / "blobs" / folder).glob("[0-9a-f]*")):
+                with suppress(VerificationError, FileNotFoundError):
+                    digest = Digest(f"{folder}:{file.name}")
+                    if file.is_file() and digest not in needed and is_left(digest, file):
+                        file.unlink()
+
     @contextmanager
     def blob(self, blob: Descriptor) -> Iterator[BlobSource]:
         """Give a blob's file."""
@@ -324,6 +347,16 @@ class LayoutStore:
             f"{self.path}: {(error.strerror or str(error)).lower()}",
             hint="check the folder's permissions and the space on its disk",
         )
+
+
+def _stands_for(file: Path, target: Path) -> bool:
+    try:
+        here, there = file.stat(), target.stat()
+    except FileNotFoundError:
+        return False
+    if here.st_dev == there.st_dev:
+        return here.st_ino == there.st_ino
+    return here.st_size == there.st_size
 
 
 def _heard(pieces: Iterator[bytes], on_bytes: Callable[[int], None]) -> Iterator[bytes]:

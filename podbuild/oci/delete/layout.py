@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -86,11 +85,7 @@ class LayoutRemover:
         """Delete the files of removed manifests that nothing reaches, and abandoned uploads."""
         with self.store.editing() as entries:
             needed = {part for entry in entries for part in self._named_by(entry)}
-            for file in self._files():
-                digest = Digest(f"{file.parent.name}:{file.name}")
-                if digest not in needed and (digest in self._left or self._is_abandoned(file)):
-                    with suppress(FileNotFoundError):
-                        file.unlink()
+            self.store.sweep(needed, lambda x, file: x in self._left or self._is_abandoned(file))
         self._left.clear()
 
     def _named_by(self, entry: Descriptor) -> frozenset[Digest]:
@@ -116,12 +111,6 @@ class LayoutRemover:
         except OSError as error:
             where = self.store.reference(part.digest)
             raise CleanupError(f"{where} is needed and can't be read: {error.strerror}") from error
-
-    def _files(self) -> Iterator[Path]:
-        for folder in ("sha256", "sha512"):
-            for file in sorted((self.store.path / "blobs" / folder).glob("[0-9a-f]*")):
-                if file.is_file() and len(file.name) in (64, 128):
-                    yield file
 
     def _is_abandoned(self, file: Path) -> bool:
         """Judge by the inode's change time: a linked blob has the age of the link."""
