@@ -22,7 +22,7 @@ RUN mkdir /o /o/in; echo 1 > /o/in/beyond; ln -s /o/in /way
 FROM base
 COPY --chmod=640 Containerfile /made/x
 VOLUME /volume
-RUN echo old > /file; ln -s file /link; ls /etc/hostname > /names
+RUN echo old > /file; ln -s file /link; ls -d /run > /names
 COPY . /all/
 COPY Containerfile other /two
 COPY other /link
@@ -87,8 +87,8 @@ def test_what_the_documents_say_of_the_engine(tmp_path: Path) -> None:
     assert "Containerfile:3: nothing" in failure.message
     assert "nothing there has such a name" in failure.hint
     assert "by/link/beyond" in found  # BuildKit: not, the link /way is not followed
-    assert found["names"].size  # BuildKit: no /etc/hostname
-    assert "etc/hostname" not in found
+    assert found["names"].size  # BuildKit: no /run
+    assert "run" not in found
     assert found["all/setgid"].mode == 0o755  # BuildKit: 02755
     assert linked["there"].mode == 0o700  # BuildKit: 0755
     assert (found["made"].mode, found["made/x"].mode) == (0o755, 0o640)  # BuildKit: both 0640

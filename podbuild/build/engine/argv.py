@@ -159,6 +159,7 @@ def _build_options(order: BuildOrder) -> Iterator[str]:
     yield f"--layers={_truth(recipe.layers)}"
     yield f"--timestamp={recipe.instant}"
     yield "--identity-label=false"
+    yield "--no-hostname"  # what RUN writes to /etc/hostname is the image's
     yield f"--isolation={recipe.isolation}"
     yield f"--network={RunNetwork.HOST if recipe.without_network else recipe.network}"
     never = recipe.pull is Pull.NEVER or recipe.without_network

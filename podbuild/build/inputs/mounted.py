@@ -107,7 +107,9 @@ def with_known_mounts(instruction: Instruction) -> Instruction:
 def _known_mount(written: str) -> str:
     options = dict(mount_options(unquote(written)))
     changed = dict(options)
-    kind = options.get("type")
+    kind = options.get("type", "bind")
+    if kind == "bind" and not options.get("target"):
+        changed["target"] = "."
     if kind == "tmpfs" and "size" in options:
         changed["tmpfs-size"] = changed.pop("size")
     if kind == "secret" and "source" in options:

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from podbuild.build.inputs.arguments import other_platform_arguments, refused_arguments
@@ -26,6 +27,7 @@ from podbuild.build.inputs.instructions import REMOTE, Instruction, parse_heredo
 from podbuild.build.inputs.modes import parse_mode, symbolic_mode
 from podbuild.build.inputs.mounts import is_known_switch
 from podbuild.build.inputs.networks import refused_networks
+from podbuild.build.inputs.tree import find_inside
 from podbuild.build.inputs.unfit import unfit_values
 from podbuild.build.inputs.unpacking import is_unpacked, unfit_unpacking
 from podbuild.errors import ConfigError
@@ -318,26 +320,30 @@ def _sources(
         fetched = _is_fetched(instruction, source)
         if fetched and symbolic_mode(instruction, known):
             yield _octal_only(instruction, source)
-        if fetched or _GLOB.search(source):
+        if fetched:
             continue
-        path = os.path.normpath(f"/{source}").lstrip("/")
+        parts = os.path.normpath(f"/{source}").strip("/").split("/")
+        # BuildKit takes no match for nothing, but no folder for a mistake
+        path = "/".join(takewhile(lambda part: not _GLOB.search(part), parts))
         if not path:
             continue
-        if not os.path.lexists(shown.folder / path):
+        found = find_inside(shown.folder, path)
+        if found is None:
+            what = "such file" if path == "/".join(parts) else f"folder {path[:80]}"
             yield Unbuildable(
                 instruction=instruction,
-                message=f"{instruction.word} {source[:80]}: there is no such file in the context",
+                message=f"{instruction.word} {source[:80]}: there is no {what} in the context",
                 hint="sources are paths below the context",
             )
         elif shown.matcher.excludes(path) and not (
-            (shown.folder / path).is_dir() and shown.matcher.may_include_below(path)
+            found.is_dir() and shown.matcher.may_include_below(path)
         ):
             yield Unbuildable(
                 instruction=instruction,
                 message=f"{instruction.word} {source[:80]}: the ignore file leaves it out",
                 hint=f"a line !{path} there brings it back",
             )
-        elif instruction.word == "ADD" and is_unpacked(instruction, shown.folder / path):
+        elif instruction.word == "ADD" and is_unpacked(instruction, found):
             yield from _of_archive(instruction, known, source)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from podbuild.build.inputs.ignore import Marks, Matcher
 from podbuild.build.inputs.modes import SET_IDS
 from podbuild.build.inputs.remembered import Remembered
 
+_MOST_LINKS = 40  # as the kernel follows in one path
 _LARGE = 1 << 17  # bytes; handing a smaller file to a thread costs about as much as reading it
 
 
@@ -127,6 +129,32 @@ class Tree:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         self._remembered.put(path, facts, digest, read_at)
         return digest
+
+
+def find_inside(folder: Path, name: str) -> Path | None:
+    """Find a name below a folder, the links on the way to it followed as if that were the root.
+
+    None where there is none; a link that has the name itself is not followed.
+    """
+    parts = deque(name.split("/"))
+    at: list[str] = []
+    links = 0
+    while parts:
+        part = parts.popleft()
+        place = folder.joinpath(*at, part)
+        if part == "..":
+            at = at[:-1]
+        elif parts and place.is_symlink():
+            links += 1
+            if links > _MOST_LINKS:
+                return None
+            target = os.readlink(place)  # noqa: PTH115  # kept as text
+            at = [] if target.startswith("/") else at
+            parts.extendleft(each for each in reversed(target.split("/")))
+        elif part not in ("", "."):
+            at.append(part)
+    found = folder.joinpath(*at)
+    return found if os.path.lexists(found) else None
 
 
 class Visible:

@@ -105,6 +105,7 @@ def test_a_build_says_everything_explicitly(recipe: Recipe, kind: EngineKind) ->
         "--layers=true",
         "--timestamp=946684800",
         "--identity-label=false",
+        "--no-hostname",
         "--isolation=chroot",
         "--network=host",
         "--pull=missing",

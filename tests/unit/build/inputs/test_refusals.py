@@ -36,6 +36,8 @@ def context(tmp_path: Path) -> Path:
     (tmp_path / "a.txt").write_text("a")
     (tmp_path / "d/e").mkdir(parents=True)
     (tmp_path / "d/e/x").write_text("x")
+    for name, target in {"way": "/d/e", "d/up": "../way", "turn": "turn/x"}.items():
+        (tmp_path / name).symlink_to(target)
     return tmp_path
 
 
@@ -96,6 +98,9 @@ def context(tmp_path: Path) -> Path:
         ("ONBUILD RUN <<E\nx\nE", "the engine's ONBUILD keeps no heredoc"),
         ("COPY b.txt /", "COPY b.txt: there is no such file in the context"),
         ('COPY ["a.txt", "no such", "/"]', "COPY no such: there is no such file in the context"),
+        ("COPY nothing/*.txt /", "COPY nothing/*.txt: there is no folder nothing in the context"),
+        ("COPY way/y/?.txt /", "COPY way/y/?.txt: there is no folder way/y in the context"),
+        ("COPY turn/a.txt /", "COPY turn/a.txt: there is no such file in the context"),
         ("COPY ../../b.txt /", "COPY ../../b.txt: there is no such file"),
         ("ARG F=b.txt\nADD $F /", "ADD b.txt: there is no such file"),
         ("COPY --from=7 / /", "there is no stage 7 before this one"),
@@ -129,7 +134,8 @@ def test_what_ends_every_build_is_found_before(context: Path, line: str, message
             "COPY a.txt d /x/",
             "COPY /a.txt /x",
             "COPY ./d/e/../e /x",
-            "COPY nothing* /",
+            "COPY nothing* */nothing d/* d/e/none* /",
+            "COPY way/x d/up/x d/up/../../a.txt way/* /",
             "COPY . /",
         ),
         *("COPY $UNKNOWN/x /", "ADD https://x.y/z /", "ADD git@x.y:z.git /", "COPY --link a.txt /"),
