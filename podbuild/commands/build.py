@@ -7,13 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
-from podbuild.build.attest.subjects import remember_making
 from podbuild.build.engines import ChosenToolchain, Engines
-from podbuild.build.handover import handing_over
 from podbuild.build.images import (
     assembled_images,
     source_of,
-    stage,
     staged_before,
 )
 from podbuild.build.indexes import assemble_images
@@ -25,11 +22,13 @@ from podbuild.commands.load import load_images
 from podbuild.commands.planning import plan_offline, plan_online, plan_tolerantly
 from podbuild.commands.record import Recorder
 from podbuild.commands.release import (
-    binding_of,
+    Supply,
     check_logins,
     continued,
     examining_images,
+    hand_over,
     handed_over,
+    make_staged,
     one_at_a_time,
     open_engines,
     open_publisher,
@@ -39,7 +38,7 @@ from podbuild.oci.names import Reference
 from podbuild.plan.destination import open_destinations
 from podbuild.plan.journal import Section, recorded_toolchain
 from podbuild.plan.model import Request
-from podbuild.plan.planned import Planned
+from podbuild.plan.planned import Planned, binding_of
 from podbuild.report.model import Report
 from podbuild.system.locks import Purpose
 from podbuild.workspace import Services
@@ -95,7 +94,7 @@ def build(services: Services, request: Request, leaving: Leaving) -> Report:
             engines.journal.forget(Section.BUILT, str(job))  # or what was ever built would be kept
         if leaving.pushes:
             engines.journal.forget_all(Section.PUBLISHED)  # a leg runs again for what was lost
-        with _handing_over(engines, thin=leaving.thin), engines:
+        with hand_over(engines, thin=leaving.thin), engines:
             staged = _built(replace(opened, planned=ready), leaving)
         if leaving.pushes:
             leg.hand_over_parts(engines, ready, leaving.hand_over)
@@ -122,20 +121,17 @@ def _built(opened: OpenedPlan, leaving: Leaving) -> Staged:
     goes_to = planned if leaving.pushes else replace(planned, destinations=())
     examining = examining_images(engines) if leaving.pushes else nullcontext()
     with open_publisher(engines, goes_to, record) as publisher, examining as examination:
-        with record.step("build"):
-            offer = publisher.offer if leaving.pushes else None
-            begin = examination.begin if examination else None
-            inputs, staged = stage(planned, engines, anew=True, offer=offer, examine=begin)
-            remember_making(planned, staged, inputs, engines)
-            record.staged(staged)
-            staged.check()
+        supply = Supply(
+            offer=publisher.offer if leaving.pushes else None, examination=examination, anew=True
+        )
+        staged = make_staged(engines, planned, supply, record)
         if examination:
             judge.judge_images(engines, planned, staged, record, examination)
             with record.step("publish by digest"):
-                published = publisher.finish(leg.pushed_parts(planned.plan, staged))
+                parts = leg.pushed_parts(planned.plan, staged)
+                published = publisher.finish(parts)
                 record.published(published)
                 if leaving.tags_children:
-                    parts = leg.pushed_parts(planned.plan, staged)
                     leg.tag_children(published.at, parts, record.warn, engines.services.cancel)
     return staged
 
@@ -147,7 +143,7 @@ def assemble(services: Services, request: Request) -> Report:
     """
     with _opened(services, request, _to_assemble) as opened:
         engines, record = opened.engines, opened.record
-        with _handing_over(engines), engines, record.step("assemble"):
+        with hand_over(engines), engines, record.step("assemble"):
             staged = join(engines, opened.planned, opened.handed)
             record.staged(staged)
             source = source_of(opened.planned, engines.staging)
@@ -237,10 +233,3 @@ def _opened(
                 planned = record.marked(with_built_dirt(planned, journal, handed.parts))
             engines = open_engines(services, planned, journal, toolchain)
             yield OpenedPlan(planned=planned, engines=engines, record=record, handed=handed)
-
-
-def _handing_over(engines: Engines, *, thin: bool = False) -> AbstractContextManager[None]:
-    services = engines.services
-    return handing_over(
-        services.config.output, engines.journal, engines.staging, services.ui.warn, thin=thin
-    )

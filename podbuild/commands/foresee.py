@@ -16,13 +16,12 @@ from podbuild.build.image import layer_bytes
 from podbuild.build.images import open_staging
 from podbuild.build.resolve import resolve
 from podbuild.build.results import Results, jobs_to_do
-from podbuild.commands.release import binding_of
 from podbuild.config.document import duration_text
 from podbuild.errors import PodbuildError
 from podbuild.oci.names import Digest
 from podbuild.plan.journal import NAME, Binding, Journal, Section, read_journal
 from podbuild.plan.model import Job
-from podbuild.plan.planned import Planned
+from podbuild.plan.planned import Planned, binding_of
 from podbuild.publish.retention.ledger import Ledger
 from podbuild.report.plan import Foreseen
 from podbuild.system.records import JSONValue

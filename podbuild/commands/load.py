@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -68,21 +69,28 @@ def load_images(
             )
             environment["CONTAINERS_STORAGE_CONF"] = str(_storage_of_root(files, driver))
         run = namespace.inside(services.runner).extended(environment)
-        command = CommandLine(
-            engine=toolchain.engine, registries=files.registries, policy=files.policy
-        )
         for job, manifest in _chosen(services, plan, images):
             name = f"localhost/{repository_name(job.image)}:{_tag(plan)}"
             layout = files.folder / job.slug
             _lay_out(source(job.image), manifest, layout, name)
-            try:
-                run(*command.pull(f"oci:{layout}:{name}"))
-            except CommandError as error:
-                raise BuildError(
-                    f"{job} could not be loaded: {error.message}",
-                    hint="does `podman images` work for this user?",
-                ) from error
+            with _telling_of(job):
+                run(*_command(toolchain, files).pull(f"oci:{layout}:{name}"))
             services.ui.info(f"loaded {job} as {name}")
+
+
+def _command(toolchain: Toolchain, files: EngineFiles) -> CommandLine:
+    return CommandLine(engine=toolchain.engine, registries=files.registries, policy=files.policy)
+
+
+@contextmanager
+def _telling_of(job: Job) -> Iterator[None]:
+    try:
+        yield
+    except CommandError as error:
+        raise BuildError(
+            f"{job} could not be loaded: {error.message}",
+            hint="does `podman images` work for this user?",
+        ) from error
 
 
 def _storage_of_root(files: EngineFiles, driver: StorageDriver) -> Path:

@@ -264,11 +264,9 @@ class Pruner:
         superseded = {
             digest: when for t in group for digest, when in recorded.get(t.key, {}).items()
         }
-        return prune_policy(
-            config.retention,
-            self.now,
-            moving=frozenset(tag for image in images for tag in fixed_tags(config, image)),
-            superseded=superseded,
+        moving = frozenset(tag for image in images for tag in fixed_tags(config, image))
+        return replace(
+            prune_policy(config.retention, self.now, moving=moving, superseded=superseded),
             version_of=lambda tag: owner(tag).version,
             range_of=lambda tag: owner(tag).range,
             image_of=lambda tag: owner(tag).image,

@@ -47,7 +47,7 @@ class Recorder:
     def __init__(
         self, services: Services, planned: Planned, engine: Callable[[], str] = lambda: ""
     ) -> None:
-        self.planned = planned
+        self._planned = planned
         self.services = services
         self._engine = engine
         self._images: Mapping[str, Manifest] = {}
@@ -58,7 +58,7 @@ class Recorder:
         self._layers: Mapping[Job, tuple[LayerSize, ...]] = {}
         self._tests: tuple[TrialResult, ...] = ()
         self._removals: tuple[RemovalReport, ...] = ()
-        self.incomplete: CleanupError | None = None  # the release stands, its cleanup does not
+        self._incomplete: CleanupError | None = None  # the release stands, its cleanup does not
         self._delivered = Delivered()
         self._statements: Mapping[str, Mapping[Digest, tuple[str, ...]]] = {}
         self._phases: list[Phase] = []
@@ -112,16 +112,16 @@ class Recorder:
 
     def decided(self, planned: Planned) -> None:
         """Go on with what the registries' answers decided; plan.json says it."""
-        self.planned = planned
+        self._planned = planned
         for warning in planned.warnings:
             self.services.ui.warn(warning)
         self._write_plan()
 
     def marked(self, planned: Planned) -> Planned:
         """Go on with a plan that may carry the mark of changes by now; raises what refuses it."""
-        for warning in planned.warnings[len(self.planned.warnings) :]:
+        for warning in planned.warnings[len(self._planned.warnings) :]:
             self.services.ui.warn(warning)
-        self.planned = planned
+        self._planned = planned
         if planned.refusal:
             raise planned.refusal
         return planned
@@ -168,7 +168,7 @@ class Recorder:
 
     def left_incomplete(self, error: CleanupError) -> None:
         """Keep why cleanup is incomplete: the release stands, and its end tells."""
-        self.incomplete = error
+        self._incomplete = error
 
     def published(self, published: Published) -> None:
         """Remember where the images are, and say what went out."""
@@ -208,7 +208,7 @@ class Recorder:
 
     def report(self) -> Report:
         """Give the report of what has happened so far."""
-        plan = self.planned.plan
+        plan = self._planned.plan
         version = str(plan.version) if plan.version else ""
         sent = {each.key: activity.moved for each, activity in self._transfers.items()}
         targets = target_reports(plan, replace(self._delivered, sent=sent))
@@ -219,8 +219,8 @@ class Recorder:
             commit=plan.source.commit,
             date=plan.source.created,
             version=version,
-            tag=self.planned.tag,
-            previous_tag=self.planned.previous_tag,
+            tag=self._planned.tag,
+            previous_tag=self._planned.previous_tag,
             branch=plan.source.branch or "",
             dirty=plan.source.dirty,
             podbuild=__version__,
@@ -237,8 +237,8 @@ class Recorder:
             budgets={each.name: each.image.budget for each in plan.images if each.published},
             tests=self._tests,
             removed=self._removals,
-            warnings=(*self.planned.warnings, *self._warnings),
-            failure=_failure(self._failure or self.incomplete),
+            warnings=(*self._planned.warnings, *self._warnings),
+            failure=_failure(self._failure or self._incomplete),
             faults=self._faults,
             seconds=time.monotonic() - self._began,
             retries=sum(each.retries for each in counts),
@@ -256,7 +256,7 @@ class Recorder:
         self._transfers[destination].advance(count)
 
     def _write_plan(self) -> None:
-        plan = plan_json(self.planned.plan)
+        plan = plan_json(self._planned.plan)
         write_plan(plan, self.services.config.output, self.services.ui.redactor)
 
     def _problems(self, problems: tuple[str, ...]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,6 @@ from podbuild.commands.tagging import expectations, move_tags
 from podbuild.config.toml import shown
 from podbuild.errors import CleanupError, CredentialError, PodbuildError, PolicyError
 from podbuild.oci.manifest import Manifest
-from podbuild.oci.store import Store
 from podbuild.plan.journal import (
     Binding,
     Journal,
@@ -46,10 +45,11 @@ from podbuild.plan.journal import (
     restart,
 )
 from podbuild.plan.model import Plan, Request, Skip
-from podbuild.plan.planned import Planned
+from podbuild.plan.planned import Planned, binding_of
+from podbuild.publish.move import Moved
 from podbuild.publish.preflight import preflight
 from podbuild.publish.retention.ledger import record_superseded
-from podbuild.publish.upload import Publisher
+from podbuild.publish.upload import Published, Publisher
 from podbuild.publish.verify import verify_release
 from podbuild.report.collect import adopted_parts
 from podbuild.report.model import Report
@@ -65,10 +65,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Supply:
-    """Who hears of each image that is staged, and what other machines have staged."""
+    """Who hears of each image that is staged, and what other machines have staged.
+
+    `anew` is that of `stage`.
+    """
 
     offer: Offer | None = None
+    examination: Examination | None = None
     handed: HandedOver = field(default_factory=HandedOver)
+    anew: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,35 +99,71 @@ def release(services: Services, request: Request) -> Ended:
         toolchain = ChosenToolchain(services.runner, services.folders, services.environment)
         begun = with_dirt(offline, handed.parts)
         record = Recorder(services, begun, toolchain.engine)
-        with _leaving(services, record), record.recording():
+        with _leaving(services, begun.plan, record), record.recording():
             if begun.refusal:
                 raise begun.refusal
-            planned = _decided(services, record)
+            planned = _decided(services, begun, record)
             ready = _ready(services, planned, record)
             journal = _journal(services, ready.plan, toolchain)
             journal.record(Section.BEGAN, "day", ready.plan.source.day)
             if handed.parts:
                 ready = record.marked(with_built_dirt(ready, journal, handed.parts))
-            _deliver(open_engines(services, ready, journal, toolchain), ready, record, handed)
+            engines = open_engines(services, ready, journal, toolchain)
+            incomplete = _deliver(engines, ready, record, handed)
         report = record.report()
-        regressed = _leave(services, record)
+        regressed = _leave(services, begun.plan, report)
         _follow(services, planned.plan, report)
-        return Ended(report=report, incomplete=record.incomplete, regressed=regressed)
+        return Ended(report=report, incomplete=incomplete, regressed=regressed)
+
+
+def _deliver(
+    engines: Engines, planned: Planned, record: Recorder, handed: HandedOver
+) -> CleanupError | None:
+    """Make the images, publish them by digest, move the tags, verify, and clean up.
+
+    Gives what its cleanup has left. What was built stays journalled and is handed over.
+    """
+    services, plan = engines.services, planned.plan
+    publishes = plan.request.publish and not plan.is_partial
+    with open_publisher(engines, planned, record) as publisher:
+        with hand_over(engines), engines, examining_images(engines) as examination:
+            offer = publisher.offer if publishes else None
+            supply = Supply(offer=offer, examination=examination, handed=handed)
+            staged = make_staged(engines, planned, supply, record)
+            images = _assembled(engines, planned, staged, record)
+            if examination and staged.images:
+                judge.judge_images(engines, planned, staged, record, examination)
+        if not publishes:
+            return None
+        with record.step("publish by digest"):
+            published = publisher.finish(images.items())
+            record.published(published)
+    held: Held = {}
+    if plan.attest:
+        published, held = attest.attest(engines, planned, published, record)
+    moved = _moved(engines, planned, published, record)
+    if Skip.VERIFY not in plan.request.skip:
+        with record.step("verify"):
+            asked = expectations(planned, moved)
+            verify_release(asked, published.present, record.warn, services.cancel)
+            if plan.attest:
+                attest.verify_moved(services, plan, moved, held, record.warn)
+    engines.journal.finish()
+    return _cleaned(services, planned, record)
 
 
 @contextmanager
-def _leaving(services: Services, record: Recorder) -> Iterator[None]:
+def _leaving(services: Services, plan: Plan, record: Recorder) -> Iterator[None]:
     """Leave what a run leaves after a failure too; a stop has no time for it."""
     try:
         yield
     except PodbuildError as error:
         if not error.is_stop:
-            _leave(services, record)
+            _leave(services, plan, record.report())
         raise
 
 
-def _leave(services: Services, record: Recorder) -> PolicyError | None:
-    report, plan = record.report(), record.planned.plan
+def _leave(services: Services, plan: Plan, report: Report) -> PolicyError | None:
     if plan.request.publish and not plan.is_partial:
         return leave.leave(services, report)
     leave.leave_unpublished(services, report)
@@ -135,11 +176,11 @@ def _follow(services: Services, plan: Plan, report: Report) -> None:
         following.follow(services, report, plan.version)
 
 
-def _decided(services: Services, record: Recorder) -> Planned:
+def _decided(services: Services, begun: Planned, record: Recorder) -> Planned:
     """Let the registries' answers decide every tag; raises what stands in the release's way."""
     with record.step("plan"), _hinting_at_skip_push():
-        ask = plan_online if record.planned.plan.request.publish else plan_tolerantly
-        planned = ask(services, record.planned)
+        ask = plan_online if begun.plan.request.publish else plan_tolerantly
+        planned = ask(services, begun)
         record.decided(planned)
         refuse_conflicts(planned.plan)
     return planned
@@ -165,64 +206,6 @@ def handed_over(services: Services, plan: Plan) -> HandedOver:
     return join.open_parts(services, plan, binding_of(plan))
 
 
-def _deliver(engines: Engines, planned: Planned, record: Recorder, handed: HandedOver) -> None:
-    """Make the images, publish them by digest, move the tags, verify and clean up."""
-    services, journal = engines.services, engines.journal
-    publishes = planned.plan.request.publish and not planned.plan.is_partial
-    with open_publisher(engines, planned, record) as publisher:
-        offer = publisher.offer if publishes else None
-        images = make_images(engines, planned, record, Supply(offer=offer, handed=handed))
-        if not publishes:
-            return
-        with record.step("publish by digest"):
-            published = publisher.finish(images.items())
-            record.published(published)
-    held: Held = {}
-    if services.config.attest:
-        published, held = attest.attest(engines, planned, published, record)
-    with record.step("move tags"):
-        moved = move_tags(services, planned, journal, published, record)
-    record.moved(moved)
-    record_superseded(services.folders, services.config.root, journal, moved)
-    if Skip.VERIFY not in planned.plan.request.skip:
-        with record.step("verify"):
-            verify_release(
-                expectations(planned, moved), published.present, record.warn, services.cancel
-            )
-            if services.config.attest:
-                attest.verify_moved(services, planned.plan, moved, held, record.warn)
-    journal.finish()
-    if _cleans_up(services, planned.plan):
-        clean_up(services, planned, record)
-
-
-def make_images(
-    engines: Engines, planned: Planned, record: Recorder, supply: Supply
-) -> Mapping[str, Manifest]:
-    """Give what is published of each image, all staged (or where an earlier release put it).
-
-    Raises BuildError, CredentialError, ToolError, ConfigError; what was built stays journalled
-    and is handed over.
-    """
-    services, plan = engines.services, planned.plan
-    source = source_of(planned, engines.staging)
-    handing = handing_over(
-        services.config.output, engines.journal, engines.staging, services.ui.warn
-    )
-    with handing, engines, examining_images(engines) as examination:
-        with record.step("build"):
-            staged = _staged(engines, planned, supply, examination)
-            record.staged(staged)
-            staged.check()
-        with record.step("assemble"):
-            images = _assembled(staged, engines, source)
-            adopted = adopted_images(plan.images, source)
-            record.assembled(images, dict(adopted_parts(plan, adopted, source)))
-        if examination and staged.images:
-            judge.judge_images(engines, planned, staged, record, examination)
-    return {**images, **adopted}
-
-
 @contextmanager
 def examining_images(engines: Engines) -> Iterator[Examination | None]:
     """Give what examines images while others are built; nothing where there are none to make."""
@@ -235,41 +218,71 @@ def examining_images(engines: Engines) -> Iterator[Examination | None]:
         yield examination
 
 
-def _staged(
-    engines: Engines, planned: Planned, supply: Supply, examination: Examination | None
-) -> Staged:
-    """Give each job's image; without a job, no word of builds and engines is loaded."""
+def make_staged(engines: Engines, planned: Planned, supply: Supply, record: Recorder) -> Staged:
+    """Give each job's image; raises BuildError, CredentialError, ToolError, ConfigError."""
+    with record.step("build"):
+        staged = _staged(engines, planned, supply)
+        record.staged(staged)
+        staged.check()
+    return staged
+
+
+def _staged(engines: Engines, planned: Planned, supply: Supply) -> Staged:
+    """Build, join or know; without a job, no word of builds and engines is loaded."""
+    request = planned.plan.request
     if not planned.plan.jobs:
         return Staged(images={}, inputs={})
-    if planned.plan.request.handed_over:
+    if request.handed_over:
         return join.join(engines, planned, supply.handed)
-    builds = Skip.BUILD not in planned.plan.request.skip
-    begin = examination.begin if examination else None
-    inputs, staged = stage(planned, engines, offer=supply.offer, examine=begin, builds=builds)
-    if engines.services.config.attest:
+    inputs, staged = stage(
+        planned,
+        engines,
+        anew=supply.anew,
+        offer=supply.offer,
+        examine=supply.examination.begin if supply.examination else None,
+        builds=Skip.BUILD not in request.skip,
+    )
+    if supply.anew or planned.plan.attest:
         subjects.remember_making(planned, staged, inputs, engines)
     return staged
 
 
 def _assembled(
-    staged: Staged, engines: Engines, source: Callable[[str], Store]
+    engines: Engines, planned: Planned, staged: Staged, record: Recorder
 ) -> Mapping[str, Manifest]:
-    if not staged.images:
-        return {}
-    return indexes.assemble_images(staged, engines, source)
+    """Give what is published of each image, all staged or where an earlier release put it."""
+    source = source_of(planned, engines.staging)
+    with record.step("assemble"):
+        images = indexes.assemble_images(staged, engines, source) if staged.images else {}
+        adopted = adopted_images(planned.plan.images, source)
+        record.assembled(images, dict(adopted_parts(planned.plan, adopted, source)))
+    return {**images, **adopted}
+
+
+def _moved(engines: Engines, planned: Planned, published: Published, record: Recorder) -> Moved:
+    services, journal = engines.services, engines.journal
+    with record.step("move tags"):
+        moved = move_tags(services, planned, journal, published, record)
+    record.moved(moved)
+    record_superseded(services.folders, services.config.root, journal, moved)
+    return moved
 
 
 def _cleans_up(services: Services, plan: Plan) -> bool:
     return services.config.retention.superseded and Skip.CLEANUP not in plan.request.skip
 
 
-def clean_up(services: Services, planned: Planned, record: Recorder) -> None:
-    """Delete what the moving tags left; a failure is told at the end, as the release stands."""
+def _cleaned(services: Services, planned: Planned, record: Recorder) -> CleanupError | None:
+    """Delete what the moving tags left; what fails is told at the end, as the release stands."""
+    if not _cleans_up(services, planned.plan):
+        return None
     with record.step("clean up"):
         try:
             record.cleaned(cleanup.remove_superseded(services, planned.plan, planned.destinations))
         except CleanupError as error:
             record.left_incomplete(error)
+            return error
+    return None
 
 
 def check_logins(services: Services, planned: Planned, record: Recorder) -> Planned:
@@ -299,16 +312,6 @@ def open_publisher(engines: Engines, planned: Planned, record: Recorder) -> Publ
         cancel=engines.services.cancel,
         progress=record.progress,
         earlier=frozenset(filter(None, (image.adopted for image in planned.plan.images))),
-    )
-
-
-def binding_of(plan: Plan, toolchain: str = "") -> Binding:
-    """Give what this plan's journal is bound to."""
-    return Binding(
-        release=plan.name,
-        commit=plan.source.commit,
-        configuration=plan.fingerprint,
-        toolchain=toolchain,
     )
 
 
@@ -344,6 +347,12 @@ def _hinting_at_skip_push() -> Iterator[None]:
         way = "to build without any login, pass --skip-push"
         error.hint = f"{error.hint}; {way}" if error.hint else way
         raise
+
+
+def hand_over(engines: Engines, *, thin: bool = False) -> AbstractContextManager[None]:
+    """Give what hands over what was built, however the block ends."""
+    output, warn = engines.services.config.output, engines.services.ui.warn
+    return handing_over(output, engines.journal, engines.staging, warn, thin=thin)
 
 
 def open_engines(

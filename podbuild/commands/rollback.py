@@ -44,7 +44,7 @@ def rollbacks(services: Services, request: Request, version: Version | None) -> 
             versions = owned_versions(tags, image.readers, plan.readers_beside(image.name))
             return _Released(
                 versions={version: tag for tag, version in versions.items()},
-                moving=_moving(services, plan, image, each.store, tags, versions),
+                moving=_moving(_readers(services, plan, image), each.store, tags, versions),
             )
 
         found, failed = ask_each(services, destinations, ask)
@@ -123,21 +123,20 @@ def _common(held: Mapping[Destination, Mapping[Version, Tag]]) -> frozenset[Vers
     return frozenset.intersection(*(frozenset(versions) for versions in counted))
 
 
-def _moving(
-    services: Services,
-    plan: Plan,
-    image: PlannedImage,
-    store: Store,
-    tags: tuple[Tag, ...],
-    versions: Collection[Tag],
-) -> Mapping[Tag, tuple[Reader, Version]]:
-    """Give the moving tags of releases that exist, and the version that each names."""
+def _readers(services: Services, plan: Plan, image: PlannedImage) -> tuple[Reader, ...]:
+    """Give what reads the tags back that move from release to release."""
     config = services.config
     values = Placeholders(
         project=plan.project, image=image.name, env=config.env, scheme=config.project.scheme
     )
-    templates = services.config.tags_of(image.image).release
-    readers = [Reader(each, values) for each in templates if kind_of(each) is TagKind.MOVING]
+    templates = config.tags_of(image.image).release
+    return tuple(Reader(each, values) for each in templates if kind_of(each) is TagKind.MOVING)
+
+
+def _moving(
+    readers: tuple[Reader, ...], store: Store, tags: tuple[Tag, ...], versions: Collection[Tag]
+) -> Mapping[Tag, tuple[Reader, Version]]:
+    """Give the moving tags of releases that exist, and the version that each names."""
     found: dict[Tag, tuple[Reader, Version]] = {}
     for tag in tags:
         reader = next((each for each in readers if each.range(tag) is not None), None)

@@ -45,25 +45,16 @@ def make_plan(
     another platform's. Raises ConfigError for an unknown name, a platform that nothing is built
     for, a yanked version, an unset variable, or two images that write the same tag.
     """
-    if request.version in config.tags.yanked:
-        raise ConfigError(
-            f"version {request.version} is yanked", hint="take it out of [tags] yanked first"
-        )
+    _refuse_yanked(config, request)
     config = close_contexts(config, lambda name: _values(config, name, request, source))
     chosen = _chosen(config, request)
-    fingerprints: dict[str, str] = {}
-    planned = []
-    for image in _in_order(config):
-        each = _planned(config, _overridden(image, chosen, request), request, source, fingerprints)
-        fingerprints[image.name] = each.fingerprint
-        planned.append(_based(each, bases_of, published=each.published and image.name in chosen))
-    images = _narrowed(tuple(planned), chosen, request)
-    every = tuple(
-        _target(config, registry, image, request, source)
-        for image in planned
-        if image.image.publish
-        for registry in _registries(config, image.image, request)
+    planned = tuple(
+        _based(each, bases_of, published=each.published and each.name in chosen)
+        for each in _all_planned(config, chosen, request, source)
     )
+    fingerprints = {each.name: each.fingerprint for each in planned}
+    images = _narrowed(planned, chosen, request)
+    every = tuple(_targets(config, planned, request, source))
     published = {image.name for image in images if image.published}
     plan = Plan(
         project=config.project.name,
@@ -85,6 +76,13 @@ def make_plan(
     )
     check_collisions(config, replace(plan, targets=every))  # an image not asked for owns its tags
     return with_jobs(plan.without_tags() if plan.is_partial else plan)
+
+
+def _refuse_yanked(config: Config, request: Request) -> None:
+    if request.version in config.tags.yanked:
+        raise ConfigError(
+            f"version {request.version} is yanked", hint="take it out of [tags] yanked first"
+        )
 
 
 def plan_places(config: Config, request: Request) -> Plan:
@@ -238,6 +236,18 @@ def _values(config: Config, image: str, request: Request, source: Commit) -> Pla
     )
 
 
+def _all_planned(
+    config: Config, chosen: frozenset[str], request: Request, source: Commit
+) -> Iterator[PlannedImage]:
+    """Give every image as this release makes it, those that others build on before them."""
+    fingerprints: dict[str, str] = {}
+    for image in _in_order(config):
+        asked = _overridden(image, chosen, request)
+        each = _planned(config, asked, request, source, fingerprints)
+        fingerprints[image.name] = each.fingerprint
+        yield each
+
+
 def _planned(
     config: Config,
     image: Image,
@@ -322,6 +332,14 @@ def _registries(config: Config, image: Image, request: Request) -> Iterator[Regi
             continue
         if not request.registries or registry.name in request.registries:
             yield registry
+
+
+def _targets(
+    config: Config, images: Iterable[PlannedImage], request: Request, source: Commit
+) -> Iterator[Target]:
+    for image in images:
+        for registry in _registries(config, image.image, request) if image.image.publish else ():
+            yield _target(config, registry, image, request, source)
 
 
 def _target(

@@ -9,7 +9,7 @@ from podbuild.errors import ConfigError, PodbuildError
 from podbuild.oci.names import Digest, Tag
 from podbuild.plan.destination import Destination
 from podbuild.plan.guards import Ancestry
-from podbuild.plan.journal import TagKey
+from podbuild.plan.journal import Binding, TagKey
 from podbuild.plan.model import Plan
 from podbuild.system.later import dataclass
 
@@ -34,3 +34,13 @@ class Planned:
     ancestry: Callable[[str], Ancestry] = lambda _revision: Ancestry.UNKNOWN
     warnings: tuple[str, ...] = ()
     refusal: ConfigError | None = None  # what a release ends with before it begins
+
+
+def binding_of(plan: Plan, toolchain: str = "") -> Binding:
+    """Give what this plan's journal is bound to."""
+    return Binding(
+        release=plan.name,
+        commit=plan.source.commit,
+        configuration=plan.fingerprint,
+        toolchain=toolchain,
+    )

@@ -47,9 +47,8 @@ def dated(scene: Scene) -> Policy:
 def versioned(scene: Scene) -> Policy:
     """Give a policy whose order is by version: no time is needed."""
     rule = PruneRule(match=re.compile(r"\d+\.\d+\.\d+"), keep=1)
-    return prune_policy(
-        Retention(prune=(rule,)),
-        scene.clock.now,
+    return replace(
+        prune_policy(Retention(prune=(rule,)), scene.clock.now),
         version_of=Reader(Template("{version}"), Placeholders(project="shop")).version,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from podbuild.commands.pipeline.model import Leg, Pipeline, Variable
+from podbuild.commands.pipeline.model import Leg, Pipeline
 from podbuild.commands.pipeline.yaml import (
     PYTHON,
     flow_map,
@@ -78,19 +78,13 @@ def git_url(pipeline: Pipeline) -> str:
 
 
 def _job(pipeline: Pipeline, leg: Leg | None, name: str, command: str) -> Iterator[str]:
-    joins = leg is None
-    project = object_name(pipeline)
     runner = leg.runner if leg else pipeline.legs[0].runner
-    variables: tuple[Variable, ...] = pipeline.leg_variables if leg else pipeline.join_variables
-    sources = [flow_ref("configMapRef", f"{project}-release")]
-    if variables:
-        sources.append(flow_ref("secretRef", f"{project}-{'release' if joins else 'legs'}"))
     yield "apiVersion: batch/v1"
     yield "kind: Job"
-    yield f"metadata: {{name: {project}-{name}}}"
+    yield f"metadata: {{name: {object_name(pipeline)}-{name}}}"
     yield "spec:"
     # The join asks for all parts first (exit 2 until they are there), so it needs no order.
-    yield f"  backoffLimit: {20 if joins and not pipeline.is_single else 1}"
+    yield f"  backoffLimit: {20 if leg is None and not pipeline.is_single else 1}"
     yield "  activeDeadlineSeconds: 10800"
     yield "  ttlSecondsAfterFinished: 604800"
     yield "  podFailurePolicy:"
@@ -114,12 +108,20 @@ def _job(pipeline: Pipeline, leg: Leg | None, name: str, command: str) -> Iterat
         yield "          env:"
         for key, value in leg_values(pipeline, leg).items():
             yield f"            - {flow_map({'name': key, 'value': value})}"
-    yield f"          envFrom: [{', '.join(sources)}]"
+    yield f"          envFrom: [{', '.join(_sources(pipeline, leg))}]"
     yield "          securityContext:"
     yield "            seccompProfile: {type: Unconfined}"
     yield "            appArmorProfile: {type: Unconfined}"
     yield "          volumeMounts: [{name: build, mountPath: /build}]"
     yield "      volumes: [{name: build, emptyDir: {}}]"
+
+
+def _sources(pipeline: Pipeline, leg: Leg | None) -> Iterator[str]:
+    """Name what a job's variables come from."""
+    project = object_name(pipeline)
+    yield flow_ref("configMapRef", f"{project}-release")
+    if pipeline.leg_variables if leg else pipeline.join_variables:
+        yield flow_ref("secretRef", f"{project}-{'legs' if leg else 'release'}")
 
 
 def script(pipeline: Pipeline, command: str) -> Iterator[str]:

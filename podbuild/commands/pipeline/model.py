@@ -143,20 +143,10 @@ def make_pipeline(config: Config, system: CiSystem, top: Path | None = None) -> 
     repository = ""
     if not single and carrier is Carrier.REGISTRY:
         repository = _hand_over_repository(config)
-    logins = (*_logins(config),) if pushes else ()
-    settings = tuple(Variable(name, secret=False) for name in sorted(used_variables(config)))
-    sign = config.attest.sign if config.attest else None
-    signing = []
-    if sign is not None:
-        scheme, _, name = sign.private.partition(":")
-        signing = [Variable(name, secret=True)] if scheme == "env" else []
-        signing.append(Variable("PODBUILD_SIGN_PASSWORD", secret=True))
-    secrets = {s.env for image in config.images for s in image.secrets if s.env}
-    build = (*(Variable(name, secret=True) for name in sorted(secrets)), *_cache_login(config))
+    legs_need = _leg_variables(config, pushes=pushes)
+    join = _join_variables(config)
     hosts = {each.host for each in config.registries} | _cache_hosts(config)
     top = config.root if top is None else top
-    join = _distinct((*_logins(config), *_cache_login(config), *signing, *settings))
-    legs_need = _distinct((*build, *logins, *settings))
     return Pipeline(
         system=system,
         file=os.path.relpath(config.path, top) if config.root != top else "",
@@ -171,11 +161,33 @@ def make_pipeline(config: Config, system: CiSystem, top: Path | None = None) -> 
         tag_children=ci.tag_children and pushes and not single,
         environment=ci.environment,
         image=ci.image,
-        signs=sign is not None,
+        signs=bool(config.attest and config.attest.sign),
         packages=GHCR in hosts,
         leg_variables=legs_need,
         join_variables=_distinct((*legs_need, *join)) if single else join,
     )
+
+
+def _settings(config: Config) -> Iterator[Variable]:
+    return (Variable(name, secret=False) for name in sorted(used_variables(config)))
+
+
+def _leg_variables(config: Config, *, pushes: bool) -> tuple[Variable, ...]:
+    """Give what a leg needs: the secrets of builds, the logins of what it reads and pushes to."""
+    secrets = {s.env for image in config.images for s in image.secrets if s.env}
+    build = (Variable(name, secret=True) for name in sorted(secrets))
+    logins = _logins(config) if pushes else ()
+    return _distinct((*build, *_cache_login(config), *logins, *_settings(config)))
+
+
+def _join_variables(config: Config) -> tuple[Variable, ...]:
+    """Give what the join needs: every login, and what signs."""
+    signing = []
+    if config.attest and config.attest.sign:
+        scheme, _, name = config.attest.sign.private.partition(":")
+        signing = [Variable(name, secret=True)] if scheme == "env" else []
+        signing.append(Variable("PODBUILD_SIGN_PASSWORD", secret=True))
+    return _distinct((*_logins(config), *_cache_login(config), *signing, *_settings(config)))
 
 
 def make_legs(

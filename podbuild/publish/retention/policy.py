@@ -77,12 +77,6 @@ def prune_policy(
     *,
     moving: frozenset[Tag] = frozenset(),
     superseded: Mapping[Digest, datetime] | None = None,
-    version_of: Callable[[Tag], Version | None] = _no_version,
-    range_of: Callable[[Tag], Range | None] = _no_range,
-    image_of: Callable[[Tag], str] = _one_image,
-    yanked: frozenset[Version] = frozenset(),
-    dates: Mapping[str, datetime] | None = None,
-    most: int = MOST,
 ) -> Policy:
     """Give the policy of `podbuild prune`: rules, leftovers and what is still superseded."""
     return Policy(
@@ -92,12 +86,6 @@ def prune_policy(
         protected=moving | {Tag("latest")},
         superseded=superseded or {},
         leftovers=max(DAY, timedelta(seconds=retention.grace)),
-        version_of=version_of,
-        range_of=range_of,
-        image_of=image_of,
-        yanked=yanked,
-        dates=dates or {},
-        most=most,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -48,7 +49,9 @@ def policies(draw: st.DrawFn, graph: Graph) -> Policy:
     retention = Retention(prune=tuple(draw(RULES)), grace=draw(st.sampled_from([0.0, 7200.0])))
     if draw(st.booleans()):
         return superseded_policy(retention, NOW, superseded)
-    return prune_policy(retention, NOW, superseded=superseded, most=draw(st.integers(0, 8)))
+    return replace(
+        prune_policy(retention, NOW, superseded=superseded), most=draw(st.integers(0, 8))
+    )
 
 
 @st.composite

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -44,7 +45,9 @@ def version_of(tag: Tag) -> Version | None:
 def policy(*rules: PruneRule, protect: str = "", **more: object) -> Policy:
     patterns = (re.compile(protect),) if protect else ()
     retention = Retention(prune=rules, protect=patterns, grace=float(str(more.pop("grace", DAY))))
-    return prune_policy(retention, NOW, **more)  # type: ignore[arg-type]
+    of_command = {name: more.pop(name) for name in ("moving", "superseded") if name in more}
+    known = prune_policy(retention, NOW, **of_command)  # type: ignore[arg-type]
+    return replace(known, **more)  # type: ignore[arg-type]
 
 
 def plan_of(graph: Graph, rules: Policy, able: Abilities = ALONE) -> RemovalPlan:
