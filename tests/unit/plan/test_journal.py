@@ -15,6 +15,7 @@ from podbuild.oci.manifest import Manifest, MediaType
 from podbuild.oci.names import Digest, Tag
 from podbuild.plan.journal import (
     Binding,
+    ImageKey,
     Journal,
     Section,
     TagKey,
@@ -252,6 +253,25 @@ def test_moved_tags_of_a_release_are_found_also_when_it_is_put_aside(tmp_path: P
     begun(tmp_path, OTHER)
     assert recorded_tags(tmp_path, "1.2.3") == {TagKey("ghcr/web", Tag("1.2.3")): DIGEST}
     assert recorded_tags(tmp_path, "9.9.9") == {}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        TagKey("ghcr/web", Tag("1.2.3")),
+        TagKey("here/a", Tag("b")),
+        ImageKey("ghcr/web", DIGEST),
+        ImageKey("ghcr/web", DIGEST, signed=True),
+    ],
+)
+def test_keys_are_values_that_read_back(key: TagKey | ImageKey) -> None:
+    assert type(key).parse(str(key)) == key
+
+
+@pytest.mark.parametrize("text", ["", ":", "web", "web:", ":1", "web:a b", "web@", "@" + "a" * 64])
+def test_what_is_no_key_is_none(text: str) -> None:
+    assert TagKey.parse(text) is None
+    assert ImageKey.parse(text) is None
 
 
 def test_threads_lose_nothing(tmp_path: Path) -> None:
