@@ -10,7 +10,7 @@ from podbuild.build import image as making
 from podbuild.build import resolve
 from podbuild.build.engines import Engines
 from podbuild.build.model import BuiltImage, Origin, Staged
-from podbuild.build.results import Results, jobs_to_do, recorded
+from podbuild.build.results import Results, jobs_to_do, recorded, vouches_of
 from podbuild.build.staging.area import Staging, repository_name
 from podbuild.build.staging.pool import Pool
 from podbuild.errors import ConfigError, PublishError
@@ -132,6 +132,7 @@ def _known(
             folder=engines.services.folders.cache / "results",
             hashes=inputs.hashes,
             reuse=planned.plan.request.reuses,
+            vouches=vouches_of(engines.services),
         )
         todo = jobs_to_do(planned.plan, results.known)
         if not builds or results.known.keys() >= {*todo} or engines.connected():

@@ -11,11 +11,12 @@ image (design, invariant 3).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field, replace
 from functools import cached_property
 from pathlib import Path
 
+from podbuild.build.attest import vouched
 from podbuild.build.model import BuildRecord, BuiltImage, InputHash, Known, Origin
 from podbuild.build.staging.area import Staging, repository_name, staged_tag
 from podbuild.config.toml import shown
@@ -32,8 +33,23 @@ from podbuild.plan.planned import Planned
 from podbuild.plan.published import said_of
 from podbuild.system.files import write_atomically
 from podbuild.system.later import dataclass
+from podbuild.workspace import Services
 
+Vouches = Callable[[Store, Digest], bool]
 _TAGS_READ = 3  # per repository: what moving tags name, and the version before
+
+
+def everybody(_store: Store, _digest: Digest) -> bool:
+    """Believe what registries say of themselves: without signatures there is nobody to ask."""
+    return True
+
+
+def vouches_of(services: Services) -> Vouches:
+    """Give who is asked, by the configuration, whether an index is one of a release's."""
+    attest = services.config.attest
+    if attest is None or attest.sign is None:
+        return everybody
+    return vouched.Vouched.by(services, attest.sign)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,31 +100,34 @@ def earlier_results(
     destinations: Iterable[Destination],
     tags: Mapping[str, Iterable[Tag]],
     platforms: Iterable[Platform],
+    vouches: Vouches = everybody,
 ) -> Earlier:
     """Give what earlier releases of one image left, by input hash.
 
     `tags` are those worth reading, by `Destination.key`. A registry that can't be read has
-    nothing to offer.
+    nothing to offer, nor has an optional one beside required ones: what it says of itself is not
+    carried to these.
     """
-    wanted, asked = tuple(platforms), tuple(destinations)
+    wanted, every = tuple(platforms), tuple(destinations)
+    asked = tuple(each for each in every if each.required) or every
     results = (
         (inputs, (destination.store, digest, destination.store.reference(tag)))
         for destination in asked
         for tag in tuple(tags.get(destination.key, ()))[:_TAGS_READ]
-        for inputs, digest in _inputs(destination.store, tag, wanted)
+        for inputs, digest in _inputs(destination.store, tag, wanted, vouches)
     )
-    return Earlier(results, tuple(each.store for each in asked))
+    return Earlier(results, tuple(each.store for each in every))
 
 
 def _inputs(
-    store: Store, tag: Tag, platforms: tuple[Platform, ...]
+    store: Store, tag: Tag, platforms: tuple[Platform, ...], vouches: Vouches
 ) -> Iterator[tuple[str, Digest]]:
     try:
         manifest = store.manifest(tag)
         said = said_of(store, manifest) if manifest else {}
     except PodbuildError:
         return
-    if manifest is None:
+    if manifest is None or not vouches(store, manifest.digest):
         return
     children = {child.platform: child.digest for child in manifest.children}
     for platform in platforms:
@@ -147,6 +166,7 @@ class Results:
     folder: Path
     hashes: Mapping[Job, InputHash]
     reuse: bool  # False: only what this release has built itself
+    vouches: Vouches = everybody  # who is asked whether a registry's index is a release's
     _earlier: dict[str, Earlier] = field(default_factory=dict)
 
     @cached_property
@@ -243,6 +263,7 @@ class Results:
                 (each for each in planned.destinations if each.image == image),
                 planned.earlier,
                 planned.plan.image(image).platforms,
+                self.vouches,
             )
         return self._earlier[image]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from podbuild.build.engines import ChosenToolchain, Engines
 from podbuild.build.images import open_staging
 from podbuild.build.resolve import resolve
-from podbuild.build.results import Results
+from podbuild.build.results import Results, vouches_of
 from podbuild.commands.pipeline import github, gitlab, kubernetes, tekton
 from podbuild.commands.pipeline.model import CiSystem, Leg, Pipeline, make_legs, make_pipeline
 from podbuild.commands.pipeline.yaml import MARK
@@ -220,5 +220,6 @@ def _known(services: Services, planned: Planned) -> frozenset[str]:
                 folder=Path(folder),
                 hashes=inputs.hashes,
                 reuse=True,
+                vouches=vouches_of(services),
             )
             return frozenset(str(job) for job in results.known)

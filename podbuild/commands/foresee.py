@@ -15,7 +15,7 @@ from podbuild.build.examine.growth import sizes_before
 from podbuild.build.image import layer_bytes
 from podbuild.build.images import open_staging
 from podbuild.build.resolve import resolve
-from podbuild.build.results import Results, jobs_to_do
+from podbuild.build.results import Results, jobs_to_do, vouches_of
 from podbuild.config.document import duration_text
 from podbuild.errors import PodbuildError
 from podbuild.oci.names import Digest
@@ -77,6 +77,7 @@ def _jobs(services: Services, planned: Planned, folder: Path) -> dict[Job, tuple
         folder=services.folders.cache / "results",
         hashes=resolve(planned, engines).hashes,
         reuse=plan.request.reuses,
+        vouches=vouches_of(services),
     )
     known = results.known
     return {

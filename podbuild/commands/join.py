@@ -12,7 +12,7 @@ from podbuild.build.engines import Engines
 from podbuild.build.images import missing_jobs, source_of, staged_before
 from podbuild.build.join import missing_parts, read_handed_over, take_over
 from podbuild.build.model import BuiltImage, HandedOver, Staged
-from podbuild.build.results import Results
+from podbuild.build.results import Results, vouches_of
 from podbuild.errors import PodbuildError
 from podbuild.plan.journal import Binding
 from podbuild.plan.model import Job, Plan
@@ -64,6 +64,7 @@ def _with_unchanged(
         folder=services.folders.cache / "results",
         hashes=inputs.hashes,
         reuse=True,
+        vouches=vouches_of(services),
     )
     found = {
         job: BuiltImage(

@@ -432,6 +432,36 @@ def test_an_image_that_nobody_signed_is_found_and_can_be_completed(copied: Signe
     copied.cosign("verify", *copied.public, copied.reference(1))
 
 
+def test_what_nobody_signed_is_not_used_again(copied: Signed, tmp_path: Path) -> None:
+    """A registry, or who may push there, says that its image has the inputs of the release."""
+    store = copied.store()
+    index = top(store)
+    honest = [child.digest for child in index.children]
+    real = store.manifest(honest[0])
+    assert real is not None
+    planted = Manifest(real.media_type, json.dumps({**real.content, "annotations": {}}).encode())
+    store.put_manifest(planted)
+    children = [child.to_json() for child in index.children]
+    children[0] |= {"digest": str(planted.digest), "size": len(planted.data)}
+    data = json.dumps({**index.content, "manifests": children}).encode()
+    for tag in store.tags():
+        if tag.text[0] != "s":  # but those of statements
+            store.put_manifest(Manifest(index.media_type, data), tag)
+    copied.shop.git("commit", "-q", "--allow-empty", "-m", "next")
+    copied.shop.git("tag", "v1.2.4")
+    root = tmp_path / "elsewhere"
+    copied.shop.git("clone", "-q", str(copied.shop.root), str(root))
+    elsewhere = Shop(root=root, environment=copied.shop.environment)
+    elsewhere = elsewhere.having(XDG_CACHE_HOME=str(tmp_path / "cache"))
+    done = elsewhere("release", "v1.2.4", "--image", "web", "-v")
+    assert done.code == 0, done.text
+    assert "is not used again: no signature that is accepted" in done.err
+    for which in (0, 1):
+        now = [child.digest for child in top(copied.store(which), "1.2.4").children]
+        assert now == honest
+    elsewhere("clean", "--keep", "0")
+
+
 def test_promoting_carries_what_is_said_to_where_the_image_is_new(copied: Signed) -> None:
     with registry_server() as third:
         shop = copied.shop
