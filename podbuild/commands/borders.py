@@ -53,6 +53,11 @@ class Borders:
             f"{real}/".startswith(f"{str(each).rstrip('/')}/") for each in (self.top, *self.allowed)
         )
 
+    def is_git_s(self, path: Path) -> bool:
+        """Tell whether a path leads into a `.git` of the work tree: git obeys what lies there."""
+        real = Path(os.path.realpath(path))
+        return real.is_relative_to(self.top) and ".git" in real.relative_to(self.top).parts
+
     def check(self, path: Path) -> None:
         """Raise ConfigError for a path that leads outside."""
         if not self.holds(path):
@@ -73,6 +78,13 @@ def refuse_outside(config: Config, allowed: tuple[Path, ...] = ()) -> None:
     """Raise ConfigError for the first path that leads outside, with its line; none is read."""
     borders = Borders.around(config.root, allowed)
     seen: set[Path] = set()
+    for way, path in _written(config):
+        if borders.is_git_s(path):
+            line = line_of(read_config(config.path), way)
+            raise ConfigError(
+                f"{shown(config.path)}:{line}: {dotted(way)}: {path} is in git's own folder",
+                hint="name a folder of its own, which .gitignore may leave out",
+            )
     for way, path in _paths(config):
         if path not in seen and not borders.holds(path):
             message, hint = borders.refusal(path)
@@ -116,16 +128,21 @@ def _links(folder: Path, depth: int | None) -> Iterator[Path]:
 
 def _paths(config: Config) -> Iterator[tuple[Way, Path]]:
     """Give each path that is read into an image, shown, or written to, and where it stands."""
-    yield ("project", "output"), config.output
     for image in config.images:
         for way, path in _image_paths(image, config.root):
             yield ("images", image.name, *way), path
-    if config.history.folder is not None:
-        yield ("history", "folder"), config.history.folder
     vex = config.attest.vex if config.attest else None
     if vex is not None:
         for place in _expanded(config, vex):
             yield ("attest", "vex"), place
+    yield from _written(config)
+
+
+def _written(config: Config) -> Iterator[tuple[Way, Path]]:
+    """Give each folder that is written to, and where it stands."""
+    yield ("project", "output"), config.output
+    if config.history.folder is not None:
+        yield ("history", "folder"), config.history.folder
     yield from _layouts(config)
 
 

@@ -7,6 +7,7 @@ configuration says that a regression fails.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -31,7 +32,7 @@ from podbuild.report.page import release_page
 from podbuild.report.regressions import Regression
 from podbuild.report.runs import Run, merged
 from podbuild.report.trace import otlp, trace_json
-from podbuild.system.console.text import duration
+from podbuild.system.console.text import duration, one_line
 from podbuild.system.effort import best_effort
 from podbuild.system.files import write_atomically
 from podbuild.system.records import JSONValue
@@ -41,6 +42,7 @@ from podbuild.workspace import Services
 _TRIES = 2
 _SECONDS = 10.0  # for a webhook and a command
 _TRACE_SECONDS = 5.0
+_EVERYBODY = re.compile(r"@(?=channel|all|here|everyone|team)", re.IGNORECASE)
 _BUDGET = PolicyError.exit_code
 
 
@@ -169,7 +171,17 @@ def message(report: Report, grown: tuple[Regression, ...], environment: Mapping[
         lines += [f"{job}: {why}" for job, why in report.faults.items() if why not in lines[-1]]
     lines += [each.text for each in grown]
     where = run_url(environment)
-    return "\n".join((*lines, *([where] if where else [])))
+    return "\n".join((*map(_plain, lines), *([where] if where else [])))
+
+
+def _plain(line: str) -> str:
+    """Give text that chats show as it is: RUN steps, registries and branches have a say in it.
+
+    Slack's three characters (docs.slack.dev, "Formatting message text"), and what calls everybody
+    in Mattermost and Discord.
+    """
+    escaped = one_line(line).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _EVERYBODY.sub("@\u200b", escaped)
 
 
 def run_url(environment: Mapping[str, str]) -> str:

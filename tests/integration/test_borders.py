@@ -210,3 +210,23 @@ def test_init_writes_through_no_link(
     assert "is a link" in capsys.readouterr().err
     assert (outside / "secret").read_text() == f"{SECRET}\n"
     assert not (folder / "podbuild.toml").exists()
+
+
+INTO_GIT = {
+    "output": 'output = "{}"\n' + WEB,
+    "layout": WEB + '[registries.here]\nkind = "layout"\npath = "{}/{{image}}"\n',
+    "history": WEB + '[history]\nfolder = "{}"\n',
+}
+
+
+@pytest.mark.parametrize("key", INTO_GIT)
+@pytest.mark.parametrize("place", ["../.git", "../.git/hooks", "link", "sub/.git/info"])
+def test_nothing_is_written_into_git_s_own_folder(
+    key: str, place: str, tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project(tree, INTO_GIT[key].format(place))
+    (folder / "link").symlink_to("../.git/modules")
+    before = sorted(tree.joinpath(".git").rglob("*"))
+    assert main(["-C", str(folder), "build"]) == 2
+    assert "is in git's own folder" in capsys.readouterr().err
+    assert sorted(tree.joinpath(".git").rglob("*")) == before
