@@ -167,19 +167,22 @@ class RegistryClient:
         call = Call(method=method, url=self.url(path), headers=headers or {}, body=body, cap=cap)
         return self.guarded(lambda: self.once(call, scopes=scopes, ok=ok))
 
-    def pages(self, path: str, *, scopes: tuple[AccessScope, ...] = ()) -> Iterator[Response]:
-        """Give each page of a listing, by its Link header; a page that names itself ends it.
+    def pages(
+        self, path: str, *, scopes: tuple[AccessScope, ...] = (), whole: bool = False
+    ) -> Iterator[Response]:
+        """Give each page of a listing, by its Link header; a page that was there already ends it.
 
-        A 404 on the first page gives nothing. Raises as `request` does.
+        With `whole` such a one is an error, as it may hide the rest. A 404 on the first page gives
+        nothing. Raises as `request` does.
         """
         seen = {self.url(path)}
         response = self.request("GET", path, scopes=scopes, ok=(200, 404))
         while response.status == 200:
             yield response
             following = self.following(response)
-            if not following or following in seen:
+            if not following or (following in seen and not whole):
                 return
-            if len(seen) >= _MAX_PAGES:
+            if following in seen or len(seen) >= _MAX_PAGES:
                 raise PublishError(f"{self.endpoint.host}: the list of pages does not end")
             seen.add(following)
             response = self.request("GET", following, scopes=scopes, ok=(200,))

@@ -190,10 +190,11 @@ class RegistryStore:
         """Give a blob's bytes; each reading is a download."""
         yield _Remote(self, blob)
 
-    def tags(self) -> tuple[Tag, ...]:
+    def tags(self, *, whole: bool = False) -> tuple[Tag, ...]:
         """Give every tag, sorted; empty when the repository does not exist.
 
         A full last page may have been cut without a Link (ggcr's server): one more is asked for.
+        Pages in a circle end it, or with `whole` raise PublishError.
         """
         listing = f"/v2/{self.repository.path}/tags/list?n={_PAGE}"
         found: set[Tag] = set()
@@ -201,7 +202,8 @@ class RegistryStore:
         while True:
             before = len(found)
             last: tuple[Tag, ...] = ()
-            for number, page in enumerate(self.client.pages(path, scopes=self._scopes), 1):
+            pages = self.client.pages(path, scopes=self._scopes, whole=whole)
+            for number, page in enumerate(pages, 1):
                 last = self._tags(page)
                 found.update(last)
                 self._expect_end(number, len(found))

@@ -47,12 +47,12 @@ class OciRemover:
 
     def inventory(self, on_page: Callable[[int], None] = lambda _count: None) -> Inventory:
         """Give every tag with its digest; untagged manifests are not listed by this API."""
-        named = named_digests(self._store, self._store.tags(), on_page)
+        named = named_digests(self._store, self._store.tags(whole=True), on_page)
         return Inventory(entries=tuple(grouped(named)))
 
     def listed(self) -> frozenset[Tag | Digest]:
         """List the tags again."""
-        return frozenset(self._store.tags())
+        return frozenset(self._store.tags(whole=True))
 
     def remove_tag(self, tag: Tag, expected: Digest) -> Removal:
         """Remove one tag alone, if it still names what the plan saw."""

@@ -218,7 +218,7 @@ def go_duration(text: str) -> float:
 _LINK = re.compile(r'<([^<>]*)>\s*((?:;[^,;"]*(?:"[^"]*")?)*)')
 
 
-_RELATION = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)|([^\s;,"]+))', re.IGNORECASE)
+_PARAMETER = re.compile(r';\s*([\w*-]+)\s*=\s*(?:"([^"]*)"|([^\s;,"]*))')
 
 
 def next_page(response: Response) -> str:
@@ -227,8 +227,8 @@ def next_page(response: Response) -> str:
     Raises PublishError where it is no URL.
     """
     for link in _LINK.finditer(response.header("link")):
-        said = (quoted or bare for quoted, bare in _RELATION.findall(link[2]))
-        if any("next" in relations.lower().split() for relations in said):
+        said = {name.lower(): quoted or bare for name, quoted, bare in _PARAMETER.findall(link[2])}
+        if "next" in said.get("rel", "").lower().split():
             return absolute(response.url, str(link[1]))
     return ""
 

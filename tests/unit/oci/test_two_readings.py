@@ -7,9 +7,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from podbuild.errors import CleanupError, PodbuildError, VerificationError
+from podbuild.errors import CleanupError, PodbuildError, PublishError, VerificationError
 from podbuild.oci.auth.secret import Credential
 from podbuild.oci.client import RegistryClient
+from podbuild.oci.delete.registry import OciRemover
 from podbuild.oci.known import KnownManifests
 from podbuild.oci.manifest import Manifest, MediaType
 from podbuild.oci.names import Digest, Repository, Tag
@@ -120,6 +121,20 @@ def test_referrers_that_do_not_end_are_not_kept() -> None:
     assert len(server.asked) == 3
 
 
+@pytest.mark.parametrize("loop", [("a",), ("a", "b"), ("a", "b", "c")])
+def test_a_cleanup_takes_no_pages_in_a_circle_for_a_list(loop: tuple[str, ...]) -> None:
+    """What the circle leaves out would count as a tag that is not there."""
+
+    def answer(asked: Asked) -> Answer:
+        at = next((n for n, name in enumerate(loop) if asked.path.endswith(name)), -1)
+        link = f'</v2/acme/web/tags/list?page={loop[(at + 1) % len(loop)]}>; rel="next"'
+        return Answer(200, b'{"tags":["t%d"]}' % at, {"Link": link})
+
+    with answering(answer) as server, pytest.raises(PublishError, match="does not end"):
+        OciRemover(store_at(server)).inventory()
+    assert len(server.asked) == len(loop) + 1
+
+
 def test_manifests_that_are_remembered_do_not_fill_the_memory() -> None:
     made = [Manifest(MediaType.OCI_INDEX, b"%d" % each * 100) for each in range(10)]
     known = KnownManifests(most=350)
@@ -141,6 +156,8 @@ def test_a_long_link_is_read_once(part: str) -> None:
     [
         ('rel="next"', True), ("rel=next", True), ('REL="prev NEXT"', True), ("rel = next", True),
         ('rel="nextish"', False), ("rel=prev", False), ('title="rel=next"', False),
+        ('title="a; rel=next"; rel=last', False),
+        ('title="a; b"; rel="next"', True),
     ],
 )  # fmt: skip
 def test_the_next_page_is_what_is_called_so(relation: str, is_next: bool) -> None:
