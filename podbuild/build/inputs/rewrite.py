@@ -29,7 +29,7 @@ from podbuild.build.inputs.mounted import (
     with_known_mounts,
 )
 from podbuild.build.inputs.mounts import mount_options, written_mount
-from podbuild.build.inputs.selected import SelectedCopies, as_selected, with_single_stars
+from podbuild.build.inputs.selected import SelectedCopies, as_selected, for_engines
 from podbuild.build.inputs.unpacking import unpacked
 from podbuild.build.inputs.values import OPERATED, filled_flags, text_with_values, with_values
 from podbuild.build.inputs.workdirs import EMPTY, unmade_folders
@@ -211,7 +211,7 @@ class _Rewriter:
         if copies and (found := self._selected.get(instruction.line)):
             copies = self._selecting(stage, new, found)
         copies = [replace(each, text=with_values(each, known)) for each in copies]
-        lines = [_line(with_single_stars(each)) for each in (*copies, *([texts] if texts else []))]
+        lines = [_line(for_engines(each, known)) for each in (*copies, *([texts] if texts else []))]
         if lines == [_line(instruction)]:
             return
         self._put(instruction, lines[:1] or [f"ARG {_NOTHING}"])

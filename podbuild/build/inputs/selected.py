@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from podbuild.build.inputs.fetched import git_source
 from podbuild.build.inputs.instructions import REMOTE, Instruction
 from podbuild.build.inputs.modes import SET_IDS, SymbolicMode
 from podbuild.build.inputs.reach import Taken, Wanted, outermost
@@ -120,11 +121,17 @@ def selections(
     return found
 
 
-def with_single_stars(instruction: Instruction) -> Instruction:
-    """Let `**` mean one star, as BuildKit has it but for --parents."""
-    if instruction.flag("parents") or "--parents" in instruction.flags:
-        return instruction
+def for_engines(instruction: Instruction, known: Mapping[str, str]) -> Instruction:
+    """Give a copy as engines read its sources and where it goes."""
+    return _with_single_stars(_with_git_sources(instruction, known))
+
+
+def _with_single_stars(instruction: Instruction) -> Instruction:
+    """Let `**` mean one star, as BuildKit has it but for --parents, whose copies go to a folder."""
     words = instruction.array or instruction.words
+    if instruction.flag("parents") == "true" or "--parents" in instruction.flags:
+        folder = words[-1].endswith(("/", '"', "'", "."))
+        return instruction if folder else _with_words(instruction, words[:-1], f"{words[-1]}/")
     sources = [_STARS.sub("*", each) for each in words[:-1]]
     return instruction if sources == [*words[:-1]] else _with_words(instruction, sources)
 
@@ -155,9 +162,25 @@ def _one_copy(instruction: Instruction, copy: Copy, *, first: bool) -> Instructi
     return _with_words(replace(instruction, flags=(*instruction.flags, *flags)), words)
 
 
-def _with_words(instruction: Instruction, sources: Sequence[str]) -> Instruction:
-    destination = (instruction.array or instruction.words)[-1]
-    words = [*sources, destination]
+def _with_git_sources(instruction: Instruction, known: Mapping[str, str]) -> Instruction:
+    """Let the engine clone what a URL's query asks for."""
+    if instruction.word != "ADD" or ".git?" not in instruction.text:
+        return instruction
+    words = (instruction.array or instruction.words)[:-1]
+    found = [git_source(instruction.expand(each, known)) for each in words]
+    return _with_words(
+        instruction,
+        [
+            new if "#" in new and REMOTE.match(new) else old
+            for old, new in zip(words, found, strict=True)
+        ],
+    )
+
+
+def _with_words(
+    instruction: Instruction, sources: Sequence[str], destination: str = ""
+) -> Instruction:
+    words = [*sources, destination or (instruction.array or instruction.words)[-1]]
     if instruction.array is None and not any(" " in word for word in sources):
         return replace(instruction, text=" ".join(words))
     return replace(instruction, text=json.dumps(words))

@@ -6,6 +6,7 @@ import re
 import signal
 from collections.abc import Iterator, Mapping
 
+from podbuild.build.inputs.fetched import unfit_git
 from podbuild.build.inputs.instructions import Instruction, unquote
 from podbuild.build.inputs.lexer import Lexer, LexError
 from podbuild.build.inputs.modes import parse_mode
@@ -22,6 +23,11 @@ def unfit_values(instruction: Instruction, known: Mapping[str, str]) -> Iterator
         case "COPY" | "ADD":
             yield from _mode(instruction, known)
             yield from _texts(instruction, known)
+            if instruction.word == "ADD":
+                words = (instruction.array or instruction.words)[:-1]
+                known_words = (each for each in words if _are_known(each, known))
+                found = (unfit_git(instruction.expand(each, known)) for each in known_words)
+                yield from (each for each in found if each)
         case "ENV" | "LABEL" | "ARG":
             yield from _pairs(instruction)
         case "VOLUME" | "SHELL" if instruction.array is not None and not all(

@@ -46,6 +46,36 @@ def test_instructions_stay_on_their_lines(text: str) -> None:
     assert [each.line for each in copy.instructions] == before
 
 
+@pytest.mark.parametrize(
+    ("written", "copied"),
+    [
+        ("--parents a/b /v", "--parents a/b /v/"),
+        ('--parents ["a b", "v"]', '--parents ["a b", "v/"]'),
+        ("--parents a/b /v/", "--parents a/b /v/"),
+        ("--parents a/b .", "--parents a/b ."),
+        ("--parents=false a/b /v", "--parents=false a/b /v"),
+    ],
+)
+def test_parents_are_copied_to_a_folder(written: str, copied: str) -> None:
+    assert rewritten(f"FROM base\nCOPY {written}\n").text == f"FROM base\nCOPY {copied}\n"
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("?branch=$B", "#main"),
+        ("?tag=v1&subdir=a/b", "#v1:a/b"),
+        (f"?ref=v1&checksum={'0a' * 20}", f"#{'0a' * 20}"),
+        ("?subdir=a", "#:a"),
+        ("#main:a", "#main:a"),
+    ],
+)
+def test_what_git_is_asked_for_is_told_as_engines_read_it(asked: str, told: str) -> None:
+    text = f"FROM base\nARG B=main\nADD https://x.test/y.git{asked} https://x.test/z?a=b /o/\n"
+    found = rewritten(text).text.splitlines()[-1]
+    assert found == f"ADD https://x.test/y.git{told} https://x.test/z?a=b /o/"
+
+
 def test_stages_of_one_name_are_told_apart() -> None:
     found = rewritten("FROM base AS X\nFROM x AS x\nCOPY --from=0 / /\nFROM x\n")
     assert found.text == (
