@@ -24,6 +24,11 @@ class _Later(ModuleType):
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(import_module(self.__name__), name, value)
 
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+        """Give the module's own names: whoever changes one for a while looks for it there."""
+        return vars(import_module(self.__name__))
+
 
 def late_modules(package: str) -> Callable[[str], ModuleType]:
     """Give a package's `__getattr__` (PEP 562), which gives its modules late.

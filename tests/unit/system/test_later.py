@@ -39,6 +39,14 @@ def test_what_is_set_on_it_is_set_on_the_module(package: str) -> None:
     assert sys.modules[f"{package}.slow"].answer == 43
 
 
+def test_what_is_set_for_a_while_is_as_before_afterwards(package: str) -> None:
+    late = __import__(package, fromlist=["slow"]).slow
+    with pytest.MonkeyPatch.context() as while_it_lasts:
+        while_it_lasts.setattr(late, "answer", 43)
+        assert sys.modules[f"{package}.slow"].answer == 43
+    assert sys.modules[f"{package}.slow"].answer == late.answer == 42
+
+
 def test_what_is_no_module_is_no_attribute() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         late_modules("podbuild.commands")("nonsense")
