@@ -99,11 +99,16 @@ def from_os_error(error: OSError) -> PodbuildError:
             hint="make room (`podbuild clean` empties podbuild's own cache), "
             "then run the same command",
         )
-    said = error.strerror or str(error)
+    said = reason_of(error)
     hint = LIMITS.get(error.errno or 0, "")
     if isinstance(error, _FILES) and place:
         return PodbuildError(f"{place}{said}", hint="check what it is, its owner and its mode")
     return PodbuildError(f"{place}{said.lower() if hint else said}", hint=hint)
+
+
+def reason_of(error: OSError) -> str:
+    """Give what the system says is wrong, without the file."""
+    return error.strerror or str(error)
 
 
 class ImmutableTagError(PodbuildError):

@@ -6,7 +6,6 @@ Each image of one platform is tagged `<name>-<platform>` there, what is publishe
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
@@ -41,19 +40,13 @@ def job_tag(job: Job) -> Tag:
     >>> job_tag(Job("web", Platform("linux", "arm64")))
     Tag(text='web-linux-arm64')
     """
-    return Tag(f"{_name(job.image)}-{job.platform.slug}")
+    return Tag(f"{repository_name(job.image, _LONGEST)}-{job.platform.slug}")
 
 
 def image_tag(image: str, manifest: Manifest) -> Tag:
     """Give the tag of what is published of an image."""
-    return Tag(f"{_name(image)}-{'index' if manifest.is_index else 'image'}")
-
-
-def _name(image: str) -> str:
-    name = repository_name(image)
-    if len(name) <= _LONGEST:
-        return name
-    return f"image-{hashlib.sha256(image.encode()).hexdigest()[:12]}"
+    kind = "index" if manifest.is_index else "image"
+    return Tag(f"{repository_name(image, _LONGEST)}-{kind}")
 
 
 def hand_over(folder: Path, journal: Journal, staging: Staging, *, thin: bool = False) -> None:

@@ -16,7 +16,7 @@ from dataclasses import field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from podbuild.errors import CredentialError, PublishError, VerificationError
+from podbuild.errors import CredentialError, PublishError, VerificationError, reason_of
 from podbuild.oci.blobs import CheckedFileBlob, checked, linked
 from podbuild.oci.documents import document_of
 from podbuild.oci.manifest import MANIFEST_CAP, Descriptor, Manifest, MediaType, manifest_type
@@ -344,7 +344,7 @@ class LayoutStore:
 
     def _unusable(self, error: OSError) -> PublishError:
         return PublishError(
-            f"{self.path}: {(error.strerror or str(error)).lower()}",
+            f"{self.path}: {reason_of(error).lower()}",
             hint="check the folder's permissions and the space on its disk",
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -28,6 +29,12 @@ def read_plain(path: Path, most: int = _LARGEST) -> bytes:
     if len(data) > most:
         raise OSError(errno.EFBIG, f"it has more than {most >> 10} KiB")
     return data
+
+
+def file_digest(path: Path) -> str:
+    """Give a file's sha256 in hex; raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:

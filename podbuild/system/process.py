@@ -68,6 +68,11 @@ class Finished:
     seconds: float
 
 
+def last_line(lines: Sequence[str]) -> str:
+    """Give the last line that says something, without the space around it; empty for none."""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Runner:
     """Runs commands with exactly this environment, each in a process group of its own.

@@ -24,6 +24,7 @@ from podbuild.errors import (
     PodbuildError,
     PublishError,
     VerificationError,
+    reason_of,
 )
 from podbuild.oci.documents import claims_of, document_of, object_of
 from podbuild.oci.keys import certified_names
@@ -57,8 +58,8 @@ class Trust:
             if {"trustedRoot", "signingConfig"} <= (object_of(text) or {}).keys():
                 return text
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise ConfigError(f"{shown(path)}: can't be read: {reason}") from error
+            problem = f"{shown(path)}: can't be read: {reason_of(error).lower()}"
+            raise ConfigError(problem) from error
         except ValueError:
             pass
         raise ConfigError(

@@ -12,7 +12,7 @@ from podbuild.build.attest.keyless import IdentityAccepted, KeylessSigner, Trust
 from podbuild.config.attest import Signing
 from podbuild.config.template import Placeholders
 from podbuild.config.toml import shown
-from podbuild.errors import CredentialError, PodbuildError, VerificationError
+from podbuild.errors import CredentialError, PodbuildError, VerificationError, reason_of
 from podbuild.oci.keys import PrivateKey, PublicKey, read_private_key, read_public_key
 from podbuild.oci.names import Digest
 from podbuild.oci.signing import Accepted, KeyAccepted, KeySigner, Signer, accepted_of
@@ -188,6 +188,6 @@ def _read(path: Path) -> bytes:
         return read_plain(path, _CAP)
     except OSError as error:
         raise CredentialError(
-            f"{shown(path)}: the key can't be read: {(error.strerror or str(error)).lower()}",
+            f"{shown(path)}: the key can't be read: {reason_of(error).lower()}",
             hint="check the path in [attest] sign",
         ) from error

@@ -8,7 +8,7 @@ from pathlib import Path
 from podbuild.config.model import Config
 from podbuild.config.template import Placeholders
 from podbuild.config.toml import shown
-from podbuild.errors import ConfigError
+from podbuild.errors import ConfigError, reason_of
 from podbuild.oci.documents import object_of
 from podbuild.system.files import read_plain
 from podbuild.system.records import JSONValue
@@ -53,8 +53,7 @@ def _read(path: Path) -> dict[str, JSONValue]:
     try:
         data = read_plain(path, _CAP)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ConfigError(f"{shown(path)}: can't be read: {reason}") from error
+        raise ConfigError(f"{shown(path)}: can't be read: {reason_of(error).lower()}") from error
     found = object_of(data) or {}
     match found:
         case {"@context": str(context), "statements": list()} if (

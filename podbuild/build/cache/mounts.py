@@ -21,7 +21,7 @@ from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest, Tag
 from podbuild.oci.store import Store
 from podbuild.plan.model import Job
-from podbuild.system.files import move
+from podbuild.system.files import file_digest, move
 
 _KIND = "application/vnd.podbuild.cache.mounts.v1"
 _LAYER = f"{_KIND}.tar+gzip"
@@ -133,8 +133,7 @@ def _write(path: Path, chunks: Iterator[bytes]) -> None:
 
 
 def _upload(store: Store, packed: Path, tag: Tag) -> None:
-    with packed.open("rb") as file:
-        digest = Digest(f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}")
+    digest = Digest(f"sha256:{file_digest(packed)}")
     layer = Descriptor(media_type=_LAYER, digest=digest, size=packed.stat().st_size)
     if not store.has_blob(layer):
         store.put_blob(layer, FileBlob(packed))

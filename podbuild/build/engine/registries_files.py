@@ -15,7 +15,7 @@ from podbuild.build.engine.registries_conf import (
     RegistriesConf,
     RegistryEntry,
 )
-from podbuild.errors import ConfigError
+from podbuild.errors import ConfigError, reason_of
 
 
 def read_setting(file: Path) -> str:
@@ -25,7 +25,7 @@ def read_setting(file: Path) -> str:
     except UnicodeDecodeError:
         reason = "not UTF-8"
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = reason_of(error)
     raise ConfigError(f"{file}: can't be read: {reason}", hint="correct the file, or move it away")
 
 

@@ -23,7 +23,7 @@ from podbuild.oci.names import Tag
 from podbuild.oci.store import Store
 from podbuild.plan.model import Job
 from podbuild.system.files import write_atomically
-from podbuild.system.process import CommandError, CommandTimeoutError, Finished, Runner
+from podbuild.system.process import CommandError, CommandTimeoutError, Finished, Runner, last_line
 from podbuild.system.records import JSONValue
 from podbuild.system.redact import Redactor, holds_secret
 
@@ -180,8 +180,8 @@ def _filled(word: str, told: Mapping[str, str]) -> str:
 def _why(error: CommandError) -> str:
     if isinstance(error, CommandTimeoutError):
         return f"it had no end within {error.finished.seconds:.0f} s"
-    last = next((line for line in reversed(error.finished.tail) if line.strip()), "")
-    said = f": {last.strip()}" if last else ""
+    last = last_line(error.finished.tail)
+    said = f": {last}" if last else ""
     return f"it ended with code {error.finished.code}{said}"
 
 

@@ -24,7 +24,7 @@ from podbuild.oci.manifest import Manifest
 from podbuild.oci.store import Store
 from podbuild.plan.model import Job
 from podbuild.system.files import write_atomically
-from podbuild.system.process import CommandError, CommandTimeoutError, Runner
+from podbuild.system.process import CommandError, CommandTimeoutError, Runner, last_line
 from podbuild.system.records import JSONValue, parse_json
 from podbuild.system.retry import Retry, Transient
 
@@ -179,11 +179,6 @@ def _tail(log: Path) -> tuple[str, ...]:
     return tuple(lines[-_TAIL:])
 
 
-def _last(tail: tuple[str, ...]) -> str:
-    """Give the last line that says something."""
-    return next((line.strip() for line in reversed(tail) if line.strip()), "")
-
-
 def _result(
     one: ImageTrial, said: Mapping[str, JSONValue], log: str, tail: tuple[str, ...]
 ) -> TrialResult:
@@ -193,7 +188,7 @@ def _result(
     if one.test is None and not passed and said.get("code") == 0:
         # such as a tool with an inherited HEALTHCHECK: containers of it are never unhealthy
         outcome, why = TrialOutcome.SKIPPED, "what it starts ends by itself, with code 0"
-    if outcome is TrialOutcome.FAILED and "ended with code" in why and (last := _last(tail)):
+    if outcome is TrialOutcome.FAILED and "ended with code" in why and (last := last_line(tail)):
         why = f"{why}: {last}"
     return TrialResult(
         job=one.job,

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from podbuild.errors import CredentialError
+from podbuild.errors import CredentialError, reason_of
 from podbuild.plan.model import PlannedImage
 
 _AGENT = "SSH_AUTH_SOCK"
@@ -66,9 +66,8 @@ def _connect(what: str, path: Path) -> None:
         try:
             agent.connect(str(path))
         except OSError as error:
-            reason = error.strerror or str(error)
             raise CredentialError(
-                f"{what}: no agent answers at {path}: {reason}",
+                f"{what}: no agent answers at {path}: {reason_of(error)}",
                 hint='eval "$(ssh-agent)" && ssh-add',
             ) from None
 

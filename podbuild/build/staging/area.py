@@ -26,14 +26,14 @@ def staged_tag(job: Job) -> Tag:
     return Tag(job.platform.slug)
 
 
-def repository_name(image: str) -> str:
+def repository_name(image: str, longest: int = 255) -> str:
     """Give the repository that an image of the configuration has in staging.
 
     >>> repository_name("web")
     'web'
     """
     lowered = image.lower()
-    if lowered == image and _NAME.fullmatch(image):
+    if lowered == image and len(image) <= longest and _NAME.fullmatch(image):
         return image
     return f"image-{hashlib.sha256(image.encode()).hexdigest()[:12]}"
 

@@ -16,7 +16,7 @@ from podbuild.errors import BuildError, VerificationError
 from podbuild.oci.blobs import CheckedFileBlob
 from podbuild.oci.manifest import Descriptor
 from podbuild.oci.names import Digest
-from podbuild.system.files import move
+from podbuild.system.files import file_digest, move
 from podbuild.system.later import dataclass
 from podbuild.system.locks import leased_folder
 
@@ -69,9 +69,7 @@ class Pool:
 
     def _remove_damaged(self, digest: Digest) -> None:
         with suppress(FileNotFoundError):
-            with self.path(digest).open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-            if found != digest.hex:
+            if file_digest(self.path(digest)) != digest.hex:
                 self.path(digest).unlink()
 
     def touch(self, digest: Digest) -> None:

@@ -20,10 +20,9 @@ from podbuild.build.toolchain.download import UnreachableError
 from podbuild.build.toolchain.elf import interpreter
 from podbuild.build.toolchain.emulation import GUESTS, native_architecture
 from podbuild.build.toolchain.model import FLOORS, EngineKind, ToolVersion
-from podbuild.build.toolchain.record import file_digest
 from podbuild.build.toolchain.workshop import HELPERS, PROGRAMS, Fetched, Workshop, take
 from podbuild.errors import PodbuildError, ToolError
-from podbuild.system.files import move
+from podbuild.system.files import file_digest, move
 from podbuild.system.process import CommandError, Runner
 
 ENGINES = ("buildah", "podman", "crun", "conmon", "netavark", "fuse-overlayfs", "skopeo")

@@ -10,12 +10,11 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from podbuild.build.toolchain.record import file_digest
 from podbuild.errors import PublishError, ToolError
 from podbuild.oci.transport.http import Call, Http
 from podbuild.oci.transport.problem import REDIRECTS, Response, absolute
 from podbuild.oci.transport.proxy import Timeouts, WayOut
-from podbuild.system.files import move
+from podbuild.system.files import file_digest, move
 from podbuild.system.retry import Retry, Transient
 
 _PATIENCE = 60.0  # seconds, before a download must have brought its bytes

@@ -7,21 +7,19 @@ toolchain/<name>/{bin,helpers,lib,qemu}
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from podbuild.errors import ToolError
-from podbuild.system.files import write_whole
+from podbuild.system.files import file_digest, write_whole
 from podbuild.system.folders import Folders
 from podbuild.system.records import JSONValue, json_in, string_map
 
 SCHEMA = 1
 RECORD = "record.json"
 CURRENT = "current"
-_BLOCK = 1 << 20  # bytes read at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,15 +115,6 @@ def write_record(record: Installation, folder: Path) -> None:
 def select(folders: Folders, name: str) -> None:
     """Make an installed toolchain the one in use."""
     _replace(toolchain_folder(folders) / CURRENT, f"{name}\n")
-
-
-def file_digest(path: Path) -> str:
-    """Give a file's sha256 in hex."""
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            found.update(block)
-    return found.hexdigest()
 
 
 def file_digests(folder: Path) -> Mapping[str, str]:
