@@ -37,7 +37,7 @@ def command(common: Common) -> int:
             for finding in doctor.examine(_patient(session)):
                 session.ui.detail(f"{finding.subject}: {finding.state}")
                 found.append(finding)
-        session.ui.give(doctor.findings_text(found), doctor.findings_json(found))
+        session.ui.give(doctor.findings_text(found, session.ui.width), doctor.findings_json(found))
         return doctor.exit_code(found)
 
 

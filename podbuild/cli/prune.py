@@ -64,7 +64,8 @@ def raise_failures(ui: Ui, found: Iterable[prune.Pruned]) -> None:
     failed = [each for each in found if each.error]
     for each in failed:
         if each.error and not each.target.registry.required:
-            ui.warn(f"{each.target}: {each.error.message}")
+            said = each.error.message
+            ui.warn(said if said.startswith(f"{each.target}: ") else f"{each.target}: {said}")
     required = [each.error for each in failed if each.error and each.target.registry.required]
     for error in required[1:]:
         ui.warn(error.message)

@@ -70,6 +70,6 @@ def show(common: Common) -> None:
         starts = find.start_costs(session.runner, folders, toolchain.engine)
         record = records.read_record(folders)
         session.ui.give(
-            toolchain_report.toolchain_text(toolchain, record, starts),
+            toolchain_report.toolchain_text(toolchain, record, starts, session.ui.width),
             toolchain_report.toolchain_json(toolchain, record, starts),
         )

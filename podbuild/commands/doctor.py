@@ -39,7 +39,7 @@ from podbuild.commands.builders import BuilderState
 from podbuild.errors import BuildError, PodbuildError, PublishError, ToolError
 from podbuild.oci.names import Platform
 from podbuild.oci.store import PushRight, Store
-from podbuild.system.console.text import duration, size, table
+from podbuild.system.console.text import duration, fold, size, table
 from podbuild.system.folders import Folders
 from podbuild.system.locks import leased_folder
 from podbuild.system.process import CommandError, Runner
@@ -118,13 +118,19 @@ def examine(patient: Patient) -> Iterator[Examined]:
         yield _try("statements", patient.signing)
 
 
-def findings_text(findings: Sequence[Examined]) -> str:
-    """Give the findings as a table, each failure with its fix below."""
+def findings_text(findings: Sequence[Examined], width: int | None = None) -> str:
+    """Give the findings as a table, each failure with its fix below; `width` as for tables."""
     rows = [(found.subject, found.state.value, found.found) for found in findings]
     head, *lines = table(("check", "state", "found"), rows)
-    fixes = [f"  fix: {found.fix}" if found.fix else "" for found in findings]
-    both = zip(lines, fixes, strict=True)
-    return "\n".join([head, *(line for pair in both for line in pair if line)])
+    start = head.index("found")
+    shown = [head]
+    for line, found in zip(lines, findings, strict=True):
+        room = width and width - start
+        first, *more = fold(line[start:], room, "")
+        fits = room is None or all(len(each) <= room for each in more)
+        shown += [line[:start] + first, *(" " * (start if fits else 4) + each for each in more)]
+        shown += fold(f"  fix: {found.fix}", width, "    ") if found.fix else ()
+    return "\n".join(shown)
 
 
 def findings_json(findings: Iterable[Examined]) -> JSONValue:

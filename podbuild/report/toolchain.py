@@ -24,8 +24,13 @@ def record_json(record: Installation) -> JSONValue:
     return content
 
 
-def toolchain_text(toolchain: Toolchain, record: Installation | None, starts: Starts) -> str:
-    """Give the engine in use, what its start costs and its helpers, and the engines beside it."""
+def toolchain_text(
+    toolchain: Toolchain, record: Installation | None, starts: Starts, width: int | None = None
+) -> str:
+    """Give the engine in use, what its start costs and its helpers, and the engines beside it.
+
+    `width` is that of the terminal that shows it, in columns.
+    """
     engine = toolchain.engine
     others = (other for other in starts.costs if other != engine)
     rows = [
@@ -38,7 +43,7 @@ def toolchain_text(toolchain: Toolchain, record: Installation | None, starts: St
         ("fuse-overlayfs", str(toolchain.fuse_overlayfs or "none")),
         ("private", f"{record.source} in {record.folder}" if record else "not installed"),
     ]
-    return "\n".join(table(("toolchain", ""), rows))
+    return "\n".join(table(("toolchain", ""), rows, width=width))
 
 
 def toolchain_json(toolchain: Toolchain, record: Installation | None, starts: Starts) -> JSONValue:

@@ -77,6 +77,17 @@ def test_fix_stands_below_what_failed() -> None:
     ]
 
 
+def test_at_eighty_columns_no_word_is_broken() -> None:
+    path = f"/home/{'long/' * 8}bin/buildah"
+    engine = Examined(subject="engine", found=f"buildah 1.43.2 (debian), {path}", fix="a " * 50)
+    lines = findings_text([GOOD, engine], 80).splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert path in {line.strip() for line in lines}
+    widest = replace(engine, subject="s" * 30)
+    assert all(len(line) <= 80 for line in findings_text([widest], 80).splitlines())
+    assert lines[2].startswith("engine  ok     buildah 1.43.2")
+
+
 def test_exit_code_is_that_of_the_first_failure() -> None:
     later = replace(LOST, subject="registry", exit_code=4)
     assert exit_code([GOOD, SLOW]) == 0
