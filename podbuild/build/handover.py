@@ -24,8 +24,6 @@ from podbuild.plan.model import Job
 from podbuild.system.files import unwritable
 
 FOLDER = "staging"
-
-
 _LONGEST = 80  # characters of a repository's name; a tag has at most 128
 
 

@@ -275,8 +275,6 @@ class _Builder:
 
 
 _NAME = "durations.json"
-
-
 _NATIVE, _FOREIGN = 1.0, 2.0  # seconds; a guess where nothing is known, for the order alone
 
 

@@ -154,11 +154,9 @@ _CONSENT: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     ),
 )
 
-
 image_arguments = click.argument(
     "images", nargs=-1, metavar="[IMAGE]...", shell_complete=completes("image")
 )
-
 
 only_image = option(
     "--image",
@@ -169,7 +167,6 @@ only_image = option(
     help="Only this image; repeatable.",
 )
 
-
 only_registry = option(
     "--registry",
     "registries",
@@ -178,7 +175,6 @@ only_registry = option(
     shell_complete=completes("registry"),
     help="Only there; repeatable.",
 )
-
 
 only_platform = option(
     "--platform",
@@ -189,11 +185,9 @@ only_platform = option(
     help="Only this platform; repeatable, or with commas. Fewer than configured moves no tag.",
 )
 
-
 jobs = option(
     "--jobs", type=click.IntRange(1), metavar="N", help="Builds at a time; default: one per CPU."
 )
-
 
 only_builder = option(
     "--builder",
@@ -203,18 +197,10 @@ only_builder = option(
     help="Build there what it can build, and fail where it can't be used; repeatable.",
 )
 
-
 scope = gathered("typed", only_image, only_registry)
-
-
 no_builders = without("--no-builders", "remote", help="Build everything on this machine.")
-
-
 no_cache = without("--no-cache", "cache", help="Use no layer cache of the engine.")
-
-
 no_reuse = without("--no-reuse", "reuse", help="Build also what has not changed.")
-
 
 version_argument = gathered(
     "typed",
@@ -223,11 +209,9 @@ version_argument = gathered(
     ),
 )
 
-
 build_args = option(
     "--build-arg", "build_args", multiple=True, metavar="NAME=VALUE", help="Set an ARG; repeatable."
 )
-
 
 secrets = option(
     "--secret",
@@ -237,13 +221,8 @@ secrets = option(
     help="Give a build secret; repeatable.",
 )
 
-
 target = option("--target", metavar="STAGE", help="Build this stage instead of the configured one.")
-
-
 timeout = option("--timeout", metavar="DURATION", help="Stop after this long, such as 45m.")
-
-
 yes = option("--yes", is_flag=True, help="Do it without asking.")
 
 
@@ -268,15 +247,9 @@ hand_over = option(
     "registry; repeatable.",
 )
 
-
 dry_run = option("--dry-run", is_flag=True, help="Print the plan and stop, as `podbuild plan`.")
-
-
 fail_fast = option("--fail-fast", is_flag=True, help="Stop all builds at the first failure.")
-
-
 skip_push = without("--skip-push", "publish", help="Build and assemble, publish nothing.")
-
 
 allow_overwrite = option(
     "--allow-overwrite",
@@ -285,14 +258,12 @@ allow_overwrite = option(
     help="Replace a version tag that names something else.",
 )
 
-
 allow_growth = option(
     "--allow-growth",
     "growth",
     is_flag=True,
     help="Let images grow by more than their budget, this once.",
 )
-
 
 allow_backwards = option(
     "--allow-backwards",
@@ -301,7 +272,6 @@ allow_backwards = option(
     help="Move moving tags to an older version or commit.",
 )
 
-
 allow_dirty = option(
     "--allow-dirty",
     "dirty",
@@ -309,14 +279,11 @@ allow_dirty = option(
     help="Release changes that no commit holds; the result is marked and never adopted.",
 )
 
-
 require_tag = option(
     "--require-tag", is_flag=True, help="Fail when no git tag stands for the version."
 )
 
-
 restart = option("--restart", is_flag=True, help="Forget what dist/state.json says was done.")
-
 
 skip = option(
     "--skip", metavar="STEPS", help="Leave out build, verify, cleanup or checks (comma list)."

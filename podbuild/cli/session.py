@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 
 RETRIES = 300  # of one command in all, before it gives up
-
-
 _chosen: list[Ui] = []  # the interface of the command that runs, for `main`
 
 

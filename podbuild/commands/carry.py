@@ -19,8 +19,6 @@ from podbuild.oci.names import DOCKER_HUB
 _HOST = re.compile(r"[^/]*[.:{}][^/]*|localhost")
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
 _PLAIN_PATH = re.compile(r"(?![a-z+]+://|git@).+")
-
-
 NETWORKS = ("host", "none")  # of a build, that podbuild.toml knows by the same name
 _WAYS = {  # by bake's names; compose writes them with _
     "cache-from": "[cache] repository keeps layers between runners",

@@ -46,8 +46,6 @@ from podbuild.system.process import CommandError, Runner
 from podbuild.system.records import JSONValue
 
 LITTLE_SPACE = 5_000_000_000  # bytes; a base, two platforms, their layers and blobs
-
-
 _FASTER = "`podbuild toolchain install --source podman-static`, if it can be fetched, starts faster"
 
 
@@ -284,11 +282,7 @@ def _push(open_store: Callable[[], Store]) -> str:
 
 
 _SECONDS = 300.0
-
-
 _NAME = "trial"
-
-
 _CONTAINERFILE = 'FROM scratch\nCOPY probe /probe\nRUN ["/probe"]\n'
 
 

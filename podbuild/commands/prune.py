@@ -134,8 +134,6 @@ def _dated(entry: ListedManifest, uses: Mapping[Tag, datetime]) -> ListedManifes
 
 
 Group = tuple[Target, ...]  # the images that one repository holds
-
-
 Hear = Callable[[str], CleanupProgress]
 
 

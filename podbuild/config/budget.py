@@ -43,7 +43,6 @@ SIZE: ValueKind[int] = ValueKind(
     _size, "size", {"type": "string", "pattern": r"^\d+(\.\d+)? ?(B|[kMG]B|[KMG]iB)$"}
 )
 
-
 GROWTH_FLOOR = 5_000_000  # bytes, where nothing is said
 
 

@@ -47,17 +47,10 @@ _HINTS = (  # by what tomllib's message begins with
     ("Invalid value", 'a string stands in quotes: key = "value"'),
 )
 
-
 _OPEN = "is a bracket or a quote not closed?"
-
-
 _TWICE = re.compile(r"\((?:'|\").*\)(?= twice$|$)")  # the table in tomllib's words: a Python tuple
-
-
 _LARGEST = 16 << 20  # bytes of a configuration or a Containerfile
 _SHOWN = 3  # names in a message
-
-
 _DEEP = re.compile(r"""(?<![\w-])(?:[\w-]+["']?[ \t]*\.[ \t]*["']?){100}""")
 _LONG = re.compile(r"[0-9_]{4301,}")  # int() takes 4300 digits
 

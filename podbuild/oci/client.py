@@ -83,20 +83,10 @@ class Holders:
 
 
 T = TypeVar("T")
-
-
 _MAX_REDIRECTS = 5
-
-
 _MAX_PAGES = 10_000
-
-
 _PAGE_CAP = 16 * 1024 * 1024  # bytes; some registries ignore n and list all tags at once
-
-
 _UNHEARD_TRIES = 2  # of an optional registry that has not answered yet
-
-
 _TOO_MANY = 429
 
 

@@ -18,14 +18,8 @@ from podbuild.system.cancel import Cancel
 from podbuild.system.later import dataclass
 
 _AT_ONCE = 4  # blobs
-
-
 _SETTLING = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds between looks at what was just written
-
-
 _LOST_BLOBS = 3  # times that a registry may have lost blobs of one manifest
-
-
 _DEEPEST = 8  # indexes within indexes
 
 

@@ -27,11 +27,7 @@ from podbuild.system.later import dataclass
 from podbuild.system.locks import lock
 
 REF_NAME = "org.opencontainers.image.ref.name"
-
-
 PUSHED = "io.github.podbuild.pushed"  # RFC 3339, UTC, as the next
-
-
 TOUCHED = "io.github.podbuild.touched"  # only where it differs
 
 
@@ -139,8 +135,6 @@ def named_index_bytes(manifest: Descriptor, name: str) -> bytes:
 
 
 _VERSION = b'{"imageLayoutVersion":"1.0.0"}'
-
-
 _LOCK = ".podbuild.system.locks"
 
 

@@ -31,8 +31,6 @@ class MediaType(StrEnum):
 
 
 INDEX_TYPES = (MediaType.OCI_INDEX, MediaType.DOCKER_LIST)
-
-
 MANIFEST_TYPES = (*INDEX_TYPES, MediaType.OCI_MANIFEST, MediaType.DOCKER_MANIFEST)
 
 
@@ -197,8 +195,6 @@ def _is_size(value: int) -> bool:
 
 
 MANIFEST_CAP = 16 << 20  # bytes that are read; distribution spec: 4 MiB at least
-
-
 STAGED_CAP = 4 << 20  # bytes that staging takes from engines, so that every registry does
 
 

@@ -18,11 +18,7 @@ from podbuild.system.later import dataclass
 from podbuild.system.records import JSONValue
 
 DOCKER_HUB = "docker.io"
-
-
 DOCKER_HUB_ALIASES = frozenset({"index.docker.io", "registry-1.docker.io"})
-
-
 GHCR = "ghcr.io"
 
 
@@ -36,8 +32,6 @@ class RegistryKind(StrEnum):
 
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
-
-
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
@@ -49,18 +43,12 @@ _NAME = re.compile(
 
 # distribution/reference, regexp.go: host names, IPv4 addresses, IPv6 addresses in brackets.
 _HOST_PART = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
-
-
 _HOST = re.compile(rf"({_HOST_PART}(?:\.{_HOST_PART})*|\[[a-fA-F0-9:.]+\])(?::([0-9]{{1,5}}))?")
-
-
 _PLATFORM_PART = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
 # containerd's platforms.normalizeArch: what machines call themselves, and what images say.
 _ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
-
-
 _MAX_NAME = 255
 
 

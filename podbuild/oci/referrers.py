@@ -13,8 +13,6 @@ from podbuild.oci.registry import RegistryStore
 from podbuild.oci.transport.problem import Response
 
 _NOT_OFFERED = (400, 404, 405, 406)
-
-
 _MOST_PAGES = 1000  # of one manifest's referrers
 _MOST = 10_000  # of them
 

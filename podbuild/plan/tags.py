@@ -21,7 +21,6 @@ from podbuild.system.later import dataclass
 
 _NUMBER = r"(?:0|[1-9]\d*)"
 
-
 _PATTERNS = {
     "version": rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-[0-9A-Za-z.-]+)?",
     "major": _NUMBER,

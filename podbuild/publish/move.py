@@ -112,11 +112,7 @@ class Moved:
 
 
 READ_BACKS = 3  # reads after a move before it counts as lost
-
-
 ROUNDS = 5  # how often a competing release is answered before a person must look
-
-
 SHIELD = 30.0  # seconds after a stop in which a begun move may end, and moved tags go back
 
 

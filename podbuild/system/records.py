@@ -16,8 +16,6 @@ from podbuild.system.folders import project_id
 from podbuild.system.later import dataclass
 
 JSONValue = None | bool | int | float | str | list["JSONValue"] | dict[str, "JSONValue"]
-
-
 TOO_DEEP = "its values stand too deep in each other"
 
 

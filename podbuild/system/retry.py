@@ -91,8 +91,6 @@ class Retry:
 
 
 _TRIPS_AFTER = 3  # requests in a row that failed in spite of all retries
-
-
 _REST = 30.0  # seconds until one request may try again
 
 

@@ -190,7 +190,6 @@ def _quoted(path: Path) -> str:
 
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
 
-
 ALLOWED = frozenset(
     {
         "HOME",
@@ -206,7 +205,6 @@ ALLOWED = frozenset(
         *(name.upper() for name in _PROXIES),
     }
 )
-
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

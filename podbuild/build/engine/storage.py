@@ -22,8 +22,6 @@ from podbuild.system.process import CommandError, Runner
 from podbuild.system.records import JSONValue
 
 _SCRIPT = Path(__file__).parent / "programs" / "overlay.py"
-
-
 _PROBE_SECONDS = 30.0
 
 

@@ -20,11 +20,7 @@ from podbuild.errors import ConfigError
 # Quoted parts and escaped characters belong to a word, blanks end it.
 _WORD = re.compile(r"""(?:\\.|"(?:\\.|[^"\\])*"|'[^']*'|[^\s"'\\]|["'\\])+""")
 _WORD_OF_BACKTICKS = re.compile(r"""(?:`.|"(?:`.|[^"`])*"|'[^']*'|[^\s"'`]|["'`])+""")
-
-
 _CLOSED = re.compile(r"""\\.|"(?:\\.|[^"\\])*"|'[^']*'|[^"']""", re.DOTALL)
-
-
 _QUOTING = re.compile(r"""\\(.)|'([^']*)'|\"""")
 
 
@@ -67,32 +63,14 @@ def substitute(text: str, variables: Mapping[str, str]) -> str:
 
 
 _DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*")
-
-
 _DIRECTIVES = ("syntax", "escape", "check")
-
-
 _HEREDOC = re.compile(r"(\d*)<<(-?)\s*([^<]*)")
-
-
 _BLANK_AFTER_DASH = re.compile(r"""\d*<<-[ \t]+['"]?\w""")
-
-
 _BLANK = re.compile(r"\d*<<-?\s")
-
-
 _LIKE_HEREDOC = re.compile(r"""(?:^|\s)\d*<<-?\s*['"]?[A-Za-z_]""")
-
-
 _LEADING_TABS = re.compile(r"^\t+", re.MULTILINE)
-
-
 REMOTE = re.compile(r"https?://|git@|git://|ssh://")  # what ADD fetches
-
-
 _WITH_HEREDOCS = ("ADD", "COPY", "RUN")
-
-
 _BLANKS = re.compile(r"[\t\v\f\r ]+")
 _DECODER = json.JSONDecoder()
 

@@ -74,8 +74,6 @@ def finding_of(error: PodbuildError, file: str) -> Finding:
 
 
 ETAG_SERVERS = ("nginx", "httpd", "caddy")  # their ETag is made of a file's time and size
-
-
 _CHANGING = VERSION_NAMES | {"sha", "branch"}
 
 

@@ -28,7 +28,6 @@ from podbuild.oci.names import Digest, Tag
 
 CHUNK = 1 << 20  # bytes
 
-
 _PATH = re.compile(
     r"/v2/(?P<name>[a-z0-9][a-z0-9._/-]*)/"
     r"(?P<kind>blobs/uploads|blobs|manifests|tags)/(?P<item>[^/]*)"

@@ -183,11 +183,7 @@ def _nothing_good(seen: list[Engine], choice: Choice, kind: EngineKind | None) -
 
 
 CHOICE = "PODBUILD_TOOLCHAIN"
-
-
 ENGINE = "PODBUILD_ENGINE"
-
-
 E = TypeVar("E", bound=StrEnum)
 
 
@@ -214,7 +210,6 @@ def _chosen(environment: Mapping[str, str], name: str, choices: type[E]) -> E | 
 
 SLOW_START = 0.015  # CPU seconds of `--version` from which doctor says so
 
-
 _MEASURE = """
 import os, resource, sys
 child = os.fork()
@@ -227,7 +222,6 @@ os.waitpid(child, 0)
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
 print(used.ru_utime + used.ru_stime)
 """
-
 
 _ROUNDS = 3
 

@@ -87,8 +87,6 @@ def _refused(member: tarfile.TarInfo, reason: str) -> ToolError:
 
 
 _BASE = "https://github.com/mgoltzsche/podman-static/releases/download"
-
-
 _ATTEMPTS = 3
 
 

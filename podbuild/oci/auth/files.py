@@ -169,14 +169,8 @@ def _is_host_key(key: str) -> bool:
 
 
 _TIMEOUT = 60.0  # seconds; helpers may ask a cloud's API
-
-
 _NOT_FOUND = ("credentials not found", "no credentials")
-
-
 _TOKEN_USER = "<token>"  # noqa: S105  # marks an identity token
-
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 

@@ -13,17 +13,9 @@ from dataclasses import dataclass, field
 from podbuild.oci.documents import claims_of
 
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-
-
 _SEPARATORS = re.compile(r"[\s,]*")
-
-
 _PARAMETER = re.compile(rf'({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_WORD})(?=\s*(?:,|$)))')
-
-
 _SCHEME = re.compile(rf"({_WORD})(?=\s|,|$)")
-
-
 _TOKEN68 = re.compile(r"\s+[A-Za-z0-9._~+/-]+=*\s*(?=,|$)")
 
 

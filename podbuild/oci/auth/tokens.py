@@ -29,17 +29,9 @@ from podbuild.oci.transport.proxy import is_loopback
 from podbuild.system.retry import Transient
 
 _DEFAULT_LIFE = 60.0  # seconds (token spec)
-
-
 _LONGEST_LIFE = 3600.0  # seconds; a longer one is asked for again, which costs nothing
-
-
 _TOKEN_CAP = 256 * 1024  # bytes
-
-
 _CLIENT = "podbuild"
-
-
 _PUSHING = frozenset({"push", "delete"})
 
 

@@ -35,20 +35,10 @@ from podbuild.system.records import JSONValue
 from podbuild.system.retry import Retry, Transient
 
 _FRESH = 8 * 60.0  # seconds; a token lives for ten minutes
-
-
 _PAGE = 100  # the most that the API gives
-
-
 _NO_SUCH_LOGIN = (404, 405, 410)
-
-
 _TOKENS = "https://app.docker.com/settings/personal-access-tokens"
-
-
 _TOO_SMALL = ("insufficient scope", "jwt issued from a personal access token")
-
-
 NEEDED = f"create a personal access token with Read, Write & Delete at {_TOKENS}"
 
 

@@ -34,10 +34,7 @@ from podbuild.system.records import JSONValue
 from podbuild.system.retry import Retry, Transient
 
 _PAGE = 100
-
-
 _RESERVE = 20  # calls of the hourly limit that are left to others who use the same token
-
 
 RIGHTS = (
     "a classic token needs delete:packages and read:packages (fine-grained ones can't); "
@@ -189,14 +186,8 @@ def _version(value: JSONValue) -> PackageVersion:
 
 
 _UNTAG = "io.github.podbuild.untag"
-
-
 _SHIELD = 30.0  # seconds after a stop in which a tag is freed, or put back
-
-
 _KEPT = ("cannot delete the last", "more than 5000 downloads")
-
-
 _PLACEHOLDER = "application/vnd.podbuild.placeholder"
 
 

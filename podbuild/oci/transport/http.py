@@ -92,7 +92,6 @@ def _is_systems(path: Path) -> bool:
 
 USER_AGENT = f"podbuild/{__version__}"
 
-
 _TLS_REFUSALS = (
     "ALERT_HANDSHAKE_FAILURE",
     "ALERT_PROTOCOL_VERSION",
@@ -102,14 +101,9 @@ _TLS_REFUSALS = (
     "UNSUPPORTED_PROTOCOL",
 )
 
-
 _FIRST = 16 * 1024  # bytes of the first reads of an answer
 _REASON_CAP = 300  # characters
-
-
 _PROXY_HINT = "check http_proxy and https_proxy, or name the registry in no_proxy"
-
-
 _LISTS = frozenset({"link", "www-authenticate"})  # servers write each entry as a header
 
 

@@ -22,37 +22,19 @@ from podbuild.system.later import dataclass
 from podbuild.system.records import JSONValue
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-
-
 ERROR_CAP = 64 * 1024  # bytes of an error's body that are read
-
-
 _REASON_CAP = 300  # characters of a message that are shown
-
-
 _UNIX_TIME = 1_000_000_000  # a larger X-Retry-After is a point in time, not a duration
-
-
 _WAIT_IN_MESSAGE = re.compile(r"retry-after:\s*((?:\d+(?:\.\d+)?(?:ns|us|µs|μs|ms|s|m|h))+)")
-
-
 _GO_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|μs|ms|s|m|h)")
-
 
 _GO_UNITS = {
     "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0
 }  # fmt: skip
 
-
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 499, 500, 502, 503, 504}) | frozenset(range(520, 528))
-
-
 _TRANSIENT_CODES = frozenset({"TOOMANYREQUESTS", "UNKNOWN", "UNAVAILABLE"})
-
-
 _PUSH_CODES = frozenset({"BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"})
-
-
 _MISSING_BLOB_CODES = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
 
 
@@ -216,8 +198,6 @@ def go_duration(text: str) -> float:
 
 
 _LINK = re.compile(r'<([^<>]*)>\s*((?:;[^,;"]*(?:"[^"]*")?)*)')
-
-
 _PARAMETER = re.compile(r';\s*([\w*-]+)\s*=\s*(?:"([^"]*)"|([^\s;,"]*))')
 
 

@@ -21,8 +21,6 @@ from podbuild.system.later import dataclass
 from podbuild.system.process import CommandError, Finished, Runner
 
 FETCH_TIMEOUT = 600.0  # seconds
-
-
 _COMMIT = re.compile(r"[0-9a-f]{40,64}")
 
 

@@ -39,8 +39,6 @@ from podbuild.system.records import JSONValue
 from podbuild.system.redact import Redactor
 
 __all__ = ["Activity", "Answers", "Streams", "Ui", "Verbosity", "choose_ui"]
-
-
 _QUICK = 1.0  # seconds
 _LEAST_WIDTH = 40  # columns; nobody reads less
 

@@ -111,14 +111,8 @@ def no_command(line: str) -> str:
 
 
 _GAP = 2  # columns between those of a table
-
-
 _UNITS = ("kB", "MB", "GB", "TB")
-
-
 _MINUTE = 60
-
-
 _HOUR = 3600
 
 
