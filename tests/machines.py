@@ -174,7 +174,7 @@ def machine(
 def _on_small_disk(home: Path, size: str) -> str:
     graph = home / ".cache/podbuild-builder/graph"
     mount = f"mkdir -p {graph} && mount -t tmpfs -o size={size} tmpfs {graph}"
-    others = "for each in /run /var/lib; do mount -t tmpfs tmpfs $each; done"  # root's own
+    others = "for each in /run /var/lib /root; do mount -t tmpfs tmpfs $each; done"  # root's own
     inner = f'{others}; {mount} && exec sh -c "$SSH_ORIGINAL_COMMAND"'
     return f"exec unshare --user --map-root-user --map-auto --mount sh -c '{inner}'"
 

@@ -173,14 +173,21 @@ def test_the_next_build_there_reuses_steps_and_what_lasts_there_is_bounded(
     assert builder.left == []
 
 
-def test_a_builder_whose_disk_is_full_is_named(
+def test_root_builds_there_alike_until_its_disk_is_full(
     shop: Shop, builder: Machine, tmp_path: Path
 ) -> None:
+    before = digests(shop)[f"base {NATIVE}"]
     written = shop.write("podbuild.toml", f'{TOML}[builders.b2]\nhost = "small"\n')
-    with machine(tmp_path / "m", "small", disk="3m", beside=builder) as small:
-        done = shop("build", "base", "--no-reuse", "--builder", "b2")
+    large = 'RUN ["/bin/busybox", "dd", "if=/dev/zero", "of=/large", "bs=1M", "count=99"]\n'
+    with machine(tmp_path / "m", "small", disk="30m", beside=builder) as small:
+        alike = shop("build", "base", "--no-reuse", "--builder", "b2")
+        made = digests(shop)[f"base {NATIVE}"]
+        shop.write("base/Containerfile", f"{BASE}{large}")
+        done = shop("build", "base", "--builder", "b2")
         assert small.left == []
     written.write_text(TOML)
+    shop.write("base/Containerfile", BASE)
+    assert (alike.code, made) == (0, before), alike.text
     line = f"podbuild: base {NATIVE}: no space left on the builder b2\n"
     assert (done.code, line in done.err) == (5, True), done.text
 

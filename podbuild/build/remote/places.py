@@ -177,7 +177,7 @@ class BuildPlaces:
     def engine(self, recipe: Recipe) -> str:
         """Give kind and version of the engine that builds a job."""
         own = self._engines.get(recipe.job.platform)
-        return own if own and not self._only_here(recipe) else self._toolchain().identity
+        return own if own and not self.only_here(recipe) else self._toolchain().identity
 
     def build_platform(self, platform: Platform) -> Platform:
         """Give the platform of the machine that builds for one."""
@@ -265,7 +265,7 @@ class BuildPlaces:
         platform = recipe.job.platform
         local = self._services.config.builders.local
         remote = tuple(each.name for each in self._usable.get(platform, ()))
-        if why := self._only_here(recipe):
+        if why := self.only_here(recipe):
             if not local:
                 raise ToolError(
                     f"{recipe.job}: {why}, and this machine builds nothing",
@@ -278,14 +278,16 @@ class BuildPlaces:
         native = platform.architecture == native_architecture()
         return (HERE, *remote) if local and native and not named else remote
 
-    def _only_here(self, recipe: Recipe) -> str:
-        """Say why a job can't be built elsewhere; empty where it can."""
+    def only_here(self, recipe: Recipe) -> str:
+        """Say why a job can't be built elsewhere; empty where it can, or no builder would."""
         native = self._natives.get(recipe.job.platform)
+        if native is None:
+            return ""
         if recipe.ssh:
             return "ssh agents are not taken to builders"
         if any("/" in name for name in recipe.extras):
             return "a context that is a folder has a name with a slash, which no builder takes"
-        foreign = native is not None and native.architecture != native_architecture()
+        foreign = native.architecture != native_architecture()
         if foreign and recipe.inner.across:
             return "it builds on an image of this machine's platform"
         return ""

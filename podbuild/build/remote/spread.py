@@ -50,6 +50,8 @@ class Spread:
         while True:
             with self.places.taken(recipe, without=lost, first=self.first(job)) as place:
                 if place.builder is None:
+                    if why := self.places.only_here(recipe):
+                        self.site.ui.info(f"{job} is built here: {why}")
                     return self._here(recipe)
                 try:
                     return self._there(recipe, place.builder)
