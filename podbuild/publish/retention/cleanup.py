@@ -18,7 +18,7 @@ from podbuild.publish.retention.chart import Chart, CleanupTarget, chart, check_
 from podbuild.publish.retention.graph import Graph
 from podbuild.publish.retention.plan import RemovalItem, RemovalPlan, make_removal_plan
 from podbuild.publish.retention.policy import Policy, superseded_policy
-from podbuild.publish.retention.removal import Cleaned, Removing, check_kept
+from podbuild.publish.retention.removal import Cleaned, Removing
 from podbuild.system.cancel import Cancel
 
 _TRIES = 3  # views of a repository that may change under our eyes
@@ -101,14 +101,7 @@ def apply_plan(
             return None
         removing = Removing(place, planned.plan, planned.chart, cancel, hears.removed)
         failure = _until_it_fails(removing)
-        restored = check_kept(
-            place,
-            planned.plan,
-            removing.archive,
-            removing.gone,
-            planned.chart.graph.nodes,
-            hears.checked,
-        )
+        restored = removing.check_kept(hears.checked)
         if failure:
             raise failure
         place.remover.sweep()

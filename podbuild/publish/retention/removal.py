@@ -5,7 +5,7 @@ Afterwards every kept image must be complete, also one that was pushed meanwhile
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -49,10 +49,10 @@ class Removing:
         self._tell = tell
         self._ends: list[tuple[RemovalItem, Removal]] = []
         self._spared: dict[Digest, str] = {}
-        self.archive = chart.archive.only(item.digest for item in plan.removed)
+        self._archive = chart.archive.only(item.digest for item in plan.removed)
 
     @property
-    def gone(self) -> frozenset[Digest]:
+    def _gone(self) -> frozenset[Digest]:
         """Give the manifests that this run removed."""
         return frozenset(
             item.digest
@@ -73,6 +73,32 @@ class Removing:
             removal = self._remove(item)
             self._ends.append((item, removal))
             self._tell(item, removal)
+
+    def check_kept(self, on_checked: Callable[[int], None]) -> tuple[Digest, ...]:
+        """Ask for every kept manifest and tag; give what had to be put back.
+
+        A push that re-used a manifest in the moment of its deletion gets it back, from the bytes
+        that were read before. Raises CleanupError where something kept is not complete.
+        """
+        place, plan = self._place, self._plan
+        heads = _heads(place, plan.needed | frozenset(plan.roots), on_checked)
+        listed = place.remover.listed()
+        tags = (each for each in listed if isinstance(each, Tag))
+        moved = {tag for tag in tags if not _as_planned(plan, tag, heads)}
+        new = {found.digest for tag in sorted(moved) if (found := place.store.head(tag))}
+        digests = (each for each in listed if isinstance(each, Digest))
+        new |= {each for each in digests if each not in self._graph.nodes}
+        wanted = {digest for top in new for digest in tree(place.store, top)}
+        lost = {each for each, found in heads.items() if found is None}
+        restored = _restore(place, self._archive, self._gone.intersection(wanted | lost))
+        still_lost = sorted(str(each) for each in lost.difference(restored))
+        if still_lost:
+            raise CleanupError(
+                f"{place.store.name}: of what was to be kept, {len(still_lost)} are missing now",
+                hint="unless somebody else deleted them, push the images that hold them again",
+                details=still_lost,
+            )
+        return restored
 
     def cleaned(self, restored: tuple[Digest, ...]) -> Cleaned:
         """Give what became of each item."""
@@ -136,38 +162,6 @@ class Removing:
         """Spare a manifest with all that lives as long as it does."""
         for each, why in self._graph.kept_by({digest: reason}).items():
             self._spared.setdefault(each, why)
-
-
-def check_kept(
-    place: CleanupTarget,
-    plan: RemovalPlan,
-    archive: Archive,
-    gone: frozenset[Digest],
-    known: Container[Digest],
-    on_checked: Callable[[int], None],
-) -> tuple[Digest, ...]:
-    """Ask for every kept manifest and tag; give what had to be put back.
-
-    `known` is what the plan was made from. A push that re-used a manifest in the moment of its
-    deletion gets it back, from the bytes that were read before. Raises CleanupError where
-    something kept is not complete.
-    """
-    heads = _heads(place, plan.needed | frozenset(plan.roots), on_checked)
-    listed = place.remover.listed()
-    moved = {tag for tag in listed if isinstance(tag, Tag) and not _as_planned(plan, tag, heads)}
-    new = {found.digest for tag in sorted(moved) if (found := place.store.head(tag))}
-    new |= {each for each in listed if isinstance(each, Digest) and each not in known}
-    wanted = {digest for top in new for digest in tree(place.store, top)}
-    lost = {each for each, found in heads.items() if found is None}
-    restored = _restore(place, archive, gone.intersection(wanted | lost))
-    still_lost = sorted(str(each) for each in lost.difference(restored))
-    if still_lost:
-        raise CleanupError(
-            f"{place.store.name}: of what was to be kept, {len(still_lost)} are missing now",
-            hint="unless somebody else deleted them, push the images that hold them again",
-            details=still_lost,
-        )
-    return restored
 
 
 def _as_planned(plan: RemovalPlan, tag: Tag, heads: dict[Tag | Digest, Descriptor | None]) -> bool:
