@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -22,7 +21,7 @@ from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Tag
 from podbuild.system.files import move, read_plain, write_atomically
 from podbuild.system.later import dataclass
-from podbuild.system.records import JSONValue, parse_json
+from podbuild.system.records import Filed, JSONValue, parse_json
 
 SCHEMA = 1
 NAME = "state.json"
@@ -120,61 +119,63 @@ class Journal:
     ) -> None:
         self.path = path
         self.binding = binding
-        self._sections = {name: dict(sections.get(name, {})) for name in Section}
+        self._kept = Filed({name.value: sections.get(name, {}) for name in Section})
         self._lock = threading.Lock()
+        self._saving = threading.Lock()
         self._finished = False
+        self._changes = self._saved = 0
 
     def get(self, section: Section, key: Key) -> JSONValue:
         """Give what was recorded; None where nothing was."""
         with self._lock:
-            return self._sections[section].get(str(key))
+            return self._kept.drawers[section].get(str(key))
 
     def items(self, section: Section) -> Iterator[tuple[str, JSONValue]]:
         """Give all of one section, as it stands now."""
         with self._lock:
-            found = tuple(self._sections[section].items())
+            found = tuple(self._kept.drawers[section].items())
         return iter(found)
 
     def record(self, section: Section, key: Key, value: JSONValue) -> None:
         """Remember one thing, for good. Raises ConfigError or BuildError (no space left)."""
-        with self._lock:
-            if self._sections[section].get(str(key)) == value:
-                return
-            self._sections[section][str(key)] = value
-            self._save()
+        self.record_all(section, {str(key): value})
 
     def record_all(self, section: Section, values: Mapping[str, JSONValue]) -> None:
         """Remember several things at once; raises as `record` does."""
         with self._lock:
-            known = self._sections[section]
-            if any(known.get(key) != value for key, value in values.items()):
-                known.update(values)
-                self._save()
+            known = self._kept.drawers[section]
+            for key, value in values.items():
+                if known.get(key) != value:
+                    self._kept.put(section, key, value)
+                    self._changes += 1
+        self._save()
 
     def forget(self, section: Section, key: Key) -> None:
         """Take one thing back: a tag that was undone, a build that is to be done again."""
         with self._lock:
-            if self._sections[section].pop(str(key), None) is not None:
-                self._save()
+            self._changes += self._kept.drop(section, str(key))
+        self._save()
 
     def forget_all(self, section: Section) -> None:
         """Take all of one section back, so that it is asked for again."""
         with self._lock:
-            if self._sections[section]:
-                self._sections[section] = {}
-                self._save()
+            for key in tuple(self._kept.drawers[section]):
+                self._changes += self._kept.drop(section, key)
+        self._save()
 
     def finish(self) -> None:
         """Mark the release as complete."""
         with self._lock:
             self._finished = True
-            self._save()
+            self._changes += 1
+        self._save()
 
     @property
     def is_empty(self) -> bool:
         """Tell whether nothing has been done yet."""
         with self._lock:
-            return not any(found for name, found in self._sections.items() if name != Section.BEGAN)
+            found = self._kept.drawers.items()
+            return not any(each for name, each in found if name != Section.BEGAN)
 
     # What the sections hold, typed.
 
@@ -220,9 +221,14 @@ class Journal:
         }
 
     def _save(self) -> None:
-        content = self.document(self._sections)
-        # Without indent: json would write it in Python, ten times slower, at each step.
-        write_atomically(self.path, json.dumps(content, sort_keys=True).encode())
+        """Have all changes on disk; those of others who wait meanwhile are saved with them."""
+        with self._saving:
+            with self._lock:
+                if self._saved == self._changes:
+                    return
+                changes, text = self._changes, self._kept.text(self.document({}))
+            write_atomically(self.path, text.encode())
+            self._saved = changes
 
 
 @dataclass(frozen=True)

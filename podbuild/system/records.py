@@ -76,3 +76,34 @@ class Records:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             data = json.dumps(value, separators=(",", ":")).encode()
             write_whole(self.folder / name, [data], lasting=False)
+
+
+class Filed:
+    """Values by drawer and key, with the text of each: all are saved whenever one changes."""
+
+    def __init__(self, drawers: Mapping[str, Mapping[str, JSONValue]]) -> None:
+        self.drawers: dict[str, dict[str, JSONValue]] = {name: {} for name in drawers}
+        self._texts: dict[str, dict[str, str]] = {name: {} for name in drawers}
+        for name, values in drawers.items():
+            for key, value in values.items():
+                self.put(name, key, value)
+
+    def put(self, drawer: str, key: str, value: JSONValue) -> None:
+        """Keep one thing."""
+        self.drawers[drawer][key] = value
+        self._texts[drawer][key] = f"{json.dumps(key)}: {json.dumps(value, sort_keys=True)}"
+
+    def drop(self, drawer: str, key: str) -> bool:
+        """Take one thing back; tell whether it was there."""
+        self._texts[drawer].pop(key, None)
+        return self.drawers[drawer].pop(key, None) is not None
+
+    def text(self, head: Mapping[str, JSONValue]) -> str:
+        """Give what json makes of `head` and the drawers together, with sorted keys.
+
+        Only what has changed was written anew: at each step, all of it would add up.
+        """
+        parts = {name: json.dumps(value, sort_keys=True) for name, value in head.items()}
+        for name, texts in self._texts.items():
+            parts[name] = f"{{{', '.join(texts[key] for key in sorted(texts))}}}"
+        return f"{{{', '.join(f'{json.dumps(name)}: {parts[name]}' for name in sorted(parts))}}}"

@@ -329,3 +329,50 @@ def test_failed_write_is_one_clear_line_and_keeps_the_old_file(
 def test_no_secret_place_in_the_journal_can_be_written_by_others(tmp_path: Path) -> None:
     begun(tmp_path)
     assert (tmp_path / "state.json").stat().st_mode & 0o022 == 0
+
+
+def test_the_file_is_what_json_makes_of_the_journal_whatever_changed(tmp_path: Path) -> None:
+    journal = begun(tmp_path)
+    journal.record_all(Section.PINS, {"b": {"z": 1, "a": ["é", None]}, 'a"': "x"})
+    journal.record(Section.PINS, "b", {"z": 2, "a": 'q"'})
+    journal.forget(Section.PINS, 'a"')
+    journal.record(Section.MOVED, "r/web:1", "2")
+    journal.forget_all(Section.MOVED)
+    journal.keep_manifest(Section.BEFORE, "r/web:1", IMAGE)
+    for continued in (journal, again(tmp_path)):
+        continued.record(Section.TESTED, "web", "yes")
+        sections = {each: dict(continued.items(each)) for each in Section}
+        text = (tmp_path / "state.json").read_text()
+        assert text == json.dumps(continued.document(sections), sort_keys=True)
+
+
+def test_who_waits_for_another_s_save_has_his_own_change_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, saves = begun(tmp_path), 0
+    begins, go_on = threading.Event(), threading.Event()
+
+    def slowly(path: Path, data: bytes) -> None:
+        nonlocal saves
+        saves += 1
+        begins.set()
+        go_on.wait(60)
+        write_atomically(path, data)
+
+    monkeypatch.setattr("podbuild.plan.journal.write_atomically", slowly)
+    first, *others = [
+        threading.Thread(target=journal.record, args=(Section.PUBLISHED, f"r/{number}", "x"))
+        for number in range(9)
+    ]
+    first.start()
+    assert begins.wait(60)
+    for each in others:
+        each.start()
+    while len(dict(journal.items(Section.PUBLISHED))) < 9:  # all have said what they did
+        threading.Event().wait(0.001)
+    go_on.set()
+    for each in (first, *others):
+        each.join(60)
+        assert not each.is_alive()
+    assert saves == 2
+    assert len(dict(again(tmp_path).items(Section.PUBLISHED))) == 9
