@@ -8,7 +8,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,7 +36,8 @@ def small_measures(work: Path, scripts: Path) -> Iterator[str]:
     """Give the results as lines of Markdown."""
     yield "## Smaller measures\n"
     yield from start_up(work)
-    yield from large_plans(work)
+    yield from large_plans(work, (30, 300, 1000))
+    yield from online_plans(work, (30, 300, 1000))
     yield from uploads(work, scripts)
     yield from layer_pass(work, root_archives(scripts))
 
@@ -91,30 +92,45 @@ def start_up(work: Path) -> Iterator[str]:
         yield f"- `podbuild {name}`: {ratio:.2f} x `import click` of CPU (target 1.5)"
 
 
-def large_plans(work: Path) -> Iterator[str]:
-    """Time offline plans of 30, 300 and 1000 images: what they cost grows with their number."""
-    for count in (30, 300, 1000):
+def large_plans(work: Path, counts: Sequence[int]) -> Iterator[str]:
+    """Time offline plans of so many images: what they cost grows with their number."""
+    for count in counts:
         folder = work / f"plan-{count}"
-        write_large(folder, count)
-        argv = (str(PROGRAM), "plan", "v1.0.0", "--offline")
-        log = work / "plan.log"
-        found = [timed(argv, folder=folder, env=os.environ, log=log) for _ in range(TURNS // 2)]
-        seconds = statistics.median(spent.seconds for spent in found)
-        cpu = statistics.median(spent.cpu for spent in found)
-        memory = max(spent.memory for spent in found) / 1e6
-        target = " (target 1 s)" if count == 1000 else ""  # noqa: PLR2004
-        yield (
-            f"- `plan --offline`, {count} images x 2: {seconds:.2f} s{target}, "
-            f"{cpu:.2f} s of CPU, {memory:.0f} MB"
-        )
+        write_large(folder, count, 'kind = "layout"\npath = "registry/{image}"')
+        yield timed_plan(folder, count, 1, "--offline")
 
 
-def write_large(folder: Path, count: int) -> None:
-    """Write a project of many images."""
+def online_plans(work: Path, counts: Sequence[int]) -> Iterator[str]:
+    """Time plans that ask an empty registry on loopback about so many images."""
+    with registries(work / "plan-servers", 1) as (server,):
+        for count in counts:
+            folder = work / f"plan-online-{count}"
+            place = f'kind = "oci"\ninsecure = true\nrepository = "{server.host}/bench/{{image}}"'
+            write_large(folder, count, place)
+            yield timed_plan(folder, count, 3)
+
+
+def timed_plan(folder: Path, count: int, target: float, *options: str) -> str:
+    """Say what a plan costs; the target is for the largest."""
+    argv = (str(PROGRAM), "plan", "v1.0.0", *options)
+    log = folder.with_suffix(".log")
+    found = [timed(argv, folder=folder, env=os.environ, log=log) for _ in range(TURNS // 2)]
+    seconds = statistics.median(spent.seconds for spent in found)
+    cpu = statistics.median(spent.cpu for spent in found)
+    memory = max(spent.memory for spent in found) / 1e6
+    wanted = f" (target {target:g} s)" if count == 1000 else ""  # noqa: PLR2004
+    return (
+        f"- `{' '.join(('plan', *options))}`, {count} images x 2: {seconds:.2f} s{wanted}, "
+        f"{cpu:.2f} s of CPU, {memory:.0f} MB"
+    )
+
+
+def write_large(folder: Path, count: int, place: str) -> None:
+    """Write a project of many images that go to one place."""
     folder.mkdir()
     lines = ["[project]", 'name = "large"', "[defaults]", f"platforms = {PLATFORMS}"]
     lines += [f"[images.image{number}]" for number in range(count)]
-    lines += ["[registries.here]", 'kind = "layout"', 'path = "registry/{image}"', ""]
+    lines += ["[registries.here]", place, ""]
     (folder / "podbuild.toml").write_text("\n".join(lines))
     (folder / "Containerfile").write_text("FROM scratch\n")
     git(folder, "init", "--quiet")
