@@ -114,6 +114,8 @@ def _known_mount(written: str) -> str:
         changed["tmpfs-size"] = changed.pop("size")
     if kind == "secret" and "source" in options:
         changed["id"] = changed.pop("source")
+    if kind == "secret" and "id" not in changed and (target := options.get("target")):
+        changed["id"] = PurePosixPath(target).name
     # each image and platform has its own folder, where steps follow each other
     if kind == "cache" and options.get("sharing") == "private":
         del changed["sharing"]

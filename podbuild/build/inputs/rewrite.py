@@ -78,7 +78,6 @@ def rewrite_containerfile(
 
     `selected` are the copies that the engine is given for some, by line. `across` says what
     stages start from, by their index, where the name that is written means another platform's.
-
     Raises ConfigError with file and line for what can't be made to mean the same.
     """
     writer = _Rewriter(parsed, variables, secrets, selected or {})
