@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from podbuild.build import image as making
 from podbuild.build import resolve
 from podbuild.build.engines import Engines
-from podbuild.build.model import BuiltImage, Origin, Staged
+from podbuild.build.model import BuiltImage, Known, Origin, Staged
 from podbuild.build.results import Results, jobs_to_do, recorded, vouches_of
 from podbuild.build.staging.area import Staging, repository_name
 from podbuild.build.staging.pool import Pool
@@ -65,6 +66,24 @@ def labelled(plan: Plan, staging: Staging, each: BuiltImage) -> BuiltImage:
     return replace(each, manifest=making.stamp(store, each.manifest, texts, image.image.format))
 
 
+def _reused(job: Job, found: Known) -> BuiltImage:
+    return BuiltImage(
+        job=job, manifest=found.manifest, reason=found.reason, made_here=found.made_here
+    )
+
+
+def _hand_on(
+    plan: Plan, staging: Staging, offer: Offer | None, examine: Examine | None, each: BuiltImage
+) -> None:
+    """Let who publishes and who examines hear of an image."""
+    image = plan.image(each.job.image)
+    found = labelled(plan, staging, each)
+    if offer and image.published and image.is_index:
+        offer(image.name, found.manifest, earlier=found is each and each.reused)
+    if examine:
+        examine(each.job, found.manifest)
+
+
 def stage(
     planned: Planned,
     engines: Engines,
@@ -81,27 +100,14 @@ def stage(
     """
     plan = planned.plan
     inputs, results = _known(planned, engines, anew=anew, builds=builds)
-
-    def offered(each: BuiltImage) -> None:
-        image = plan.image(each.job.image)
-        found = labelled(plan, engines.staging, each)
-        if offer and image.published and image.is_index:
-            offer(image.name, found.manifest, earlier=found is each and each.reused)
-        if examine:
-            examine(each.job, found.manifest)
+    offered = partial(_hand_on, plan, engines.staging, offer, examine)
 
     def remember(each: BuiltImage) -> None:
         results.remember(each)
         offered(each)
 
     todo = jobs_to_do(plan, results.known)
-    reused = {
-        job: BuiltImage(
-            job=job, manifest=found.manifest, reason=found.reason, made_here=found.made_here
-        )
-        for job in todo
-        if (found := results.known.get(job))
-    }
+    reused = {job: _reused(job, results.known[job]) for job in todo if job in results.known}
     missing = [job for job in todo if job not in reused]
     if missing and not builds:
         raise _not_staged(missing)

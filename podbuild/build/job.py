@@ -1,4 +1,4 @@
-"""One job: an engine process, its output, what it cost, and the image that it left in staging.
+"""One job: its output and log, what it cost, and the image that it left in staging.
 
 What building costs: time, memory and bytes of a job, measured around the engine's process.
 """
@@ -9,15 +9,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from podbuild.build.cache.job import JobCache
-from podbuild.build.cache.mounts import carried_mounts
-from podbuild.build.engine.argv import BuildOrder
 from podbuild.build.engine.failure import (
     FailedStep,
     explain,
@@ -25,30 +21,18 @@ from podbuild.build.engine.failure import (
     is_transient,
     last_words,
 )
-from podbuild.build.engine.files import proxies_with_login
-from podbuild.build.engine.namespace import confined_at_cost, without_network
 from podbuild.build.engine.programs import measure
 from podbuild.build.engine.session import Workplace
 from podbuild.build.finish import finished, is_what_was_made
 from podbuild.build.image import check_platform
 from podbuild.build.inputs.contents import Contents
-from podbuild.build.inputs.ignore import write_ignore
 from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.inputs.secrets import BuildSecrets
-from podbuild.build.inputs.selected import SelectedCopies
-from podbuild.build.inputs.views import Extra
 from podbuild.build.model import Cost, Metrics
 from podbuild.build.output import Output
-from podbuild.build.prepare import (
-    Memory,
-    Prepared,
-    changed_contexts,
-    prepare,
-    selected_copies,
-)
 from podbuild.build.staging.area import repository_name, staged_tag
 from podbuild.build.staging.server import StagingRegistry
-from podbuild.config.choices import Compression, Pull
+from podbuild.config.choices import Compression
 from podbuild.errors import BuildError
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Tag
@@ -57,7 +41,7 @@ from podbuild.system.cancel import Cancel
 from podbuild.system.console import Ui
 from podbuild.system.console.text import duration
 from podbuild.system.files import open_in_place
-from podbuild.system.process import CommandError, Runner
+from podbuild.system.process import CommandError
 from podbuild.system.retry import Retry, Transient
 
 _KIB = 1024  # bytes; the unit of getrusage(2)'s ru_maxrss
@@ -110,7 +94,7 @@ class Site:
         return str(log.relative_to(project) if log.is_relative_to(project) else log)
 
 
-class _CacheFailedError(Exception):
+class CacheFailedError(Exception):
     """The engine gave up because of the layer cache, which it takes for a failed build."""
 
 
@@ -124,17 +108,6 @@ class Attempted:
     image_id: str
     metrics: Metrics
     delivered: Manifest | None = None
-
-
-def build(site: Site, recipe: Recipe, bases: Mapping[str, str], *, stored: bool) -> Attempted:
-    """Build one image for one platform, to staging or (`stored`) into the engine's storage.
-
-    `bases` map context names to image ids in the storage. Raises as `reported` does.
-    """
-    with carried_mounts(site.workplace, recipe.job, site.caches.get(recipe.job), site.ui.warn):
-        return reported(
-            site, recipe, lambda output: _attempt(site, recipe, bases, output, stored=stored)
-        )
 
 
 def reported(
@@ -241,141 +214,6 @@ def staged_image(site: Site, recipe: Recipe, attempted: Attempted, config: bytes
     return manifest
 
 
-def _attempt(
-    site: Site, recipe: Recipe, bases: Mapping[str, str], output: Output, *, stored: bool
-) -> Attempted:
-    try:
-        return _try_once(site, recipe, bases, output, stored=stored)
-    except _CacheFailedError as error:
-        site.ui.warn(f"{recipe.job}: built again without the layer cache: {error}")
-        others = {job: cache for job, cache in site.caches.items() if job != recipe.job}
-        return _try_once(replace(site, caches=others), recipe, bases, output, stored=stored)
-
-
-def _try_once(
-    site: Site, recipe: Recipe, bases: Mapping[str, str], output: Output, *, stored: bool
-) -> Attempted:
-    job, workplace = recipe.job, site.workplace
-    output.begin()
-    own = workplace.builder(job.platform.slug)
-    cache = None if recipe.without_network else site.caches.get(job)
-    with (
-        workplace.temporary(job) as folder,
-        site.staging.granted(
-            repository_name(job.image), staged_tag(job), cache=cache.repository if cache else ""
-        ) as grant,
-        workplace.logged_in(own, grant.login) as logged_in,
-        workplace.in_memory(job) if recipe.secrets else nullcontext(folder) as temporary,
-    ):
-        ignore, iid, cost = folder / "ignore", folder / "iid", folder / "cost"
-        shown, left_out = _shown(site, recipe)
-        ignore.write_text(write_ignore(left_out), encoding="utf-8")
-        named = workplace.short_names.of(temporary) if recipe.ssh else temporary
-        runner = logged_in.extended(
-            {"TMPDIR": str(named), **site.secrets.environment(recipe.secrets)}
-        )
-        memory = Memory(
-            folder=temporary, here=workplace.files.here(temporary), inside=workplace.inside
-        )
-        selected = selected_copies(site.contents, recipe)
-        prepared = _prepared(site, recipe, bases, folder, runner, memory, selected)
-        order = BuildOrder(
-            recipe=shown,
-            ignorefile=ignore,
-            bases=bases,
-            folders={
-                name: workplace.views.of(each, site.contents)
-                for name, each in recipe.extras.items()
-            }
-            | changed_contexts(workplace.views, site.contents, recipe, selected)
-            | dict(prepared.folders),
-            secrets={**site.secrets.options(recipe.secrets), **prepared.secrets},
-            destination=None
-            if stored
-            else site.staging.reference(repository_name(job.image), staged_tag(job)),
-            iidfile=iid,
-            no_cache=site.no_cache,
-            cache_from=cache.reference if cache and cache.reads else "",
-            cache_to=cache.reference if cache and cache.writes else "",
-            proxies=not proxies_with_login(workplace.setup.environment),
-            containerfile=prepared.containerfile,
-            target=prepared.target,
-        )
-        if recipe.without_network:
-            _fetch_bases(site, recipe, logged_in)
-            runner = without_network(runner)
-        runner = confined_at_cost(runner.extended(prepared.environment), cost)
-        argv = workplace.command.build(order)
-        seconds = run_engine(
-            site,
-            str(job),
-            lambda: runner(*argv, timeout=recipe.timeout, on_line=output.take).seconds,
-            log=site.shown_log(job),
-            step=lambda: prepared.step(recipe, output.last),
-        )
-        image_id = iid.read_text().strip().removeprefix("sha256:")
-        times = output.times(partial(prepared.instruction, recipe))
-        metrics = replace(
-            metrics_of(site, recipe, read_cost(cost), seconds),
-            steps=output.steps,
-            cached_steps=output.cached,
-            times=times,
-        )
-        if cache:
-            cached = cache.cached
-            metrics = replace(metrics, pulled_steps=cached.pulled, pushed_steps=cached.pushed)
-        return Attempted(image_id=image_id, metrics=metrics, delivered=grant.delivered)
-
-
-def _shown(site: Site, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
-    """Give the recipe with the context that the engine is given, and names that it leaves out.
-
-    Engines have matchers of their own: they get names where these are few, else a view, as for
-    RUN --mount, which sees all that is there.
-    """
-    sent = site.contents.sent(recipe.context, recipe.matcher, recipe.wanted)
-    mounted = recipe.parsed.mounts_context(recipe.target, recipe.variables)
-    mounted = mounted or any(each.mounted for each in recipe.wanted)  # by a base's ONBUILD
-    if sent.names is not None and not mounted:
-        return recipe, sent.names
-    extra = Extra(recipe.context, recipe.patterns, recipe.wanted)
-    return replace(recipe, context=site.workplace.views.view(extra, site.contents)), ()
-
-
-def _fetch_bases(site: Site, recipe: Recipe, runner: Runner) -> None:
-    """Bring bases from outside to an engine that will have no network."""
-    workplace = site.workplace
-    storage = workplace.storage(recipe.job.platform.slug)
-    for image in (*recipe.pins.values(), *recipe.unpinned):
-        if storage.environment(image) is None and recipe.pull is not Pull.NEVER:
-            pull = workplace.command.pull(image, recipe.job.platform)
-            run_engine(site, str(recipe.job), partial(runner, *pull))
-
-
-def _prepared(
-    site: Site,
-    recipe: Recipe,
-    bases: Mapping[str, str],
-    folder: Path,
-    runner: Runner,
-    memory: Memory,
-    selected: Mapping[int, SelectedCopies],
-) -> Prepared:
-    workplace = site.workplace
-    return prepare(
-        recipe,
-        site.secrets,
-        folder,
-        memory=memory,
-        bases=bases,
-        storage=workplace.storage(recipe.job.platform.slug),
-        fetch=lambda image: run_engine(
-            site, str(recipe.job), partial(runner, *workplace.command.pull(image))
-        ),
-        selected=selected,
-    )
-
-
 def run_engine(
     site: Site,
     what: str,
@@ -389,7 +227,7 @@ def run_engine(
         return run()
     except CommandError as error:
         if failed_by_cache(error) and not site.staging.staging.failure:
-            raise _CacheFailedError(last_words(error)) from error
+            raise CacheFailedError(last_words(error)) from error
         full = site.staging.staging.failure
         reason = explain(what, error, full, log=log, step=step())
         if full is None and is_transient(error):

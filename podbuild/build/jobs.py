@@ -14,7 +14,8 @@ from podbuild.build.bring import bring
 from podbuild.build.image import layer_bytes
 from podbuild.build.inputs.across import name_across
 from podbuild.build.inputs.recipe import Recipe
-from podbuild.build.job import Attempted, Site, build, deliver, staged_image
+from podbuild.build.job import Attempted, Site, deliver, staged_image
+from podbuild.build.local import build
 from podbuild.build.model import Built, BuiltImage, Known, Metrics
 from podbuild.build.remote import spread
 from podbuild.build.staging.area import repository_name

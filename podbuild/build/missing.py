@@ -55,6 +55,21 @@ class MissingJobs(Protocol):
         """Give each job's layer cache."""
 
 
+def _site(session: MissingJobs, recipes: Mapping[Job, Recipe], known: Mapping[Job, Known]) -> Site:
+    services = session.services
+    return Site(
+        secrets=_secrets(session, [job for job in recipes if job not in known]),
+        workplace=session.workplace,
+        staging=session.endpoint,
+        contents=session.contents,
+        ui=services.ui,
+        logs=services.config.output / "logs",
+        retry=replace(services.retry, attempts=3),
+        no_cache=not session.plan.request.cache,
+        caches=session.caches(recipes.values()),
+    )
+
+
 def build_missing(
     session: MissingJobs,
     recipes: Mapping[Job, Recipe],
@@ -63,7 +78,6 @@ def build_missing(
 ) -> Built:
     """Build what is not known; raises CredentialError before anything is built."""
     services, request = session.services, session.plan.request
-    secrets = _secrets(session, [job for job in recipes if job not in known])
     records = Records.of_project(services.folders.cache, services.config.root)
     needs = {job: recipe.inner.jobs for job, recipe in recipes.items()}
     if session.places is not None:
@@ -71,17 +85,7 @@ def build_missing(
     built = build_all(
         Work(
             recipes=recipes,
-            site=Site(
-                workplace=session.workplace,
-                staging=session.endpoint,
-                contents=session.contents,
-                secrets=secrets,
-                ui=services.ui,
-                logs=services.config.output / "logs",
-                retry=replace(services.retry, attempts=3),
-                no_cache=not request.cache,
-                caches=session.caches(recipes.values()),
-            ),
+            site=_site(session, recipes, known),
             workers=request.jobs or max(2, len(os.sched_getaffinity(0))),
             fail_fast=request.fail_fast,
             known=known.get,
@@ -90,12 +94,12 @@ def build_missing(
             places=session.places,
         )
     )
-    new = [each for each in built.images.values() if not each.reused]
+    new = {each.job: each.metrics for each in built.images.values() if not each.reused}
     if session.places is not None:
         session.places.remember(
-            {each.job: (each.metrics.builder or HERE, each.metrics.seconds) for each in new}
+            {job: (cost.builder or HERE, cost.seconds) for job, cost in new.items()}
         )
-    remember_durations({each.job: each.metrics.seconds for each in new}, records)
+    remember_durations({job: cost.seconds for job, cost in new.items()}, records)
     return built
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -107,28 +107,65 @@ class Environments(Protocol):
         """Give the ENV of an image by id or name; None where it is not here."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class BasesAtHand:
+    """What a job builds on: ids by name, and where ENV is read, which heredocs may use.
+
+    `fetch` brings another base into the storage.
+    """
+
+    ids: Mapping[str, str]
+    storage: Environments
+    fetch: Callable[[str], object]
+
+
 def prepare(
     recipe: Recipe,
     secrets: BuildSecrets,
     folder: Path,
     *,
     memory: SecretFolders,
-    bases: Mapping[str, str],
-    storage: Environments,
-    fetch: Callable[[str], object],
+    bases: BasesAtHand,
     selected: Mapping[int, SelectedCopies] | None = None,
 ) -> Prepared:
     """Write what the engine is given into `folder`, and secrets into `memory` alone.
 
     `selected` are the copies that it is given for some, by the line of the instruction.
 
-    `bases` are ids of images in the storage; `fetch` brings another base there, whose ENV the
-    texts of heredocs may use. Raises ConfigError for what can't be made to mean the same.
+    Raises ConfigError for what can't be made to mean the same.
     """
+    found = _rewritten(recipe, secrets, bases, selected)
+    if found.text == recipe.text:
+        return Prepared(containerfile=recipe.containerfile, target=found.target)
+    path = folder / "Containerfile"
+    path.write_text(found.text, encoding="utf-8", newline="")
+    files = {
+        each.context: memory.put(each, secrets.content(each.secret, recipe.secrets))
+        for each in found.files
+    }
+    names = {each.id: f"PODBUILD_SCRIPT_{at}" for at, each in enumerate(found.variables)}
+    return Prepared(
+        containerfile=path,
+        target=found.target,
+        more=found.more,
+        fewer=found.fewer,
+        folders={**_written(found, folder / "heredocs"), **files},
+        added=found.added,
+        secrets={each: f"env={name}" for each, name in names.items()},
+        environment={names[each]: text for each, text in _scripts(recipe, secrets, found)},
+    )
+
+
+def _rewritten(
+    recipe: Recipe,
+    secrets: BuildSecrets,
+    bases: BasesAtHand,
+    selected: Mapping[int, SelectedCopies] | None,
+) -> Rewritten:
     parsed = recipe.parsed
     if _needs_environments(recipe):
-        parsed = _with_environments(recipe, bases, storage, fetch)
-    found = rewrite_containerfile(
+        parsed = _with_environments(recipe, bases)
+    return rewrite_containerfile(
         parsed,
         recipe.text,
         target=recipe.target,
@@ -138,37 +175,19 @@ def prepare(
         large=secrets.large(recipe.secrets),
         across={index: name_across(index) for index in recipe.inner.across},
     )
-    if found.text == recipe.text:
-        return Prepared(containerfile=recipe.containerfile, target=found.target)
-    path = folder / "Containerfile"
-    path.write_text(found.text, encoding="utf-8", newline="")
+
+
+def _scripts(recipe: Recipe, secrets: BuildSecrets, found: Rewritten) -> Iterator[tuple[str, str]]:
+    """Give the id and text of what sets each variable to its secret."""
     values = {secret.id: value.value for secret, value in secrets.known.items()}
-    given = [(each, values.get(each.secret)) for each in found.variables]
-    for each, value in given:
+    for each in found.variables:
+        value = values.get(each.secret)
         if value is None:
             raise BuildError(
                 f"{recipe.job}: the build secret {each.secret!r} fits no variable",
                 hint="read it from its file: RUN --mount=type=secret without env",
             )
-    return Prepared(
-        containerfile=path,
-        target=found.target,
-        more=found.more,
-        fewer=found.fewer,
-        folders={
-            **_written(found, folder / "heredocs"),
-            **{
-                each.context: memory.put(each, secrets.content(each.secret, recipe.secrets))
-                for each in found.files
-            },
-        },
-        added=found.added,
-        secrets={each.id: f"env=PODBUILD_SCRIPT_{at}" for at, (each, _) in enumerate(given)},
-        environment={
-            f"PODBUILD_SCRIPT_{at}": each.script(value or "")
-            for at, (each, value) in enumerate(given)
-        },
-    )
+        yield each.id, each.script(value)
 
 
 def selected_copies(contents: Contents, recipe: Recipe) -> Mapping[int, SelectedCopies]:
@@ -216,12 +235,7 @@ def _needs_environments(recipe: Recipe) -> bool:
     )
 
 
-def _with_environments(
-    recipe: Recipe,
-    bases: Mapping[str, str],
-    storage: Environments,
-    fetch: Callable[[str], object],
-) -> Containerfile:
+def _with_environments(recipe: Recipe, bases: BasesAtHand) -> Containerfile:
     found = dict(recipe.parsed.environments)
     for stage in recipe.parsed.needed(recipe.target, recipe.variables):
         base = next(recipe.parsed.uses(stage, recipe.variables))
@@ -230,11 +244,13 @@ def _with_environments(
         if stage.index in found:
             continue
         names = (name_across(stage.index), base.text, base.value)
-        pins = (places[name] for places in (bases, recipe.pins) for name in names if name in places)
+        pins = (
+            places[name] for places in (bases.ids, recipe.pins) for name in names if name in places
+        )
         image = next(pins, base.value)
-        known = storage.environment(image)
+        known = bases.storage.environment(image)
         if known is None:
-            fetch(image)
-            known = storage.environment(image)
+            bases.fetch(image)
+            known = bases.storage.environment(image)
         found[stage.index] = known or {}
     return replace(recipe.parsed, environments=found)

@@ -37,6 +37,7 @@ from podbuild.config.keys import (
     table_of,
 )
 from podbuild.config.template import Template, tag_template
+from podbuild.config.toml import unknown
 from podbuild.config.trials import CheckCommand
 from podbuild.errors import ConfigError
 from podbuild.oci.names import RegistryKind
@@ -373,9 +374,7 @@ class Config:
 
     def image(self, name: str) -> Image:
         """Give one image; raises ConfigError naming those there are."""
-        if (found := self._named.get(name)) is not None:
-            return found
-        raise unknown_name(name, "image", tuple(self._named))
+        return self._named.get(name) or unknown(name, "image", self._named)
 
     @cached_property
     def _named(self) -> Mapping[str, Image]:
@@ -383,10 +382,8 @@ class Config:
 
     def registry(self, name: str) -> Registry:
         """Give one registry; raises ConfigError naming those there are."""
-        for registry in self.registries:
-            if registry.name == name:
-                return registry
-        raise unknown_name(name, "registry", tuple(each.name for each in self.registries))
+        known = {each.name: each for each in self.registries}
+        return known.get(name) or unknown(name, "registry", known)
 
     def tags_of(self, image: Image) -> TagRules:
         """Give the tags that an image gets: its own, where it has any, instead of [tags]."""
@@ -401,10 +398,3 @@ class Config:
             suffix=shared.suffix if own.suffix is None else own.suffix,
         )
         return rules.affixed() if rules.prefix or rules.suffix else rules
-
-
-def unknown_name(name: str, what: str, known: tuple[str, ...]) -> ConfigError:
-    """Give the error for an image or registry that the configuration does not have."""
-    return ConfigError(
-        f"unknown {what} {name!r}", hint=f"the configuration has: {', '.join(known)}"
-    )

@@ -13,6 +13,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from podbuild.config import matrix
 from podbuild.errors import ConfigError
@@ -210,3 +211,9 @@ def _depth(document: object, path: KeyPath) -> int:
             case _:
                 return depth
     return len(path)
+
+
+def unknown(name: str, what: str, known: Iterable[str]) -> NoReturn:
+    """Raise the ConfigError for an image or registry that the configuration does not have."""
+    hint = f"the configuration has: {', '.join(known)}"
+    raise ConfigError(f"unknown {what} {name!r}", hint=hint)

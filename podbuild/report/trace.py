@@ -50,14 +50,17 @@ def _spans(report: Report) -> Iterator[Span]:
         seconds=report.seconds,
         facts=facts,
     )
-    at = 1
-    build = None
-    for phase in report.phases:
+    build = 0
+    for at, phase in enumerate(report.phases, 1):
         build = at if phase.name == "build" else build
         yield Span(
             name=phase.name, kind="phase", began=phase.began, seconds=phase.seconds, parent=0
         )
-        at += 1
+    yield from _job_spans(report, build, at=1 + len(report.phases))
+
+
+def _job_spans(report: Report, build: int, at: int) -> Iterator[Span]:
+    """Give the jobs and steps below the span of number `build`; the first has number `at`."""
     jobs = sorted(report.metrics.items(), key=lambda each: (each[1].began, each[0]))
     for row, (job, cost) in enumerate(jobs, _FIRST_JOB):
         whole = at
@@ -67,7 +70,7 @@ def _spans(report: Report) -> Iterator[Span]:
             began=cost.began,
             seconds=cost.seconds,
             row=row,
-            parent=build or 0,
+            parent=build,
             facts=(("cpu_seconds", round(cost.cpu_seconds, 3)), ("steps", cost.steps)),
         )
         at += 1

@@ -32,37 +32,32 @@ def run_all(
 ) -> Ran[K, T]:
     """Run each job when all it needs is done; of the ready ones, the highest `first` first.
 
-    Jobs of which `apart` says the same never run at the same time; None keeps a job from nothing.
-    A failure keeps what depends on it from starting; the others go on while `go_on` says so.
-    Raises graphlib.CycleError when the jobs need each other in a circle.
+    Jobs of which `apart` says the same, None apart, never run at once. A failure keeps what depends
+    on it from starting; the others go on while `go_on` says so.
+    Raises graphlib.CycleError for a circle.
     """
     graph = TopologicalSorter(needs)
     graph.prepare()
-    done: dict[K, T] = {}
-    failed: dict[K, Exception] = {}
+    done, failed = dict[K, T](), dict[K, Exception]()
     ready: list[K] = []
     running: dict[Future[T], K] = {}
+
+    def next_ready() -> K | None:
+        busy = {apart(job) for job in running.values()} - {None}
+        free = [at for at, job in enumerate(ready) if apart(job) not in busy]
+        return ready.pop(free[-1]) if free else None
+
     with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="job") as pool:
         while True:
-            ready.extend(graph.get_ready())
-            ready.sort(key=first)
-            while len(running) < workers and go_on():
-                busy = {apart(job) for job in running.values()} - {None}
-                free = [at for at, job in enumerate(ready) if apart(job) not in busy]
-                if not free:
-                    break
-                job = ready.pop(free[-1])
+            ready = sorted((*ready, *graph.get_ready()), key=first)
+            while len(running) < workers and go_on() and (job := next_ready()) is not None:
                 running[pool.submit(work, job)] = job
             if not running:
-                break
+                return Ran(done, failed, frozenset(needs) - done.keys() - failed.keys())
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 job = running.pop(future)
-                error = future.exception()
-                if error is None:
+                try:
                     done[job] = future.result()
                     graph.done(job)
-                elif isinstance(error, Exception):
+                except Exception as error:  # noqa: BLE001  # whatever it is, the others go on
                     failed[job] = error
-                else:
-                    raise error
-    return Ran(done, failed, frozenset(needs) - done.keys() - failed.keys())

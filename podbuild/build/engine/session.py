@@ -31,7 +31,7 @@ from podbuild.build.engine.files import (
     write_private,
     write_storage,
 )
-from podbuild.build.engine.namespace import open_namespace, outside_user
+from podbuild.build.engine.namespace import Namespace, open_namespace, outside_user
 from podbuild.build.engine.registries_conf import RegistriesConf, with_own
 from podbuild.build.engine.sockets import ShortNames
 from podbuild.build.engine.storage import DriverName, Storage, StorageDriver, prove_storage_driver
@@ -282,42 +282,46 @@ def open_workplace(setup: Setup) -> Iterator[Workplace]:
                 needed=(setup.project, Path(setup.environment.get("HOME", "/"))),
             )
         )
-        # Tidying goes on after Ctrl-C, so it has a Cancel of its own.
-        tidier = replace(namespace.inside(setup.runner), cancel=Cancel())
-
-        def remove(folder: Path) -> None:
-            try:
-                shutil.rmtree(folder)
-            except OSError:  # it holds files of other ids
-                tidier("rm", "-rf", "--", str(folder), timeout=TIDY)
-
-        def prove() -> StorageDriver:
-            return prove_storage_driver(
-                setup.runner, namespace, folders.cache, toolchain.fuse_overlayfs
-            )
-
-        run = stack.enter_context(leased_folder(folders.runtime / "runs", remove))
-        scratch = stack.enter_context(leased_folder(folders.cache / "runs", remove))
-        # What is in there ends with the namespace, however that ends.
-        tidier("mount", "-t", "tmpfs", "-o", _PRIVATE, "podbuild", str(run), timeout=TIDY)
-        files = EngineFiles(folder=run, root=namespace.path(Path("/")))
-        engines = replace(setup.runner, env=_configure(setup, files))
-        own = Own(
-            run=run,
-            root=files.root,
-            scratch=scratch,
-            inside=namespace.inside(engines),
-            confined=namespace.confined(engines),
-            remove=remove,
-            driver=cache(prove),
-            stack=stack,
-            processes=namespace.processes,
-        )
-        workplace = Workplace(setup, own)
+        workplace = Workplace(setup, _own(setup, namespace, stack))
         try:
             yield workplace
         finally:
             workplace.sweep()
+
+
+def _own(setup: Setup, namespace: Namespace, stack: ExitStack) -> Own:
+    """Give the folders and runners of a workplace; they end with `stack`."""
+    folders = setup.folders
+    # Tidying goes on after Ctrl-C, so it has a Cancel of its own.
+    tidier = replace(namespace.inside(setup.runner), cancel=Cancel())
+
+    def remove(folder: Path) -> None:
+        try:
+            shutil.rmtree(folder)
+        except OSError:  # it holds files of other ids
+            tidier("rm", "-rf", "--", str(folder), timeout=TIDY)
+
+    def prove() -> StorageDriver:
+        fuse = setup.toolchain.fuse_overlayfs
+        return prove_storage_driver(setup.runner, namespace, folders.cache, fuse)
+
+    run = stack.enter_context(leased_folder(folders.runtime / "runs", remove))
+    scratch = stack.enter_context(leased_folder(folders.cache / "runs", remove))
+    # What is in there ends with the namespace, however that ends.
+    tidier("mount", "-t", "tmpfs", "-o", _PRIVATE, "podbuild", str(run), timeout=TIDY)
+    files = EngineFiles(folder=run, root=namespace.path(Path("/")))
+    engines = replace(setup.runner, env=_configure(setup, files))
+    return Own(
+        run=run,
+        root=files.root,
+        scratch=scratch,
+        inside=namespace.inside(engines),
+        confined=namespace.confined(engines),
+        remove=remove,
+        driver=cache(prove),
+        stack=stack,
+        processes=namespace.processes,
+    )
 
 
 def _configure(setup: Setup, files: EngineFiles) -> Mapping[str, str]:

@@ -230,33 +230,22 @@ def refusals_of(
     )
 
 
-def make_recipe(
-    plan: Plan, planned: PlannedImage, platform: Platform, surroundings: Surroundings
-) -> Recipe:
-    """Give the recipe of one platform.
-
-    Raises ConfigError for a file that can't be read, or a target that there is not.
-    """
-    image, pins = planned.image, surroundings.pins
-    text = read_source(image.containerfile)
-    parsed = read_containerfile(text, where=file_of(plan, planned))
-    given = platform_arguments(platform, surroundings.build, image.target)
-    variables = {**given, **planned.build_args}
-    names = _outside_names(image, parsed, variables)
-    extras = _extras(plan, image, surroundings)
-    facts_of = cache(_facts_of(plan, planned, platform, names, surroundings))
-    parsed = replace(
-        parsed, environments=known_environments(parsed, image.target, variables, facts_of)
-    )
-    wanted = wanted_by(parsed, image.target, variables, extras, facts_of)
+def make_recipe(plan: Plan, planned: PlannedImage, platform: Platform, at: Surroundings) -> Recipe:
+    """Give the recipe of one platform; raises ConfigError for a file or target that is missing."""
+    image, pins = planned.image, at.pins
+    text, parsed, variables, names = _read(plan, planned, platform, at)
+    facts = cache(_facts_of(plan, planned, platform, names, at))
+    parsed = _with_environments(parsed, image.target, variables, facts)
+    extras = _extras(plan, image, at)
+    wanted = wanted_by(parsed, image.target, variables, extras, facts)
     return Recipe(
         job=Job(planned.name, platform),
-        build=surroundings.build,
+        build=at.build,
         containerfile=image.containerfile,
         text=text,
         parsed=parsed,
         context=image.context,
-        own=_own(plan, image.context, surroundings),
+        own=_own(plan, image.context, at),
         ignored=ignored_of_context(image),
         target=image.target,
         build_args=planned.build_args,
@@ -266,11 +255,11 @@ def make_recipe(
         ssh=image.ssh,
         extras={name: replace(each, wanted=wanted[name]) for name, each in extras.items()},
         wanted=wanted[MAIN],
-        selecting=selecting_in(parsed, image.target, variables, extras, facts_of),
+        selecting=selecting_in(parsed, image.target, variables, extras, facts),
         inner=inner_images(image, parsed, variables, platform),
         pins={name: pins[value] for name, value in names.items() if value in pins},
         asked_for=_asked_for(parsed, image, variables, names),
-        unpinned=tuple(sorted({value for value in names.values() if value not in pins})),
+        unpinned=tuple(sorted({*names.values()} - pins.keys())),
         network=image.network,
         isolation=image.isolation,
         pull=image.pull,
@@ -280,6 +269,12 @@ def make_recipe(
         instant=_instant(plan, image.timestamp),
         timeout=image.timeout,
     )
+
+
+def _with_environments(
+    parsed: Containerfile, target: str | None, variables: Mapping[str, str], facts: FactsOf
+) -> Containerfile:
+    return replace(parsed, environments=known_environments(parsed, target, variables, facts))
 
 
 def _facts_of(
@@ -310,13 +305,21 @@ def _facts_of(
 def _handed_on(
     plan: Plan, planned: PlannedImage, platform: Platform, surroundings: Surroundings
 ) -> BaseFacts | None:
+    _, parsed, variables, names = _read(plan, planned, platform, surroundings)
+    facts_of = _facts_of(plan, planned, platform, names, surroundings)
+    return handed_on(parsed, planned.image.target, variables, facts_of)
+
+
+def _read(
+    plan: Plan, planned: PlannedImage, platform: Platform, surroundings: Surroundings
+) -> tuple[str, Containerfile, Mapping[str, str], Mapping[str, str]]:
+    """Give a Containerfile as text and parsed, its variables, and what it names from outside."""
     image = planned.image
-    parsed = read_containerfile(read_source(image.containerfile), where=file_of(plan, planned))
+    text = read_source(image.containerfile)
+    parsed = read_containerfile(text, where=file_of(plan, planned))
     given = platform_arguments(platform, surroundings.build, image.target)
     variables = {**given, **planned.build_args}
-    names = _outside_names(image, parsed, variables)
-    facts_of = _facts_of(plan, planned, platform, names, surroundings)
-    return handed_on(parsed, image.target, variables, facts_of)
+    return text, parsed, variables, _outside_names(image, parsed, variables)
 
 
 def _outside_names(

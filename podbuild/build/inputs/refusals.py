@@ -18,6 +18,7 @@ from podbuild.build.inputs.arguments import other_platform_arguments, refused_ar
 from podbuild.build.inputs.containerfile import (
     SCRATCH,
     Containerfile,
+    OutsideImage,
     Stage,
     written_platform,
 )
@@ -271,7 +272,6 @@ def _stage(
             message=f"no stage can be called {stage.name[:40]}",
             hint="letters, digits, `-`, `_` and `.`, a letter first, no quotes and no variables",
         )
-    names = [each.name.lower() for each in parsed.stages if each.name]
     bases = {next(parsed.uses(each, variables)).value for each in parsed.stages}
     by_line = {each.line: each for each in (stage.start, *stage.instructions)}
     for reference in parsed.uses(stage, variables):
@@ -295,18 +295,23 @@ def _stage(
                 message=f"there is no stage {value} before this one",
                 hint=f"stages are counted from 0, this is number {stage.index}",
             )
-        near = difflib.get_close_matches(value.lower(), names, n=1, cutoff=0.8)
-        if (
-            near
-            and value not in bases - {value if is_from else ""}
-            and _STAGE.fullmatch(value.lower())
-        ):
-            what = "is no stage before this one" if near[0] == value.lower() else "is no stage"
-            yield Unbuildable(
-                instruction=instruction,
-                message=f"{reference.use.value} {value}: {value} {what}",
-                hint=f"the stage {near[0]}? An image of that name is docker.io/library/{value}",
-            )
+        if value not in bases - {value if is_from else ""}:
+            yield from _nearly_a_stage(parsed, reference, instruction)
+
+
+def _nearly_a_stage(
+    parsed: Containerfile, reference: OutsideImage, instruction: Instruction
+) -> Iterator[Unbuildable]:
+    value = reference.value
+    names = [each.name.lower() for each in parsed.stages if each.name]
+    near = difflib.get_close_matches(value.lower(), names, n=1, cutoff=0.8)
+    if near and _STAGE.fullmatch(value.lower()):
+        what = "is no stage before this one" if near[0] == value.lower() else "is no stage"
+        yield Unbuildable(
+            instruction=instruction,
+            message=f"{reference.use.value} {value}: {value} {what}",
+            hint=f"the stage {near[0]}? An image of that name is docker.io/library/{value}",
+        )
 
 
 def _sources(

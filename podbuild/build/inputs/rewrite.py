@@ -14,12 +14,7 @@ from dataclasses import dataclass, field, replace
 from podbuild.build.inputs.arguments import arguments_with_values, lines_of_arguments
 from podbuild.build.inputs.containerfile import Containerfile, Stage
 from podbuild.build.inputs.healthchecks import without_zeros
-from podbuild.build.inputs.instructions import (
-    Instruction,
-    lines_of,
-    parse_heredoc,
-    unquote,
-)
+from podbuild.build.inputs.instructions import Instruction, lines_of, parse_heredoc, unquote
 from podbuild.build.inputs.merged import merged_steps, reaching
 from podbuild.build.inputs.modes import symbolic_mode
 from podbuild.build.inputs.mounted import (
@@ -88,19 +83,9 @@ def rewrite_containerfile(
         writer.stage(stage)
         if stage.index not in kept:
             writer.merge(stage)
-    lines = lines_of(text)
-    for at, (last, new) in writer.replaced.items():
-        lines[at - 1 : last] = [*new, *[""] * (last - at + 1 - len(new))]
-    escape = parsed.stages[0].start.escape
-    if escape != "\\":  # the engine knows it on the first line alone
-        at = next(at for at, line in enumerate(lines) if "escape" in line.lower())
-        lines[at] = "#"
-        lines[0] = f"# escape={escape}"
-    for at in sorted(writer.inserted, reverse=True):
-        lines[at - 1 : at - 1] = writer.inserted[at]
     wanted = None if target is None else parsed.stage(target)
     return Rewritten(
-        text="".join(f"{line}\n" for line in lines),
+        text=writer.applied(text),
         target=target if wanted is None else writer.name_of(wanted),
         contexts=writer.contexts,
         programs=frozenset(writer.programs),
@@ -137,6 +122,19 @@ class _Rewriter:
         self._values = variables
         self._secrets = secrets
         self._selected = selected
+
+    def applied(self, text: str) -> str:
+        """Give the file's text with what is written anew."""
+        lines = lines_of(text)
+        for at, (last, new) in self.replaced.items():
+            lines[at - 1 : last] = [*new, *[""] * (last - at + 1 - len(new))]
+        escape = self._parsed.stages[0].start.escape
+        if escape != "\\":  # the engine knows it on the first line alone
+            lines[next(at for at, line in enumerate(lines) if "escape" in line.lower())] = "#"
+            lines[0] = f"# escape={escape}"
+        for at in sorted(self.inserted, reverse=True):
+            lines[at - 1 : at - 1] = self.inserted[at]
+        return "".join(f"{line}\n" for line in lines)
 
     def stage(self, stage: Stage) -> None:
         """Write one stage."""

@@ -18,7 +18,7 @@ from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.job import Attempted, Site, metrics_of, reported, run_engine
 from podbuild.build.model import Cost, Metrics
 from podbuild.build.output import Output
-from podbuild.build.prepare import Prepared, changed_contexts, prepare, selected_copies
+from podbuild.build.prepare import BasesAtHand, Prepared, changed_contexts, prepare, selected_copies
 from podbuild.build.remote.builder import RemoteBuilder, Service, Supplies
 from podbuild.build.remote.context import ROOT, Packed, SentFile
 from podbuild.build.remote.podman import RemoteOrder, on_builder
@@ -172,9 +172,7 @@ class _Work:
             self._site.secrets,
             self._folder,
             memory=self._memory,
-            bases=bases,
-            storage=self._podman,
-            fetch=self._fetch,
+            bases=BasesAtHand(ids=bases, storage=self._podman, fetch=self._fetch),
             selected=self._selected,
         )
         order = self._order(bases)
@@ -230,12 +228,7 @@ class _Work:
             data=self.prepared.containerfile.read_bytes(),
         )
         values = self._secrets()
-        mounts = any(
-            "--mount" in flag
-            for stage in recipe.parsed.needed(recipe.target, recipe.variables)
-            for each in stage.instructions
-            for flag in each.flags
-        )
+        mounts = _mounts(recipe)
         extras = {
             name: Packed(
                 folder=each.folder,
@@ -338,3 +331,13 @@ class _Sent:
         """Give the context that a folder, or what stands for one, is."""
         extra = self._known.get(folder)
         return Packed(folder=folder) if extra is None else Packed(extras=(extra,))
+
+
+def _mounts(recipe: Recipe) -> bool:
+    """Tell whether any RUN that is needed has a --mount."""
+    return any(
+        "--mount" in flag
+        for stage in recipe.parsed.needed(recipe.target, recipe.variables)
+        for each in stage.instructions
+        for flag in each.flags
+    )

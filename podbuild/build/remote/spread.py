@@ -10,7 +10,8 @@ from pathlib import Path
 from podbuild.build.bring import bring
 from podbuild.build.inputs.across import name_across
 from podbuild.build.inputs.recipe import Recipe
-from podbuild.build.job import Attempted, Site, build, deliver, push_to, staged_image
+from podbuild.build.job import Attempted, Site, deliver, push_to, staged_image
+from podbuild.build.local import build
 from podbuild.build.model import Metrics
 from podbuild.build.remote.builder import RemoteBuilder
 from podbuild.build.remote.job import RawImage, Remotely, raw_tag

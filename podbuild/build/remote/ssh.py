@@ -228,6 +228,10 @@ class Connection:
         )
 
 
+def _argv(host: str, folder: Path, command: str) -> tuple[str, ...]:
+    return ("ssh", *_OPTIONS, "-o", f"ControlPath={folder / 'cm'}", "--", host, command)
+
+
 @contextmanager
 def connect(
     runner: Runner, host: str, folder: Path, text: str, mark: str
@@ -243,14 +247,10 @@ def connect(
     early: list[str] = []
 
     def hear(line: str) -> None:
-        if held:
-            held[0].hear(line)
-        else:
-            early.append(line)
+        held[0].hear(line) if held else early.append(line)
 
     data = text.encode()
-    command = f"exec sh -c 'eval \"$(head -c {len(data)})\"'"
-    argv = ("ssh", *_OPTIONS, "-o", f"ControlPath={folder / 'cm'}", "--", host, command)
+    argv = _argv(host, folder, f"exec sh -c 'eval \"$(head -c {len(data)})\"'")
     try:
         with runner.background(*argv, stdin=listening, on_line=hear) as process:
             connection = Connection(runner, host, folder, mark, process, telling)

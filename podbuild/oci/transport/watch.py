@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPResponse
@@ -68,6 +68,18 @@ class SlowAnswerError(Exception):
     """An answer's head took too long."""
 
 
+@contextmanager
+def _in_time(watched: Callable[[], Watched | None]) -> Iterator[None]:
+    """Let what fails because its time was over say so."""
+    try:
+        yield
+    except Exception as error:
+        entry = watched()
+        if entry and entry.expired:
+            raise SlowAnswerError from error
+        raise
+
+
 def watching(
     kind: type[urllib3.connection.HTTPConnection], watch: Watch, seconds: float
 ) -> type[urllib3.connection.HTTPConnection]:
@@ -81,13 +93,8 @@ def watching(
         _opening: Watched | None = None
 
         def connect(self) -> None:
-            with ExitStack() as self._handshake:
-                try:
-                    super().connect()
-                except Exception as error:
-                    if self._opening and self._opening.expired:
-                        raise SlowAnswerError from error
-                    raise
+            with ExitStack() as self._handshake, _in_time(lambda: self._opening):
+                super().connect()
 
         def _new_conn(self) -> socket.socket:
             made: socket.socket = super()._new_conn()
@@ -101,13 +108,8 @@ def watching(
                 unwatched: HTTPResponse = super().getresponse()
                 return unwatched
             _first_byte(sock)
-            with watch.over(sock, seconds) as entry:
-                try:
-                    answer: HTTPResponse = super().getresponse()
-                except Exception as error:
-                    if entry.expired:
-                        raise SlowAnswerError from error
-                    raise
+            with watch.over(sock, seconds) as entry, _in_time(lambda: entry):
+                answer: HTTPResponse = super().getresponse()
                 if entry.expired:  # an end in the middle of headers is taken for theirs
                     raise SlowAnswerError
             answer.watched_socket = sock  # type: ignore[attr-defined]
