@@ -37,7 +37,7 @@ from podbuild.config.keys import (
     table_of,
 )
 from podbuild.config.template import Template, tag_template
-from podbuild.config.toml import unknown
+from podbuild.config.toml import refuse_unknown
 from podbuild.config.trials import CheckCommand
 from podbuild.errors import ConfigError
 from podbuild.oci.names import RegistryKind
@@ -374,7 +374,7 @@ class Config:
 
     def image(self, name: str) -> Image:
         """Give one image; raises ConfigError naming those there are."""
-        return self._named.get(name) or unknown(name, "image", self._named)
+        return self._named.get(name) or refuse_unknown(name, "image", self._named)
 
     @cached_property
     def _named(self) -> Mapping[str, Image]:
@@ -383,7 +383,7 @@ class Config:
     def registry(self, name: str) -> Registry:
         """Give one registry; raises ConfigError naming those there are."""
         known = {each.name: each for each in self.registries}
-        return known.get(name) or unknown(name, "registry", known)
+        return known.get(name) or refuse_unknown(name, "registry", known)
 
     def tags_of(self, image: Image) -> TagRules:
         """Give the tags that an image gets: its own, where it has any, instead of [tags]."""

@@ -213,7 +213,7 @@ def _depth(document: object, path: KeyPath) -> int:
     return len(path)
 
 
-def unknown(name: str, what: str, known: Iterable[str]) -> NoReturn:
+def refuse_unknown(name: str, what: str, known: Iterable[str]) -> NoReturn:
     """Raise the ConfigError for an image or registry that the configuration does not have."""
     hint = f"the configuration has: {', '.join(known)}"
     raise ConfigError(f"unknown {what} {name!r}", hint=hint)

@@ -235,6 +235,27 @@ def test_a_public_function_s_name_exists_once_in_a_room() -> None:
     assert not twice(found), "\n".join(twice(found))
 
 
+# Short files are free: what is loaded late, or by a program alone, is small on purpose.
+LINES_OF_A_FILE = 400
+LINES_OF_A_FUNCTION = 40
+
+
+def test_files_and_functions_are_not_long() -> None:
+    wrong = [
+        f"{name} has {lines} lines"
+        for name, path in SOURCES.items()
+        if (lines := path.read_text().count("\n")) > LINES_OF_A_FILE
+    ]
+    wrong += [
+        f"{name}: {node.name} has {lines} lines"
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+        and (lines := (node.end_lineno or 0) - node.lineno + 1) > LINES_OF_A_FUNCTION
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 # What only building needs; a release that finds its result published must not load it.
 BUILDING = (
     "build.cache",
