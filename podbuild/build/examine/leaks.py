@@ -16,6 +16,10 @@ _THIRD_PARTY = re.compile(
     r"(^|.*/)(node_modules|site-packages|dist-packages|vendor/bundle|go/pkg/mod|gems|"
     r"usr/share|usr/lib/python[\d.]*|testdata|tests?|examples?|__tests__|fixtures)/.*"
 )
+# Keys that a package makes when it is installed, for a certificate that nobody trusts.
+_SELF_SIGNED = frozenset(
+    {"etc/ssl/private/ssl-cert-snakeoil.key", "etc/pki/tls/private/localhost.key"}
+)
 _VALUE = r"(?!\s*[\"']?(?:\$|%|<|\{\{))\s*[\"']?[^\s\"']"  # no placeholder such as ${TOKEN}
 _PRIVATE = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY( BLOCK)?-----")
 _URL = re.compile(r"://[^/\s:@]+:(?!\$)[^/\s:@]+@")
@@ -96,7 +100,7 @@ def _secret_of(found: LayerEntry) -> JSONValue:
     return (secret_in(entry.path, lambda: found.head(_READ)) or None) if entry.size else None
 
 
-SECRETS = FileAnalysis("secrets-1", _secret_of)  # which files hold secrets, never what they hold
+SECRETS = FileAnalysis("secrets-2", _secret_of)  # which files hold secrets, never what they hold
 
 
 def secret_in(path: str, head: Callable[[], bytes]) -> str:
@@ -107,7 +111,7 @@ def secret_in(path: str, head: Callable[[], bytes]) -> str:
     >>> secret_in("root/.npmrc", lambda: b"//registry.npmjs.org/:_authToken=${NPM_TOKEN}")
     ''
     """
-    if _THIRD_PARTY.fullmatch(path):
+    if path in _SELF_SIGNED or _THIRD_PARTY.fullmatch(path):
         return ""
     for kind in _KINDS:
         if kind.name.fullmatch(path) and kind.line.search(head().decode("utf-8", "replace")):

@@ -196,6 +196,8 @@ HARMLESS = {
     "root/.ssh/id_ed25519.pub": "ssh-ed25519 AAAA",
     "srv/node_modules/x/.env": "A=b",
     "usr/lib/python3/dist-packages/x/test.pem": "-----BEGIN PRIVATE KEY-----",
+    "etc/ssl/private/ssl-cert-snakeoil.key": "-----BEGIN PRIVATE KEY-----",  # Debian's ssl-cert
+    "etc/pki/tls/private/localhost.key": "-----BEGIN PRIVATE KEY-----",
     "etc/ssl/certs/ca.pem": "-----BEGIN CERTIFICATE-----",
     "root/.pypirc": "[distutils]\nindex-servers = pypi\n",
     "app/package.json": '{"private": true}',
