@@ -135,7 +135,7 @@ def named_index_bytes(manifest: Descriptor, name: str) -> bytes:
 
 
 _VERSION = b'{"imageLayoutVersion":"1.0.0"}'
-_LOCK = ".podbuild.system.locks"
+_LOCK = ".podbuild.lock"
 
 
 @dataclass(frozen=True)
