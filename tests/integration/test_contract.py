@@ -52,7 +52,7 @@ def test_every_answer_is_as_promised(project: Path, capsys: pytest.CaptureFixtur
     (project / "deploy.yaml").write_text("image: ghcr.io/acme/web:1\n")
     calls = (
         ("verify", "verify", "1.1.0"),
-        ("verify", "verify", "9.9.9"),
+        ("error", "verify", "9.9.9"),
         ("moved", "promote", "1.0.0", "edge", "--yes"),
         ("moved", "promote", "1.0.0", "edge", "--yes"),
         ("moved", "rollback", "--yes"),
