@@ -124,7 +124,7 @@ def usable(folder: Path) -> bool:
             folder.chmod(0o700)
         probe = folder / f".writable-{os.getpid()}"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another thread may have asked at the same time
     except OSError:
         return False
     return True

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from podbuild.errors import ConfigError
-from podbuild.system.folders import Folders, find_folders, without_closed_homes
+from podbuild.system.folders import Folders, find_folders, usable, without_closed_homes
 
 
 @pytest.fixture
@@ -143,3 +144,9 @@ def test_home_that_is_closed_to_this_user_is_none(tmp_path: Path, name: str) -> 
 @pytest.mark.parametrize("folder", ["", "gone", "/proc", "/etc/passwd"])
 def test_home_that_says_there_is_none_stays(folder: str) -> None:
     assert without_closed_homes({"HOME": folder}) == {"HOME": folder}
+
+
+def test_threads_that_ask_at_once_all_may_use_a_folder(tmp_path: Path) -> None:
+    """As two builders do that are connected to at the same time."""
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda _: usable(tmp_path), range(2000)))
