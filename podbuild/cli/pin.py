@@ -83,8 +83,23 @@ def command(
         found = pin.pin_files(services, tasks, request)
         if not check:
             pin.write_pins(found)
-        again = ["podbuild", "pin", *arguments, *(f"--deploy={each}" for each in deployments)]
-        _answer(services, found, shlex.join(again), check=check)
+        _answer(services, found, _again(common, request, arguments, deployments), check=check)
+
+
+def _again(
+    common: Common, request: Request, arguments: tuple[str, ...], deployments: tuple[str, ...]
+) -> str:
+    """Give the command that pins what was checked."""
+    options = {
+        "--directory": [common.directory] if common.directory else [],
+        "--file": [common.file] if common.file else [],
+        "--allow-outside": common.allow_outside,
+        "--image": request.images,
+        "--registry": request.registries,
+        "--deploy": deployments,
+    }
+    said = (f"{name}={each}" for name, several in options.items() for each in several)
+    return shlex.join(("podbuild", "pin", *arguments, *said))
 
 
 def _borders(session: Session, services: Services) -> borders.Borders:

@@ -173,9 +173,13 @@ class _Reader:
         if not isinstance(matrix, dict):
             yield name, target, {}
             return
+        for axis, values in matrix.items():
+            if not isinstance(values, list):
+                self._leave(f"target {name}: matrix {axis}", _EVALUATE, name, "matrix")
         axes = [
-            [(axis.strip('"'), each) for each in values if isinstance(values, list)]
+            [(axis.strip('"'), each) for each in values]
             for axis, values in matrix.items()
+            if isinstance(values, list)
         ]
         for chosen in itertools.product(*axes):
             scope: dict[str, str] = {}

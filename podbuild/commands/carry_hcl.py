@@ -270,7 +270,7 @@ def _call(name: str, arguments: Sequence[Value], scope: Scope) -> Value:
         return text_value(own.result, scope.having(given))
     try:
         return _FUNCTIONS[name](*arguments)
-    except (KeyError, TypeError, IndexError, AttributeError):
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError, StopIteration):
         raise UnknownValueError from None
 
 

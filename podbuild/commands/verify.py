@@ -13,7 +13,7 @@ from podbuild.plan.destination import everywhere, open_destinations
 from podbuild.plan.journal import TagKey, recorded_tags
 from podbuild.plan.model import Plan, PlannedImage, Request
 from podbuild.publish.attested import Statements
-from podbuild.publish.verify import Checked, Expectation, agree, check
+from podbuild.publish.verify import ABSENT, Checked, Expectation, agree, check
 from podbuild.workspace import Services
 
 
@@ -35,7 +35,8 @@ def check_tag(services: Services, request: Request, text: str) -> VerifiedTag:
     moving tags only with each other, as a later release may have moved them.
 
     Raises VersionError for a tag that no registry has and the journal does not know, and what
-    required registries raise when they can't be asked; optional ones are warned of.
+    required registries raise when they can't be asked; optional ones are warned of where another
+    answers.
     """
     plan = plan_of(services, request)
     version = services.config.project.form.find(text)
@@ -54,7 +55,9 @@ def check_tag(services: Services, request: Request, text: str) -> VerifiedTag:
     for destination, error in answers.failed.items():
         services.ui.warn(f"{destination} can't be asked: {error.message}")
     checked = tuple(answers.found.values())
-    if not any(each.digest or each.expectation.digest for each in checked):
+    for error in () if checked else answers.failed.values():
+        raise error  # nobody answered, so that nothing is known
+    if all(each.problems == (ABSENT,) and not each.expectation.digest for each in checked):
         released = "`podbuild release` puts it there" if version else "check the tag"
         raise VersionError(f"{text} is on none of the registries", hint=released)
     own = tuple(f"{each.expectation}: {problem}" for each in checked for problem in each.problems)

@@ -19,7 +19,14 @@ from pathlib import Path
 from podbuild.errors import CredentialError, PublishError, VerificationError, reason_of
 from podbuild.oci.blobs import CheckedFileBlob, checked, linked
 from podbuild.oci.documents import document_of
-from podbuild.oci.manifest import MANIFEST_CAP, Descriptor, Manifest, MediaType, manifest_type
+from podbuild.oci.manifest import (
+    MANIFEST_CAP,
+    MANIFEST_TYPES,
+    Descriptor,
+    Manifest,
+    MediaType,
+    manifest_type,
+)
 from podbuild.oci.names import Digest, Tag, reference
 from podbuild.oci.store import BlobSource, PushRight
 from podbuild.system.files import link_whole, open_in_place, read_plain, write_whole
@@ -184,7 +191,8 @@ class LayoutStore:
         if not found.digest.matches(data):
             raise VerificationError(f"{file} does not hold what its name says")
         manifest = Manifest(found.media_type, data)
-        manifest.check_kind()
+        if found.media_type in MANIFEST_TYPES:
+            manifest.check_kind()
         return manifest
 
     def put_manifest(self, manifest: Manifest, tag: Tag | None = None) -> None:

@@ -22,6 +22,8 @@ READERS = 8  # requests at a time
 
 _Parts = tuple[frozenset[Platform], tuple[str, ...]]  # platforms, and what is missing
 
+ABSENT = "does not exist"  # the one problem of a tag that is nowhere
+
 
 @dataclass(frozen=True, kw_only=True)
 class Expectation:
@@ -144,7 +146,7 @@ def _top(expected: Expectation) -> Manifest | str:
     try:
         seen = time.monotonic() - expected.seen < FRESH
         found = store.manifest(digest) if digest and seen else None
-        return found or store.manifest(expected.tag) or "does not exist"
+        return found or store.manifest(expected.tag) or ABSENT
     except VerificationError as error:  # bytes that are not what their digest says
         return error.message
 

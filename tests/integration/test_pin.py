@@ -65,7 +65,9 @@ def test_pin_changes_files_once_and_check_tells(
     file = project / "deploy/production/a.yaml"
     assert main(["pin", "v1.2.3", "--check"]) == 10
     assert file.read_text() == POD % "ghcr.io/acme/web:1.2.2"
-    assert "deploy/production/a.yaml:4: ghcr.io/acme/web:1.2.2 ->" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "deploy/production/a.yaml:4: ghcr.io/acme/web:1.2.2 ->" in said.out
+    assert "hint: `podbuild pin v1.2.3` pins them" in said.err
     assert main(["pin", "v1.2.3"]) == 0
     assert file.read_text() == pod("ghcr.io/acme/web")
     assert file.stat().st_mode & 0o777 == 0o600
@@ -75,6 +77,14 @@ def test_pin_changes_files_once_and_check_tells(
     assert capsys.readouterr().out.startswith("nothing to do")
     assert main(["pin", "v1.2.3", "--check", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"schema": 1, "stale": False, "changes": []}
+
+
+def test_a_stale_file_is_pinned_by_the_command_that_is_named(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["pin", "v1.2.3", "--check", "-C", str(project), "--deploy", "production"]) == 10
+    again = f"`podbuild pin v1.2.3 --directory={project} --deploy=production` pins them"
+    assert again in capsys.readouterr().err
 
 
 def test_named_files_and_links(project: Path) -> None:

@@ -137,6 +137,26 @@ def test_a_version_or_tag_that_is_nowhere_is_said_once(
     assert set(named(project).values()) == {"1.1.0"}
 
 
+def test_what_is_damaged_everywhere_differs_and_is_not_nowhere(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for place in EVERY:
+        top = LayoutStore(project / place).manifest(Tag("1.1.0"))
+        assert top is not None
+        (project / place / "blobs/sha256" / top.digest.hex).write_bytes(b"{}")
+    assert main(["verify", "1.1.0"]) == 9
+    assert "does not hold what its name says" in capsys.readouterr().out
+
+
+def test_a_registry_that_can_not_be_asked_does_not_say_that_nothing_is_there(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for image in ("web", "worker"):
+        (project / "extra" / image / "index.json").write_text("no JSON")
+    assert main(["verify", "1.1.0", "--registry", "extra"]) == 7
+    assert "is on none" not in capsys.readouterr().err
+
+
 def test_rollback_brings_an_optional_registry_the_release_that_it_never_got(
     project: Path,
 ) -> None:

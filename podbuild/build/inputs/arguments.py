@@ -76,6 +76,7 @@ def other_platform_arguments(
     known = dict(variables)
     for each in parsed.arguments:
         yield from _other_defaults(each, known, variables)
+        known |= _defaults(each, known, variables)
     for stage in parsed.needed(target, variables):
         for each, values in parsed.walk(stage, variables):
             if each.word == "ARG":
@@ -85,12 +86,22 @@ def other_platform_arguments(
 def _other_defaults(
     instruction: Instruction, known: Mapping[str, str], variables: Mapping[str, str]
 ) -> Iterator[tuple[Instruction, str, str]]:
+    for name, value in _defaults(instruction, known, variables).items():
+        if name in SET_BY_BUILDERS and value != variables.get(name):
+            yield instruction, name, value
+
+
+def _defaults(
+    instruction: Instruction, known: Mapping[str, str], variables: Mapping[str, str]
+) -> dict[str, str]:
+    """Give what an ARG sets as BuildKit has it: words may use those before, also of its line."""
+    found: dict[str, str] = {}
     for word in instruction.words:
         name, equals, default = word.partition("=")
-        if equals and name in SET_BY_BUILDERS:
-            value = instruction.expand(default, known)
-            if value != variables.get(name):
-                yield instruction, name, value
+        if equals:
+            value = instruction.expand(default, {**known, **found})
+            found[name] = value if name in SET_BY_BUILDERS else variables.get(name, value)
+    return found
 
 
 def _declared(name: str, value: str, variables: Mapping[str, str], escape: str) -> str:

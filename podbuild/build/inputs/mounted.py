@@ -119,7 +119,9 @@ def _known_mount(written: str) -> str:
     # each image and platform has its own folder, where steps follow each other
     if kind == "cache" and options.get("sharing") == "private":
         del changed["sharing"]
-    if changed == options and is_for_engines(unquote(written)):
+    plain = unquote(written)
+    whole = plain != written or " " not in plain  # who changed a mount has taken its quotes
+    if changed == options and whole and is_for_engines(plain):
         return written
     text = written_mount(changed)
     return f'"{text}"' if " " in text else text

@@ -29,6 +29,7 @@ _NAME = "builders.json"
 _FACTS = "builder-facts.json"
 _LASTING = 7 * 86400  # seconds for which a builder is taken for what it was
 _POLL = 0.2
+_HOST_NAME = "/etc/hostname"  # builders have one of their own over an image's
 
 
 @dataclass(frozen=True)
@@ -285,6 +286,8 @@ class BuildPlaces:
             return ""
         if recipe.ssh:
             return "ssh agents are not taken to builders"
+        if _HOST_NAME in recipe.text:
+            return f"builders lose what a RUN writes to {_HOST_NAME}"
         if any("/" in name for name in recipe.extras):
             return "a context that is a folder has a name with a slash, which no builder takes"
         foreign = native.architecture != native_architecture()

@@ -37,12 +37,13 @@ mkdir -p "$D/runs" "$D/mounts" "$D/data" "$D/used" 2>/dev/null || fail "folder $
 cd "$D" || fail "folder $D"
 
 # used KIND-NAME: what the store is made smaller by, the longest unused first.
-used() { : >"$D/used/$1"; }
+used() { (: >"$D/used/$1") 2>/dev/null; } # `:` alone would end this shell on a full disk
 # measure: how many KiB last here, and remember it.
 measure() {
     M=$(inside env LC_ALL=C timeout 20 du -sck "$D/graph" "$D/mounts" "$D/data" 2>/dev/null |
         awk '$2 == "total" {print $1}')
-    [ -n "$M" ] && echo "$M" >"$D/size"
+    [ -n "$M" ] || return 1
+    (echo "$M" >"$D/size") 2>/dev/null || :
 }
 # tidy: nobody else works here, so what was not used for longest goes until at most KEEP is left.
 tidy() {
@@ -51,7 +52,8 @@ tidy() {
     till=$(($(date +%s) + 30))
     for each in $(ls -1tr "$D/used") everything; do
         case $each in
-            i-*) podman_here rmi "${each#i-}" >/dev/null 2>&1 ;;
+            i-*) podman_here rmi "${each#i-}" >/dev/null 2>&1 ||
+                { podman_here image exists "${each#i-}" && continue; } ;; # others start from it
             m-*) inside rm -rf "$D/mounts/${each#m-}" ;;
             *) inside rm -rf "$D/graph" "$D/run" "$D/data" "$D/libpod" ;;
         esac

@@ -221,6 +221,18 @@ target "_base" { args = { X = "1" } }
 """
 
 
+def test_a_matrix_that_is_an_expression_is_told_and_loses_no_target(tmp_path: Path) -> None:
+    text = (
+        'variable "APPS" { default = "a,b" }\n'
+        'target "app" {\n  tags = ["r/app:1"]\n  matrix = { app = split(",", APPS) }\n}\n'
+    )
+    found = carried(tmp_path, "docker-bake.hcl", text)
+    assert [*table(tmp_path)["images"]] == ["app"]
+    assert [(each.line, each.what) for each in found.left_out if "matrix" in each.what] == [
+        (4, "target app: matrix app")
+    ]
+
+
 def test_a_family_of_images_by_matrix_and_functions(tmp_path: Path) -> None:
     found = carried(tmp_path, "docker-bake.hcl", FAMILY)
     said = table(tmp_path)

@@ -231,6 +231,9 @@ def test_an_archive_keeps_its_owners(context: Path) -> None:
         ("FROM base\nARG X TARGETPLATFORM=linux/s390x\n", 2),
         ("FROM base\nARG TARGETSTAGE=x\n", 2),
         ("FROM base AS unused\nARG TARGETOS=windows\nFROM base\n", None),
+        ("ARG OWN=amd64\nARG TARGETARCH=$OWN\nFROM base\n", None),
+        ("FROM base\nARG OWN=amd64 TARGETARCH=$OWN\n", None),
+        ("ARG OWN=arm64\nARG TARGETARCH=$OWN\nFROM base\n", 2),
     ],
 )
 def test_a_default_for_what_builders_set_hides_it(

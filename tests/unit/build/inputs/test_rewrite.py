@@ -233,3 +233,12 @@ def test_stages_that_reach_no_image_take_fewer_steps_and_others_as_many() -> Non
 def test_what_means_more_than_both_keeps_its_steps(lines: str) -> None:
     text = f"FROM base AS top\nFROM base AS inner\n{lines}\nFROM base\nCOPY --from=inner / /\n"
     assert rewritten(text).fewer == ()
+
+
+def test_a_quoted_mount_that_is_changed_keeps_its_quotes() -> None:
+    text = (
+        "FROM base AS Build\nFROM base\n"
+        'RUN --mount="type=bind,from=Build,target=/x,source=a b" ls\n'
+    )
+    (line,) = (each for each in rewritten(text).text.splitlines() if each.startswith("RUN"))
+    assert line == 'RUN --mount="type=bind,from=build,target=/x,source=a b" ls'
