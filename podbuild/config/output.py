@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 
-from podbuild.system.files import read_plain
+from podbuild.system.files import read_plain, whole_name
 from podbuild.system.records import parse_json
 
 
@@ -125,14 +125,14 @@ def _three_deep(folder: Path) -> Iterator[Path]:
 
 def _is_logs(folder: Path) -> bool:
     try:
-        return all(_LOG.fullmatch(entry.name) for entry in folder.iterdir())
+        return all(_LOG.fullmatch(whole_name(entry.name)) for entry in folder.iterdir())
     except OSError:
         return False
 
 
 def _is_statements(folder: Path) -> bool:
     try:
-        return all(_STATEMENT.fullmatch(entry.name) for entry in folder.iterdir())
+        return all(_STATEMENT.fullmatch(whole_name(entry.name)) for entry in folder.iterdir())
     except OSError:
         return False
 

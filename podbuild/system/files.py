@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from typing import IO
 from podbuild.errors import BuildError, ConfigError, PodbuildError
 
 _LARGEST = 64 << 20  # bytes of what is read as a whole
+_PART = re.compile(r"\.(.+)\.[0-9a-f]{16}\.part")  # `_instead_of` names them so
 
 
 def read_plain(path: Path, most: int = _LARGEST) -> bytes:
@@ -83,6 +85,12 @@ def link_whole(source: Path, target: Path) -> None:
 def move(source: Path, target: Path) -> None:
     """Put a file or folder where there may be another file, or an empty folder; at once."""
     source.replace(target)
+
+
+def whole_name(name: str) -> str:
+    """Give the name that a file is to have which is not written to its end."""
+    found = _PART.fullmatch(name)
+    return found[1] if found else name
 
 
 @contextmanager

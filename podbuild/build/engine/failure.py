@@ -43,6 +43,9 @@ _TRANSIENT = re.compile(
     r"|Client\.Timeout exceeded",
     re.IGNORECASE,
 )
+# An engine that starts itself again from a sealed copy, and the kernel has a page of it pinned.
+_UNSEALED = "sealing memfd copy: Device or resource busy"
+_LAST = 3  # lines in which it says so, before its own "Error:"
 
 
 def is_transient(error: CommandError) -> bool:
@@ -52,7 +55,10 @@ def is_transient(error: CommandError) -> bool:
     """
     if isinstance(error, CommandTimeoutError):
         return False
-    reason = _reason(error.finished.tail)
+    tail = error.finished.tail
+    if any(line.endswith(_UNSEALED) for line in tail[-_LAST:]):
+        return True
+    reason = _reason(tail)
     return not _IN_RUN.search(reason) and bool(_TRANSIENT.search(reason))
 
 

@@ -31,6 +31,11 @@ def write(output: Path, name: str, text: str = "") -> None:
         ("logs/web-linux-amd64.log", "", []),
         ("logs/web-linux-arm-v7.log", "", []),
         ("logs/junit.xml", "", []),
+        ("logs/.junit.xml.4ec7cf0d38660dce.part", "", []),  # a run that was killed
+        ("logs/.mine.4ec7cf0d38660dce.part", "", ["logs"]),
+        ("statements/web.signature.sigstore.json", "", []),
+        ("statements/.web.signature.sigstore.json.4ec7cf0d38660dce.part", "", []),
+        ("statements/mine.json", "", ["statements"]),
         ("registry/users.js", "", ["registry"]),
         ("registry/web/oci-layout", "", []),
         ("registry/acme/web/oci-layout", "", []),

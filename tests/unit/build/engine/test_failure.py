@@ -159,6 +159,13 @@ def test_what_may_pass_is_tried_again(line: str) -> None:
     assert is_transient(failed("STEP 1", line, code=125))
 
 
+def test_an_engine_that_could_not_start_itself_again_for_a_run_is_asked_again() -> None:
+    said = "Close_Fd sealing memfd copy: Device or resource busy"
+    error = 'Error: building at STEP "RUN make": exit status 1'
+    assert is_transient(failed("STEP 2/4: RUN make", said, error))
+    assert not is_transient(failed(said, "more", "and more", "my last words", error))
+
+
 @pytest.mark.parametrize(
     "line",
     [
