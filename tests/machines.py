@@ -50,33 +50,28 @@ class Machine:
 
     def sessions(self) -> list[int]:
         """Give the processes of the scripts there that obey; none of another machine's."""
-        return [pid for pid in _pids("head -c ") if _has_home(pid, self.home)]
+        return [pid for pid in pids_of("head -c ") if _has_home(pid, self.home)]
 
     def processes(self) -> list[str]:
         """Give the command lines of what works for builds there."""
-        return [line for line in _command_lines() if str(self.home) in line]
+        return [line for _, line in _command_lines() if str(self.home) in line]
 
 
-def _command_lines() -> Iterator[str]:
+def pids_of(*texts: str) -> list[int]:
+    """Give the processes, this one aside, in whose command line all of these stand."""
+    own = os.getpid()
+    found = _command_lines()
+    return [pid for pid, line in found if pid != own and all(text in line for text in texts)]
+
+
+def _command_lines() -> Iterator[tuple[int, str]]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                yield (
-                    (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-                )
+                words = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
             except OSError:
                 continue
-
-
-def _pids(text: str) -> Iterator[int]:
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except (OSError, UnicodeDecodeError):
-                continue
-            if text in line:
-                yield int(entry.name)
+            yield int(entry.name), words.decode("utf-8", "replace")
 
 
 def _has_home(pid: int, home: Path) -> bool:

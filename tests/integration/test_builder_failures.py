@@ -20,7 +20,7 @@ from podbuild.errors import CredentialError, PodbuildError
 from podbuild.oci.transport.local import LostServiceError
 from podbuild.system.folders import Folders
 from podbuild.system.process import Runner
-from tests.machines import Machine, machine
+from tests.machines import Machine, machine, pids_of
 from tests.toolchains import SYSTEM_PATH
 
 pytestmark = pytest.mark.integration
@@ -132,19 +132,6 @@ def test_nobody_there_is_unfit(there: Machine, tmp_path: Path) -> None:
     assert (type(error), "Connection refused" in error.message) == (ssh.UnfitBuilderError, True)
 
 
-def _pids(text: str) -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except (OSError, UnicodeDecodeError):
-                continue
-            if text in line:
-                found.append(int(entry.name))
-    return found
-
-
 def test_a_frozen_network_ends_all_there_and_the_next_use_connects_anew(
     there: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,7 +141,7 @@ def test_a_frozen_network_ends_all_there_and_the_next_use_connects_anew(
     with connecting(there, tmp_path / "own") as builder:
         with builder.service(SUPPLIES, "key", Compression.GZIP) as service:
             assert there.processes()
-            for pid in _pids(f"ssh -F {there.folder}/ssh_config"):
+            for pid in pids_of(f"ssh -F {there.folder}/ssh_config"):
                 os.kill(pid, signal.SIGSTOP)
             service.lost.wait()
             until(lambda: not there.processes() and not there.left)

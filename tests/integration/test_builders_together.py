@@ -8,12 +8,11 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.builds import busybox
-from tests.machines import Machine, machine
+from tests.machines import Machine, machine, pids_of
 from tests.shops import BOTH, Done, Shop, environment
 
 pytestmark = pytest.mark.integration
@@ -96,10 +95,10 @@ def test_what_a_lost_builder_had_another_builds(
     pair.write("app/Containerfile", APP.replace("; :", "; sleep 5; :").replace("MARK", mark))
     options = ("--platform", BOTH[0], "--builder", "first", "--builder", "second")
     process = pair.start("build", "--version", "1.0.0", *options)
-    while not processes("/bin/busybox sh -c uname", f": {mark}"):
+    while not pids_of("/bin/busybox sh -c uname", f": {mark}"):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
-    for pid in processes(f"/ssh -F {machines[0].folder}/", " -- one exec"):
+    for pid in pids_of(f"/ssh -F {machines[0].folder}/", " -- one exec"):
         os.kill(pid, signal.SIGKILL)
     _, said = process.communicate()
     assert process.returncode == 0, said
@@ -107,15 +106,3 @@ def test_what_a_lost_builder_had_another_builds(
     assert "on second: done" in said
     while any(each.left or each.processes() for each in machines):
         time.sleep(0.05)
-
-
-def processes(*texts: str) -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if entry.name.isdigit() and all(text in line for text in texts):
-            found.append(int(entry.name))
-    return found
