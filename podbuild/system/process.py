@@ -274,6 +274,7 @@ class Process:
         self._command = command
         self._code = 0
         self._stopping = threading.Event()
+        self._asked = threading.Lock()  # held once the group was asked to stop
         # Put from a signal handler, which may interrupt the very thread that waits here.
         self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
         threading.Thread(target=self._watch, name=f"watch {self.pid}", daemon=True).start()
@@ -295,9 +296,13 @@ class Process:
         return self._code
 
     def terminate(self) -> None:
-        """Ask the whole group to stop, without waiting. Safe in a signal handler."""
-        if not self.done.is_set():
-            self._signal(signal.SIGTERM)
+        """Ask the whole group to stop, once, without waiting. Safe in a signal handler.
+
+        Once: to many programs, podbuild too, a second SIGTERM means to leave without tidying up.
+        """
+        if not self.done.is_set() and self._asked.acquire(blocking=False):
+            if not self._signal(signal.SIGTERM):  # not a group yet
+                self._asked.release()
         self._news.put(None)
 
     def kill(self) -> None:
