@@ -300,9 +300,9 @@ class Process:
 
         Once: to many programs, podbuild too, a second SIGTERM means to leave without tidying up.
         """
-        if not self.done.is_set() and self._asked.acquire(blocking=False):
-            if not self._signal(signal.SIGTERM):  # not a group yet
-                self._asked.release()
+        asked = not self.done.is_set() and self._asked.acquire(blocking=False)
+        if asked and not self._signal(signal.SIGTERM):  # not a group yet
+            self._asked.release()
         self._news.put(None)
 
     def kill(self) -> None:
