@@ -20,7 +20,7 @@ from podbuild.oci import registries as connections
 from podbuild.oci.auth import credentials, files
 from podbuild.oci.transport import endpoint, proxy
 from podbuild.system import cancel as cancelling
-from podbuild.system import console, locks, process, redact, signals
+from podbuild.system import console, locks, process, redact
 from podbuild.system import folders as places
 from podbuild.system import retry as retrying
 from podbuild.system.later import dataclass
@@ -171,7 +171,7 @@ def open_session(common: Common, timeout: str | None = None) -> Iterator[Session
         raise ConfigError(f"{directory}: no such folder", hint="-C names an existing folder")
     cancel = cancelling.Cancel(read_duration(timeout))
     runner = process.Runner(env=tool_environment(environment), cwd=directory, cancel=cancel)
-    with signals.stopping(cancel, ui):
+    with cancel.stopping(cancel, ui):
         yield Session(
             ui=ui,
             environment=environment,

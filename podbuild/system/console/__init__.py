@@ -16,8 +16,15 @@ from contextlib import contextmanager
 from enum import Enum, IntEnum
 
 from podbuild.errors import PodbuildError
-from podbuild.system.console.ci import GitHubLook, GitLabLook
-from podbuild.system.console.look import FileLine, Look, Paint, PlainLook, TerminalLook
+from podbuild.system.console.look import (
+    FileLine,
+    GitHubLook,
+    GitLabLook,
+    Look,
+    Paint,
+    PlainLook,
+    TerminalLook,
+)
 from podbuild.system.console.screen import (
     Activity,
     ActivityKind,

@@ -10,8 +10,7 @@ from typing import TypeVar, cast
 from urllib.parse import unquote
 
 from podbuild.system.records import JSONValue
-from podbuild.system.redact.forms import SHORTEST, Pieces, literals
-from podbuild.system.redact.views import views, visible
+from podbuild.system.redact.forms import SHORTEST, Pieces, literals, views, visible
 
 T = TypeVar("T")
 

@@ -11,9 +11,15 @@ import pytest
 
 from podbuild.errors import BuildError, ConfigError, PodbuildError, PublishError
 from podbuild.system.console import Answers, Ui, Verbosity, choose_ui
-from podbuild.system.console.ci import GitHubLook, GitLabLook
 from podbuild.system.console.live import LiveScreen
-from podbuild.system.console.look import Look, Paint, PlainLook, TerminalLook
+from podbuild.system.console.look import (
+    GitHubLook,
+    GitLabLook,
+    Look,
+    Paint,
+    PlainLook,
+    TerminalLook,
+)
 from podbuild.system.console.screen import Screen, Streams, StreamScreen
 from podbuild.system.redact import Redactor
 

@@ -12,8 +12,14 @@ import pytest
 
 from podbuild.errors import BuildError
 from podbuild.system.console import Streams, Ui, Verbosity
-from podbuild.system.console.ci import GitHubLook, GitLabLook
-from podbuild.system.console.look import Look, Paint, PlainLook, TerminalLook
+from podbuild.system.console.look import (
+    GitHubLook,
+    GitLabLook,
+    Look,
+    Paint,
+    PlainLook,
+    TerminalLook,
+)
 from podbuild.system.console.screen import StreamScreen
 
 HOSTILE = (

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from podbuild.errors import InterruptedBySignal
-from podbuild.system.cancel import Cancel
+from podbuild.system.cancel import Cancel, stopping
 from podbuild.system.console import Ui
 from podbuild.system.console.look import Paint, PlainLook
 from podbuild.system.console.screen import Streams, StreamScreen
-from podbuild.system.signals import stopping
 
 
 @pytest.fixture
