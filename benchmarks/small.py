@@ -19,12 +19,11 @@ from workload import git, make_project, root_archives
 
 from podbuild.build.examine.anatomy import QUESTIONS
 from podbuild.build.toolchain.find import find_chosen, start_cost
-from podbuild.oci.blobs import FileBlob
 from podbuild.oci.examine import Examiner
 from podbuild.oci.manifest import Descriptor
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Digest
-from podbuild.oci.store import BlobSource
+from podbuild.oci.store import BlobSource, FileBlob
 from podbuild.system.folders import find_folders
 from podbuild.system.process import Runner
 

@@ -11,12 +11,11 @@ from pathlib import Path
 from podbuild.config.model import Registry
 from podbuild.config.template import Template
 from podbuild.oci.auth.credentials import Keyring
-from podbuild.oci.blobs import BytesBlob
 from podbuild.oci.layout import LayoutStore
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Platform, RegistryKind, Repository, Tag
 from podbuild.oci.registries import Registries
-from podbuild.oci.store import Store
+from podbuild.oci.store import BytesBlob, Store
 from podbuild.oci.transport.endpoint import Conduct
 from podbuild.publish.retention.chart import CleanupTarget
 from podbuild.publish.retention.removers import Removers

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 
-from podbuild.oci.blobs import BytesBlob
 from podbuild.oci.manifest import Descriptor, Manifest, MediaType
 from podbuild.oci.names import Digest, Platform
-from podbuild.oci.store import Store
+from podbuild.oci.store import BytesBlob, Store
 
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 

@@ -29,8 +29,7 @@ from podbuild.oci.auth.secret import Credential
 from podbuild.oci.client import RegistryClient
 from podbuild.oci.names import Repository
 from podbuild.oci.registry import RegistryStore
-from podbuild.oci.transport.endpoint import Conduct, Endpoint, UploadPolicy
-from podbuild.oci.transport.proxy import Timeouts, WayOut
+from podbuild.oci.transport.endpoint import Conduct, Endpoint, Timeouts, UploadPolicy, WayOut
 from podbuild.system.cancel import Cancel
 from podbuild.system.retry import Retry
 

@@ -16,10 +16,9 @@ from podbuild.build.inputs.instructions import Instruction
 from podbuild.build.inputs.recipe import Recipe
 from podbuild.config.choices import Format
 from podbuild.errors import VerificationError
-from podbuild.oci.blobs import BytesBlob
 from podbuild.oci.manifest import Descriptor, Manifest, MediaType
 from podbuild.oci.names import Digest
-from podbuild.oci.store import Store
+from podbuild.oci.store import BytesBlob, Store
 from podbuild.plan.labels import BASE_DIGEST, BASE_NAME
 from podbuild.system.records import JSONValue, json_of, string_map
 

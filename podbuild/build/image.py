@@ -7,12 +7,10 @@ from collections.abc import Mapping
 
 from podbuild.config.choices import Format
 from podbuild.errors import BuildError, VerificationError
-from podbuild.oci.blobs import BytesBlob, read_blob
-from podbuild.oci.documents import object_of
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest, Platform
-from podbuild.oci.store import Store
-from podbuild.system.records import JSONValue, string_map
+from podbuild.oci.store import BytesBlob, Store, read_blob
+from podbuild.system.records import JSONValue, object_of, string_map
 
 
 def read_config(store: Store, manifest: Manifest) -> dict[str, JSONValue]:

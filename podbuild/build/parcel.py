@@ -16,16 +16,13 @@ from dataclasses import dataclass
 from podbuild.build.model import BuildRecord
 from podbuild.build.staging.area import Staging, repository_name
 from podbuild.errors import ConfigError, PodbuildError, VerificationError
-from podbuild.oci.artifact import put_artifact, put_bytes
-from podbuild.oci.blobs import read_blob
-from podbuild.oci.documents import document_of
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Digest, Reference, Repository, Tag
-from podbuild.oci.store import Store
+from podbuild.oci.store import Store, put_artifact, put_bytes, read_blob
 from podbuild.plan.journal import Journal, JournalFile, Section, journal_of
 from podbuild.plan.model import Job
-from podbuild.system.records import JSONValue
+from podbuild.system.records import JSONValue, document_of
 
 PREFIX = "oci:"  # of a reference, where a folder could stand too
 _KIND = "application/vnd.podbuild.hand-over.v1"

@@ -18,7 +18,7 @@ from podbuild.errors import ConfigError, CredentialError
 from podbuild.oci import kinds
 from podbuild.oci import registries as connections
 from podbuild.oci.auth import credentials, files
-from podbuild.oci.transport import endpoint, proxy
+from podbuild.oci.transport import endpoint
 from podbuild.system import cancel as cancelling
 from podbuild.system import console, locks, process, redact
 from podbuild.system import folders as places
@@ -148,7 +148,7 @@ class Session:
             conduct=endpoint.Conduct(
                 retry=retry, cancel=self.cancel, observe=self.ui.info, on_secret=heard
             ),
-            network=proxy.WayOut.from_environment(self.environment),
+            network=endpoint.WayOut.from_environment(self.environment),
         )
 
 
@@ -171,7 +171,7 @@ def open_session(common: Common, timeout: str | None = None) -> Iterator[Session
         raise ConfigError(f"{directory}: no such folder", hint="-C names an existing folder")
     cancel = cancelling.Cancel(read_duration(timeout))
     runner = process.Runner(env=tool_environment(environment), cwd=directory, cancel=cancel)
-    with cancel.stopping(cancel, ui):
+    with cancelling.stopping(cancel, ui):
         yield Session(
             ui=ui,
             environment=environment,

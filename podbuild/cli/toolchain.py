@@ -10,7 +10,7 @@ from podbuild.build.toolchain import record as records
 from podbuild.cli.options import Common, common_options, option
 from podbuild.cli.session import open_session
 from podbuild.cli.tools import find_toolchain, own_folders
-from podbuild.oci.transport import proxy
+from podbuild.oci.transport import endpoint
 from podbuild.report import toolchain as toolchain_report
 
 _SOURCES = ("auto", "podman-static", "debian")
@@ -45,7 +45,7 @@ def install(common: Common, source: str) -> None:
             runner=session.runner,
             folders=own_folders(session),
             note=session.ui.info,
-            network=proxy.WayOut.from_environment(session.environment),
+            network=endpoint.WayOut.from_environment(session.environment),
         )
         mirror = session.environment.get("PODBUILD_TOOLCHAIN_URL", "")
         request = installing.InstallRequest(

@@ -16,7 +16,7 @@ from podbuild.oci import kinds
 from podbuild.oci.delete.rest import RestClient
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import RegistryKind
-from podbuild.oci.transport.proxy import WayOut
+from podbuild.oci.transport.endpoint import WayOut
 from podbuild.plan.git.ci import ci_facts
 from podbuild.plan.git.history import Resolved
 from podbuild.plan.model import Request

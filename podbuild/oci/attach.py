@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from podbuild.errors import CleanupError, PublishError, VerificationError
-from podbuild.oci.artifact import EMPTY, put_bytes
-from podbuild.oci.blobs import BytesBlob
 from podbuild.oci.layout import LayoutStore
 from podbuild.oci.manifest import Descriptor, Manifest, MediaType
 from podbuild.oci.memory import MemoryStore
@@ -22,7 +20,7 @@ from podbuild.oci.names import Digest, Tag
 from podbuild.oci.referrers import Referrers
 from podbuild.oci.registry import RegistryStore
 from podbuild.oci.statements import Referrer
-from podbuild.oci.store import Store
+from podbuild.oci.store import EMPTY, BytesBlob, Store, put_bytes
 from podbuild.oci.transport.problem import BlobsMissingError
 
 _LOST_BLOBS = 4  # times that a registry may have lost them

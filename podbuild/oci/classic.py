@@ -12,14 +12,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from podbuild.errors import VerificationError
-from podbuild.oci.artifact import put_bytes
-from podbuild.oci.documents import document_of
 from podbuild.oci.keys import PublicKey
 from podbuild.oci.manifest import Descriptor, Manifest, MediaType
 from podbuild.oci.names import Digest, Tag
 from podbuild.oci.statements import SIMPLE, canonical
-from podbuild.oci.store import Store
-from podbuild.system.records import JSONValue
+from podbuild.oci.store import Store, put_bytes
+from podbuild.system.records import JSONValue, document_of
 
 _SIGNATURE = "dev.cosignproject.cosign/signature"
 _TYPE = "cosign container image signature"

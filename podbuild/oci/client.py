@@ -15,12 +15,11 @@ from typing import TypeVar
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from podbuild.errors import PodbuildError, PublishError
-from podbuild.oci.auth.scopes import AccessScope
-from podbuild.oci.auth.secret import Credential
+from podbuild.oci.auth.secret import AccessScope, Credential
 from podbuild.oci.auth.tokens import Authorizer
-from podbuild.oci.known import KnownManifests, Presence
+from podbuild.oci.manifest import KnownManifests, Presence
 from podbuild.oci.names import Digest
-from podbuild.oci.transport.endpoint import Conduct, Counts, Endpoint, Pace
+from podbuild.oci.transport.endpoint import Conduct, Counts, Endpoint, Pace, WayOut
 from podbuild.oci.transport.http import Call, Http
 from podbuild.oci.transport.problem import (
     REDIRECTS,
@@ -32,7 +31,6 @@ from podbuild.oci.transport.problem import (
     origin,
     read_problem,
 )
-from podbuild.oci.transport.proxy import WayOut
 from podbuild.system.cancel import Cancel
 from podbuild.system.retry import Breaker, Transient, Unreachable
 

@@ -17,8 +17,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from podbuild.errors import CredentialError, PublishError, VerificationError, reason_of
-from podbuild.oci.blobs import CheckedFileBlob, checked, linked
-from podbuild.oci.documents import document_of
 from podbuild.oci.manifest import (
     MANIFEST_CAP,
     MANIFEST_TYPES,
@@ -28,10 +26,11 @@ from podbuild.oci.manifest import (
     manifest_type,
 )
 from podbuild.oci.names import Digest, Tag, reference
-from podbuild.oci.store import BlobSource, PushRight
+from podbuild.oci.store import BlobSource, CheckedFileBlob, PushRight, checked, linked
 from podbuild.system.files import link_whole, open_in_place, read_plain, write_whole
 from podbuild.system.later import dataclass
 from podbuild.system.locks import lock
+from podbuild.system.records import document_of
 
 REF_NAME = "org.opencontainers.image.ref.name"
 PUSHED = "io.github.podbuild.pushed"  # RFC 3339, UTC, as the next

@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from podbuild.errors import VerificationError
-from podbuild.oci.blobs import BytesBlob, checked
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest, Tag, reference
-from podbuild.oci.store import BlobSource, PushRight
+from podbuild.oci.store import BlobSource, BytesBlob, PushRight, checked
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,9 @@ from podbuild.oci import client as clients
 from podbuild.oci import registry as stores
 from podbuild.oci.auth.credentials import Keyring
 from podbuild.oci.auth.secret import Credential
-from podbuild.oci.known import KnownManifests
+from podbuild.oci.manifest import KnownManifests
 from podbuild.oci.names import Repository
-from podbuild.oci.transport.endpoint import Conduct, Counts, Endpoint, Pace, UploadPolicy
-from podbuild.oci.transport.proxy import WayOut
+from podbuild.oci.transport.endpoint import Conduct, Counts, Endpoint, Pace, UploadPolicy, WayOut
 from podbuild.system.later import dataclass
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from podbuild.errors import PodbuildError, VerificationError
-from podbuild.oci.documents import document_of
 from podbuild.oci.keys import PrivateKey, PublicKey
 from podbuild.oci.names import Digest
 from podbuild.oci.statements import (
@@ -22,6 +21,7 @@ from podbuild.oci.statements import (
     canonical,
     read_statement,
 )
+from podbuild.system.records import document_of
 
 
 class Accepted(Protocol):

@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from podbuild.errors import VerificationError
-from podbuild.oci.artifact import EMPTY
-from podbuild.oci.documents import document_of
 from podbuild.oci.manifest import Descriptor, Manifest, MediaType
 from podbuild.oci.names import Digest
-from podbuild.system.records import JSONValue
+from podbuild.oci.store import EMPTY
+from podbuild.system.records import JSONValue, document_of
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 SIGNATURE = "https://sigstore.dev/cosign/sign/v1"

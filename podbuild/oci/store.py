@@ -1,19 +1,29 @@
-"""Where images live: one protocol for registries, OCI folders and memory.
+"""Where images live: one protocol for registries, OCI folders and memory; blobs of files and bytes.
 
 A Store is one repository. Every manifest that a store gives has been checked against the digest
 it was asked for; every blob that is put is checked by the store against its descriptor.
+
+Artifacts are manifests that hold something else than an image.
+Source: image-spec, manifest.md, "Guidelines for Artifact Usage".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import field
 from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
-from podbuild.oci.manifest import Descriptor, Manifest
+from podbuild.errors import PublishError, VerificationError
+from podbuild.oci.manifest import MANIFEST_CAP, Descriptor, Manifest, MediaType
 from podbuild.oci.names import Digest, Tag
+from podbuild.system.files import link_whole
+from podbuild.system.later import dataclass
+from podbuild.system.records import JSONValue
 
 
 class PushRight(Enum):
@@ -76,3 +86,135 @@ class Store(Protocol):
 
     def check_push(self) -> PushRight:
         """Ask whether this login may push; raises CredentialError where it may not."""
+
+
+CHUNK = 256 * 1024  # bytes read and sent at a time; small enough for slow lines' timeouts
+
+
+@dataclass(frozen=True)
+class FileBlob:
+    """A file's bytes."""
+
+    path: Path
+
+    def chunks(self, start: int = 0) -> Iterator[bytes]:
+        """Give the bytes from `start` on."""
+        with self.path.open("rb") as file:
+            file.seek(start)
+            while piece := file.read(CHUNK):
+                yield piece
+
+
+@dataclass(frozen=True)
+class BytesBlob:
+    """Bytes in memory."""
+
+    data: bytes = field(repr=False)
+
+    @property
+    def path(self) -> None:
+        """Say that no file holds the bytes."""
+        return
+
+    def chunks(self, start: int = 0) -> Iterator[bytes]:
+        """Give the bytes from `start` on."""
+        for position in range(start, len(self.data), CHUNK):
+            yield self.data[position : position + CHUNK]
+
+
+@dataclass(frozen=True)
+class CheckedFileBlob:
+    """A file that must hold a certain blob: reading it from its start to its end proves it."""
+
+    path: Path
+    blob: Descriptor
+
+    def chunks(self, start: int = 0) -> Iterator[bytes]:
+        """Give the bytes from `start` on; raises VerificationError when they are not the blob."""
+        pieces = FileBlob(self.path).chunks(start)
+        return pieces if start else checked(self.blob, pieces, str(self.path))
+
+
+def read_blob(store: Store, blob: Descriptor) -> bytes:
+    """Give a small blob's bytes (a config, a record), checked; raises as the store does.
+
+    Raises PublishError for one that is longer than manifests may be, unread.
+    """
+    if blob.size > MANIFEST_CAP:
+        raise PublishError(
+            f"{store.reference(blob.digest)}: {blob.size} bytes are too many for what is no layer",
+            hint=f"podbuild reads {MANIFEST_CAP} bytes of a config or record at most",
+        )
+    with store.blob(blob) as source:
+        return b"".join(source.chunks())
+
+
+def checked(blob: Descriptor, pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
+    """Pass all pieces of a blob on; raises VerificationError when size or digest is wrong."""
+    hasher = hashlib.new(blob.digest.algorithm)
+    count = 0
+    for piece in pieces:
+        hasher.update(piece)
+        count += len(piece)
+        if count > blob.size:
+            break
+        yield piece
+    if count != blob.size:
+        raise VerificationError(
+            f"{where}: {blob.digest} has {'more than ' if count > blob.size else ''}"
+            f"{min(count, blob.size)} bytes instead of {blob.size}"
+        )
+    if hasher.hexdigest() != blob.digest.hex:
+        raise VerificationError(f"{where}: the bytes do not have the digest {blob.digest}")
+
+
+def linked(source: BlobSource, target: Path, blob: Descriptor) -> bool:
+    """Link a source's file, checked, under the blob's name; False where that can't be."""
+    file = source.path
+    if file is None or file.is_symlink() or not file.is_file():
+        return False
+    for _ in checked(blob, source.chunks(), str(file)):
+        pass  # reading to the end is the check
+    try:
+        link_whole(file, target)
+    except OSError:
+        return False
+    return True
+
+
+_NOTHING = b"{}"  # image-spec, manifest.md, "Guidance for an Empty Descriptor"
+EMPTY = Descriptor(media_type=MediaType.OCI_EMPTY, digest=Digest.of(_NOTHING), size=len(_NOTHING))
+
+
+def put_bytes(store: Store, media_type: str, data: bytes) -> Descriptor:
+    """Put a blob that is at hand, unless it is there; raises as the store does."""
+    blob = Descriptor(media_type=media_type, digest=Digest.of(data), size=len(data))
+    if not store.has_blob(blob):
+        store.put_blob(blob, BytesBlob(data))
+    return blob
+
+
+def put_artifact(
+    store: Store,
+    kind: str,
+    layer: Descriptor,
+    tag: Tag,
+    annotations: Mapping[str, str] | None = None,
+) -> Manifest:
+    """Put the artifact of one layer, which is there already, under a tag; raises as the store does.
+
+    `kind` is its artifact type. It has no config.
+    """
+    content: dict[str, JSONValue] = {
+        "schemaVersion": 2,
+        "mediaType": MediaType.OCI_MANIFEST,
+        "artifactType": kind,
+        "config": EMPTY.to_json(),
+        "layers": [layer.to_json()],
+        **({"annotations": dict(annotations)} if annotations else {}),
+    }
+    data = json.dumps(content, separators=(",", ":")).encode()
+    manifest = Manifest(MediaType.OCI_MANIFEST, data)
+    put_bytes(store, EMPTY.media_type, _NOTHING)
+    store.put_manifest(manifest, tag)
+    return manifest

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
 from podbuild.errors import CredentialError, PublishError
-from podbuild.oci.auth.scopes import AccessScope
-from podbuild.oci.blobs import FileBlob, checked
+from podbuild.oci.auth.secret import AccessScope
 from podbuild.oci.client import RegistryClient
 from podbuild.oci.manifest import Descriptor
-from podbuild.oci.store import BlobSource
+from podbuild.oci.store import BlobSource, FileBlob, checked
 from podbuild.oci.transport.endpoint import UploadPolicy
 from podbuild.oci.transport.http import Call
 from podbuild.oci.transport.problem import Recovery, RegistryError, Response, whole_number

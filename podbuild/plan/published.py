@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from podbuild.errors import PodbuildError, PublishError, VerificationError
-from podbuild.oci.blobs import read_blob
-from podbuild.oci.documents import document_of
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Platform, Tag
-from podbuild.oci.store import Store
+from podbuild.oci.store import Store, read_blob
 from podbuild.plan import labels
 from podbuild.plan.decide import Held
 from podbuild.plan.destination import Destination, everywhere
@@ -21,7 +19,7 @@ from podbuild.plan.model import Plan, Target
 from podbuild.semver import Version
 from podbuild.system.cancel import Cancel
 from podbuild.system.later import dataclass
-from podbuild.system.records import JSONValue, string_map
+from podbuild.system.records import JSONValue, document_of, string_map
 
 
 def remote_tag(store: Store, tag: Tag) -> RemoteTag | None:

@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Protocol
 
 from podbuild.errors import ConfigError, PublishError, VerificationError
-from podbuild.oci.artifact import put_artifact, put_bytes
-from podbuild.oci.blobs import read_blob
 from podbuild.oci.delete import Remover
 from podbuild.oci.manifest import Descriptor
 from podbuild.oci.names import Tag
-from podbuild.oci.store import Store
+from podbuild.oci.store import Store, put_artifact, put_bytes, read_blob
 from podbuild.system.files import write_atomically
 
 ENTRY_TYPE = "application/vnd.podbuild.run.v1+json"

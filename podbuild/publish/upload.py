@@ -15,8 +15,7 @@ from typing import Self
 
 from podbuild.errors import PodbuildError, PublishError, VerificationError
 from podbuild.oci.copy import settled_head
-from podbuild.oci.known import FRESH
-from podbuild.oci.manifest import Descriptor, Manifest
+from podbuild.oci.manifest import FRESH, Descriptor, Manifest
 from podbuild.oci.names import Digest
 from podbuild.oci.store import Store
 from podbuild.oci.transport.problem import BlobsMissingError

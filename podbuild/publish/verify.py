@@ -10,8 +10,7 @@ from dataclasses import field
 from itertools import chain
 
 from podbuild.errors import CredentialError, PartialReleaseError, PublishError, VerificationError
-from podbuild.oci.known import FRESH
-from podbuild.oci.manifest import Manifest
+from podbuild.oci.manifest import FRESH, Manifest
 from podbuild.oci.names import Digest, Platform, Tag
 from podbuild.plan.destination import Destination, everywhere, own_failure
 from podbuild.plan.published import find_config

@@ -18,9 +18,8 @@ from podbuild.build.inputs.recipe import outside_images
 from podbuild.build.jobs import build_all
 from podbuild.build.model import BuiltImage
 from podbuild.build.toolchain.model import EngineKind
-from podbuild.oci.blobs import BytesBlob
 from podbuild.oci.manifest import Manifest, MediaType
-from podbuild.oci.store import Store
+from podbuild.oci.store import BytesBlob, Store
 from podbuild.plan.labels import BASE_NAME
 from podbuild.plan.model import Job
 from podbuild.system.records import JSONValue

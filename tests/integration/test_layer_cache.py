@@ -20,11 +20,9 @@ from podbuild.build.cache.uses import read_uses, write_uses
 from podbuild.build.jobs import Work, build_all
 from podbuild.build.toolchain.model import EngineKind
 from podbuild.config.choices import Compression
-from podbuild.oci.artifact import put_artifact
-from podbuild.oci.blobs import BytesBlob
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Tag
-from podbuild.oci.store import Store
+from podbuild.oci.store import BytesBlob, Store, put_artifact
 from podbuild.plan.model import Job
 from podbuild.system.cancel import Cancel
 from tests.builds import NATIVE, Open, busybox, new_bench, opened, remove_bench

@@ -12,12 +12,11 @@ import pytest
 
 from podbuild.build.assemble import mark_zstd
 from podbuild.build.image import as_go
-from podbuild.oci.blobs import BytesBlob
 from podbuild.oci.copy import copy_image, descendants
 from podbuild.oci.layout import LayoutStore
 from podbuild.oci.manifest import Manifest, MediaType
 from podbuild.oci.names import Digest, Tag
-from podbuild.oci.store import Store
+from podbuild.oci.store import BytesBlob, Store
 from podbuild.system.records import JSONValue
 from tests.images import blob_of, make_image, make_index
 from tests.toolchains import skopeo

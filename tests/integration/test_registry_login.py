@@ -4,12 +4,10 @@ from pathlib import Path
 import pytest
 
 from podbuild.errors import CredentialError, PublishError
-from podbuild.oci.auth.scopes import AccessScope
-from podbuild.oci.auth.secret import Credential, CredentialKind
-from podbuild.oci.blobs import BytesBlob
+from podbuild.oci.auth.secret import AccessScope, Credential, CredentialKind
 from podbuild.oci.client import RegistryClient
 from podbuild.oci.names import Digest, Tag
-from podbuild.oci.store import PushRight
+from podbuild.oci.store import BytesBlob, PushRight
 from podbuild.oci.transport.endpoint import Endpoint
 from tests.fakes.token import TokenServer, token_server
 from tests.images import blob_of, make_image

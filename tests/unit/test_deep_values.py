@@ -19,13 +19,13 @@ from podbuild.build.remote.podman import Podman
 from podbuild.commands.carry_files import carry_over
 from podbuild.commands.order import step_seconds
 from podbuild.errors import ConfigError, PublishError, VerificationError
-from podbuild.oci.blobs import BytesBlob
 from podbuild.oci.examine import Examiner
 from podbuild.oci.layout import LayoutStore
 from podbuild.oci.manifest import Descriptor, Manifest, MediaType
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Digest
 from podbuild.oci.statements import IN_TOTO
+from podbuild.oci.store import BytesBlob
 from podbuild.oci.transport.local import LostServiceError, SocketAnswer, SocketCall, SocketService
 from podbuild.system.process import Runner
 from tests.layers import tar

@@ -16,13 +16,12 @@ from pathlib import Path
 
 from podbuild.build.toolchain.record import read_record
 from podbuild.errors import CredentialError, PublishError, ToolError, VerificationError
-from podbuild.oci.documents import document_of
 from podbuild.oci.keys import PublicKey, read_public_key
 from podbuild.oci.signing import Accepted, envelope
 from podbuild.oci.statements import Statement
 from podbuild.system.folders import Folders
 from podbuild.system.process import CommandError, CommandTimeoutError, Runner
-from podbuild.system.records import json_of
+from podbuild.system.records import document_of, json_of
 
 _SECONDS = 120.0  # a key service or a log may be slow
 # No log, no time stamps, nothing to fetch: a key alone signs.

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 from podbuild.build.attest.sbom import SBOM_TYPES, SbomMaker
 from podbuild.build.staging.area import repository_name
 from podbuild.config.attest import Placement, SbomSource
-from podbuild.oci.artifact import EMPTY, put_bytes
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest
 from podbuild.oci.statements import IN_TOTO, PROVENANCE, statement, unsigned_referrer
-from podbuild.oci.store import Store
+from podbuild.oci.store import EMPTY, Store, put_bytes
 from podbuild.plan.journal import Section
 from podbuild.plan.model import Job
 from podbuild.system.records import JSONValue

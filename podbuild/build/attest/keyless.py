@@ -26,11 +26,11 @@ from podbuild.errors import (
     VerificationError,
     reason_of,
 )
-from podbuild.oci.documents import claims_of, document_of, object_of
 from podbuild.oci.keys import certified_names
 from podbuild.oci.signing import envelope
 from podbuild.oci.statements import IN_TOTO, Statement
 from podbuild.system.files import read_plain
+from podbuild.system.records import claims_of, document_of, object_of
 
 TOKEN = "SIGSTORE_ID_TOKEN"  # noqa: S105  # of the variable
 _GITHUB = ("ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN")

@@ -16,8 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote
 
-from podbuild.oci.documents import parse_document
-from podbuild.system.records import JSONValue
+from podbuild.system.records import JSONValue, parse_document
 
 
 class PackageKind(StrEnum):

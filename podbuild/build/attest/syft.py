@@ -16,7 +16,6 @@ from podbuild.build.toolchain.record import read_record
 from podbuild.config.attest import SbomFormat
 from podbuild.errors import PublishError, ToolError
 from podbuild.oci.copy import copy_blob
-from podbuild.oci.documents import object_of
 from podbuild.oci.layout import LayoutStore, named_index_bytes
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest
@@ -25,7 +24,7 @@ from podbuild.oci.store import Store
 from podbuild.system.files import write_atomically
 from podbuild.system.folders import Folders
 from podbuild.system.process import CommandError, Runner
-from podbuild.system.records import JSONValue, json_in
+from podbuild.system.records import JSONValue, json_in, object_of
 
 _SECONDS = 900.0
 _FORM = 1  # of what is made of its document

@@ -9,9 +9,8 @@ from podbuild.config.model import Config
 from podbuild.config.template import Placeholders
 from podbuild.config.toml import shown
 from podbuild.errors import ConfigError, reason_of
-from podbuild.oci.documents import object_of
 from podbuild.system.files import read_plain
-from podbuild.system.records import JSONValue
+from podbuild.system.records import JSONValue, object_of
 
 _CONTEXT = "https://openvex.dev/ns"
 _CAP = 16 * 1024 * 1024  # bytes; GitHub's store of attestations takes no more

@@ -15,11 +15,9 @@ from podbuild.build.cache.archive import LARGEST, LOCKS, MOST_ENTRIES, rewrite
 from podbuild.build.cache.job import JobCache
 from podbuild.build.engine.session import Workplace
 from podbuild.errors import PodbuildError
-from podbuild.oci.artifact import put_artifact
-from podbuild.oci.blobs import FileBlob
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest, Tag
-from podbuild.oci.store import Store
+from podbuild.oci.store import FileBlob, Store, put_artifact
 from podbuild.plan.model import Job
 from podbuild.system.files import file_digest, move
 

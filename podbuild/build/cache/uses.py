@@ -13,11 +13,9 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
-from podbuild.oci.artifact import put_artifact, put_bytes
-from podbuild.oci.blobs import read_blob
-from podbuild.oci.documents import document_of
 from podbuild.oci.names import Tag
-from podbuild.oci.store import Store
+from podbuild.oci.store import Store, put_artifact, put_bytes, read_blob
+from podbuild.system.records import document_of
 
 ENTRY = re.compile(r"[a-z0-9._-]+-[0-9a-f]{8}-[0-9a-f]{64}")  # platform, engine, the engine's key
 _RECORD = re.compile(r"used-.+-[0-9a-f]{12}")

@@ -15,11 +15,10 @@ from pathlib import Path
 
 from podbuild.build.engine.containers import container_ids, list_in
 from podbuild.build.engine.namespace import Namespace
-from podbuild.oci.documents import document_of
 from podbuild.oci.names import Digest
 from podbuild.system.files import write_atomically
 from podbuild.system.process import CommandError, Runner
-from podbuild.system.records import JSONValue
+from podbuild.system.records import JSONValue, document_of
 
 _SCRIPT = Path(__file__).parent / "programs" / "overlay.py"
 _PROBE_SECONDS = 30.0

@@ -16,7 +16,6 @@ from podbuild.config.toml import shown
 from podbuild.config.trials import CheckCommand
 from podbuild.errors import ToolError
 from podbuild.oci.copy import copy_image
-from podbuild.oci.documents import object_of
 from podbuild.oci.layout import LayoutStore
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Tag
@@ -24,7 +23,7 @@ from podbuild.oci.store import Store
 from podbuild.plan.model import Job
 from podbuild.system.files import write_atomically
 from podbuild.system.process import CommandError, CommandTimeoutError, Finished, Runner, last_line
-from podbuild.system.records import JSONValue
+from podbuild.system.records import JSONValue, object_of
 from podbuild.system.redact import Redactor, holds_secret
 
 CHECK_RULE = "check"

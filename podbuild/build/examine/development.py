@@ -10,11 +10,10 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator
 
-from podbuild.oci.documents import document_of
 from podbuild.oci.examine import FileAnalysis
 from podbuild.oci.filesystem import Filesystem
 from podbuild.oci.layers import LayerEntry
-from podbuild.system.records import JSONValue
+from podbuild.system.records import JSONValue, document_of
 
 _LOCK = re.compile(r"(?P<root>(?:.*/)?)node_modules/\.package-lock\.json")
 _MANIFEST = re.compile(r"(?P<root>(?:.*/)?)package\.json")

@@ -20,9 +20,9 @@ from podbuild.build.remote.ssh import LostBuilderError, UnfitBuilderError
 from podbuild.build.staging.area import repository_name
 from podbuild.config.choices import Compression
 from podbuild.errors import PodbuildError, VerificationError
-from podbuild.oci.blobs import read_blob
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest
+from podbuild.oci.store import read_blob
 from podbuild.plan.model import Job
 from podbuild.system.files import write_atomically
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import IO
 
 from podbuild.errors import BuildError, VerificationError
-from podbuild.oci.blobs import CheckedFileBlob
 from podbuild.oci.manifest import Descriptor
 from podbuild.oci.names import Digest
+from podbuild.oci.store import CheckedFileBlob
 from podbuild.system.files import file_digest, move
 from podbuild.system.later import dataclass
 from podbuild.system.locks import leased_folder

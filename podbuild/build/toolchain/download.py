@@ -11,9 +11,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from podbuild.errors import PublishError, ToolError
+from podbuild.oci.transport.endpoint import Timeouts, WayOut
 from podbuild.oci.transport.http import Call, Http
 from podbuild.oci.transport.problem import REDIRECTS, Response, absolute
-from podbuild.oci.transport.proxy import Timeouts, WayOut
 from podbuild.system.files import file_digest, move
 from podbuild.system.retry import Retry, Transient
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from podbuild.oci.transport.proxy import WayOut
+from podbuild.oci.transport.endpoint import WayOut
 from podbuild.system.files import move
 from podbuild.system.folders import Folders
 from podbuild.system.process import Runner

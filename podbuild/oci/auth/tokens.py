@@ -14,18 +14,19 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from podbuild.errors import CredentialError, PublishError
-from podbuild.oci.auth.scopes import (
+from podbuild.oci.auth.secret import (
     AccessScope,
     Challenge,
+    Credential,
+    CredentialKind,
     claimed,
     covers,
     joined,
     parse_challenges,
 )
-from podbuild.oci.auth.secret import Credential, CredentialKind
+from podbuild.oci.transport.endpoint import is_loopback
 from podbuild.oci.transport.http import Call, Http
 from podbuild.oci.transport.problem import Recovery, RegistryError, Response, read_problem
-from podbuild.oci.transport.proxy import is_loopback
 from podbuild.system.retry import Transient
 
 _DEFAULT_LIFE = 60.0  # seconds (token spec)

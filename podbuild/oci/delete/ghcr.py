@@ -20,7 +20,6 @@ from functools import cached_property
 from urllib.parse import quote
 
 from podbuild.errors import CleanupError, CredentialError
-from podbuild.oci.artifact import EMPTY, put_artifact
 from podbuild.oci.auth.secret import Credential
 from podbuild.oci.delete import Abilities, Inventory, ListedManifest, Removal, RemovalKind
 from podbuild.oci.delete.registry import moved_tag, proved_gone
@@ -29,6 +28,7 @@ from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Tag
 from podbuild.oci.referrers import Referrers
 from podbuild.oci.registry import RegistryStore
+from podbuild.oci.store import EMPTY, put_artifact
 from podbuild.oci.transport.problem import Response, next_page, read_problem
 from podbuild.system.records import JSONValue
 from podbuild.system.retry import Retry, Transient

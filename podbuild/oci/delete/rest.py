@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit, urlunsplit
 
 from podbuild.errors import CleanupError, CredentialError
-from podbuild.oci.transport.endpoint import Conduct, Counts, Pace
+from podbuild.oci.transport.endpoint import Conduct, Counts, Pace, WayOut
 from podbuild.oci.transport.http import Call, Http
 from podbuild.oci.transport.problem import (
     Recovery,
@@ -23,7 +23,6 @@ from podbuild.oci.transport.problem import (
     read_problem,
     whole_number,
 )
-from podbuild.oci.transport.proxy import WayOut
 from podbuild.system.records import JSONValue
 from podbuild.system.retry import Transient
 

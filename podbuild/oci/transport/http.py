@@ -28,10 +28,16 @@ from urllib3.exceptions import ConnectTimeoutError, LocationValueError, NewConne
 
 from podbuild import __version__
 from podbuild.errors import ConfigError, PublishError
-from podbuild.oci.blobs import CHUNK
-from podbuild.oci.transport.problem import ERROR_CAP, Response, origin
-from podbuild.oci.transport.proxy import WayOut
-from podbuild.oci.transport.watch import SlowAnswerError, Watch, watching
+from podbuild.oci.store import CHUNK
+from podbuild.oci.transport.endpoint import WayOut
+from podbuild.oci.transport.problem import (
+    ERROR_CAP,
+    Response,
+    SlowAnswerError,
+    Watch,
+    origin,
+    watching,
+)
 from podbuild.system.files import read_plain
 from podbuild.system.retry import Transient, Unreachable
 

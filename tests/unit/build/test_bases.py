@@ -8,11 +8,10 @@ from pathlib import Path
 from podbuild.build.bases import Bases
 from podbuild.build.engine.registries_conf import Mirror, RegistriesConf
 from podbuild.build.inputs.wanted import BaseFacts
-from podbuild.oci.blobs import BytesBlob
 from podbuild.oci.manifest import Manifest, MediaType
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Platform
-from podbuild.oci.store import Store
+from podbuild.oci.store import BytesBlob, Store
 from podbuild.system.records import JSONValue, Records
 from tests.images import blob_of, make_index
 

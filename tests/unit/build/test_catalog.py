@@ -14,12 +14,12 @@ from podbuild.build.attest.catalog import Found, catalog
 from podbuild.build.attest.cyclonedx import cyclonedx_document
 from podbuild.build.attest.packages import Package, PackageKind
 from podbuild.build.attest.spdx import NOTHING, spdx_document
-from podbuild.oci.blobs import BytesBlob
 from podbuild.oci.examine import Examiner
 from podbuild.oci.manifest import Descriptor, Manifest, MediaType
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Digest
 from podbuild.oci.statements import canonical
+from podbuild.oci.store import BytesBlob
 from tests.layers import tar
 
 DPKG = "var/lib/dpkg/status"

@@ -12,10 +12,10 @@ from podbuild.build.image import read_config
 from podbuild.build.inputs.recipe import Recipe, Surroundings, make_recipe
 from podbuild.config.load import parse_config
 from podbuild.errors import VerificationError
-from podbuild.oci.blobs import BytesBlob
 from podbuild.oci.manifest import Manifest, MediaType
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Platform
+from podbuild.oci.store import BytesBlob
 from podbuild.plan.labels import BASE_DIGEST, BASE_NAME
 from podbuild.plan.make import make_plan
 from podbuild.plan.model import Commit, Request

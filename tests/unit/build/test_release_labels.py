@@ -13,9 +13,9 @@ from podbuild.build.model import BuiltImage
 from podbuild.build.staging.area import Staging, repository_name
 from podbuild.build.staging.pool import Pool
 from podbuild.config.load import parse_config
-from podbuild.oci.blobs import read_blob
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Platform
+from podbuild.oci.store import read_blob
 from podbuild.plan.make import make_plan
 from podbuild.plan.model import Commit, Job, Plan, Request
 from podbuild.semver import Version

@@ -17,10 +17,10 @@ from podbuild.build.staging.area import Staging, repository_name
 from podbuild.build.staging.pool import IncomingBlob, Pool
 from podbuild.build.staging.server import StagingRegistry
 from podbuild.errors import BuildError, VerificationError
-from podbuild.oci.blobs import BytesBlob
 from podbuild.oci.layout import LayoutStore
 from podbuild.oci.manifest import Descriptor, Manifest, MediaType
 from podbuild.oci.names import Digest, Tag
+from podbuild.oci.store import BytesBlob
 from podbuild.system.locks import leased_folder
 from tests.images import LAYER, blob_of
 

@@ -7,9 +7,8 @@ import json
 
 import pytest
 
-from podbuild.oci.documents import claims_of, document_of, object_of
 from podbuild.oci.manifest import Manifest, MediaType
-from podbuild.system.records import JSONValue
+from podbuild.system.records import JSONValue, claims_of, document_of, object_of
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from podbuild.oci.blobs import BytesBlob
 from podbuild.oci.examine import Examiner, Hashing, Listing, contents, listed
 from podbuild.oci.filesystem import Folded, Hiding, folded
 from podbuild.oci.layers import clean
 from podbuild.oci.memory import MemoryStore
+from podbuild.oci.store import BytesBlob
 from tests.images import blob_of
 
 MODES = (0o644, 0o755)

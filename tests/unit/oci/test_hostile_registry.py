@@ -13,16 +13,15 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from podbuild.errors import CleanupError, PodbuildError
-from podbuild.oci.blobs import BytesBlob, read_blob
 from podbuild.oci.client import RegistryClient
 from podbuild.oci.delete.rest import RestClient
 from podbuild.oci.manifest import MANIFEST_CAP, Descriptor, Manifest, MediaType
 from podbuild.oci.names import Digest, Repository, Tag
 from podbuild.oci.referrers import Referrers
 from podbuild.oci.registry import RegistryStore
-from podbuild.oci.transport.endpoint import Conduct, Endpoint
+from podbuild.oci.store import BytesBlob, read_blob
+from podbuild.oci.transport.endpoint import Conduct, Endpoint, Timeouts, WayOut
 from podbuild.oci.transport.problem import Response
-from podbuild.oci.transport.proxy import Timeouts, WayOut
 from podbuild.system.retry import Retry
 
 DIGEST = Digest.of(b"x")

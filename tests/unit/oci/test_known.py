@@ -5,10 +5,9 @@ from __future__ import annotations
 import base64
 import json
 
-from podbuild.oci.auth.scopes import AccessScope, claimed
+from podbuild.oci.auth.secret import AccessScope, claimed
 from podbuild.oci.client import RegistryClient
-from podbuild.oci.known import FRESH, KnownManifests, Presence
-from podbuild.oci.manifest import Manifest, MediaType
+from podbuild.oci.manifest import FRESH, KnownManifests, Manifest, MediaType, Presence
 from podbuild.oci.names import Digest, Repository, Tag
 from podbuild.oci.registry import RegistryStore
 from podbuild.oci.transport.endpoint import Endpoint, Pace

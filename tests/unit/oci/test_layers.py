@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from podbuild.errors import VerificationError
-from podbuild.oci.blobs import BytesBlob
 from podbuild.oci.examine import Examiner, Gatherer, Listing, listed
 from podbuild.oci.filesystem import merged
 from podbuild.oci.layers import EntryKind, FileEntry, LayerEntry, read_entries
 from podbuild.oci.manifest import Descriptor
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Digest
+from podbuild.oci.store import BytesBlob
 from podbuild.system.records import JSONValue
 
 if sys.version_info >= (3, 14):

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from podbuild.errors import PodbuildError, PublishError, VerificationError
-from podbuild.oci.blobs import BytesBlob, FileBlob
 from podbuild.oci.layout import (
     PUSHED,
     REF_NAME,
@@ -22,7 +21,7 @@ from podbuild.oci.layout import (
 )
 from podbuild.oci.manifest import Descriptor
 from podbuild.oci.names import Digest, Tag
-from podbuild.oci.store import PushRight
+from podbuild.oci.store import BytesBlob, FileBlob, PushRight
 from tests.images import blob_of, make_image, make_index
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)

@@ -11,12 +11,11 @@ import pytest
 
 from podbuild.errors import CredentialError, InterruptedBySignal, PublishError, VerificationError
 from podbuild.oci.auth.secret import Credential
-from podbuild.oci.blobs import BytesBlob
 from podbuild.oci.client import RegistryClient
 from podbuild.oci.manifest import MANIFEST_CAP, Manifest, MediaType
 from podbuild.oci.names import Digest, Repository, Tag
 from podbuild.oci.registry import RegistryStore
-from podbuild.oci.store import PushRight
+from podbuild.oci.store import BytesBlob, PushRight
 from podbuild.oci.transport.endpoint import Conduct, Endpoint, Pace
 from podbuild.oci.transport.problem import BlobsMissingError, RegistryError
 from podbuild.system.cancel import Cancel

@@ -12,17 +12,14 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from podbuild.errors import CredentialError, PublishError
-from podbuild.oci.auth.scopes import AccessScope
-from podbuild.oci.auth.secret import Credential, CredentialKind
-from podbuild.oci.blobs import BytesBlob
+from podbuild.oci.auth.secret import AccessScope, Credential, CredentialKind
 from podbuild.oci.client import RegistryClient
 from podbuild.oci.delete.registry import delete
 from podbuild.oci.manifest import Manifest, MediaType
 from podbuild.oci.names import Digest, Repository, Tag
 from podbuild.oci.registry import RegistryStore
-from podbuild.oci.store import PushRight
-from podbuild.oci.transport.endpoint import Conduct, Endpoint
-from podbuild.oci.transport.proxy import WayOut
+from podbuild.oci.store import BytesBlob, PushRight
+from podbuild.oci.transport.endpoint import Conduct, Endpoint, WayOut
 from tests.fakes.answering import Answer, Answering, Asked, answering
 from tests.images import blob_of
 from tests.registries import AT_ONCE, IN_TESTS, Authority, free_port, make_authority

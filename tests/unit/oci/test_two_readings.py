@@ -11,8 +11,7 @@ from podbuild.errors import CleanupError, PodbuildError, PublishError, Verificat
 from podbuild.oci.auth.secret import Credential
 from podbuild.oci.client import RegistryClient
 from podbuild.oci.delete.registry import OciRemover
-from podbuild.oci.known import KnownManifests
-from podbuild.oci.manifest import Manifest, MediaType
+from podbuild.oci.manifest import KnownManifests, Manifest, MediaType
 from podbuild.oci.names import Digest, Repository, Tag
 from podbuild.oci.referrers import Referrers
 from podbuild.oci.registry import RegistryStore

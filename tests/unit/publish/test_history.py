@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from podbuild.errors import PublishError
-from podbuild.oci.artifact import EMPTY, put_artifact
 from podbuild.oci.delete import Abilities
 from podbuild.oci.manifest import Manifest, MediaType
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Tag
+from podbuild.oci.store import EMPTY, put_artifact
 from podbuild.publish.history import (
     ENTRY_NOTE,
     ENTRY_TYPE,

@@ -14,10 +14,10 @@ from podbuild.errors import (
     PublishError,
     VerificationError,
 )
-from podbuild.oci.blobs import BytesBlob
 from podbuild.oci.manifest import Descriptor, Manifest, MediaType
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Digest, Platform, Tag
+from podbuild.oci.store import BytesBlob
 from podbuild.plan.destination import Destination
 from podbuild.publish.verify import (
     Checked,

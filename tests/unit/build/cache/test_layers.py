@@ -18,14 +18,13 @@ from podbuild.config.load import load_config, parse_config
 from podbuild.config.model import Config
 from podbuild.errors import ConfigError, CredentialError, PublishError
 from podbuild.oci.auth.credentials import Keyring
-from podbuild.oci.blobs import BytesBlob
 from podbuild.oci.client import RegistryClient
 from podbuild.oci.manifest import Descriptor, Manifest, MediaType
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Digest, Repository, Tag
 from podbuild.oci.registries import Registries
 from podbuild.oci.registry import RegistryStore
-from podbuild.oci.store import BlobSource, PushRight, Store
+from podbuild.oci.store import BlobSource, BytesBlob, PushRight, Store
 from podbuild.oci.transport.endpoint import Conduct, Endpoint
 from podbuild.system.cancel import Cancel
 from podbuild.system.process import Runner

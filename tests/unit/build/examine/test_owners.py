@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from podbuild.build.examine.owners import OWNERS, owners_of
-from podbuild.oci.blobs import BytesBlob
 from podbuild.oci.examine import Examiner, Listing, listed
 from podbuild.oci.filesystem import merged
 from podbuild.oci.memory import MemoryStore
+from podbuild.oci.store import BytesBlob
 from tests.images import blob_of
 from tests.layers import tar
 from tests.unit.build.test_catalog import rpm_database

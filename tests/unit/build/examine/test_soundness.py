@@ -13,11 +13,11 @@ import pytest
 
 from podbuild.build.examine.programs import ANALYSES, files_of, read_program
 from podbuild.build.examine.soundness import Fault, faults_of
-from podbuild.oci.blobs import BytesBlob
 from podbuild.oci.examine import Examiner
 from podbuild.oci.manifest import Descriptor
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Digest, Platform
+from podbuild.oci.store import BytesBlob
 from podbuild.system.records import JSONValue
 
 AMD64 = Platform("linux", "amd64")

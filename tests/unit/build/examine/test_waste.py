@@ -15,11 +15,11 @@ from podbuild.build.examine.leaks import secret_in
 from podbuild.build.examine.silence import silenced, useless, written_ignores
 from podbuild.build.inputs.instructions import read_instructions
 from podbuild.config.choices import Rule
-from podbuild.oci.blobs import BytesBlob
 from podbuild.oci.examine import Examiner
 from podbuild.oci.manifest import Manifest, MediaType
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Platform
+from podbuild.oci.store import BytesBlob
 from tests.images import blob_of
 from tests.layers import tar
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from podbuild.build.toolchain.download import Download, UnreachableError, fetch
-from podbuild.oci.transport.proxy import WayOut
+from podbuild.oci.transport.endpoint import WayOut
 from podbuild.system.retry import Retry
 from tests.registries import make_authority
 

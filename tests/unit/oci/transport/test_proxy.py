@@ -3,9 +3,8 @@ from pathlib import Path
 import pytest
 
 from podbuild.errors import ConfigError, PublishError
-from podbuild.oci.transport.endpoint import Endpoint
+from podbuild.oci.transport.endpoint import Endpoint, WayOut, is_loopback
 from podbuild.oci.transport.http import Http
-from podbuild.oci.transport.proxy import WayOut, is_loopback
 from podbuild.system.retry import Breaker
 from tests.registries import make_authority
 
