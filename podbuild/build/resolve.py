@@ -12,6 +12,7 @@ from podbuild.build.engine.registries_conf import (
 )
 from podbuild.build.engines import Engines
 from podbuild.build.inputs.hash import input_hash
+from podbuild.build.inputs.readings import Readings
 from podbuild.build.inputs.recipe import Recipe, Surroundings, make_recipe, outside_images
 from podbuild.build.inputs.source import Sources
 from podbuild.build.model import InputHash
@@ -42,18 +43,14 @@ def resolve(planned: Planned, engines: Engines, *, anew: bool = False) -> Inputs
     With `anew`, what bases name now counts (where `pull` is "always"), not what the journal says:
     only a release that continues is bound by its pins.
     """
-    plan = planned.plan
-    native = Platform("linux", native_architecture())
-    around = Surroundings(
-        build=native,
-        output=engines.services.config.output,
-        pins=_pinned(engines, native, anew=anew),
-        facts=open_bases(engines.services).facts,
-        history=engines.services.config.history.folder,
-    )
+    plan, around = planned.plan, _surroundings(engines, anew=anew)
     places = engines.places
     sources = Sources(
-        plan=plan, output=around.output, contents=engines.contents, history=around.history
+        plan=plan,
+        output=around.output,
+        contents=engines.contents,
+        history=around.history,
+        readings=around.readings,
     )
     recipes: dict[Job, Recipe] = {}
     hashes: dict[Job, InputHash] = {}
@@ -75,7 +72,21 @@ def resolve(planned: Planned, engines: Engines, *, anew: bool = False) -> Inputs
     return Inputs(recipes=recipes, hashes=hashes)
 
 
-def _pinned(engines: Engines, native: Platform, *, anew: bool) -> Mapping[str, str]:
+def _surroundings(engines: Engines, *, anew: bool) -> Surroundings:
+    native, readings = Platform("linux", native_architecture()), Readings()
+    return Surroundings(
+        build=native,
+        output=engines.services.config.output,
+        pins=_pinned(engines, native, readings, anew=anew),
+        facts=open_bases(engines.services).facts,
+        history=engines.services.config.history.folder,
+        readings=readings,
+    )
+
+
+def _pinned(
+    engines: Engines, native: Platform, readings: Readings, *, anew: bool
+) -> Mapping[str, str]:
     """Resolve what the images to make need from outside; raises as Pinner.pin does."""
     plan = engines.plan
     needed = {job.image for job in plan.jobs}
@@ -83,7 +94,7 @@ def _pinned(engines: Engines, native: Platform, *, anew: bool) -> Mapping[str, s
     for image in plan.images:
         if image.name in needed:
             wants = anew and image.image.pull is Pull.ALWAYS
-            for name in outside_images(plan, image, native):
+            for name in outside_images(plan, image, native, readings):
                 names[name] = names.get(name, False) or wants
     asked_anew = frozenset(name for name, wants in names.items() if wants)
     return open_pinner(engines.services, engines.journal, asked_anew).pin(names)

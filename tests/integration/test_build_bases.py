@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from podbuild.build.engine.registries_conf import RegistriesConf, RegistryEntry, with_own
+from podbuild.build.inputs.readings import Readings
 from podbuild.build.inputs.recipe import outside_images
 from podbuild.build.jobs import build_all
 from podbuild.build.model import BuiltImage
@@ -104,7 +105,7 @@ def mirrored(server: Server) -> RegistriesConf:
 def build(place: Open, pins: Mapping[str, Manifest]) -> BuiltImage:
     plan = place.bench.plan(TOML)
     pinned = {name: f"example.com/base@{index.digest}" for name, index in pins.items()}
-    assert set(pinned) == set(outside_images(plan, plan.image("web"), NATIVE))
+    assert set(pinned) == set(outside_images(plan, plan.image("web"), NATIVE, Readings()))
     built = build_all(place.work(plan, pins=pinned))
     built.check()
     return built.images[Job("web", NATIVE)]

@@ -19,7 +19,7 @@ from podbuild.build.inputs.containerfile import (
 )
 from podbuild.build.inputs.instructions import Instruction
 from podbuild.build.inputs.lint import Finding, Level
-from podbuild.build.inputs.recipe import file_of
+from podbuild.build.inputs.readings import file_of
 from podbuild.config.toml import read_source
 from podbuild.errors import VerificationError
 from podbuild.oci.names import Platform

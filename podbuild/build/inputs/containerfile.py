@@ -154,7 +154,7 @@ class Containerfile:
     def mounts_context(self, target: str | None, variables: Mapping[str, str]) -> bool:
         """Tell whether a RUN looks into the build context itself."""
         return any(
-            _shows_context(mount)
+            mount.get("type", "bind") == "bind" and not mount.get("from")
             for stage in self.needed(target, variables)
             for instruction in stage.instructions
             for mount in instruction.mounts
@@ -180,12 +180,9 @@ class Containerfile:
 
     def base_of(self, stage: Stage, variables: Mapping[str, str]) -> OutsideImage:
         """Give the image that a stage, or the stages below it, starts from."""
-        while True:
-            reference = next(self.uses(stage, variables))
-            below = self.earlier(stage, reference)
-            if below is None:
-                return reference
+        while below := self.stage_below(stage, variables):
             stage = below
+        return next(self.uses(stage, variables))
 
     def adds_nothing(self, target: str | None) -> bool:
         """Tell whether the target's stage is its base and no more."""
@@ -201,9 +198,14 @@ class Containerfile:
     def below(self, stage: Stage, variables: Mapping[str, str]) -> tuple[Instruction, ...]:
         """Give the instructions of the stages that a stage starts from, in order."""
         found: tuple[Instruction, ...] = ()
-        while below := self.earlier(stage, next(self.uses(stage, variables))):
+        while below := self.stage_below(stage, variables):
             found, stage = (*below.instructions, *found), below
         return found
+
+    def stage_below(self, stage: Stage, variables: Mapping[str, str]) -> Stage | None:
+        """Give the stage that a stage starts from; None where it starts from an image."""
+        value = stage.start.expand(stage.base, self.global_values(variables))
+        return self.stage(value, before=stage.index)
 
     def label_keys(self, target: str | None, variables: Mapping[str, str]) -> frozenset[str]:
         """Give the keys that LABEL sets in the target's stage and those that it starts from."""
@@ -213,7 +215,7 @@ class Containerfile:
             for instruction, known in self.walk(stage, variables):
                 if instruction.word == "LABEL":
                     found |= _label_keys(instruction, known)
-            stage = self.earlier(stage, next(self.uses(stage, variables)))
+            stage = self.stage_below(stage, variables)
         return frozenset(found)
 
     def uses(self, stage: Stage, variables: Mapping[str, str]) -> Iterator[OutsideImage]:
@@ -262,7 +264,7 @@ class Containerfile:
 
     def inherited(self, stage: Stage, variables: Mapping[str, str]) -> Variables:
         """Give what a stage begins with: ENV of what it starts from, and arguments of stages."""
-        below = self.earlier(stage, next(self.uses(stage, variables)))
+        below = self.stage_below(stage, variables)
         if below is None:
             known = dict(self.environments.get(stage.index, {}))
             return Variables(known, known)
@@ -343,10 +345,6 @@ def _named_images(instruction: Instruction) -> Iterator[tuple[str, Use]]:
     for options in instruction.mounts:
         if name := options.get("from"):
             yield name, Use.MOUNT
-
-
-def _shows_context(options: Mapping[str, str]) -> bool:
-    return options.get("type", "bind") == "bind" and not options.get("from")
 
 
 def read_containerfile(text: str, *, where: str = "Containerfile") -> Containerfile:

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from podbuild.build.inputs.lexer import SPACES, Lexer, LexError
 from podbuild.build.inputs.mounts import mount_options
@@ -75,6 +76,11 @@ _BLANKS = re.compile(r"[\t\v\f\r ]+")
 _DECODER = json.JSONDecoder()
 
 
+@cache
+def _lenient(escape: str) -> Lexer:
+    return Lexer(escape=escape, lenient=True)
+
+
 @dataclass(frozen=True)
 class Heredoc:
     """A here-document of an instruction: its name and its text, literal if the name is quoted.
@@ -119,7 +125,7 @@ class Instruction:
         What a base's ENV may hold is not known: `${X:?}` is no error here.
         """
         try:
-            return Lexer(escape=self.escape, lenient=True).word(text, values)
+            return _lenient(self.escape).word(text, values)
         except LexError as error:
             raise ConfigError(
                 f"{self.place}: {error}", hint="`$X`, `${X:-word}` and quotes in pairs are read"

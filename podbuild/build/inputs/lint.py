@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from podbuild.build.inputs.containerfile import Containerfile, OutsideImage, platform_arguments
+from podbuild.build.inputs.ignored import ignored_of_context
 from podbuild.build.inputs.recipe import refusals_of
 from podbuild.build.toolchain.emulation import native_architecture
 from podbuild.config.choices import Rule, Timestamp
@@ -124,11 +125,12 @@ def check_containerfile(subject: Subject) -> Iterator[Finding]:
 
 def _refused(subject: Subject) -> Iterator[Finding]:
     """Find what ends every build, or what the engine would do in another way."""
-    for platform in subject.image.platforms:
+    image, ignored = subject.image, ignored_of_context(subject.image)
+    for platform in image.platforms:
         build = Platform("linux", native_architecture())
-        given = platform_arguments(platform, build, subject.image.target)
+        given = platform_arguments(platform, build, image.target)
         variables = {**subject.variables, **given}
-        for refusal in refusals_of(subject.image, subject.containerfile, variables):
+        for refusal in refusals_of(image, subject.containerfile, variables, ignored):
             yield finding_of(refusal.error, subject.file)
 
 

@@ -15,13 +15,12 @@ from podbuild.build.inputs.containerfile import (
     Containerfile,
     OutsideImage,
     platform_arguments,
-    read_containerfile,
     written_platform,
 )
 from podbuild.build.inputs.ignore import Matcher, kept_out, own_patterns
-from podbuild.build.inputs.ignored import ignored_of_context, ignored_of_folder
 from podbuild.build.inputs.networks import needs_no_network
 from podbuild.build.inputs.reach import EVERYTHING, Wanted
+from podbuild.build.inputs.readings import Readings
 from podbuild.build.inputs.refusals import Shown, Unbuildable, refusals
 from podbuild.build.inputs.selected import Selecting, unfit_for_stage
 from podbuild.build.inputs.views import Extra
@@ -44,7 +43,6 @@ from podbuild.config.choices import (
 )
 from podbuild.config.contexts import FolderContext, ReferenceContext
 from podbuild.config.image import Image, Secret
-from podbuild.config.toml import read_source
 from podbuild.errors import ConfigError
 from podbuild.oci.names import Platform, RegistryKind
 from podbuild.plan.model import Job, Plan, PlannedImage
@@ -180,8 +178,7 @@ class Surroundings:
     `build` is this machine's platform, `output` the project's dist, `history` the folder of its
     entries; `pins` give NAME@DIGEST for
     references to outside images, `facts` what such a base hands on, and `blank` what one hands on
-    that has no pin. `own` are the patterns of what podbuild keeps to itself in a folder, as far as
-    recipes have asked: all images of a monorepo have the same one.
+    that has no pin.
     """
 
     build: Platform
@@ -190,27 +187,30 @@ class Surroundings:
     facts: Callable[[str, Platform], BaseFacts | None] = lambda _pin, _platform: None
     blank: BaseFacts | None = None
     history: Path | None = None
-    own: dict[Path, tuple[str, ...]] = field(default_factory=dict, compare=False, repr=False)
+    readings: Readings = field(default_factory=Readings, compare=False, repr=False)
 
 
-def outside_images(plan: Plan, planned: PlannedImage, build: Platform) -> tuple[str, ...]:
+def outside_images(
+    plan: Plan, planned: PlannedImage, build: Platform, readings: Readings
+) -> tuple[str, ...]:
     """Give the references to images from outside that an image needs, for any of its platforms.
 
     Raises ConfigError for a Containerfile that can't be read, or not be built as it is written.
     """
     image = planned.image
-    parsed = read_containerfile(read_source(image.containerfile), where=file_of(plan, planned))
+    _, parsed = readings.containerfile(plan, planned)
+    ignored = readings.ignored_of_context(image)
     found: dict[str, None] = {}
     for platform in planned.platforms:
         variables = {**platform_arguments(platform, build, image.target), **planned.build_args}
-        for refusal in refusals_of(image, parsed, variables):
+        for refusal in refusals_of(image, parsed, variables, ignored):
             raise refusal.error
         found |= dict.fromkeys(_outside_names(image, parsed, variables).values())
     return tuple(found)
 
 
 def refusals_of(
-    image: Image, parsed: Containerfile, variables: Mapping[str, str]
+    image: Image, parsed: Containerfile, variables: Mapping[str, str], ignored: tuple[str, ...]
 ) -> Iterator[Unbuildable]:
     """Give what keeps an image from being built as its Containerfile is written."""
     folders = {name for name, each in image.contexts.items() if isinstance(each, FolderContext)}
@@ -224,7 +224,7 @@ def refusals_of(
         target=image.target,
         variables=variables,
         given=image.contexts,
-        shown=Shown(folder=image.context, matcher=Matcher(ignored_of_context(image))),
+        shown=Shown(folder=image.context, matcher=Matcher(ignored)),
         network=image.network,
         own_network=image.isolation is not Isolation.CHROOT,
     )
@@ -246,7 +246,7 @@ def make_recipe(plan: Plan, planned: PlannedImage, platform: Platform, at: Surro
         parsed=parsed,
         context=image.context,
         own=_own(plan, image.context, at),
-        ignored=ignored_of_context(image),
+        ignored=at.readings.ignored_of_context(image),
         target=image.target,
         build_args=planned.build_args,
         labels=_without_own_labels(planned, parsed, variables),
@@ -315,8 +315,7 @@ def _read(
 ) -> tuple[str, Containerfile, Mapping[str, str], Mapping[str, str]]:
     """Give a Containerfile as text and parsed, its variables, and what it names from outside."""
     image = planned.image
-    text = read_source(image.containerfile)
-    parsed = read_containerfile(text, where=file_of(plan, planned))
+    text, parsed = surroundings.readings.containerfile(plan, planned)
     given = platform_arguments(platform, surroundings.build, image.target)
     variables = {**given, **planned.build_args}
     return text, parsed, variables, _outside_names(image, parsed, variables)
@@ -340,24 +339,26 @@ def _outside_names(
 
 
 def _own(plan: Plan, context: Path, surroundings: Surroundings) -> tuple[str, ...]:
-    if context not in surroundings.own:
-        surroundings.own[context] = own_patterns(
+    return surroundings.readings.own(
+        context,
+        lambda: own_patterns(
             context, surroundings.output, _layouts(plan), plan.secret_files, surroundings.history
-        )
-    return surroundings.own[context]
+        ),
+    )
 
 
 def _extras(plan: Plan, image: Image, surroundings: Surroundings) -> Mapping[str, Extra]:
     return {
-        name: _extra(context.path, _own(plan, context.path, surroundings))
+        name: _extra(plan, context.path, surroundings)
         for name, context in image.contexts.items()
         if isinstance(context, FolderContext)
     }
 
 
-def _extra(folder: Path, own: tuple[str, ...]) -> Extra:
+def _extra(plan: Plan, folder: Path, surroundings: Surroundings) -> Extra:
     """Leave out what podbuild keeps to itself and what the folder's own ignore file says."""
-    return Extra(folder, _all_patterns(own, ignored_of_folder(folder)))
+    own = _own(plan, folder, surroundings)
+    return Extra(folder, _all_patterns(own, surroundings.readings.ignored_of_folder(folder)))
 
 
 def _all_patterns(own: tuple[str, ...], ignored: tuple[str, ...]) -> tuple[str, ...]:
@@ -389,9 +390,3 @@ def _instant(plan: Plan, timestamp: Timestamp) -> int:
             'timestamp = "commit" needs a git repository', hint='write timestamp = "fixed"'
         )
     return int(plan.source.created.timestamp())
-
-
-def file_of(plan: Plan, planned: PlannedImage) -> str:
-    """Give how messages name an image's Containerfile: from the project's folder on."""
-    path = planned.image.containerfile
-    return str(path.relative_to(plan.root) if path.is_relative_to(plan.root) else path)

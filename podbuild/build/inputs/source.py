@@ -13,6 +13,7 @@ from pathlib import Path
 from podbuild.build.inputs.contents import Contents
 from podbuild.build.inputs.hash import decided_inputs, hashed
 from podbuild.build.inputs.reach import EVERYTHING, Wanted
+from podbuild.build.inputs.readings import Readings
 from podbuild.build.inputs.recipe import Recipe, Surroundings, make_recipe
 from podbuild.build.inputs.views import Extra
 from podbuild.build.inputs.wanted import BaseFacts
@@ -39,10 +40,10 @@ class Sources:
     output: Path
     contents: Contents
     history: Path | None = None
+    readings: Readings = field(default_factory=Readings)
     _recipes: dict[Job, Recipe] = field(default_factory=dict)
     _hashes: dict[tuple[Job, bool], str] = field(default_factory=dict)
     _whole: set[Job] = field(default_factory=set)
-    _own: dict[Path, tuple[str, ...]] = field(default_factory=dict)
 
     def made_by(self, recipe: Recipe) -> str:
         """Give the source hash of a recipe's image; those it builds on must have been asked for.
@@ -78,7 +79,7 @@ class Sources:
                 output=self.output,
                 blank=BaseFacts(),
                 history=self.history,
-                own=self._own,
+                readings=self.readings,
             )
             image = self.plan.image(job.image)
             self._recipes[job] = make_recipe(self.plan, image, job.platform, around)

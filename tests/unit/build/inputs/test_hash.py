@@ -11,6 +11,7 @@ import pytest
 
 from podbuild.build.inputs.contents import Contents
 from podbuild.build.inputs.hash import input_hash
+from podbuild.build.inputs.readings import Readings
 from podbuild.build.inputs.recipe import (
     FIXED_INSTANT,
     Recipe,
@@ -343,8 +344,8 @@ def test_what_builds_on_something_that_may_change_is_never_used_again(project: P
 
 def test_outside_images_are_told_for_all_platforms_once(project: Path) -> None:
     plan = Case(project=project).plan()
-    assert outside_images(plan, plan.image("web"), AMD64) == ("debian:trixie",)
-    assert outside_images(plan, plan.image("base"), AMD64) == ()
+    assert outside_images(plan, plan.image("web"), AMD64, Readings()) == ("debian:trixie",)
+    assert outside_images(plan, plan.image("base"), AMD64, Readings()) == ()
 
 
 def test_pins_stand_under_the_text_of_the_containerfile(project: Path) -> None:
