@@ -20,7 +20,7 @@ from podbuild.oci.manifest import Manifest
 from podbuild.oci.store import Store
 from podbuild.plan.journal import Section
 from podbuild.plan.labels import RELEASE_LABELS
-from podbuild.plan.model import Job, Plan, PlannedImage
+from podbuild.plan.model import Job, Plan, PlannedImage, by_image
 from podbuild.plan.planned import Planned
 from podbuild.workspace import Services
 
@@ -41,10 +41,10 @@ def open_staging(services: Services) -> Staging:
 
 def source_of(planned: Planned, staging: Staging) -> Callable[[str], Store]:
     """Give where an image's bytes are: staging, else the registries that hold them."""
-    every = (*planned.destinations, *planned.beside)
+    every = by_image((*planned.destinations, *planned.beside))
 
     def source(image: str) -> Store:
-        holders = (each.store for each in every if each.image == image)
+        holders = (each.store for each in every.get(image, ()))
         return FallbackStore(staging.repository(repository_name(image)), tuple(holders))
 
     return source
@@ -202,10 +202,11 @@ def assembled_images(
 ) -> Mapping[str, Manifest]:
     """Give what was assembled of exactly what is staged, by image."""
     found = {}
+    jobs = by_image(staged.images)
     for image in engines.plan.images:
         digest = engines.journal.digest(Section.ASSEMBLED, image.name)
         whole = source(image.name).manifest(digest) if digest else None
-        parts = [each.manifest for job, each in staged.images.items() if job.image == image.name]
+        parts = [staged.images[job].manifest for job in jobs.get(image.name, ())]
         if whole and parts and _holds(whole, parts):
             found[image.name] = whole
     return found

@@ -14,7 +14,7 @@ from podbuild.oci.manifest import Manifest
 from podbuild.oci.store import Store
 from podbuild.plan.journal import Journal, Section
 from podbuild.plan.labels import inputs_of, sources_of
-from podbuild.plan.model import Job, Plan
+from podbuild.plan.model import Job, Plan, by_image
 
 
 def assemble_images(
@@ -61,24 +61,26 @@ def _assembled_before(members: Members, journal: Journal, staging: Staging) -> M
 
 def _members(plan: Plan, staged: Staged, beside: Mapping[Job, Manifest]) -> Iterator[Members]:
     """Give what is assembled: published images that are there for all their platforms."""
+    jobs = by_image(staged.images)
     for image in plan.images:
+        mine = jobs.get(image.name, ())
         children = {
-            job.platform: each.manifest
-            for job, each in staged.images.items()
-            if job.image == image.name and job.platform in image.platforms
+            job.platform: staged.images[job].manifest
+            for job in mine
+            if job.platform in image.platforms
         }
         if not image.published or not children.keys() >= {*image.image.platforms}:
             continue
         inputs = {
             inputs_of(job.platform): staged.inputs[job].text
-            for job in staged.images
-            if job.image == image.name and staged.inputs[job].reusable
+            for job in mine
+            if staged.inputs[job].reusable
         }
         sources = {
             sources_of(job.platform): staged.inputs[job].source
-            for job in staged.images
-            if job.image == image.name and staged.inputs[job].source
+            for job in mine
+            if staged.inputs[job].source
         }
         texts = {**image.release_annotations, **inputs, **sources}
-        attested = {job.platform: each for job, each in beside.items() if job.image == image.name}
+        attested = {job.platform: beside[job] for job in mine if job in beside}
         yield Members(image=image, children=children, texts=texts, attested=attested)

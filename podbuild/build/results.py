@@ -28,7 +28,7 @@ from podbuild.oci.store import Store
 from podbuild.plan.destination import Destination
 from podbuild.plan.journal import Journal, Section
 from podbuild.plan.labels import inputs_of
-from podbuild.plan.model import Job, Plan
+from podbuild.plan.model import Job, Plan, by_image
 from podbuild.plan.planned import Planned
 from podbuild.plan.published import said_of
 from podbuild.system.files import write_atomically
@@ -256,11 +256,15 @@ class Results:
         reason = f"unchanged since {found.reference}"
         return Known(manifest=found.manifest, reason=reason, made_here=False)
 
+    @cached_property
+    def _destinations(self) -> Mapping[str, tuple[Destination, ...]]:
+        return by_image(self.planned.destinations)
+
     def _earlier_of(self, image: str) -> Earlier:
         if image not in self._earlier:
             planned = self.planned
             self._earlier[image] = earlier_results(
-                (each for each in planned.destinations if each.image == image),
+                self._destinations.get(image, ()),
                 planned.earlier,
                 planned.plan.image(image).platforms,
                 self.vouches,

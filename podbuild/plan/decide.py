@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import field, replace
 
 from podbuild.oci.names import Digest, Tag
@@ -20,7 +20,7 @@ from podbuild.plan.guards import (
 )
 from podbuild.plan.journal import TagKey
 from podbuild.plan.make import with_jobs
-from podbuild.plan.model import Plan, PlannedImage, TagMove, Target
+from podbuild.plan.model import Plan, PlannedImage, TagMove, Target, by_image
 from podbuild.plan.tags import NamedTag, TagKind, is_own_tag, owned_versions
 from podbuild.semver import Version
 from podbuild.system.later import dataclass
@@ -43,7 +43,7 @@ def decide_tags(
     unknown. What registries beside the plan hold counts as if they were asked for.
     `ancestry` tells how revisions that branch tags name stand to this commit.
     """
-    mine, beside = _by_image(plan.targets), _by_image(plan.beside)
+    mine, beside = by_image(plan.targets), by_image(plan.beside)
     decided: dict[str, Target] = {}
     images = []
     for image in plan.images:
@@ -61,14 +61,6 @@ def decide_tags(
         images.append(replace(image, adopted=adopted))
     targets = tuple(decided.get(target.key, target) for target in plan.targets)
     return with_jobs(replace(plan, targets=targets, images=tuple(images)))
-
-
-def _by_image(targets: Iterable[Target]) -> Mapping[str, tuple[Target, ...]]:
-    """Give each image's targets: to look for them among all for each image adds up."""
-    found: dict[str, tuple[Target, ...]] = {}
-    for target in targets:
-        found[target.image] = (*found.get(target.image, ()), target)
-    return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from podbuild.config.attest import Attest
 from podbuild.config.choices import IndexPolicy
@@ -19,6 +20,25 @@ from podbuild.plan.guards import Decision, ReleaseIdentity, Verdict
 from podbuild.plan.tags import NamedTag, Reader, TagKind
 from podbuild.semver import Version
 from podbuild.system.later import dataclass
+
+
+class OfImage(Protocol):
+    """What is one image's: a job, a target, a destination."""
+
+    @property
+    def image(self) -> str:
+        """Give the image's name."""
+
+
+OfImageT = TypeVar("OfImageT", bound=OfImage)
+
+
+def by_image(every: Iterable[OfImageT]) -> Mapping[str, tuple[OfImageT, ...]]:
+    """Give what each image has of these: to look among all for each image is their square."""
+    found: dict[str, list[OfImageT]] = {}
+    for each in every:
+        found.setdefault(each.image, []).append(each)
+    return {image: tuple(mine) for image, mine in found.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, replace
+from functools import cached_property
 from typing import ClassVar
 
 from podbuild.oci.manifest import Manifest
@@ -20,7 +21,7 @@ from podbuild.plan.guards import (
     version_guard,
 )
 from podbuild.plan.journal import TagKey
-from podbuild.plan.model import Request
+from podbuild.plan.model import Request, by_image
 from podbuild.plan.published import read_remote, revision_of, version_of
 from podbuild.plan.tags import Range, Reader, TagKind, is_own_tag, owned_versions
 from podbuild.publish.move import Order, Ruling
@@ -113,8 +114,12 @@ class ReleaseGuard:
         return HeldVersions(versions=frozenset(versions), yanked=self.yanked)
 
     def _counted(self, image: str) -> list[Destination]:
-        mine = [each for each in self._held if each.image == image]
+        mine = [each for each in self._destinations.get(image, ()) if each in self._held]
         return [each for each in mine if each.required] or mine
+
+    @cached_property
+    def _destinations(self) -> Mapping[str, tuple[Destination, ...]]:
+        return by_image(self.destinations)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import field
+from functools import cached_property
 from typing import Self
 
 from podbuild.errors import PodbuildError, PublishError, VerificationError
@@ -21,6 +22,7 @@ from podbuild.oci.store import Store
 from podbuild.oci.transport.problem import BlobsMissingError
 from podbuild.plan.destination import Destination, failures
 from podbuild.plan.journal import ImageKey, Journal, Section
+from podbuild.plan.model import by_image
 from podbuild.system.cancel import Cancel
 from podbuild.system.later import dataclass
 from podbuild.system.retry import Retry, Transient
@@ -100,9 +102,12 @@ class Publisher:
 
     def offer(self, image: str, manifest: Manifest, *, earlier: bool = False) -> None:
         """Begin to copy a staged image (or index) to all its destinations, by digest."""
-        for destination in self.destinations:
-            if destination.image == image:
-                self._offer(destination, manifest, earlier=earlier)
+        for destination in self._here.get(image, ()):
+            self._offer(destination, manifest, earlier=earlier)
+
+    @cached_property
+    def _here(self) -> Mapping[str, tuple[Destination, ...]]:
+        return by_image(self.destinations)
 
     def finish(self, images: Iterable[tuple[str, Manifest]]) -> Published:
         """Copy these images, by name, completely, read them back, and give what is where.
@@ -117,9 +122,8 @@ class Publisher:
                 destination,
                 manifest,
             )
-            for destination in self.destinations
             for image, manifest in pairs
-            if image == destination.image
+            for destination in self._here.get(image, ())
         }
         failed = failures({future: where for future, (where, _) in wanted.items()}, self.cancel)
         raise_required(failed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ from podbuild.errors import PodbuildError
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Platform, RegistryKind, Tag
 from podbuild.plan.destination import Destination
-from podbuild.plan.model import Job, PlannedImage
+from podbuild.plan.model import Job, PlannedImage, by_image
 from podbuild.plan.planned import Planned
 
 GROWTH_RULE = "budget-growth"
@@ -38,9 +38,13 @@ def sizes_before(
     On Docker Hub each look is a pull: it is asked only for a budget that needs it, and only where
     no other registry has the image. A manifest is read once and kept by its digest.
     """
+    mine = by_image(each for each in planned.destinations if each.key in planned.before)
+
+    targets = planned.plan.targets
+    hub = {each.key for each in targets if each.registry.kind is RegistryKind.DOCKERHUB}
 
     def read(image: PlannedImage) -> Before | None:
-        found = _destination(planned, image)
+        found = _destination(image, mine.get(image.name, ()), hub)
         if found is None:
             return None
         try:
@@ -57,18 +61,14 @@ def sizes_before(
     return {image.name: each for image, each in zip(images, before, strict=True) if each}
 
 
-def _destination(planned: Planned, image: PlannedImage) -> Destination | None:
-    mine = [
-        each
-        for each in planned.destinations
-        if each.image == image.name and each.key in planned.before
-    ]
-    kinds = {target.key: target.registry.kind for target in planned.plan.targets}
-    mine.sort(key=lambda each: (kinds[each.key] is RegistryKind.DOCKERHUB, not each.required))
-    first = next(iter(mine), None)
+def _destination(
+    image: PlannedImage, mine: Iterable[Destination], hub: Collection[str]
+) -> Destination | None:
+    """Give where to look; `hub` are the keys of what is on Docker Hub."""
+    first = min(mine, key=lambda each: (each.key in hub, not each.required), default=None)
     if first is None:
         return None
-    is_free = kinds[first.key] is not RegistryKind.DOCKERHUB
+    is_free = first.key not in hub
     return first if is_free or image.image.budget.growth is not None else None
 
 
