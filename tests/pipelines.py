@@ -53,9 +53,24 @@ environment = "live: it's on"
 image = "registry.example.com/podbuild:1"
 runners = { "linux/arm64" = "ubuntu-26.04-arm" }
 """
+_KEYLESS = """
+[attest]
+sign = { keyless = true, identity = "https://ci.example/shop@v{version}", issuer = "https://ci" }
+
+[[checks]]
+run = ["scan", "$PODBUILD_LAYOUT"]
+env = ["SCAN_TOKEN"]
+
+[history]
+repository = "history.example.com/shop"
+
+[notify]
+webhook-env = "TEAM_WEBHOOK"
+"""
 VARIANTS = {
     "plain": _PLAIN,
     "everything": _PLAIN + _EVERYTHING,
+    "keyless": _PLAIN + _KEYLESS,
     "artifact": f'{_PLAIN}\n[ci]\nhand-over = "artifact"\nslices = 2\n',
     "whole": f'{_PLAIN}\n[ci]\nhand-over = "whole"\n',
     "one platform": _PLAIN.replace('"linux/amd64", ', "").partition("[tags]")[0],

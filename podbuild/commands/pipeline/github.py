@@ -141,7 +141,7 @@ def _join(pipeline: Pipeline, verb: str) -> Iterator[str]:
     yield f"  timeout-minutes: {120 if pipeline.is_single else 60}"
     if release:
         yield f"  environment: {scalar(pipeline.environment)}"
-    yield f"  permissions: {_permissions(pipeline, writes=True)}"
+    yield f"  permissions: {_permissions(pipeline, writes=True, signs=pipeline.keyless)}"
     yield "  steps:"
     yield from indented(_prepare(pipeline, deep=not release), 4)
     if not pipeline.is_single and pipeline.carrier is not Carrier.REGISTRY:
@@ -159,10 +159,13 @@ def _artifact(slug: str) -> dict[str, str]:
     return {"name": f"podbuild-{slug}", "path": f"legs/{slug}"}
 
 
-def _permissions(pipeline: Pipeline, *, writes: bool) -> str:
+def _permissions(pipeline: Pipeline, *, writes: bool, signs: bool = False) -> str:
+    given = {"contents: read": "to check out"}
     if pipeline.packages and writes:
-        return "{contents: read, packages: write} # to check out; to push to ghcr.io"
-    return "{contents: read} # to check out"
+        given["packages: write"] = "to push to ghcr.io"
+    if signs:
+        given["id-token: write"] = "to sign as this workflow"
+    return f"{{{', '.join(given)}}} # {'; '.join(given.values())}"
 
 
 def _prepare(pipeline: Pipeline, *, deep: bool = False) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+from podbuild.build.attest.keyless import TOKEN
 from podbuild.commands.pipeline.model import Pipeline, Variable
 from podbuild.commands.pipeline.yaml import (
     INSTALL,
@@ -155,6 +156,9 @@ def _join(pipeline: Pipeline, verb: str) -> Iterator[str]:
         yield "  interruptible: true"
         yield "  variables:"
         yield '    GIT_DEPTH: "0"  # its tags move only to what comes after'
+    if pipeline.keyless:
+        yield "  id_tokens:"
+        yield f"    {TOKEN}: {{aud: sigstore}}"
     yield f"  tags: [{scalar(pipeline.legs[0].runner)}]"
     yield f"  timeout: {'2h' if pipeline.is_single else '1h'}"
     yield "  script:"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from podbuild.build.attest.keyless import TOKEN
 from podbuild.config.ci import Carrier
 from podbuild.config.load import used_variables
 from podbuild.config.model import Config
@@ -89,6 +90,7 @@ class Pipeline:
     environment: str
     image: str
     signs: bool
+    keyless: bool  # signs with the token that the CI system gives a job
     packages: bool  # GitHub's registry is written to
     leg_variables: tuple[Variable, ...]
     join_variables: tuple[Variable, ...]
@@ -103,7 +105,9 @@ class Pipeline:
     @property
     def extras(self) -> str:
         """Give what is installed."""
-        return "podbuild[toolchain,sign]" if self.signs else "podbuild[toolchain]"
+        if not self.signs:
+            return "podbuild[toolchain]"
+        return f"podbuild[toolchain,{'keyless' if self.keyless else 'sign'}]"
 
     @property
     def facts(self) -> dict[str, list[str]]:
@@ -124,6 +128,7 @@ class Pipeline:
             "tag-children": ["true"] * self.tag_children,
             "environment": [self.environment],
             "image": [self.image],
+            "keyless": ["true"] * self.keyless,
         }
         return {name: kept for name, value in found.items() if (kept := [*filter(None, value)])}
 
@@ -144,8 +149,9 @@ def make_pipeline(config: Config, system: CiSystem, top: Path | None = None) -> 
     if not single and carrier is Carrier.REGISTRY:
         repository = _hand_over_repository(config)
     legs_need = _leg_variables(config, pushes=pushes)
-    join = _join_variables(config)
+    join = _join_variables(config, system)
     hosts = {each.host for each in config.registries} | _cache_hosts(config)
+    hosts |= _host(config.history.repository)
     top = config.root if top is None else top
     return Pipeline(
         system=system,
@@ -162,6 +168,7 @@ def make_pipeline(config: Config, system: CiSystem, top: Path | None = None) -> 
         environment=ci.environment,
         image=ci.image,
         signs=bool(config.attest and config.attest.sign),
+        keyless=bool(config.attest and config.attest.sign and config.attest.sign.keyless),
         packages=GHCR in hosts,
         leg_variables=legs_need,
         join_variables=_distinct((*legs_need, *join)) if single else join,
@@ -176,18 +183,40 @@ def _leg_variables(config: Config, *, pushes: bool) -> tuple[Variable, ...]:
     """Give what a leg needs: the secrets of builds, the logins of what it reads and pushes to."""
     secrets = {s.env for image in config.images for s in image.secrets if s.env}
     build = (Variable(name, secret=True) for name in sorted(secrets))
-    logins = _logins(config) if pushes else ()
-    return _distinct((*build, *_cache_login(config), *logins, *_settings(config)))
+    pushing = (*_logins(config), *_check_secrets(config)) if pushes else ()
+    return _distinct((*build, *_cache_login(config), *pushing, *_settings(config)))
 
 
-def _join_variables(config: Config) -> tuple[Variable, ...]:
-    """Give what the join needs: every login, and what signs."""
-    signing = []
-    if config.attest and config.attest.sign:
-        scheme, _, name = config.attest.sign.private.partition(":")
-        signing = [Variable(name, secret=True)] if scheme == "env" else []
-        signing.append(Variable("PODBUILD_SIGN_PASSWORD", secret=True))
-    return _distinct((*_logins(config), *_cache_login(config), *signing, *_settings(config)))
+def _join_variables(config: Config, system: CiSystem) -> tuple[Variable, ...]:
+    """Give what the join needs: every login, what judges and signs, and who is told."""
+    known = (*_logins(config), *_cache_login(config), *_history_login(config))
+    wanted = (*_check_secrets(config), *_signing(config, system), *_telling(config))
+    return _distinct((*known, *wanted, *_settings(config)))
+
+
+def _check_secrets(config: Config) -> Iterator[Variable]:
+    """Give what commands of `[[checks]]` need: they run where images are pushed, and joined."""
+    return (Variable(name, secret=True) for each in config.checks for name in each.env)
+
+
+def _signing(config: Config, system: CiSystem) -> Iterator[Variable]:
+    sign = config.attest.sign if config.attest else None
+    if sign is None:
+        return
+    if sign.keyless:
+        # GitHub and GitLab give a job its token themselves; elsewhere somebody has to.
+        if system in (CiSystem.KUBERNETES, CiSystem.TEKTON):
+            yield Variable(TOKEN, secret=True)
+        return
+    scheme, _, name = sign.private.partition(":")
+    if scheme == "env":
+        yield Variable(name, secret=True)
+    yield Variable("PODBUILD_SIGN_PASSWORD", secret=True)
+
+
+def _telling(config: Config) -> Iterator[Variable]:
+    names = (config.notify.webhook_env, *config.notify.env)
+    return (Variable(name, secret=True) for name in names if name)
 
 
 def make_legs(
@@ -309,7 +338,10 @@ def _branches(config: Config) -> tuple[str, ...]:
 
 
 def _cache_hosts(config: Config) -> set[str]:
-    template = config.cache.repository
+    return _host(config.cache.repository)
+
+
+def _host(template: Template | None) -> set[str]:
     return {template.text.partition("/")[0]} if template else set()
 
 
@@ -322,9 +354,17 @@ def _logins(config: Config) -> Iterator[Variable]:
 
 
 def _cache_login(config: Config) -> tuple[Variable, ...]:
-    """Give the cache's login: that of a configured registry on its host, else its own."""
+    return _place_login(config, _cache_hosts(config))
+
+
+def _history_login(config: Config) -> tuple[Variable, ...]:
+    return _place_login(config, _host(config.history.repository))
+
+
+def _place_login(config: Config, hosts: set[str]) -> tuple[Variable, ...]:
+    """Give the login of a place beside images: a configured registry's there, else the cache's."""
     found: list[Variable] = []
-    for host in _cache_hosts(config):
+    for host in hosts:
         known = next((each.name for each in config.registries if each.host == host), "cache")
         found += _login(host, known)
     return tuple(found)

@@ -65,7 +65,8 @@ def test_workflows_keep_to_the_rules_of_safe_workflows(variant: str) -> None:
     assert "workflow_call" in workflow[True]  # YAML 1.1 reads `on` as a truth
     for name, job in workflow["jobs"].items():
         assert job["timeout-minutes"]
-        assert set(job["permissions"]) <= {"contents", "packages"}
+        signs = {"id-token"} if variant == "keyless" and name != "build" else set()
+        assert set(job["permissions"]) - {"packages"} == {"contents", *signs}
         assert job["permissions"]["contents"] == "read"
         assert ("strategy" in job) == (name == "build")
         for step in job["steps"]:
@@ -335,3 +336,27 @@ def test_a_project_that_init_has_just_written_is_told_to_name_a_registry() -> No
     with pytest.raises(ConfigError, match="images go to folders") as refused:
         pipeline_text(config_of(f"{HEAD}{IMAGES}"), CiSystem.GITHUB)
     assert "[registries.ghcr]" in refused.value.hint
+
+
+@pytest.mark.parametrize("system", CiSystem)
+def test_the_join_gets_what_judges_signs_remembers_and_tells(system: CiSystem) -> None:
+    text = pipeline_text(config_of(VARIANTS["keyless"]), system)
+    pipeline = make_pipeline(config_of(VARIANTS["keyless"]), system)
+    join, legs = (
+        {v.name for v in found} for found in (pipeline.join_variables, pipeline.leg_variables)
+    )
+    ambient = system in (CiSystem.GITHUB, CiSystem.GITLAB)
+    assert join - legs - {"SIGSTORE_ID_TOKEN"} == {
+        "PODBUILD_CACHE_TOKEN",
+        "PODBUILD_CACHE_USERNAME",
+        "TEAM_WEBHOOK",
+    }
+    assert "SCAN_TOKEN" in legs & join
+    assert ("SIGSTORE_ID_TOKEN" in join) != ambient  # nobody else gives a job its token
+    assert "PODBUILD_SIGN_PASSWORD" not in text
+    assert "podbuild[toolchain,keyless]" in text
+    if system is CiSystem.GITLAB:
+        jobs = yaml.safe_load(text)
+        assert jobs["release"]["id_tokens"] == {"SIGSTORE_ID_TOKEN": {"aud": "sigstore"}}
+        assert jobs["snapshot"]["id_tokens"] == jobs["release"]["id_tokens"]
+        assert "id_tokens" not in jobs["build"]
