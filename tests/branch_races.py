@@ -20,9 +20,8 @@ from podbuild.plan import labels
 from podbuild.plan.destination import Destination
 from podbuild.plan.guards import Ancestry
 from podbuild.plan.tags import branch_tags
-from podbuild.publish.guards import BranchGuard
 from podbuild.publish.move import Order, Outcome
-from podbuild.publish.tag import TagMover
+from podbuild.publish.tag import BranchGuard, TagMover
 from podbuild.system.retry import Retry
 from tests.images import make_image, make_index
 from tests.races import REGISTRIES, Notebook, Patient, taking_turns

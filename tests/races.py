@@ -26,12 +26,11 @@ from podbuild.plan.destination import Destination
 from podbuild.plan.guards import ReleaseIdentity
 from podbuild.plan.journal import Binding, Journal
 from podbuild.plan.tags import Reader, TagKind, release_tags
-from podbuild.publish.guards import Readers, ReleaseGuard
 from podbuild.publish.move import Order
 from podbuild.publish.retention.chart import CleanupTarget
 from podbuild.publish.retention.cleanup import prune_repository
 from podbuild.publish.retention.policy import prune_policy
-from podbuild.publish.tag import TagMover
+from podbuild.publish.tag import Readers, ReleaseGuard, TagMover
 from podbuild.publish.upload import Publisher
 from podbuild.publish.verify import Expectation, check, verify_or_raise
 from podbuild.semver import Version

@@ -1,8 +1,7 @@
-"""Show what is about to happen and ask, once, the same way for every command.
+"""Show what is about to happen and ask, once, the same way for every command; carry out and answer.
 
-Print a plan, for `plan` and `release --dry-run` alike.
-
-What `promote` and `rollback` share: show the moves, ask, carry them out, say what was done.
+A plan is printed for `plan` and `release --dry-run` alike. `release` and `snapshot` share how they
+are carried out, `promote` and `rollback` how moves are shown, asked for, made and told.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from podbuild.commands import foresee, planning, relocate
+from podbuild.cli.session import Session
+from podbuild.commands import foresee, planning, release, relocate
 from podbuild.errors import ConfigError
 from podbuild.publish import move
 from podbuild.report import json as json_report
@@ -21,6 +21,7 @@ from podbuild.report import plan as plan_report
 from podbuild.report import text as text_report
 
 if TYPE_CHECKING:
+    from podbuild.plan.model import Request
     from podbuild.plan.planned import Planned
     from podbuild.publish.move import Moved
     from podbuild.report.model import Report
@@ -116,3 +117,18 @@ def _json(moves: tuple[relocate.Relocation, ...]) -> JSONValue:
             for each in moves
         ],
     }
+
+
+def carry_out(session: Session, request: Request, *, dry_run: bool) -> None:
+    """Plan only, or release; the report is the answer."""
+    services = session.services()
+    if dry_run:
+        offline = planning.plan_offline(services, request)
+        show_plan(services, planning.plan_online(services, offline))
+        return
+    ended = release.release(services, request)
+    give_report(services.ui, ended.report)
+    if ended.incomplete is not None:
+        raise ended.incomplete
+    if ended.regressed is not None:
+        raise ended.regressed

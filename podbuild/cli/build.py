@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from podbuild.cli.answers import give_report
-from podbuild.cli.asking import read_hand_over
 from podbuild.cli.options import (
     Common,
     Typed,
@@ -28,7 +27,7 @@ from podbuild.cli.options import (
     target,
     timeout,
 )
-from podbuild.cli.session import open_session
+from podbuild.cli.session import open_session, read_hand_over
 from podbuild.commands import build
 
 _asked = gathered(

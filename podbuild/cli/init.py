@@ -10,7 +10,7 @@ from podbuild.cli.options import Common, common_options, option
 from podbuild.cli.session import Session, open_session
 from podbuild.commands import carry_files, init
 from podbuild.errors import ConfigError, PodbuildError
-from podbuild.plan.git import command as git_command
+from podbuild.plan.git import worktree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +69,7 @@ def command(common: Common, origins: tuple[str, ...]) -> None:
 
 def _git(session: Session, *words: str) -> str:
     """Give what git says; empty where it knows nothing, or is not there."""
-    git = git_command.git_runner(session.runner, session.directory)
+    git = worktree.git_runner(session.runner, session.directory)
     try:
         return git("git", *words, timeout=30).out
     except PodbuildError:

@@ -16,7 +16,7 @@ from podbuild import semver
 from podbuild.cli.session import tool_environment
 from podbuild.config import matrix
 from podbuild.errors import PodbuildError
-from podbuild.plan.git import command as git_command
+from podbuild.plan.git import worktree
 from podbuild.system import cancel, process
 
 _PATIENCE = 5.0  # seconds, for git
@@ -85,7 +85,7 @@ def _versions(_document: dict[str, Any], root: Path) -> Iterable[str]:
         env=tool_environment(os.environ), cwd=root, cancel=cancel.Cancel(_PATIENCE)
     )
     try:
-        done = git_command.git_runner(runner, root)(
+        done = worktree.git_runner(runner, root)(
             "git", "tag", "--sort=-v:refname", timeout=_PATIENCE
         )
     except (PodbuildError, process.CommandError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from podbuild.cli.carry_out import carry_out
+from podbuild.cli.answers import carry_out
 from podbuild.cli.options import (
     Common,
     Typed,

@@ -6,9 +6,8 @@ from typing import Any
 
 import click
 
-from podbuild.cli.asking import read_image
 from podbuild.cli.options import Common, common_options, completes, gathered, option
-from podbuild.cli.session import open_session
+from podbuild.cli.session import open_session, read_image
 from podbuild.commands import run
 from podbuild.errors import ConfigError
 from podbuild.oci import names

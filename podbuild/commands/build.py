@@ -16,10 +16,15 @@ from podbuild.build.images import (
 from podbuild.build.indexes import assemble_images
 from podbuild.build.model import HandedOver, Staged
 from podbuild.commands import judge, leg
-from podbuild.commands.dirt import with_built_dirt, with_dirt
 from podbuild.commands.join import join
 from podbuild.commands.load import load_images
-from podbuild.commands.planning import plan_offline, plan_online, plan_tolerantly
+from podbuild.commands.planning import (
+    plan_offline,
+    plan_online,
+    plan_tolerantly,
+    with_built_dirt,
+    with_dirt,
+)
 from podbuild.commands.record import Recorder
 from podbuild.commands.release import (
     Supply,

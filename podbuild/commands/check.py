@@ -22,7 +22,7 @@ from podbuild.build.inputs.lint import (
     finding_of,
 )
 from podbuild.build.toolchain.emulation import GUESTS, native_architecture
-from podbuild.commands.foreign import output_refusal
+from podbuild.commands.borders import output_refusal
 from podbuild.config.attest import Placement
 from podbuild.config.choices import IndexPolicy, Rule
 from podbuild.config.closing import unset_variables, without_unset

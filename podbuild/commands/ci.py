@@ -25,7 +25,7 @@ from podbuild.errors import (
     ToolError,
 )
 from podbuild.oci.names import Platform
-from podbuild.plan.git.command import git_runner
+from podbuild.plan.git.worktree import git_runner
 from podbuild.plan.journal import NAME, Binding, Journal
 from podbuild.plan.model import Request
 from podbuild.plan.planned import Planned

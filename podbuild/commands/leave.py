@@ -26,12 +26,11 @@ from podbuild.config.secrecy import without_secrets
 from podbuild.errors import PodbuildError, PolicyError, PublishError
 from podbuild.oci.transport.http import Call, Http
 from podbuild.report.json import summary_json
-from podbuild.report.metrics_text import metrics_text
+from podbuild.report.metrics_text import metrics_text, otlp, trace_json
 from podbuild.report.model import ReleaseResult, Report
 from podbuild.report.page import release_page
 from podbuild.report.regressions import Regression
 from podbuild.report.runs import Run, merged
-from podbuild.report.trace import otlp, trace_json
 from podbuild.system.console.text import duration, one_line
 from podbuild.system.effort import best_effort
 from podbuild.system.files import write_atomically

@@ -1,17 +1,21 @@
-"""From what a user asks for to a decided plan: git's facts, the registries' answers, the guards."""
+"""From what a user asks for to a decided plan: git's facts, the registries' answers, the guards.
+
+What was built from a work tree with changes, elsewhere or here before, makes it the plan of one.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from podbuild.build.inputs import across
+from podbuild.build.model import BuildRecord, Handed
 from podbuild.build.toolchain import emulation
 from podbuild.commands import sources
-from podbuild.commands.foreign import output_refusal
+from podbuild.commands.borders import output_refusal
 from podbuild.config.inputs import names_platforms, require_inputs
 from podbuild.config.model import Config
 from podbuild.config.output import OUTPUT_NAMES
@@ -33,16 +37,15 @@ from podbuild.plan.decide import (
     replaced_tags,
     tags_before,
 )
-from podbuild.plan.destination import open_destinations, own_failure
+from podbuild.plan.destination import open_destinations, own_failure, survey
 from podbuild.plan.git.ci import CiFacts, ci_facts
 from podbuild.plan.git.history import History, Resolved, previous_tag, resolve_version
 from podbuild.plan.git.worktree import Facts, NoFacts, read_facts
 from podbuild.plan.guards import Ancestry, Decision, Verdict
-from podbuild.plan.journal import TagKey, recorded_day, recorded_tags
+from podbuild.plan.journal import Journal, Section, TagKey, recorded_day, recorded_tags
 from podbuild.plan.make import BasesOf, make_plan
 from podbuild.plan.model import Commit, Job, Plan, PlannedImage, Request, TagMove, Target
 from podbuild.plan.planned import Planned
-from podbuild.plan.published import survey
 from podbuild.semver import TagForm, Version
 from podbuild.workspace import Services
 
@@ -329,3 +332,33 @@ def _own_paths(services: Services, request: Request) -> tuple[Path, ...]:
     named.extend(each for each in request.handed_over if isinstance(each, Path))
     named.extend(config.history.folder.glob("run*.json") if config.history.folder else ())
     return tuple(named)
+
+
+def with_dirt(planned: Planned, handed: Iterable[Handed]) -> Planned:
+    """Give the plan as one of a tree with changes, where such a tree was built elsewhere."""
+    folders = {each.place for each in handed if each.record.dirty}
+    return _with_changes(planned, f"what {', '.join(sorted(folders))} holds", any(folders))
+
+
+def with_built_dirt(planned: Planned, journal: Journal, handed: Iterable[Handed]) -> Planned:
+    """Give the plan as one of a tree with changes, where such a tree was built here before.
+
+    What is `handed` takes the place of what was built.
+    """
+    kept = {*planned.plan.jobs} - {each.job for each in handed}
+    records = (BuildRecord.from_json(journal.get(Section.BUILT, str(job))) for job in kept)
+    dirty = any(record.dirty for record in records if record)
+    return _with_changes(planned, "what is staged here", dirty)
+
+
+def _with_changes(planned: Planned, what: str, dirty: bool) -> Planned:
+    if not dirty or planned.plan.source.dirty:
+        return planned
+    changes = f"{what} was built from a work tree with changes"
+    refusal = dirt_refusal(planned.plan.request, changes)
+    return replace(
+        planned,
+        plan=planned.plan.marked_dirty(),
+        warnings=(*planned.warnings, f"{changes}: {what_dirt_means(refusal)}"),
+        refusal=refusal,
+    )

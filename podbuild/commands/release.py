@@ -24,12 +24,13 @@ from podbuild.build.images import (
 )
 from podbuild.build.model import HandedOver, Staged
 from podbuild.commands import attest, checks, cleanup, following, join, judge, leave
-from podbuild.commands.dirt import with_built_dirt, with_dirt
 from podbuild.commands.planning import (
     plan_offline,
     plan_online,
     plan_tolerantly,
     refuse_conflicts,
+    with_built_dirt,
+    with_dirt,
 )
 from podbuild.commands.record import Recorder
 from podbuild.commands.tagging import expectations, move_tags
@@ -47,9 +48,8 @@ from podbuild.plan.journal import (
 from podbuild.plan.model import Plan, Request, Skip
 from podbuild.plan.planned import Planned, binding_of
 from podbuild.publish.move import Moved
-from podbuild.publish.preflight import preflight
 from podbuild.publish.retention.ledger import record_superseded
-from podbuild.publish.upload import Published, Publisher
+from podbuild.publish.upload import Published, Publisher, preflight
 from podbuild.publish.verify import verify_release
 from podbuild.report.collect import adopted_parts
 from podbuild.report.model import Report

@@ -17,10 +17,9 @@ from podbuild.config.template import Placeholders
 from podbuild.errors import PodbuildError, VersionError
 from podbuild.oci.names import Tag
 from podbuild.oci.store import Store
-from podbuild.plan.destination import Destination
+from podbuild.plan.destination import Destination, remote_tag
 from podbuild.plan.guards import HeldVersions, rollback_target
 from podbuild.plan.model import Plan, PlannedImage, Request
-from podbuild.plan.published import remote_tag
 from podbuild.plan.tags import NamedTag, Reader, TagKind, kind_of, owned_versions
 from podbuild.semver import Version
 from podbuild.workspace import Services

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from podbuild.commands.record import Recorder
 from podbuild.plan.journal import Journal
 from podbuild.plan.planned import Planned
-from podbuild.publish.guards import BranchGuard, Readers, ReleaseGuard
 from podbuild.publish.move import Guard, Moved, Order, Outcome
-from podbuild.publish.tag import TagMover
+from podbuild.publish.tag import BranchGuard, Readers, ReleaseGuard, TagMover
 from podbuild.publish.upload import Published
 from podbuild.publish.verify import Expectation
 from podbuild.workspace import Services

@@ -1,4 +1,8 @@
-"""Where a plan publishes: one image on one registry, opened."""
+"""Where a plan publishes: one image on one registry, opened; and what the registries hold already.
+
+That is all tags, and what those say that the plan writes: a tag stands for a commit, a version, a
+configuration and platforms.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import field
 from typing import Generic, TypeVar
 
-from podbuild.errors import PodbuildError
-from podbuild.oci.store import Store
-from podbuild.plan.model import Plan
+from podbuild.errors import PodbuildError, PublishError, VerificationError
+from podbuild.oci.manifest import Descriptor, Manifest
+from podbuild.oci.names import Platform, Tag
+from podbuild.oci.store import Store, read_blob
+from podbuild.plan import labels
+from podbuild.plan.decide import Held
+from podbuild.plan.guards import RemoteTag
+from podbuild.plan.model import Plan, Target
+from podbuild.semver import Version
 from podbuild.system.cancel import Cancel
 from podbuild.system.later import dataclass
+from podbuild.system.records import JSONValue, document_of, string_map
 from podbuild.workspace import Opener
 
 ASKED_AT_ONCE = 8
@@ -123,3 +134,113 @@ def everywhere(
         if destination.required:
             raise error
     return answers
+
+
+def remote_tag(store: Store, tag: Tag) -> RemoteTag | None:
+    """Give what a tag names now and what that says of itself; None where there is no such tag.
+
+    Raises what the store raises.
+    """
+    manifest = store.manifest(tag)
+    return None if manifest is None else read_remote(store, tag, manifest)
+
+
+def read_remote(store: Store, tag: Tag, manifest: Manifest) -> RemoteTag:
+    """Give what a manifest says of itself: on the index, else in a child's config."""
+    said = said_of(store, manifest)
+    platforms = _platforms(store, manifest)
+    sources = {each: said.get(labels.sources_of(each), "") for each in platforms}
+    return RemoteTag(
+        tag=tag,
+        digest=manifest.digest,
+        revision=said.get(labels.REVISION, ""),
+        version=Version.read(said.get(labels.VERSION, "")),
+        fingerprint=said.get(labels.CONFIGURATION, ""),
+        platforms=platforms,
+        dirty=said.get(labels.DIRTY) == labels.TRUE,
+        sources=sources,
+    )
+
+
+def version_of(store: Store, manifest: Manifest) -> Version | None:
+    """Give the version that a manifest says it is; None where it says none."""
+    return Version.read(said_of(store, manifest).get(labels.VERSION, ""))
+
+
+def said_of(store: Store, manifest: Manifest) -> Mapping[str, str]:
+    """Give the annotations of an index or image, completed by the labels of an image's config."""
+    if labels.REVISION in manifest.annotations:
+        return manifest.annotations
+    image = manifest
+    if manifest.is_index:
+        first = next((child for child in manifest.children if child.is_runnable), None)
+        found = store.manifest(first.digest) if first else None
+        if found is None or found.is_index:
+            return manifest.annotations
+        image = found
+    return {**config_labels(store, image.config), **image.annotations, **manifest.annotations}
+
+
+def revision_of(store: Store, manifest: Manifest) -> str:
+    """Give the commit that a manifest was made from; empty where it does not say."""
+    return said_of(store, manifest).get(labels.REVISION, "")
+
+
+def config_labels(store: Store, config: Descriptor | None) -> Mapping[str, str]:
+    """Give the labels of an image's config; none where it can't be read as one."""
+    match find_config(store, config):
+        case {"config": {"Labels": found}}:
+            return string_map(found)
+        case _:
+            return {}
+
+
+def find_config(store: Store, config: Descriptor | None) -> JSONValue:
+    """Give an image's config as JSON; None where it is none, or is not there.
+
+    A registry that can't be asked raises: what is unknown then must not count as nothing.
+    """
+    if config is None:
+        return None
+    try:
+        return document_of(read_blob(store, config))
+    except VerificationError:
+        return None
+    except PublishError:
+        if store.has_blob(config):
+            raise
+        return None
+
+
+def _platforms(store: Store, manifest: Manifest) -> frozenset[Platform]:
+    if manifest.is_index:
+        named = (child.platform for child in manifest.children if child.is_runnable)
+        return frozenset(platform for platform in named if platform)
+    only = Platform.from_json(find_config(store, manifest.config))
+    return frozenset((only,)) if only else frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What each target holds, by its key; optional registries that could not be asked apart."""
+
+    facts: Mapping[str, Held]
+    silent: Mapping[Destination, PodbuildError]
+
+
+def survey(plan: Plan, destinations: Iterable[Destination], cancel: Cancel) -> Survey:
+    """Give what the targets of a plan hold. Raises a stop, and what a required registry raises."""
+    by_key = {target.key: target for target in (*plan.targets, *plan.beside)}
+    answers = everywhere(destinations, lambda each: _ask(each, by_key[each.key]), cancel)
+    facts = {destination.key: held for destination, held in answers.found.items()}
+    return Survey(facts=facts, silent=answers.failed)
+
+
+def _ask(destination: Destination, target: Target) -> Held:
+    held = destination.store.tags()
+    found = (_said(destination, move.named.tag) for move in target.tags if move.named.tag in held)
+    return Held(tags=held, found={remote.tag: remote for remote in found if remote})
+
+
+def _said(destination: Destination, tag: Tag) -> RemoteTag | None:
+    return remote_tag(destination.store, tag)

@@ -16,7 +16,7 @@ from podbuild.config.model import Config
 from podbuild.config.template import VERSION_NAMES, Placeholders, Template
 from podbuild.errors import PodbuildError, ToolError, VersionError
 from podbuild.oci.names import Tag
-from podbuild.plan.git.command import TIMEOUT, git_runner
+from podbuild.plan.git.worktree import TIMEOUT, git_runner
 from podbuild.plan.journal import Section, TagKey, read_journal
 from podbuild.plan.tags import branch_tags, release_tags
 from podbuild.system.process import CommandError, Runner

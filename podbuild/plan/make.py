@@ -18,7 +18,7 @@ from podbuild.errors import ConfigError
 from podbuild.oci.names import Platform, RegistryKind, Repository
 from podbuild.plan import labels as keys
 from podbuild.plan.collisions import check_collisions
-from podbuild.plan.fingerprint import image_fingerprint, project_fingerprint
+from podbuild.plan.labels import image_fingerprint, project_fingerprint
 from podbuild.plan.model import Commit, Job, Plan, PlannedImage, Request, TagMove, Target
 from podbuild.plan.tags import (
     NamedTag,

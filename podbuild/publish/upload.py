@@ -1,7 +1,7 @@
 """Publish by digest: the same bytes to every registry at once, then read back. Moves no tag.
 
 An image may be offered as soon as it is staged, while others still build; what is offered twice
-goes out once.
+goes out once. Whether a login may push everywhere is asked before any build, not after an hour.
 """
 
 from __future__ import annotations
@@ -14,18 +14,56 @@ from dataclasses import field
 from functools import cached_property
 from typing import Self
 
-from podbuild.errors import PodbuildError, PublishError, VerificationError
+from podbuild.errors import CredentialError, PodbuildError, PublishError, VerificationError
 from podbuild.oci.copy import settled_head
 from podbuild.oci.manifest import FRESH, Descriptor, Manifest
 from podbuild.oci.names import Digest
-from podbuild.oci.store import Store
+from podbuild.oci.store import PushRight, Store
 from podbuild.oci.transport.problem import BlobsMissingError
-from podbuild.plan.destination import Destination, failures
+from podbuild.plan.destination import Destination, ask_all, failures
 from podbuild.plan.journal import ImageKey, Journal, Section
 from podbuild.plan.model import by_image
 from podbuild.system.cancel import Cancel
 from podbuild.system.later import dataclass
 from podbuild.system.retry import Retry, Transient
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """Where a release can go. `unavailable` are optional registries that are left out."""
+
+    destinations: tuple[Destination, ...]
+    unknown: tuple[Destination, ...]  # the right to push shows only when pushing
+    unavailable: tuple[tuple[Destination, PodbuildError], ...]
+
+
+def preflight(destinations: Iterable[Destination], cancel: Cancel) -> Ready:
+    """Ask every registry whether we may push.
+
+    Raises a stop, CredentialError naming each refusal one by one, or the first other failure of a
+    required registry.
+    """
+    answers = ask_all(destinations, lambda each: each.store.check_push(), cancel)
+    refused = [error for each, error in answers.failed.items() if each.required]
+    if refused:
+        raise _summary(refused)
+    rights = answers.found.items()
+    return Ready(
+        destinations=tuple(answers.found),
+        unknown=tuple(each for each, right in rights if right is PushRight.UNKNOWN),
+        unavailable=tuple(answers.failed.items()),
+    )
+
+
+def _summary(refused: list[PodbuildError]) -> PodbuildError:
+    """Give one error for all refusals; of several kinds, credentials are named first."""
+    errors = sorted(refused, key=lambda error: not isinstance(error, CredentialError))
+    first = errors[0]
+    others = {error.message: None for error in errors[1:] if error.message != first.message}
+    if not others:
+        return first
+    return type(first)(first.message, hint=first.hint, details=("also:", *others, *first.details))
+
 
 UPLOADS = 6  # blobs on their way to one registry at a time
 DELIVERIES = 16  # images on their way to one registry; they wait for blobs most of the time

@@ -12,8 +12,7 @@ from itertools import chain
 from podbuild.errors import CredentialError, PartialReleaseError, PublishError, VerificationError
 from podbuild.oci.manifest import FRESH, Manifest
 from podbuild.oci.names import Digest, Platform, Tag
-from podbuild.plan.destination import Destination, everywhere, own_failure
-from podbuild.plan.published import find_config
+from podbuild.plan.destination import Destination, everywhere, find_config, own_failure
 from podbuild.system.cancel import Cancel
 from podbuild.system.later import dataclass
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import field
 
-from podbuild.plan.fingerprint import relative
 from podbuild.plan.guards import Decision
+from podbuild.plan.labels import relative
 from podbuild.plan.model import Job, Plan, PlannedImage, TagMove, Target
 from podbuild.report.attested import attest_line
 from podbuild.system.console.text import fold, size, table

@@ -10,9 +10,8 @@ from pathlib import Path
 from podbuild.config.output import ReportFile
 from podbuild.errors import PodbuildError
 from podbuild.report import github, lock
-from podbuild.report.gitlab import dotenv
+from podbuild.report.gitlab import dotenv, junit_xml
 from podbuild.report.json import artifacts_json, digests_txt, metadata_json, metrics_json
-from podbuild.report.junit import junit_xml
 from podbuild.report.markdown import LIMIT, cut, summary_markdown
 from podbuild.report.model import Report
 from podbuild.system.files import write_atomically

@@ -10,8 +10,7 @@ import pytest
 
 from podbuild.cli import main
 from podbuild.errors import ConfigError
-from podbuild.plan.git.command import git_runner
-from podbuild.plan.git.worktree import Facts, read_facts
+from podbuild.plan.git.worktree import Facts, git_runner, read_facts
 from podbuild.system.process import Runner
 
 pytestmark = pytest.mark.integration

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from podbuild.errors import ToolError
-from podbuild.plan.git.command import TIMEOUT, git_runner
+from podbuild.plan.git.worktree import TIMEOUT, git_runner
 from podbuild.system.process import CommandError, Runner
 
 COMMITS = 50  # that are looked at

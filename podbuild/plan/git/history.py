@@ -13,8 +13,7 @@ from pathlib import Path
 
 from podbuild.errors import ConfigError, ToolError, VersionError
 from podbuild.plan.git.ci import CiFacts
-from podbuild.plan.git.command import TIMEOUT, git_runner
-from podbuild.plan.git.worktree import Facts, NoFacts
+from podbuild.plan.git.worktree import TIMEOUT, Facts, NoFacts, git_runner
 from podbuild.plan.guards import Ancestry
 from podbuild.semver import Scheme, TagForm, Version, guess_form
 from podbuild.system.later import dataclass

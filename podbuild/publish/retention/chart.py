@@ -13,7 +13,7 @@ from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Tag
 from podbuild.oci.store import Store
 from podbuild.plan import labels
-from podbuild.plan.published import config_labels
+from podbuild.plan.destination import config_labels
 from podbuild.publish.retention.graph import Graph, Node, subject_of_tag
 
 READERS = 8  # requests at a time

@@ -19,7 +19,7 @@ from podbuild.build.results import recorded
 from podbuild.build.staging.area import Staging
 from podbuild.build.staging.pool import Pool
 from podbuild.commands.build import Leaving
-from podbuild.commands.dirt import with_dirt
+from podbuild.commands.planning import with_dirt
 from podbuild.config.load import parse_config
 from podbuild.errors import ConfigError, PodbuildError
 from podbuild.oci.layout import LayoutStore

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from podbuild.cli import _open_streams, main, session
-from podbuild.cli.asking import read_build_args, read_secret
+from podbuild.cli.session import read_build_args, read_secret
 from podbuild.errors import ConfigError
 from tests.projects import enter_project
 

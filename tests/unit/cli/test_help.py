@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 import podbuild.cli
 from podbuild.cli import COMMANDS, cli
-from podbuild.cli.asking import read_platforms
 from podbuild.cli.options import _COMMON
+from podbuild.cli.session import read_platforms
 from podbuild.errors import EXIT_CODES
 
 WRITTEN = [name for name in COMMANDS if importlib.util.find_spec(f"podbuild.cli.{name}")]

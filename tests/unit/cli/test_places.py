@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.cli.asking import read_request
 from podbuild.cli.options import Place
+from podbuild.cli.session import read_request
 
 ONE, TWO = "oci:ghcr.io/acme/x:7-linux-amd64", "oci:127.0.0.1:5000/acme/x:7-linux-arm64"
 

@@ -17,7 +17,7 @@ from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Tag
 from podbuild.oci.store import PushRight
 from podbuild.plan.destination import Destination, ask_all, everywhere
-from podbuild.publish.preflight import preflight
+from podbuild.publish.upload import preflight
 from podbuild.system.cancel import Cancel
 
 STOPS = [InterruptedBySignal(2), InterruptedBySignal(15), DeadlineError("out of time")]

@@ -11,7 +11,7 @@ import pytest
 from podbuild.build.inputs import hash as hashing
 from podbuild.build.inputs.recipe import Recipe
 from podbuild.config.image import Image
-from podbuild.plan import fingerprint
+from podbuild.plan import labels
 
 HOW = "how it is built, not what is in it"
 WHERE = "where it goes, not what is in it"
@@ -64,7 +64,7 @@ def read_of(file: str, function: str, name: str) -> set[str]:
 @pytest.mark.parametrize(
     ("kind", "file", "function", "name", "left"),
     [
-        (Image, str(fingerprint.__file__), "_settings", "image", NOT_IN_THE_FINGERPRINT),
+        (Image, str(labels.__file__), "_settings", "image", NOT_IN_THE_FINGERPRINT),
         (Recipe, str(hashing.__file__), "", "recipe", NOT_IN_THE_HASH),
     ],
 )

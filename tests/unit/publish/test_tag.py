@@ -31,9 +31,8 @@ from podbuild.plan.guards import Ancestry, ReleaseIdentity
 from podbuild.plan.journal import Binding, Journal, Section, open_journal
 from podbuild.plan.model import Request
 from podbuild.plan.tags import NamedTag, Reader, TagKind, release_tags
-from podbuild.publish.guards import BranchGuard, Readers, ReleaseGuard
 from podbuild.publish.move import Moved, Order, Outcome, Tagged
-from podbuild.publish.tag import TagMover
+from podbuild.publish.tag import BranchGuard, Readers, ReleaseGuard, TagMover
 from podbuild.semver import Version
 from podbuild.system.cancel import Cancel
 from podbuild.system.retry import Retry

@@ -21,9 +21,8 @@ from podbuild.plan.model import Job
 from podbuild.report.github import LIMIT as OUTPUT_LIMIT
 from podbuild.report.github import entry, github_outputs, outputs
 from podbuild.report.gitlab import LIMIT as DOTENV_LIMIT
-from podbuild.report.gitlab import dotenv, dotenv_value
+from podbuild.report.gitlab import dotenv, dotenv_value, junit_xml
 from podbuild.report.json import artifacts_json, digests_txt, metadata_json, metrics_json
-from podbuild.report.junit import junit_xml
 from podbuild.report.markdown import LIMIT, code, cut, summary_markdown, text
 from podbuild.report.model import (
     Failure,

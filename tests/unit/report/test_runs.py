@@ -13,7 +13,7 @@ import pytest
 from podbuild.config.budget import SizeBudget
 from podbuild.config.following import CostSettings
 from podbuild.report.history import history_json, history_text
-from podbuild.report.metrics_text import metrics_text
+from podbuild.report.metrics_text import metrics_text, otlp, spans, trace_json
 from podbuild.report.model import Report
 from podbuild.report.page import history_page, release_page
 from podbuild.report.regressions import regressions
@@ -30,7 +30,6 @@ from podbuild.report.runs import (
     to_json,
     unpacked,
 )
-from podbuild.report.trace import otlp, spans, trace_json
 from tests.unit.report.test_formats import EMPTY, REPORT
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
