@@ -14,7 +14,7 @@ import click
 
 from podbuild import semver
 from podbuild.cli.session import tool_environment
-from podbuild.config import matrix
+from podbuild.config import toml
 from podbuild.errors import PodbuildError
 from podbuild.plan.git import worktree
 from podbuild.system import cancel, process
@@ -61,7 +61,7 @@ def _table(document: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _images(document: dict[str, Any], _root: Path) -> Iterable[str]:
-    return _table(matrix.expanded(document), "images")
+    return _table(toml.expanded(document), "images")
 
 
 def _registries(document: dict[str, Any], _root: Path) -> Iterable[str]:

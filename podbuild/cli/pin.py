@@ -19,8 +19,8 @@ from podbuild.cli.session import Session, open_session
 from podbuild.commands import borders, pin
 from podbuild.config import toml
 from podbuild.errors import PolicyError
+from podbuild.report import json as report_json
 from podbuild.report import lists
-from podbuild.report import lock as lock_report
 
 if TYPE_CHECKING:
     from podbuild.config.following import Deployment
@@ -118,7 +118,7 @@ def _list(
     lock = pin.lock_for(services, pin.wanted_of(services, only, wanted), request)
     own = (only.registry,) if only and only.registry else ()
     found = pin.image_list(services, lock, request.registries or own, only.services if only else {})
-    services.ui.give(lists.listed(found, lists.PinFormat(form)), lock_report.lock_value(lock))
+    services.ui.give(lists.listed(found, lists.PinFormat(form)), report_json.lock_value(lock))
 
 
 def _answer(services: Services, found: list[pin.PinnedFile], again: str, *, check: bool) -> None:

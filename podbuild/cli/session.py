@@ -1,4 +1,4 @@
-"""What a command works with: what is typed as values, configuration, user interface, how to stop."""
+"""What a command works with: what is typed, configuration, user interface, how to stop."""
 
 from __future__ import annotations
 

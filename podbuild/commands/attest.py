@@ -44,7 +44,7 @@ from podbuild.publish.carry import Promoted, StatementCarrier
 from podbuild.publish.classic import ClassicSigner
 from podbuild.publish.move import Moved, Outcome
 from podbuild.publish.upload import Published
-from podbuild.report.attested import attest_line
+from podbuild.report.text import attest_line
 from podbuild.semver import Version
 from podbuild.system.files import write_atomically
 from podbuild.workspace import Services

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from podbuild.config.contexts import FolderContext
+from podbuild.config.choices import FolderContext
 from podbuild.config.image import Image
 from podbuild.config.model import Config
 from podbuild.config.output import OUTPUT_NAMES, foreign_names, own_logs

@@ -24,9 +24,8 @@ from podbuild.build.inputs.lint import (
 from podbuild.build.toolchain.emulation import GUESTS, native_architecture
 from podbuild.commands.borders import output_refusal
 from podbuild.config.attest import Placement
-from podbuild.config.choices import IndexPolicy, Rule
+from podbuild.config.choices import FolderContext, IndexPolicy, Rule
 from podbuild.config.closing import unset_variables, without_unset
-from podbuild.config.contexts import FolderContext
 from podbuild.config.image import Image
 from podbuild.config.inputs import missing_inputs
 from podbuild.config.load import used_variables

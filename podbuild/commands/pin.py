@@ -23,8 +23,8 @@ from podbuild.config.toml import shown
 from podbuild.errors import ConfigError, VersionError
 from podbuild.oci.names import RegistryKind, Repository, Tag
 from podbuild.plan.model import Request
+from podbuild.report.json import Lock, read_lock
 from podbuild.report.lists import ImageList, ListedImage
-from podbuild.report.lock import Lock, read_lock
 from podbuild.report.pins import Names, PinnedText, pin_text
 from podbuild.semver import Version
 from podbuild.system.files import write_atomically

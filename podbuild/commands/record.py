@@ -19,7 +19,6 @@ from podbuild.plan.model import Job
 from podbuild.plan.planned import Planned
 from podbuild.publish.move import Moved, Tagged
 from podbuild.publish.upload import Published, UploadProgress
-from podbuild.report.attested import attest_line, verify_commands
 from podbuild.report.collect import (
     Delivered,
     image_reports,
@@ -30,6 +29,7 @@ from podbuild.report.collect import (
 )
 from podbuild.report.model import Failure, Phase, PlatformReport, RemovalReport, Report
 from podbuild.report.plan import plan_json
+from podbuild.report.text import attest_line, verify_commands
 from podbuild.report.write import write_plan, write_reports
 from podbuild.system.console.screen import Activity
 from podbuild.workspace import Services

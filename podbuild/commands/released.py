@@ -16,7 +16,7 @@ from podbuild.plan.git.history import Resolved, resolve_version
 from podbuild.plan.git.worktree import NoFacts, read_facts
 from podbuild.plan.model import Plan, PlannedImage, Request
 from podbuild.plan.tags import owned_versions
-from podbuild.report.lock import Lock, LockedImage
+from podbuild.report.json import Lock, LockedImage
 from podbuild.semver import Version
 from podbuild.workspace import Services
 

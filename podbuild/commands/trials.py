@@ -9,9 +9,9 @@ from podbuild.build.examine.trying import Tries, failures, slow_starts
 from podbuild.build.inputs.lint import Finding, Level
 from podbuild.build.model import TrialOutcome, TrialResult
 from podbuild.commands.record import Recorder
-from podbuild.config.budget import OverBudget
 from podbuild.config.model import Config
 from podbuild.config.toml import line_of, read_config, shown
+from podbuild.config.trials import OverBudget
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.store import Store
 from podbuild.plan.model import Job

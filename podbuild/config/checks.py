@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from podbuild.config.attest import Placement
-from podbuild.config.choices import Compression, Format
-from podbuild.config.contexts import OpenContext
+from podbuild.config.choices import Compression, Format, OpenContext
 from podbuild.config.image import Image
 from podbuild.config.inputs import check_commands, check_tests, names_platforms
 from podbuild.config.keys import Invalid

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from podbuild.config.checks import check_contexts
-from podbuild.config.contexts import ALWAYS_KNOWN, Context, OpenContext
+from podbuild.config.choices import ALWAYS_KNOWN, Context, OpenContext
 from podbuild.config.image import Image
 from podbuild.config.keys import Invalid
 from podbuild.config.model import Config

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, replace
 from decimal import Decimal
 
-from podbuild.config.budget import SIZE, SizeBudget
 from podbuild.config.image import ImageTags
 from podbuild.config.keys import UNITS, Declared, Schema
 from podbuild.config.sections import SECTIONS, Table
 from podbuild.config.toml import toml_key, toml_string
+from podbuild.config.trials import SIZE, SizeBudget
 from podbuild.system.records import JSONValue
 
 WIDTH = 96  # of lines that are written

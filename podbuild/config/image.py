@@ -10,21 +10,23 @@ from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
 
-from podbuild.config.budget import BUDGET, SizeBudget
 from podbuild.config.choices import (
     AFFIX,
+    CONTEXT,
     SECRET_ID,
     TAGS,
     VARIABLE,
     Compression,
+    Context,
     Format,
+    ImageContext,
     IndexPolicy,
     Isolation,
+    OpenContext,
     Pull,
     RunNetwork,
     Timestamp,
 )
-from podbuild.config.contexts import CONTEXT, Context, ImageContext, OpenContext
 from podbuild.config.keys import (
     DURATION,
     FLAG,
@@ -45,7 +47,7 @@ from podbuild.config.keys import (
     toml_type,
 )
 from podbuild.config.template import Template
-from podbuild.config.trials import HEALTHCHECK, TESTS, Healthcheck, ImageTest
+from podbuild.config.trials import BUDGET, HEALTHCHECK, TESTS, Healthcheck, ImageTest, SizeBudget
 from podbuild.errors import ConfigError
 from podbuild.oci.names import Platform
 from podbuild.system.later import dataclass

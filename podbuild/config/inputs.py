@@ -6,7 +6,7 @@ import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from podbuild.config.contexts import FolderContext
+from podbuild.config.choices import FolderContext
 from podbuild.config.image import Image
 from podbuild.config.keys import Invalid
 from podbuild.config.model import Config

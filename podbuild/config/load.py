@@ -10,13 +10,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from podbuild.config.attest import Attest
-from podbuild.config.budget import SizeBudget
-from podbuild.config.builders import HERE, BuilderHost, Builders
+from podbuild.config.builders import HERE, BuilderHost, Builders, CiSettings
 from podbuild.config.checks import check
-from podbuild.config.choices import NAME
-from podbuild.config.ci import CiSettings
+from podbuild.config.choices import NAME, OpenContext
 from podbuild.config.closing import close_known
-from podbuild.config.contexts import OpenContext
 from podbuild.config.following import (
     CostSettings,
     Deployment,
@@ -35,7 +32,6 @@ from podbuild.config.keys import (
     table_of,
     unknown,
 )
-from podbuild.config.matrix import expanded
 from podbuild.config.model import (
     AuditSettings,
     CacheSettings,
@@ -48,8 +44,8 @@ from podbuild.config.model import (
 from podbuild.config.secrecy import Logins, refuse_secrets
 from podbuild.config.sections import IMAGE_KEYS, MIRRORS, SECTIONS, section
 from podbuild.config.template import Template
-from podbuild.config.toml import dotted, line_of, parse_toml, read_config, shown
-from podbuild.config.trials import CheckCommand
+from podbuild.config.toml import dotted, expanded, line_of, parse_toml, read_config, shown
+from podbuild.config.trials import CheckCommand, SizeBudget
 from podbuild.errors import ConfigError
 from podbuild.oci.names import RegistryKind
 

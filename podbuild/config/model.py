@@ -9,9 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 from podbuild.config.attest import Attest
-from podbuild.config.builders import Builders
+from podbuild.config.builders import Builders, CiSettings
 from podbuild.config.choices import AFFIX, IGNORED, NAME, TAG_FORM, TAGS, URL
-from podbuild.config.ci import CiSettings
 from podbuild.config.following import (
     CostSettings,
     Deployment,

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from podbuild.config.attest import Attest
-from podbuild.config.builders import BuilderHost, Builders
+from podbuild.config.builders import BuilderHost, Builders, CiSettings
 from podbuild.config.choices import PREFIX
-from podbuild.config.ci import CiSettings
 from podbuild.config.following import (
     CostSettings,
     Deployment,

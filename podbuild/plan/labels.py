@@ -1,4 +1,4 @@
-"""The keys of labels and annotations that podbuild writes and reads back, and the fingerprints there.
+"""The keys of labels and annotations that podbuild writes and reads back; fingerprints among them.
 
 A fingerprint tells whether an image, or the project, is configured as it was before.
 
@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from podbuild.config.contexts import FolderContext
+from podbuild.config.choices import FolderContext
 from podbuild.config.image import Image
 from podbuild.config.model import Config
 from podbuild.oci.names import Digest, Platform

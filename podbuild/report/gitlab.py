@@ -1,4 +1,4 @@
-"""What GitLab CI reads: podbuild.env, for `artifacts:reports:dotenv`, and the builds as a JUnit report.
+"""What GitLab CI reads: podbuild.env (`artifacts:reports:dotenv`), the builds as a JUnit report.
 
 One case for each image and platform, and one for the release. A case fails by its own fault alone;
 what was not made because of another is skipped.

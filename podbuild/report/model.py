@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from podbuild.build.model import LayerSize, Metrics, Origin, SizeChange, TrialOutcome, TrialResult
-from podbuild.config.budget import SizeBudget
+from podbuild.config.trials import SizeBudget
 from podbuild.oci.names import Digest, Platform, RegistryKind, Tag
 from podbuild.plan.model import Job
 from podbuild.publish.move import Outcome

@@ -15,7 +15,7 @@ from pathlib import PurePath
 from podbuild.errors import PodbuildError
 from podbuild.oci.names import DOCKER_HUB, Repository, is_registry
 from podbuild.report import pairs
-from podbuild.report.lock import LockedImage
+from podbuild.report.json import LockedImage
 from podbuild.report.pairs import Pair
 
 _REFERENCE = re.compile(

@@ -8,7 +8,7 @@ from dataclasses import field
 from podbuild.plan.guards import Decision
 from podbuild.plan.labels import relative
 from podbuild.plan.model import Job, Plan, PlannedImage, TagMove, Target
-from podbuild.report.attested import attest_line
+from podbuild.report.text import attest_line
 from podbuild.system.console.text import fold, size, table
 from podbuild.system.later import dataclass
 from podbuild.system.records import JSONValue

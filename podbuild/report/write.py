@@ -9,9 +9,16 @@ from pathlib import Path
 
 from podbuild.config.output import ReportFile
 from podbuild.errors import PodbuildError
-from podbuild.report import github, lock
+from podbuild.report import github
 from podbuild.report.gitlab import dotenv, junit_xml
-from podbuild.report.json import artifacts_json, digests_txt, metadata_json, metrics_json
+from podbuild.report.json import (
+    artifacts_json,
+    digests_txt,
+    lock_json,
+    lock_of,
+    metadata_json,
+    metrics_json,
+)
 from podbuild.report.markdown import LIMIT, cut, summary_markdown
 from podbuild.report.model import Report
 from podbuild.system.files import write_atomically
@@ -47,7 +54,7 @@ def write_reports(
         ReportFile.JUNIT: junit_xml(report),
     }
     if report.references:  # what an earlier release left stays true while nothing is live of this
-        texts[ReportFile.LOCK] = lock.lock_json(lock.lock_of(report))
+        texts[ReportFile.LOCK] = lock_json(lock_of(report))
     jobs = [_replacing(folder / name, _clean(name, text, redactor)) for name, text in texts.items()]
     outcomes = [*map(_attempt, jobs), *_for_github(whole, environment, redactor)]
     return Written(

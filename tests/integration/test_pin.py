@@ -9,7 +9,7 @@ import pytest
 
 from podbuild.cli import main
 from podbuild.oci.names import Digest
-from podbuild.report.lock import Lock, LockedImage, lock_json
+from podbuild.report.json import Lock, LockedImage, lock_json
 from tests.projects import enter_project
 
 pytestmark = pytest.mark.integration

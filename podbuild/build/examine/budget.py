@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from podbuild.build.image import layer_bytes
 from podbuild.build.inputs.lint import Finding, Level
-from podbuild.config.budget import OverBudget
+from podbuild.config.trials import OverBudget
 from podbuild.oci.manifest import Manifest
 from podbuild.plan.model import Job, Plan
 from podbuild.system.console.text import size as size_text

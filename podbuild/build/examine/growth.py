@@ -10,7 +10,7 @@ from podbuild.build.image import layer_bytes
 from podbuild.build.inputs.lint import Finding, Level
 from podbuild.build.model import SizeChange
 from podbuild.build.staging.area import Staging, repository_name
-from podbuild.config.budget import GROWTH_FLOOR, OverBudget
+from podbuild.config.trials import GROWTH_FLOOR, OverBudget
 from podbuild.errors import PodbuildError
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Platform, RegistryKind, Tag

@@ -8,7 +8,7 @@ from podbuild.build.examine.anatomy import QUESTIONS, Anatomy, anatomy_of
 from podbuild.build.examine.children import Examination
 from podbuild.build.examine.waste import hidden_pairs, judged_hidden
 from podbuild.build.inputs.lint import Finding, Level
-from podbuild.config.budget import OverBudget
+from podbuild.config.trials import OverBudget
 from podbuild.oci.manifest import Manifest
 from podbuild.plan.model import Job
 from podbuild.system.console.text import size as size_text

@@ -35,13 +35,14 @@ from podbuild.build.inputs.wanted import (
 )
 from podbuild.config.choices import (
     Compression,
+    FolderContext,
     Format,
     Isolation,
     Pull,
+    ReferenceContext,
     RunNetwork,
     Timestamp,
 )
-from podbuild.config.contexts import FolderContext, ReferenceContext
 from podbuild.config.image import Image, Secret
 from podbuild.errors import ConfigError
 from podbuild.oci.names import Platform, RegistryKind

@@ -18,7 +18,7 @@ from podbuild.commands.pipeline.yaml import (
     scalar,
     tag_prefixes,
 )
-from podbuild.config.ci import Carrier
+from podbuild.config.builders import Carrier
 
 FILE = ".github/workflows/podbuild.yml"
 # Pinned by commit: a tag can be moved. Those of v4 ran on a node that is gone.

@@ -19,7 +19,7 @@ from podbuild.commands.pipeline.yaml import (
     scalar,
     tag_prefixes,
 )
-from podbuild.config.ci import Carrier
+from podbuild.config.builders import Carrier
 from podbuild.errors import ConfigError
 
 FILE = ".gitlab-ci.yml"

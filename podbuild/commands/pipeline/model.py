@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from podbuild.build.attest.keyless import TOKEN
-from podbuild.config.ci import Carrier
+from podbuild.config.builders import Carrier
 from podbuild.config.load import used_variables
 from podbuild.config.model import Config
 from podbuild.config.template import Template

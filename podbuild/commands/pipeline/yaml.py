@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from podbuild.commands.pipeline.model import Leg, Pipeline
-from podbuild.config.ci import Carrier
+from podbuild.config.builders import Carrier
 
 MARK = "# podbuild-ci: "
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_/.-]*")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from podbuild.commands.check import check_project
-from podbuild.config.contexts import FolderContext, ImageContext, ReferenceContext
+from podbuild.config.choices import FolderContext, ImageContext, ReferenceContext
 from podbuild.config.load import load_config
 from podbuild.config.model import Config
 from podbuild.errors import ConfigError

@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.config.choices import Compression, Format
-from podbuild.config.contexts import FolderContext, ImageContext, ReferenceContext
+from podbuild.config.choices import (
+    Compression,
+    FolderContext,
+    Format,
+    ImageContext,
+    ReferenceContext,
+)
 from podbuild.config.load import find_config, load_config, parse_config
 from podbuild.config.model import Config, Retention
 from podbuild.errors import ConfigError

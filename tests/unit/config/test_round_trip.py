@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 
 from podbuild.config.choices import (
     Compression,
+    Context,
+    FolderContext,
     Format,
     IndexPolicy,
     Isolation,
     Pull,
+    ReferenceContext,
     RunNetwork,
     Timestamp,
 )
-from podbuild.config.contexts import Context, FolderContext, ReferenceContext
 from podbuild.config.document import as_toml
 from podbuild.config.image import Image, ImageTags, Secret
 from podbuild.config.keys import declared

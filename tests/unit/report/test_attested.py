@@ -9,8 +9,8 @@ import pytest
 
 from podbuild.config.load import load_config
 from podbuild.oci.names import RegistryKind, Tag
-from podbuild.report.attested import attest_line, verify_commands
 from podbuild.report.model import TagOutcome, TagReport, TargetReport
+from podbuild.report.text import attest_line, verify_commands
 
 WORKFLOW = "https://github.com/acme/shop/.github/workflows/release.yml@refs/tags/v{version}"
 HEAD = '[project]\nname = "shop"\n\n[images.web]\n\n[attest.sign]\n'

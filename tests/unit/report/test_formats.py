@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podbuild.build.model import LayerSize, Metrics, Origin, StepTime
-from podbuild.config.budget import Growth, SizeBudget
 from podbuild.config.output import OUTPUT_NAMES
+from podbuild.config.trials import Growth, SizeBudget
 from podbuild.oci.delete import RemovalKind
 from podbuild.oci.names import Digest, Platform, RegistryKind, Tag
 from podbuild.plan.model import Job

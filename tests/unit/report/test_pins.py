@@ -9,8 +9,8 @@ import yaml  # type: ignore[import-untyped]
 
 from podbuild.errors import ConfigError
 from podbuild.oci.names import Digest
+from podbuild.report.json import LockedImage
 from podbuild.report.lists import ImageList, ListedImage, PinFormat, listed
-from podbuild.report.lock import LockedImage
 from podbuild.report.pins import Names, pin_text
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "pins"

@@ -10,8 +10,8 @@ from decimal import Decimal
 
 import pytest
 
-from podbuild.config.budget import SizeBudget
 from podbuild.config.following import CostSettings
+from podbuild.config.trials import SizeBudget
 from podbuild.report.history import history_json, history_text
 from podbuild.report.metrics_text import metrics_text, otlp, spans, trace_json
 from podbuild.report.model import Report

@@ -11,7 +11,7 @@ from podbuild.errors import ConfigError, PodbuildError
 from podbuild.oci.layout import LayoutStore
 from podbuild.oci.transport.http import read_authorities
 from podbuild.plan.journal import read_journal
-from podbuild.report.lock import read_lock
+from podbuild.report.json import read_lock
 from podbuild.system.files import (
     link_whole,
     open_in_place,
