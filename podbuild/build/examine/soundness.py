@@ -20,11 +20,11 @@ from podbuild.oci.layers import EntryKind
 from podbuild.oci.names import Platform
 from podbuild.system.records import JSONValue
 
-FORM = 1  # of the verdicts: raised where the same image may be judged otherwise
+FORM = 2  # of the verdicts: raised where the same image may be judged otherwise
 
 _SHELLS = frozenset({"sh", "ash", "bash", "dash"})
 _INITS = frozenset({"tini", "tini-static", "dumb-init", "catatonit"})
-_PLAIN_PATH = re.compile(r"(?:exec\s+)?(/[\w./+-]+)(?:\s[^|&;]*)?")
+_PLAIN_NAME = re.compile(r"(?:exec\s+)?((?:\.{0,2}/)?\w[\w./+-]*)(?:\s[^|&;]*)?")
 _MOST_INTERPRETERS = 4  # the kernel follows as many
 _HINTS = {
     "foreign": "build it for $TARGETARCH, or copy it from a stage without --platform",
@@ -138,16 +138,21 @@ class _Judge:
         """Follow what is started: the entrypoint, what it hands over to, and interpreters."""
         argv = [*self._list("Entrypoint"), *self._list("Cmd")]
         words = ("ENTRYPOINT",) if self._list("Entrypoint") else ("CMD",)
+        by_shell = False
         while argv:
             if not argv[0]:
                 return
-            faults = tuple(self._start(argv[0], words))
+            faults = tuple(self._start(argv[0], words, by_shell=by_shell))
             yield from faults
             if faults:
                 return
-            argv = _handed_over(argv)
+            argv, by_shell = _handed_over(argv)
+            if by_shell and "/" not in argv[0] and self._find(argv[0]) == (None, ""):
+                return  # a builtin, or an applet that busybox's shell has inside
 
-    def _start(self, name: str, words: tuple[str, ...], depth: int = 0) -> Iterator[Fault]:
+    def _start(
+        self, name: str, words: tuple[str, ...], depth: int = 0, *, by_shell: bool = False
+    ) -> Iterator[Fault]:
         placed, blocked = self._find(name)
         if placed is None:
             what = f"{name} is not in the image" if "/" in name else f"{name} is not on PATH"
@@ -162,6 +167,8 @@ class _Judge:
             yield fault
             return
         program = self.files.program(placed)
+        if program is None and by_shell:  # a shell reads what the kernel refuses
+            return
         if program is None:
             yield self._at(
                 placed,
@@ -351,18 +358,20 @@ class _Judge:
         return tuple(map(str, value)) if isinstance(value, list) else ()
 
 
-def _handed_over(argv: list[str]) -> list[str]:
-    """Give what an init or a shell is told to start, where that is plain; else nothing."""
+def _handed_over(argv: list[str]) -> tuple[list[str], bool]:
+    """Give what an init or a shell is told to start, where that is plain, and if a shell does."""
     name, rest = posixpath.basename(argv[0]), argv[1:]
+    if name == "busybox" and rest:
+        name, rest = rest[0], rest[1:]
     if name in _INITS:
         while rest and rest[0].startswith("-"):
             if rest.pop(0) == "--":
                 break
-        return rest
+        return rest, False
     if name in _SHELLS and len(rest) > 1 and rest[0] == "-c":
-        found = _PLAIN_PATH.fullmatch(rest[1].strip())
-        return [found[1]] if found else []
-    return []
+        found = _PLAIN_NAME.fullmatch(rest[1].strip())
+        return ([found[1]], True) if found else ([], False)
+    return [], False
 
 
 def _asked_of_env(text: str) -> str:

@@ -162,6 +162,12 @@ SOUND: Mapping[str, tuple[Layer, dict[str, JSONValue]]] = {
         {"Cmd": ["/x/run"]},
     ),
     "32 bits": (Layer().file("app", elf(3, wide=False)), {"Cmd": ["/app"]}),
+    "a builtin, in shell form": (Layer(), {"Cmd": ["/bin/sh", "-c", "exec nowhere 1"]}),
+    "read by a shell": (
+        Layer().file("srv/run", "echo hi\n"),
+        {"Entrypoint": ["/bin/sh", "-c", "./run"], "WorkingDir": "/srv"},
+    ),
+    "a builtin with a dot": (Layer().folder("usr/bin/x"), {"Cmd": ["sh", "-c", ". x"]}),
     "firmware": (
         Layer().file("lib/firmware/x", elf(183)).file("usr/bin/x.o", elf(183, kind=1)),
         {"Cmd": ["sh"]},
@@ -209,6 +215,24 @@ FAULTY: Mapping[str, tuple[Layer, dict[str, JSONValue], str, str]] = {
         {"Cmd": ["/bin/sh", "-c", "exec /app --port 80"]},
         "foreign-binary",
         "/app is a program for arm64",
+    ),
+    "a relative name, in shell form": (
+        Layer().folder("srv"),
+        {"Cmd": ["/bin/sh", "-c", "./app"], "WorkingDir": "/srv"},
+        "no-entrypoint",
+        "./app is not in the image",
+    ),
+    "a link to nowhere on PATH, in shell form": (
+        Layer().link("usr/bin/app", "/opt/app"),
+        {"Entrypoint": ["/bin/sh", "-c", "exec app --serve"]},
+        "no-entrypoint",
+        "/usr/bin/app leads nowhere",
+    ),
+    "empty, in busybox's shell": (
+        Layer().file("bin/busybox", elf(62)).file("usr/bin/app", b""),
+        {"Entrypoint": ["/bin/busybox", "sh", "-c", "app"]},
+        "empty-entrypoint",
+        "app is empty",
     ),
     "a foreign interpreter": (
         Layer().file("opt/python", elf(183)).file("run", "#!/opt/python\n"),
