@@ -48,6 +48,7 @@ class Watch:
         self._lock = threading.Condition()
         self._watched: set[Watched] = set()
         self._thread: threading.Thread | None = None
+        self._sleeps = False  # until somebody wakes it; else it looks by itself
 
     @contextmanager
     def over(self, sock: socket.socket, seconds: float) -> Iterator[Watched]:
@@ -58,7 +59,9 @@ class Watch:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="slow-answers", daemon=True)
                 self._thread.start()
-            self._lock.notify()
+            elif self._sleeps:
+                self._sleeps = False
+                self._lock.notify()
         try:
             yield entry
         finally:
@@ -69,6 +72,7 @@ class Watch:
         while True:
             with self._lock:
                 while not self._watched:
+                    self._sleeps = True
                     self._lock.wait()
                 now = time.monotonic()
                 over = [entry for entry in self._watched if entry.until < now]
