@@ -71,9 +71,6 @@ class Watch:
     def _run(self) -> None:
         while True:
             with self._lock:
-                while not self._watched:
-                    self._sleeps = True
-                    self._lock.wait()
                 now = time.monotonic()
                 over = [entry for entry in self._watched if entry.until < now]
                 for entry in over:
@@ -82,6 +79,9 @@ class Watch:
                     with suppress(OSError, ValueError):
                         entry.socket.shutdown(socket.SHUT_RDWR)
                 self._lock.wait(_POLL)
+                if not self._watched:
+                    self._sleeps = True
+                    self._lock.wait()
 
 
 class SlowAnswerError(Exception):
