@@ -18,6 +18,7 @@ from podbuild.oci.names import DOCKER_HUB
 
 _HOST = re.compile(r"[^/]*[.:{}][^/]*|localhost")
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
+_PLACEHOLDER = re.compile(r"\{")
 _PLAIN_PATH = re.compile(r"(?![a-z+]+://|git@).+")
 NETWORKS = ("host", "none")  # of a build, that podbuild.toml knows by the same name
 _WAYS = {  # by bake's names; compose writes them with _
@@ -61,6 +62,7 @@ class Carried:
     release: tuple[str, ...] = ()
     branches: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     tags: Mapping[str, object] = field(default_factory=dict)  # other keys of [tags]
+    files: Mapping[str, str] = field(default_factory=dict)  # Containerfiles that stood in the file
 
 
 def named(text: str) -> str:
@@ -75,6 +77,34 @@ def named(text: str) -> str:
 def literal(text: str) -> str:
     """Give a text whose braces are no placeholders."""
     return text.replace("{", "{{").replace("}", "}}")
+
+
+def plain_text(template: str) -> str | None:
+    """Give the text of a template without placeholders; None for one that has some.
+
+    >>> plain_text("FROM a{{1}}"), plain_text("FROM {env.BASE}")
+    ('FROM a{1}', None)
+    """
+    if _PLACEHOLDER.search(template.replace("{{", "")):
+        return None
+    return template.replace("{{", "{").replace("}}", "}")
+
+
+def line_of_block(text: str, title: str, key: str) -> int:
+    """Find a block of HCL or JSON, and a key in it, by its text; 1 where it is not found."""
+    block = re.search(rf'"{re.escape(title)}"\s*[:{{]', text)
+    if block is None:
+        return 1
+    place = block.start()
+    inner = re.compile(rf'^\s*"?{re.escape(key)}"?\s*[=:]', re.MULTILINE) if key else None
+    if inner and (found := inner.search(text, place)):
+        place = found.end()
+    return text.count("\n", 0, place) + 1
+
+
+def inline_file(name: str) -> str:
+    """Give the path for the Containerfile of an image that stood in another tool's file."""
+    return f"{name}.Containerfile"
 
 
 def repository_of(reference: str) -> str:

@@ -21,9 +21,12 @@ from podbuild.commands.carry import (
     containerfile_of,
     distinct_names,
     image_name,
+    inline_file,
     is_path,
+    line_of_block,
     literal,
     named,
+    plain_text,
     secret_of,
     tag_of,
     way_for,
@@ -32,8 +35,11 @@ from podbuild.commands.carry_hcl import (
     Function,
     Scope,
     UnknownValueError,
+    Value,
+    as_text,
+    fill,
     load_hcl,
-    text_value,
+    read_value,
 )
 from podbuild.errors import ConfigError
 from podbuild.system.records import parse_json
@@ -87,11 +93,13 @@ class _Reader:
     text: str
     is_json: bool
     left_out: list[LeftOut] = field(default_factory=list)
-    variables: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, Value] = field(default_factory=dict)
     targets: dict[str, dict[str, object]] = field(default_factory=dict)
     functions: dict[str, Function] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     unpublished: frozenset[str] = frozenset()
+    origins: dict[str, str] = field(default_factory=dict)  # targets that a matrix made
+    files: dict[str, str] = field(default_factory=dict)
 
     def carried(self) -> Carried:
         """Give everything."""
@@ -110,13 +118,13 @@ class _Reader:
             }
         )
         images = tuple(self._image(*each) for each in expanded)
-        return Carried(images=images, left_out=tuple(self.left_out))
+        return Carried(images=images, left_out=tuple(self.left_out), files=dict(self.files))
 
-    def _variables(self) -> Iterator[tuple[str, str]]:
-        known: dict[str, str] = {}
+    def _variables(self) -> Iterator[tuple[str, Value]]:
+        known: dict[str, Value] = {}
         for name, block in _blocks(self.document, "variable").items():
             try:
-                value = self._text(block.get("default"), known)
+                value = self._read(block.get("default"), known)
             except UnknownValueError:
                 value = ""
                 hint = f"{{env.{name}}} is read, its default is an expression"
@@ -126,7 +134,8 @@ class _Reader:
             if not value and block.get("default") == '""':
                 self._leave(f"variable {name}", f"{{env.{name}}} is read, and must be set")
             if value:
-                self._leave(f"variable {name}", f"its default is taken; {{env.{name}}} reads it")
+                reads = "" if isinstance(value, list) else f"; {{env.{name}}} reads it"
+                self._leave(f"variable {name}", f"its default is taken{reads}")
 
     def _wanted(self) -> Iterator[str]:
         """Give the targets of all groups and those with tags; else those that none inherits."""
@@ -185,7 +194,9 @@ class _Reader:
             scope: dict[str, str] = {}
             for axis, value in chosen:
                 scope |= self._axis(name, axis, value)
-            yield self._title(name, target.get("name"), scope), target, scope
+            title = self._title(name, target.get("name"), scope)
+            self.origins[title] = name
+            yield title, target, scope
 
     def _axis(self, name: str, axis: str, value: object) -> dict[str, str]:
         """Give a matrix's value by its name; one that is a table by each of its keys."""
@@ -211,7 +222,11 @@ class _Reader:
         keys = dict(self._keys(name, target, scope))
         context = below(".", str(keys.pop("context", ".")))
         written = str(keys.pop("dockerfile", ""))
+        inline = plain_text(str(keys.pop("dockerfile-inline", "")))
         keys = {"context": context, "containerfile": containerfile_of(context, written), **keys}
+        if inline:
+            keys["containerfile"] = path = inline_file(self.names[name])
+            self.files[path] = inline
         if "args" in keys:
             keys["build-args"] = keys.pop("args")
         if "secret" in keys:
@@ -221,10 +236,11 @@ class _Reader:
                 self._leave(f"target {name}: {each}", "images are for Linux", name, "platforms")
         if name in self.unpublished or self._stays(name, target):
             keys["publish"] = False
-        known = tuple(self._texts(target.get("tags"), scope))
+        written_tags = target.get("tags")
+        known = tuple(self._texts(written_tags, scope))
         references = tuple(filter(None, known))
-        tags = target.get("tags")
-        if isinstance(tags, list) and len(known) < len(tags):
+        least = len(written_tags) if isinstance(written_tags, list) else bool(written_tags)
+        if len(known) < least:
             self._leave(f"target {name}: tags", _EVALUATE, name, "tags")
         for each in references:
             tag = tag_of(each)
@@ -277,6 +293,8 @@ class _Reader:
                 text = self._text(value, scope)
                 fits = {"context": is_path(text), "network": text in NETWORKS}
                 found = text if fits.get(key, True) else None
+            case "dockerfile-inline" if plain_text(text := self._text(value, scope)):
+                found = text
             case "ssh":
                 found = tuple(self._strictly(value, scope))
             case "platforms":
@@ -327,47 +345,47 @@ class _Reader:
             found.append(secret)
         return tuple(found)
 
-    def _texts(self, value: object, scope: Mapping[str, str] | None = None) -> Iterator[str]:
+    def _texts(self, value: object, scope: Mapping[str, Value] | None = None) -> Iterator[str]:
         """Give the texts that are known."""
-        for each in value if isinstance(value, list) else []:
+        for each in value if isinstance(value, list) else [value] if value else []:
             try:
-                yield self._text(each, scope or {})
+                yield from self._strictly([each], scope or {})
             except UnknownValueError:
                 continue
 
-    def _strictly(self, value: object, scope: Mapping[str, str]) -> Iterator[str]:
-        if not isinstance(value, list):
-            raise UnknownValueError
-        for each in value:
-            yield self._text(each, scope)
+    def _strictly(self, value: object, scope: Mapping[str, Value]) -> Iterator[str]:
+        """Give the texts of a list, and of lists in it."""
+        found = self._read(value, scope)
+        for each in found if isinstance(found, list) else [found]:
+            for text in each if isinstance(each, list) else [each]:
+                yield as_text(text)
 
-    def _text(self, value: object, scope: Mapping[str, str]) -> str:
+    def _text(self, value: object, scope: Mapping[str, Value]) -> str:
         """Give a value with variables put in; raises UnknownValueError."""
-        if self.is_json and isinstance(value, str):
-            return literal(value)
-        names = {**self.variables, **scope}
-        return text_value(value, Scope(names=names, functions=self.functions))
+        return as_text(self._read(value, scope))
+
+    def _read(self, value: object, scope: Mapping[str, Value]) -> Value:
+        known = Scope(names={**self.variables, **scope}, functions=self.functions)
+        if not self.is_json:
+            return read_value(value, known)
+        if isinstance(value, list):
+            return [self._read(each, scope) for each in value]
+        if not isinstance(value, str):
+            return read_value(value, known)
+        # Of what bake printed itself, nothing is left to fill in (older ones did not say `$$`).
+        printed = not {"variable", "function"} & self.document.keys()
+        return literal(value.replace("$${", "${")) if printed else fill(value, known)
 
     def _leave(self, what: str, hint: str, name: str = "", key: str = "") -> None:
-        self.left_out.append(LeftOut(self._line(what, name, key), what, hint))
+        """List something once, by the target that stands in the file."""
+        origin = self.origins.get(name, name)
+        what = what.replace(f"target {name}:", f"target {origin}:", 1)
+        found = LeftOut(self._line(what, origin, key), what, hint)
+        if found not in self.left_out:
+            self.left_out.append(found)
 
     def _line(self, what: str, name: str, key: str) -> int:
-        """Find a block, and a key in it, in the text: its reader keeps no lines."""
-        title = name or what.partition(" ")[2]
-        titles = [title, *(each for each in self.targets_like(title))]
-        for each in titles:
-            block = re.search(rf'"{re.escape(each)}"\s*[:{{]', self.text)
-            inner = re.compile(rf'^\s*"?{re.escape(key)}"?\s*[=:]', re.MULTILINE) if key else None
-            place = block.start() if block else 0
-            if inner and (found := inner.search(self.text, place)):
-                place = found.end()
-            if block:
-                return self.text.count("\n", 0, place) + 1
-        return 1
-
-    def targets_like(self, title: str) -> Iterator[str]:
-        """Give targets whose matrix may have made a name."""
-        return (each for each in self.targets if title.startswith(each))
+        return line_of_block(self.text, name or what.partition(" ")[2], key)
 
 
 def _over(base: Mapping[str, object], own: Mapping[str, object]) -> dict[str, object]:

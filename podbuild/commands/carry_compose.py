@@ -16,9 +16,11 @@ from podbuild.commands.carry import (
     containerfile_of,
     distinct_names,
     image_name,
+    inline_file,
     is_path,
     literal,
     named,
+    plain_text,
     way_for,
 )
 from podbuild.commands.carry_yaml import Said, read_yaml
@@ -53,6 +55,7 @@ class _Compose:
     folder: str
     left_out: list[LeftOut] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
 
     def carried(self) -> Carried:
         """Give everything."""
@@ -64,13 +67,16 @@ class _Compose:
         images = []
         for name, service in self.services.items():
             keys = dict(self._keys(name, service.table["build"]))
+            if inline := plain_text(str(keys.pop("dockerfile-inline", ""))):
+                keys["containerfile"] = path = inline_file(self.names[name])
+                self.files[path] = inline
             if platform := service.table.get("platform"):
                 text = self._text(platform, f"service {name}: platform")
                 keys.setdefault("platforms", (text,))
             images.append(
                 CarriedImage(name=self.names[name], keys=keys, references=references[name])
             )
-        return Carried(images=tuple(images), left_out=tuple(self.left_out))
+        return Carried(images=tuple(images), left_out=tuple(self.left_out), files=dict(self.files))
 
     def _elsewhere(self) -> None:
         """List what stands in other files or services."""
@@ -118,6 +124,8 @@ class _Compose:
                 found = key, self._pairs(node, where)
             case "target":
                 found = key, self._text(node, where)
+            case "dockerfile_inline" if plain_text(text := self._text(node, where)):
+                found = "dockerfile-inline", text
             case "platforms" | "ssh" if all(each.text for each in node.items):
                 found = key, tuple(self._text(each, where) for each in node.items)
             case "network" if node.text in NETWORKS:

@@ -38,11 +38,11 @@ class Function:
 class Scope:
     """What names stand for."""
 
-    names: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, Value] = field(default_factory=dict)
     functions: Mapping[str, Function] = field(default_factory=dict)
     depth: int = 0
 
-    def having(self, names: Mapping[str, str]) -> Scope:
+    def having(self, names: Mapping[str, Value]) -> Scope:
         """Give the same with more names."""
         return Scope(names={**self.names, **names}, functions=self.functions, depth=self.depth + 1)
 
@@ -65,23 +65,31 @@ def load_hcl(text: str) -> object:
 
 def text_value(written: object, scope: Scope) -> str:
     """Give a value as the reader of HCL has it, as a text; raises UnknownValueError."""
+    return as_text(read_value(written, scope))
+
+
+def read_value(written: object, scope: Scope) -> Value:
+    """Give a value as the reader of HCL has it; raises UnknownValueError."""
     found: Value
     match written:
         case None:
             found = ""
         case bool() | int() | float():
             found = str(written).lower()
+        case list():
+            found = [read_value(each, scope) for each in written]
         case str() if heredoc := _HEREDOC.fullmatch(written):
-            found = _template(f"{heredoc[1]}\n", scope)
+            found = fill(f"{heredoc[1]}\n", scope)
         case str():
             inner = written.removeprefix("${").removesuffix("}")
             found = _Expression(inner if inner != written else written, scope).value()
         case _:
             raise UnknownValueError
-    return _text(found)
+    return found
 
 
-def _text(value: Value) -> str:
+def as_text(value: Value) -> str:
+    """Give a value that is no list as a text; raises UnknownValueError."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
@@ -91,7 +99,7 @@ def _text(value: Value) -> str:
 
 def _known(value: Value) -> str:
     """Give a text that holds no placeholder: what it will be is not known here."""
-    text = _text(value)
+    text = as_text(value)
     if _OPEN.search(text.replace("{{", "")):
         raise UnknownValueError
     return text
@@ -122,8 +130,8 @@ def _quoted(text: str, start: int) -> int:
     raise UnknownValueError
 
 
-def _template(text: str, scope: Scope) -> str:
-    """Fill `${...}` in a text; `$${` is a literal `${`."""
+def fill(text: str, scope: Scope) -> str:
+    """Fill `${...}` in a text; `$${` is a literal `${`. Raises UnknownValueError."""
     parts: list[str] = []
     at = 0
     while at < len(text):
@@ -133,7 +141,7 @@ def _template(text: str, scope: Scope) -> str:
             raise UnknownValueError
         elif text.startswith("${", at):
             end = _closing(text, at + 2)
-            parts.append(_text(_Expression(text[at + 2 : end], scope).value()))
+            parts.append(as_text(_Expression(text[at + 2 : end], scope).value()))
             at = end + 1
         else:
             parts, at = [*parts, literal(text[at])], at + 1
@@ -152,11 +160,11 @@ def _closing(text: str, start: int) -> int:
 class _Expression:
     """One expression, read from left to right."""
 
-    def __init__(self, text: str, scope: Scope) -> None:
+    def __init__(self, text: str | list[str], scope: Scope) -> None:
         if scope.depth > _DEPTH:
             raise UnknownValueError
         self._scope = scope
-        self._tokens = [*_tokens(text)]
+        self._tokens = [*_tokens(text)] if isinstance(text, str) else [*text, ""]
 
     def value(self) -> Value:
         """Give the whole expression's value."""
@@ -213,14 +221,14 @@ class _Expression:
             found = self._choice()
             self._expect(")")
         elif self._takes("["):
-            found = self._list("]")
+            found = self._each() if self._takes("for") else self._list("]")
         else:
             found = self._named(self._next())
         return found
 
     def _named(self, token: str) -> Value:
         if token.startswith('"'):
-            return _template(_unescaped(token[1:-1]), self._scope)
+            return fill(_unescaped(token[1:-1]), self._scope)
         if token[:1].isdigit() or token in ("true", "false"):
             return token
         if self._takes("("):
@@ -231,6 +239,38 @@ class _Expression:
             raise UnknownValueError
         return self._scope.names[token]
 
+    def _each(self) -> Value:
+        """Give a list by `for NAME in LIST : VALUE if CONDITION`, or `for NUMBER, NAME in`."""
+        names = [self._next()]
+        if self._takes(","):
+            names.append(self._next())
+        self._expect("in")
+        every = self._choice()
+        self._expect(":")
+        body = self._up_to_the_end()
+        value, condition = _parted(body)
+        if not isinstance(every, list):
+            raise UnknownValueError
+        found: list[Value] = []
+        for number, each in enumerate(every):
+            given = (str(number), each)[-len(names) :]
+            scope = self._scope.having(dict(zip(names, given, strict=True)))
+            if not condition or _truth(_Expression(condition, scope).value()):
+                found.append(_Expression(value, scope).value())
+        return found
+
+    def _up_to_the_end(self) -> list[str]:
+        """Take the tokens before the bracket that closes this list, and that bracket."""
+        depth, found = 1, list[str]()
+        while True:
+            token = self._next()
+            if not token:
+                raise UnknownValueError
+            depth += (token in ("[", "(")) - (token in ("]", ")"))
+            if not depth:
+                return found
+            found.append(token)
+
     def _list(self, end: str) -> list[Value]:
         found: list[Value] = []
         while not self._takes(end):
@@ -239,6 +279,12 @@ class _Expression:
                 self._expect(end)
                 break
         return found
+
+
+def _parted(body: list[str]) -> tuple[list[str], list[str]]:
+    """Part a list's body at its own `if`."""
+    at = body.index("if") if "if" in body else len(body)
+    return body[:at], body[at + 1 :]
 
 
 def _tokens(text: str) -> Iterator[str]:
@@ -266,8 +312,8 @@ def _unescaped(text: str) -> str:
 def _call(name: str, arguments: Sequence[Value], scope: Scope) -> Value:
     own = scope.functions.get(name)
     if own is not None and len(own.params) == len(arguments):
-        given = dict(zip(own.params, map(_text, arguments), strict=True))
-        return text_value(own.result, scope.having(given))
+        given = dict(zip(own.params, arguments, strict=True))
+        return read_value(own.result, scope.having(given))
     try:
         return _FUNCTIONS[name](*arguments)
     except (KeyError, TypeError, IndexError, AttributeError, ValueError, StopIteration):
@@ -276,7 +322,13 @@ def _call(name: str, arguments: Sequence[Value], scope: Scope) -> Value:
 
 def _joined(separator: Value, *lists: Value) -> Value:
     every = [each for one in lists for each in (one if isinstance(one, list) else [one])]
-    return _text(separator).join(map(_text, every))
+    return as_text(separator).join(map(as_text, every))
+
+
+def _items(value: Value) -> list[Value]:
+    if not isinstance(value, list):
+        raise UnknownValueError
+    return value
 
 
 def _first(*values: Value) -> Value:
@@ -290,12 +342,17 @@ _FUNCTIONS: Mapping[str, Callable[..., Value]] = {
     "or": lambda a, b: _truth(a) or _truth(b),
     "not": lambda a: not _truth(a),
     "lower": lambda a: _known(a).lower(),
+    "upper": lambda a: _known(a).upper(),
+    "contains": lambda a, b: _known(b) in map(_known, _items(a)),
+    "distinct": lambda a: [*dict.fromkeys(map(as_text, _items(a)))],
+    "compact": lambda a: [each for each in _items(a) if _known(each)],
+    "flatten": lambda a: [each for one in _items(a) for each in _items(one)],
     "replace": lambda a, b, c: _known(a).replace(_known(b), _known(c)),
     "trimprefix": lambda a, b: _known(a).removeprefix(_known(b)),
     "trimsuffix": lambda a, b: _known(a).removesuffix(_known(b)),
     "trimspace": lambda a: _known(a).strip(),
     "split": lambda a, b: [*_known(b).split(_known(a))],
     "join": _joined,
-    "concat": lambda *lists: [each for one in lists for each in one],
+    "concat": lambda *lists: [each for one in lists for each in _items(one)],
     "coalesce": _first,
 }

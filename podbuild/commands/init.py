@@ -123,6 +123,7 @@ def carried_files(seen: Seen, carried: Carried, file: str) -> tuple[NewFile, ...
     source = f"https://{host}/{path}" if path else ""
     text = config_text(carried, file=file, project=_name(seen.folder), source=source)
     files = [NewFile(PurePosixPath(FILE_NAME), text)]
+    files += [NewFile(PurePosixPath(path), each) for path, each in carried.files.items()]
     if not _ignores_output(seen.gitignore or ""):
         files.append(NewFile(PurePosixPath(".gitignore"), "/dist/\n", extends=True))
     return tuple(files)

@@ -26,7 +26,7 @@ target "web" {
   inherits   = ["_common"]
   context    = "web"
   dockerfile = "Containerfile.prod"
-  tags       = ["ghcr.io/acme/shop-web:${TAG}", "acme/shop-web", upper("x")]
+  tags       = ["ghcr.io/acme/shop-web:${TAG}", "acme/shop-web", title("x")]
   args       = { MODE = "prod-${TAG}", JSON = "{}" }
   contexts   = { base = "target:base", alpine = "docker-image://alpine:3" }
   secret     = ["type=secret,id=npm,env=NPM_TOKEN", { id = "key", src = "key.pem" }]
@@ -128,11 +128,12 @@ def test_a_bake_file(tmp_path: Path) -> None:
 
 
 def test_what_bake_prints_is_read_without_a_reader_of_hcl(tmp_path: Path) -> None:
-    target = {"context": ".", "tags": ["localhost:5000/a/web:1"], "args": {"X": "${Y}"}}
+    args = {"X": "${Y}", "Z": "$${Y}"}  # as older ones and newer ones print it
+    target = {"context": ".", "tags": ["localhost:5000/a/web:1"], "args": args}
     text = json.dumps({"target": {"web": {**target, "shm-size": "1g"}}}, indent=1)
     found = carried(tmp_path, "docker-bake.json", text)
     said = table(tmp_path)
-    assert said["images"]["web"]["build-args"] == {"X": "${{Y}}"}
+    assert said["images"]["web"]["build-args"] == {"X": "${{Y}}", "Z": "${{Y}}"}
     assert said["registries"]["localhost-5000"]["repository"] == "localhost:5000/a/{image}"
     assert said["defaults"]["platforms"] == ["linux/amd64"]
     assert [each.what for each in found.left_out] == ["target web: shm-size"]
@@ -308,3 +309,70 @@ services:
         (8, "service app: build: ${C:+set}"),
         (9, "service app: build.tags"),
     } <= said
+
+
+WRITTEN = """\
+variable "PLATFORMS" { default = ["linux/amd64", "linux/arm64"] }
+variable "REGISTRIES" { default = ["ghcr.io/acme", "quay.io/acme"] }
+function "tags" {
+  params = [name, versions]
+  result = [for v in versions : "ghcr.io/acme/${name}:${v}" if v != ""]
+}
+target "web" {
+  platforms = concat(PLATFORMS, ["linux/arm/v7"])
+  tags      = [for r in REGISTRIES : "${r}/web:1"]
+}
+target "api" {
+  tags              = flatten([tags("api", ["1", ""])])
+  platforms         = PLATFORMS
+  dockerfile-inline = <<EOT
+FROM scratch
+ENV A={1}
+EOT
+}
+target "family" {
+  name     = "tool-${v}"
+  matrix   = { v = ["1", "2"] }
+  args     = { WHEN = timestamp() }
+  shm-size = "1g"
+  tags     = ["ghcr.io/acme/tool:${v}", title("x")]
+}
+"""
+
+
+def test_lists_and_what_stands_in_the_file_itself(tmp_path: Path) -> None:
+    found = carried(tmp_path, "docker-bake.hcl", WRITTEN)
+    said = table(tmp_path)
+    assert said["images"]["web"]["platforms"] == ["linux/amd64", "linux/arm64", "linux/arm/v7"]
+    assert said["images"]["web"]["registries"] == ["ghcr", "quay-io"]
+    assert said["images"]["api"]["registries"] == ["ghcr"]
+    assert said["images"]["api"]["containerfile"] == "api.Containerfile"
+    assert found.files == {"api.Containerfile": "FROM scratch\nENV A={1}\n"}
+    # What a matrix's images share is told once, where it stands.
+    assert [(each.line, each.what) for each in found.left_out if "family" in each.what] == [
+        (22, "target family: args"),
+        (23, "target family: shm-size"),
+        (24, "target family: tags"),
+    ]
+
+
+def test_a_bake_file_in_json_has_its_variables_put_in(tmp_path: Path) -> None:
+    web = {"context": "${DIR}", "args": {"V": "${upper(DIR)}"}, "platforms": ["linux/${ARCH}"]}
+    variables = {"DIR": {"default": "web"}, "ARCH": {"default": "arm64"}}
+    carried(tmp_path, "docker-bake.json", json.dumps({"variable": variables, "target": {"a": web}}))
+    said = table(tmp_path)
+    assert said["defaults"] == {"platforms": ["linux/arm64"]}
+    assert said["images"]["a"]["context"] == "web"
+    assert said["images"]["a"]["build-args"] == {"V": "WEB"}
+
+
+def test_a_containerfile_in_a_compose_file_is_written(tmp_path: Path) -> None:
+    inline = "dockerfile_inline: |\n        FROM b\n        RUN x$$Y\n"
+    text = f"services:\n  a:\n    build:\n      {inline}"
+    found = carried(tmp_path, "compose.yaml", text)
+    assert found.files == {"a.Containerfile": "FROM b\nRUN x$Y\n"}
+    assert table(tmp_path)["images"]["a"]["containerfile"] == "a.Containerfile"
+    assert not found.left_out
+    unset = carried(tmp_path, "compose.yaml", text.replace("FROM b", "FROM $B"))
+    assert not unset.files
+    assert [each.what for each in unset.left_out] == ["service a: build.dockerfile_inline"]
