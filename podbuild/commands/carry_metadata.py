@@ -144,8 +144,7 @@ class MetadataReader:
             case "branch":
                 self._branches(self.triggers.branches, tag)
             case "sha":
-                self._branches(self.triggers.branches, tag)
-                self.found.release += [tag] if self.triggers.tags else []
+                self._sha(line, tag)
             case "edge":
                 self._branches((given.get("branch", self.triggers.default),), tag)
             case "pr":
@@ -157,6 +156,16 @@ class MetadataReader:
             case _:
                 self.found.release.append(tag)
         return True
+
+    def _sha(self, line: int, tag: str) -> None:
+        """Put it on pushes to branches: a tag belongs to those, or to releases."""
+        self._branches(self.triggers.branches, tag)
+        if self.triggers.tags and self.triggers.branches:
+            self._leave(
+                line, f"tags: {tag} of releases", "the push of its commit to a branch has it"
+            )
+        elif self.triggers.tags:
+            self.found.release.append(tag)
 
     def _tag(self, kind: str, event: str, given: Mapping[str, str]) -> str | None:
         found: str | None = None

@@ -124,7 +124,7 @@ def test_a_fan_out_is_one_image_with_the_tags_of_its_metadata(tmp_path: Path) ->
         "dockerhub": {"kind": "dockerhub", "repository": "docker.io/acme/{image}"},
     }
     assert said["tags"] == {
-        "release": ["{version}", "{major}.{minor}", "sha-{sha}", "latest"],
+        "release": ["{version}", "{major}.{minor}", "latest"],  # a tag of both is refused
         "branches": {
             "main": ["{branch}", "sha-{sha}"],
             "release/*": ["{branch}", "sha-{sha}"],
@@ -137,6 +137,7 @@ def test_a_fan_out_is_one_image_with_the_tags_of_its_metadata(tmp_path: Path) ->
     assert left == {
         what: line_of(FAN_OUT, part)
         for what, part in (
+            ("tags: sha-{sha} of releases", "type=sha"),
             ("tags: type=sha,format=long", "format=long"),
             ("tags: type=match,pattern=v(.*),group=1", "type=match"),
             ("build-args: TOKEN", "TOKEN=${{ secrets.TOKEN"),
