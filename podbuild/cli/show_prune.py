@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -136,7 +137,13 @@ def _alike(word: str, items: Iterable[tuple[RemovalItem, str]]) -> Iterator[str]
             continue
         more = len(names) - _SHOWN
         rest = f" and {more} more (--json lists all)" if more > 0 else ""
-        yield f"  {word} {len(names)}{why}: {', '.join(names[:_SHOWN])}{rest}"
+        some = ", ".join(map(_brief, names[:_SHOWN]))
+        yield f"  {word} {len(names)}{why}: {some}{rest}"
+
+
+def _brief(name: str) -> str:
+    """Shorten the tags of statements and signatures, which the JSON has whole."""
+    return re.sub(r"\b(sha256-[0-9a-f]{12})[0-9a-f]{52}", r"\1...", name)
 
 
 def _shown(item: RemovalItem) -> str:

@@ -75,7 +75,8 @@ class SigningSetup:
         except CredentialError:
             raise
         except PodbuildError as error:  # nothing is published yet
-            raise CredentialError(error.message, hint="check [attest] sign.key") from error
+            hint = "check [attest] sign.key, and its password in PODBUILD_SIGN_PASSWORD"
+            raise CredentialError(error.message, hint=hint) from error
         key = self._own_public
         try:
             KeyAccepted(key).verified(bundle)

@@ -97,7 +97,7 @@ def _fate_of_tags(
     for tag, digest in graph.tags.items():
         verdict = verdicts.get(tag)
         if verdict is None:
-            stays[tag] = f"{graph.name(graph.attached[tag])} needs it"
+            stays[tag] = "what it is attached to stays"
         elif not verdict.goes:
             stays[tag] = verdict.reason
         elif abilities.tags or digest in gone:
