@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from contestants import PROGRAM, Podbuild
@@ -19,6 +20,7 @@ from workload import git, make_project, root_archives
 
 from podbuild.build.examine.anatomy import QUESTIONS
 from podbuild.build.toolchain.find import find_chosen, start_cost
+from podbuild.build.toolchain.model import Engine
 from podbuild.oci.examine import Examiner
 from podbuild.oci.manifest import Descriptor
 from podbuild.oci.memory import MemoryStore
@@ -137,12 +139,24 @@ def write_large(folder: Path, count: int, place: str) -> None:
     git(folder, "commit", "--quiet", "--message", "large")
 
 
-def start_of_engine() -> str:
-    """Give the engine that is measured, with what its own start costs."""
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """An engine, where it comes from, and what its own start costs in CPU seconds."""
+
+    engine: Engine
+    origin: str
+    cost: float
+
+    def __str__(self) -> str:
+        return f"{self.engine} of {self.origin}, {self.cost * 1000:.0f} ms of CPU a start"
+
+
+def start_of_engine() -> Start:
+    """Give the engine that is found, with what its own start costs."""
     runner = Runner(env=dict(os.environ))
     toolchain = find_chosen(runner, find_folders(os.environ, Path("dist")), os.environ)
     cost = start_cost(runner, toolchain.engine)
-    return f"{toolchain.engine} of {toolchain.origin}, {cost * 1000:.0f} ms of CPU a start"
+    return Start(engine=toolchain.engine, origin=toolchain.origin, cost=cost)
 
 
 def uploads(work: Path, scripts: Path) -> Iterator[str]:

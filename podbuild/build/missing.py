@@ -15,7 +15,7 @@ from podbuild.build.inputs.contents import Contents
 from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.inputs.secrets import BuildSecrets, find_secrets
 from podbuild.build.job import Site
-from podbuild.build.jobs import Work, build_all, priorities
+from podbuild.build.jobs import Work, build_all, likely_seconds, priorities
 from podbuild.build.jobs import remember as remember_durations
 from podbuild.build.model import Built, BuiltImage, Known
 from podbuild.build.staging.server import StagingRegistry
@@ -80,6 +80,10 @@ def build_missing(
     services, request = session.services, session.plan.request
     records = Records.of_project(services.folders.cache, services.config.root)
     needs = {job: recipe.inner.jobs for job, recipe in recipes.items()}
+
+    def guess(job: Job) -> float:
+        return likely_seconds(recipes[job])
+
     if session.places is not None:
         session.places.supplies = session.supplies()
     built = build_all(
@@ -90,7 +94,7 @@ def build_missing(
             fail_fast=request.fail_fast,
             known=known.get,
             remember=remember,
-            duration=priorities(needs, records).__getitem__,
+            duration=priorities(needs, records, guess).__getitem__,
             places=session.places,
         )
     )
