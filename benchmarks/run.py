@@ -4,8 +4,8 @@ run.py [--rounds N] [--only CONTESTANT,...] [--workload WORKLOAD,...] [--engine 
        [--docker FOLDER]
 
 Everything lies on tmpfs; the contestants take turns. An ENGINE is a folder with a buildah or podman
-that podbuild and the shell take, or `toolchain` for what they find without; with several, both are
-measured with each. The last FOLDER has the programs of Debian's dockerd.
+in it or in its `bin`, which podbuild and the shell take, or `toolchain` for what they find without;
+with several, both are measured with each. The last FOLDER has the programs of Debian's dockerd.
 """
 
 from __future__ import annotations
@@ -267,9 +267,10 @@ def side_of(parser: argparse.ArgumentParser, text: str) -> Side:
     if text == TOOLCHAIN:
         return Side(label=TOOLCHAIN)
     folder = Path(text).resolve()
-    if not any((folder / name).is_file() for name in ("buildah", "podman")):
-        parser.error(f"{folder} has neither buildah nor podman")
-    return Side(label=folder.name, folder=folder)
+    programs = folder / "bin" if (folder / "bin").is_dir() else folder
+    if not any((programs / name).is_file() for name in ("buildah", "podman")):
+        parser.error(f"{programs} has neither buildah nor podman")
+    return Side(label=folder.name, folder=programs)
 
 
 def with_buildkit(asked: Asked, work: Path) -> tuple[Asked, str]:
