@@ -18,7 +18,7 @@ from podbuild.commands import sources
 from podbuild.commands.borders import output_refusal
 from podbuild.config.inputs import names_platforms, require_inputs
 from podbuild.config.model import Config
-from podbuild.config.output import OUTPUT_NAMES
+from podbuild.config.output import OUTPUT_NAMES, torn_names
 from podbuild.config.secrecy import refuse_secret_arguments
 from podbuild.config.toml import some
 from podbuild.errors import (
@@ -323,6 +323,7 @@ def _own_paths(services: Services, request: Request) -> tuple[Path, ...]:
     """Give what is podbuild's in the work tree, also of other machines: it makes nothing dirty."""
     config = services.config
     named = [path for name in (*OUTPUT_NAMES, "history.html") for path in config.output.glob(name)]
+    named.extend(config.output / name for name in torn_names(config.output))
     if config.output.is_symlink():  # "dist/" in .gitignore means folders alone
         named.append(config.output)
     for registry in config.registries:

@@ -34,6 +34,7 @@ from podbuild.commands.planning import (
 )
 from podbuild.commands.record import Recorder
 from podbuild.commands.tagging import expectations, move_tags
+from podbuild.config.output import remove_torn
 from podbuild.config.toml import shown
 from podbuild.errors import CleanupError, CredentialError, PodbuildError, PolicyError
 from podbuild.oci.manifest import Manifest
@@ -372,7 +373,10 @@ def open_engines(
 
 @contextmanager
 def one_at_a_time(services: Services, plan: Plan, work: Purpose) -> Iterator[None]:
-    """Hold the project's lock; a snapshot may stop an older one of its branch."""
+    """Hold the project's lock; a snapshot may stop an older one of its branch.
+
+    What a killed run was writing goes: it would get into images whose context is the project.
+    """
     me = Holder(work=work, name=plan.name, pid=os.getpid())
 
     def waiting(holder: Holder | None) -> None:
@@ -383,4 +387,5 @@ def one_at_a_time(services: Services, plan: Plan, work: Purpose) -> Iterator[Non
 
     folders, root = services.folders, services.config.root
     with project_lock(folders, root, me, cancel=services.cancel, on_wait=waiting):
+        remove_torn(services.config.output)
         yield

@@ -5,9 +5,12 @@ Many projects build into `dist/` themselves, and other tools write files of the 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from podbuild.system.files import read_plain, whole_name
@@ -81,7 +84,27 @@ def own_logs(output: Path) -> Iterator[str]:
     """Give the names of the logs that podbuild wrote; files of others may lie beside them."""
     logs = output / "logs"
     names = sorted(entry.name for entry in logs.iterdir()) if logs.is_dir() else []
-    yield from (f"logs/{name}" for name in names if _LOG.fullmatch(name))
+    yield from (f"logs/{name}" for name in names if _LOG.fullmatch(whole_name(name)))
+
+
+def torn_names(output: Path) -> Iterator[str]:
+    """Give the names of what killed runs did not write to the end, by podbuild's own form alone."""
+    try:
+        names = sorted(entry.name for entry in os.scandir(output))
+    except OSError:
+        return
+    for name in names:
+        whole = whole_name(name)
+        if whole != name and any(fnmatchcase(whole, each) for each in OUTPUT_NAMES):
+            yield name
+
+
+def remove_torn(output: Path) -> None:
+    """Remove what killed runs did not write to the end; for whoever holds the project's lock."""
+    logs = (name for name in own_logs(output) if whole_name(Path(name).name) != Path(name).name)
+    for name in (*torn_names(output), *logs):
+        with suppress(OSError):  # a folder is nobody's part
+            (output / name).unlink()
 
 
 def is_ours(output: Path, name: str) -> bool:

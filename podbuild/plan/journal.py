@@ -247,8 +247,6 @@ def open_journal(folder: Path, binding: Binding) -> Opened:
     (ConfigError), as the release it began would stay half done.
     """
     path = folder / NAME
-    for torn in folder.glob(f".{NAME}.*.part"):  # of a run that was killed while it wrote
-        torn.unlink(missing_ok=True)
     found = read_journal(path)
     if found is not None and found.binding.release != binding.release:
         _put_aside(path, found)

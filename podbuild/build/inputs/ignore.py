@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 from podbuild.build.inputs.patterns import BadPatternError, check_syntax, matcher_of
-from podbuild.config.output import OUTPUT_NAMES, foreign_names, own_logs
+from podbuild.config.output import OUTPUT_NAMES, foreign_names, own_logs, torn_names
 from podbuild.errors import ConfigError
 
 # What Go's strings.TrimSpace takes away; Python's strip takes the separators of ASCII, too.
@@ -212,6 +212,7 @@ def own_patterns(
     found = [".git"]
     foreign = {*foreign_names(output)} - {"state.json", "podbuild.env"}
     names = tuple(name for name in OUTPUT_NAMES if name not in foreign)
+    names = (*names, *map(_literal, torn_names(output)))
     if "logs" in foreign:
         names = (*names, *map(_literal, own_logs(output)))
     if output.is_relative_to(context) and output != context:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from podbuild.build.inputs.ignore import Matcher, own_patterns
-from podbuild.config.output import foreign_names
+from podbuild.config.output import foreign_names, remove_torn
 
 OURS = '{"schema": 1, "images": []}'
 
@@ -81,3 +81,33 @@ def test_files_beside_the_logs_are_sent_and_the_logs_are_not(tmp_path: Path) -> 
     matcher = Matcher(own_patterns(tmp_path, output))
     assert not matcher.excludes("dist/logs/mine.txt")
     assert matcher.excludes("dist/logs/web-linux-amd64.log")
+
+
+def test_what_a_killed_run_was_writing_is_left_out_and_removed(tmp_path: Path) -> None:
+    output = tmp_path / "dist"
+    torn = (
+        ".state.json.4ec7cf0d38660dce.part",
+        ".state-v1.2.3.json.4ec7cf0d38660dce.part",
+        ".summary.md.0000000000000000.part",
+        "logs/.web-linux-amd64.log.4ec7cf0d38660dce.part",
+    )
+    kept = (
+        ".mine.json.4ec7cf0d38660dce.part",  # no name of podbuild's
+        ".state.json.4ec7cf0d.part",
+        ".state.json.4EC7CF0D38660DCE.part",
+        "state.json.4ec7cf0d38660dce.part",
+        ".state.json.4ec7cf0d38660dce.part.txt",
+        "sub/.state.json.4ec7cf0d38660dce.part",
+        "logs/mine.txt",
+    )
+    for name in (*torn, *kept):
+        write(output, name)
+    (output / ".plan.json.4ec7cf0d38660dce.part").mkdir()
+    for context in (tmp_path, output):
+        matcher = Matcher(own_patterns(context, output))
+        prefix = "dist/" if context == tmp_path else ""
+        assert {name for name in (*torn, *kept) if matcher.excludes(prefix + name)} == {*torn}
+    remove_torn(output)
+    assert not any((output / name).exists() for name in torn)
+    assert all((output / name).exists() for name in kept)
+    remove_torn(tmp_path / "nowhere")
