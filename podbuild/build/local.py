@@ -12,7 +12,7 @@ from podbuild.build.cache.job import JobCache
 from podbuild.build.cache.mounts import carried_mounts
 from podbuild.build.engine.argv import BuildOrder
 from podbuild.build.engine.files import proxies_with_login
-from podbuild.build.engine.namespace import confined_at_cost, without_network
+from podbuild.build.engine.namespace import confined_at_cost, ending_steps, without_network
 from podbuild.build.inputs.ignore import write_ignore
 from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.inputs.selected import SelectedCopies
@@ -37,7 +37,7 @@ from podbuild.build.prepare import (
     selected_copies,
 )
 from podbuild.build.staging.area import repository_name, staged_tag
-from podbuild.config.choices import Pull
+from podbuild.config.choices import Isolation, Pull
 from podbuild.system.process import Runner
 
 
@@ -106,9 +106,10 @@ class _Run:
                 self._fetch_bases(logged_in)
                 runner = without_network(runner)
             cost = folder / "cost"
-            seconds = self._run(
-                confined_at_cost(runner.extended(prepared.environment), cost), order, prepared
-            )
+            runner = confined_at_cost(runner.extended(prepared.environment), cost)
+            if recipe.isolation is Isolation.CHROOT:
+                runner = ending_steps(runner)
+            seconds = self._run(runner, order, prepared)
             image_id = (folder / "iid").read_text().strip().removeprefix("sha256:")
             metrics = self._metrics(prepared, metrics_of(site, recipe, read_cost(cost), seconds))
             return Attempted(image_id=image_id, metrics=metrics, delivered=grant.delivered)

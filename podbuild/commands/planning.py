@@ -14,7 +14,7 @@ from pathlib import Path
 from podbuild.build.inputs import across
 from podbuild.build.model import BuildRecord, Handed
 from podbuild.build.toolchain import emulation
-from podbuild.commands import sources
+from podbuild.commands import adoption, sources
 from podbuild.commands.borders import output_refusal
 from podbuild.config.inputs import names_platforms, require_inputs
 from podbuild.config.model import Config
@@ -212,9 +212,14 @@ def plan_online(services: Services, offline: Planned) -> Planned:
         for each in open_destinations(services.opener, replace(asked, targets=asked.beside))
     )
     elsewhere = survey(asked, beside, services.cancel)
-    facts = {**found.facts, **elsewhere.facts}
+    facts: Mapping[str, Held] = {**found.facts, **elsewhere.facts}
     known = {revision: offline.ancestry(revision) for revision in named_revisions(asked, facts)}
     plan = _decided(services, asked, facts, known)
+    asked_of = (*open_destinations(services.opener, asked), *beside)
+    facts, lacking = adoption.with_signatures(services, plan, facts, asked_of)
+    if lacking:
+        plan = _decided(services, asked, facts, known)
+    unsigned = tuple(adoption.unsigned(plan, facts, lacking))
     silent = tuple(
         f"{each.registry} could not be asked and is left out: {error.message}"
         for each, error in found.silent.items()
@@ -232,7 +237,7 @@ def plan_online(services: Services, offline: Planned) -> Planned:
         destinations=tuple(each for each in opened if each not in found.silent),
         beside=tuple(each for each in beside if each not in elsewhere.silent),
         silent=found.silent,
-        warnings=offline.warnings + silent,
+        warnings=offline.warnings + silent + unsigned,
     )
 
 

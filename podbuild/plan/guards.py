@@ -71,6 +71,7 @@ class RemoteTag:
     platforms: frozenset[Platform] = frozenset()
     dirty: bool = False  # it carries the mark of a work tree with changes
     sources: Mapping[Platform, str] = field(default_factory=dict, hash=False)  # source hashes
+    signed: bool = False  # an accepted signature is about it; nobody asks where none is configured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,14 +124,15 @@ def immutable_guard(
 ) -> tuple[Digest | None, Mapping[str, Verdict]]:
     """Decide an immutable tag: give the digest to adopt, if any, and a verdict by registry.
 
-    The first required registry that holds this release's result wins. `overwrite` is
-    --allow-overwrite.
+    The first required registry that holds this release's result wins, what is signed before all
+    others. `overwrite` is --allow-overwrite.
     """
     matching = [
         each.remote
         for each in sorted(found, key=lambda each: not each.required)
         if each.remote and not result.difference(each.remote)
     ]
+    matching.sort(key=lambda remote: not remote.signed)
     adopted = matching[0].digest if matching else None
     return adopted, {
         each.registry: _version_tag(each, result, adopted, overwrite) for each in found

@@ -195,3 +195,29 @@ def test_a_delivery_in_another_s_name_is_not_taken(bench: Bench) -> None:
         wrong = Attempted(image_id="0" * 64, metrics=built.metrics, delivered=built.manifest)
         with pytest.raises(BuildError, match="not what the engine made"):
             staged_image(work.site, work.recipes[built.job], wrong)
+
+
+def test_what_a_step_leaves_running_ends_with_it(bench: Bench) -> None:
+    """As in BuildKit: later steps have secrets. What a step starts for itself serves to its end."""
+    bench.write(
+        "spy/Containerfile",
+        "FROM base\n"
+        "RUN setsid sh -c 'while :; do usleep 1000; done' </dev/null >/dev/null 2>&1 &\n"
+        "RUN (trap '' HUP TERM; exec sleep 1234) & echo it keeps the output open\n"
+        "RUN (setsid sh -c 'usleep 700000; echo served > /tmp/served' &); "
+        "while ! [ -e /tmp/served ]; do usleep 10000; done\n"
+        "RUN --mount=type=secret,id=key usleep 100000; mkdir /loot; "
+        "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' > /loot/running\n",
+    )
+    toml = bench.write_base(NATIVE) + (
+        '[images.spy]\ncontext = "spy"\ncontexts = { base = "image:base" }\n'
+        'secrets = [{ id = "key", env = "SPY_KEY" }]\ntimeout = "2m"\n'
+    )
+    with opened(replace(bench, environment={"SPY_KEY": "s3cr3t value"})) as site:
+        built = site.build(f'[defaults]\nplatforms = ["{NATIVE}"]\n{toml}')
+        files = site.files("spy", built.images[Job("spy", NATIVE)].manifest)
+    running = files["loot/running"].decode()
+    assert "/loot/running" in running
+    assert "sleep 1234" not in running
+    assert "while :" not in running
+    assert files["tmp/served"] == b"served\n"

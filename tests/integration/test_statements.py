@@ -459,6 +459,17 @@ def test_what_nobody_signed_is_not_used_again(copied: Signed, tmp_path: Path) ->
     for which in (0, 1):
         now = [child.digest for child in top(copied.store(which), "1.2.4").children]
         assert now == honest
+    elsewhere.git("checkout", "-q", "v1.2.3")
+    done = elsewhere("release", "v1.2.3", "--image", "web")
+    assert done.code == 0, done.text
+    assert "nobody has signed it" not in done.err
+    for which in (0, 1):  # of two that say that they are this release's, the signed one is
+        assert [child.digest for child in top(copied.store(which)).children] == honest
+        copied.store(which).put_manifest(planted)
+        copied.store(which).put_manifest(Manifest(index.media_type, data), Tag("1.2.3"))
+    done = elsewhere("plan", "v1.2.3", "--image", "web")
+    assert done.code == 0, done.text
+    assert done.text.count("though nobody has signed it yet: no signature that is accepted") == 2
     elsewhere("clean", "--keep", "0")
 
 

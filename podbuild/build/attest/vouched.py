@@ -51,18 +51,23 @@ class Vouched:
 
     def __call__(self, store: Store, digest: Digest) -> bool:
         """Tell whether there is one."""
+        why = self.lacking(store, digest)
+        if why:
+            self.tell(f"{store.reference(digest)} is not used again: {why}")
+        return not why
+
+    def lacking(self, store: Store, digest: Digest) -> str:
+        """Say why nobody has spoken for it; empty where somebody has."""
         try:
             accepted = self._accepted
             place = Attachments(store, self.sleep)
             if any(_speaks(store, each, digest, accepted) for each in place.of(digest)):
-                return True
-            why = "no signature that is accepted"
+                return ""
         except PodbuildError as error:
             if error.is_stop:
                 raise
-            why = error.message
-        self.tell(f"{store.reference(digest)} is not used again: {why}")
-        return False
+            return error.message
+        return "no signature that is accepted"
 
     @cached_property
     def _accepted(self) -> Accepted:

@@ -295,6 +295,14 @@ def confined_at_cost(runner: Runner, report: Path) -> Runner:
     return runner.extended(prefix=(*runner.prefix, "--cost", str(report)))
 
 
+def ending_steps(runner: Runner) -> Runner:
+    """Give a confined runner that ends what RUN steps leave running, for chroot isolation.
+
+    Other isolations give each step process ids of its own, with which all of it ends.
+    """
+    return runner.extended(prefix=(*runner.prefix, "--steps"))
+
+
 def outside_user() -> int:
     """Give the user outside that engines are told of: this one, but never root.
 

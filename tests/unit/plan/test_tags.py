@@ -416,6 +416,14 @@ def test_this_release_s_own_result_is_adopted_and_put_where_it_lacks() -> None:
     assert (adopted, decisions(verdicts)) == ("a", ["create", "adopt"])
 
 
+def test_of_two_results_the_one_that_is_signed_wins() -> None:
+    """Whoever may push to one registry can say that its image is this release's."""
+    adopted, verdicts = decide(remote("a"), replace(remote("b"), signed=True), remote("c"))
+    assert (adopted, decisions(verdicts)) == ("b", ["move", "adopt", "move"])
+    adopted, _ = decide(remote("a"), remote("b"), replace(remote("c"), signed=True))
+    assert adopted == "c"
+
+
 def test_of_two_results_that_of_the_first_required_registry_wins() -> None:
     adopted, verdicts = decide(remote("a"), remote("b"), remote("c"))
     assert (adopted, decisions(verdicts)) == ("a", ["adopt", "move", "move"])

@@ -3,7 +3,8 @@
 PID holds it (`holder.py`). The command sees of the machine only what images need, so that
 a RUN step, which gets its /dev, /proc and /sys, finds nothing of podbuild, of another job or of the
 user there: process ids, SysV and POSIX memory, message queues, terminals and keys are its own.
-Options: `--alone` gives it a network without a way out, `--cost REPORT` what `measure.py` writes.
+Options: `--alone` gives it a network without a way out, `--cost REPORT` what `measure.py` writes,
+`--steps` ends what a RUN step leaves running as soon as that step is over.
 Each build starts this: it imports nothing that costs time.
 """
 
@@ -13,6 +14,10 @@ import ctypes
 import fcntl
 import os
 import sys
+
+TYPE_CHECKING = False  # the module typing costs as much as the rest
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWIPC = 0x08000000
@@ -27,6 +32,7 @@ MS_REMOUNT = 32
 MS_BIND = 4096
 PR_SET_PDEATHSIG = 1
 TIOCNOTTY = 0x5422
+PR_SET_CHILD_SUBREAPER = 36
 KEYCTL_JOIN_SESSION_KEYRING = 1
 LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF = 444, 446  # on every architecture
 LANDLOCK_SCOPES = 3  # of abstract unix sockets and of signals (landlock(7), Linux 6.12)
@@ -38,6 +44,9 @@ SIG_DFL, SIG_IGN = ctypes.c_void_p(0), ctypes.c_void_p(1)
 SHM = "/dev/shm"  # noqa: S108  # it is this command's own
 NOT_FOUND = 127
 CLOSED = MS_NOSUID | MS_NODEV | MS_NOEXEC
+POLLIN = 1
+TICK = 25  # milliseconds between two looks at what is left running
+PATIENCE = 200  # looks in a row that find more, before the whole build ends
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -62,12 +71,21 @@ def join(pid: str, kinds: tuple[str, ...]) -> None:
         os.close(file)
 
 
-def split(report: str = "") -> None:
-    """Go on in a child, which dies with its parent; the parent ends as its child does."""
+def split(report: str = "", *, steps: bool = False, processes: bool = True) -> None:
+    """Go on in a child, which dies with its parent; the parent ends as its child does.
+
+    What `steps` of a build leave running it ends meanwhile; `processes` are the child's own.
+    """
+    if steps and not processes:
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
+    proc = os.open("/proc", os.O_RDONLY) if steps else 0  # as it is before the child covers it
     child = os.fork()
     if child == 0:
         libc.prctl(PR_SET_PDEATHSIG, SIGKILL)
         return
+    if steps:
+        os.fchdir(proc)
+        Steps(child, child if processes else os.getpid()).attend()
     _, status, usage = os.wait4(child, 0)
     if report:
         with open(report, "w") as file:  # noqa: PTH123  # as `measure.py` writes it
@@ -77,6 +95,100 @@ def split(report: str = "") -> None:
         libc.signal(-code, SIG_DFL)
         os.kill(os.getpid(), -code)
     os._exit(code)
+
+
+class Steps:
+    """Ends what RUN steps leave running, as BuildKit does: it would see later steps' secrets.
+
+    With chroot isolation all steps share the engine's process ids. Each has mounts of its own,
+    which no process of it can leave; the engine's process that waits for the step is in these,
+    and not in the image's root. What has lost its parent is the `reaper`'s. The working folder
+    is /proc.
+    """
+
+    def __init__(self, engine: int, reaper: int) -> None:
+        self.engine, self.reaper = engine, reaper
+        self.root = os.stat("/")  # noqa: PTH116
+        self.waiting: dict[str, int] = {}  # which process waits for the step with these mounts
+
+    def attend(self) -> None:
+        """Look again and again until the engine has ended."""
+        try:
+            ended = os.pidfd_open(self.engine)
+        except OSError:  # before Linux 5.3
+            return
+        order = sys.byteorder
+        events = ended.to_bytes(4, order) + POLLIN.to_bytes(2, order)  # struct pollfd
+        asked = ctypes.create_string_buffer(events, 8)
+        while libc.poll(asked, 1, TICK) != 1:
+            self.look()
+        os.close(ended)
+        if self.reaper != self.engine:  # nobody else ends them
+            self.look(over=True)
+
+    def look(self, *, over: bool = False) -> None:
+        """End what is left; what grows faster than it can be ended ends the engine."""
+        ended: set[int] = set()
+        for _ in range(PATIENCE):
+            left = {each for each in self.left() if over or not self.goes_on(each)}
+            found = {pid for pid in processes() if self.place(pid) in left} if left else ended
+            if found <= ended:
+                return  # what was told to end does nothing more
+            for pid in found - ended:
+                end(pid)
+            ended |= found
+        sys.stderr.write("podbuild: what a RUN step left running can't be ended\n")
+        end(self.engine)
+
+    def left(self) -> set[tuple[str, bool]]:
+        """Give the mounts of what has lost its parent inside an image."""
+        try:
+            with open(f"{self.reaper}/task/{self.reaper}/children") as file:  # noqa: PTH123
+                return {place for pid in file.read().split() if (place := self.place(int(pid)))[1]}
+        except OSError:
+            return set()
+
+    def goes_on(self, left: tuple[str, bool]) -> bool:
+        """Tell whether the engine still waits for the step that left something in an image."""
+        mounts, _ = left
+        for pid in (self.waiting.get(mounts, 0), *processes()):
+            if self.place(pid) == (mounts, False):
+                self.waiting[mounts] = pid
+                return True
+        return False
+
+    def place(self, pid: int) -> tuple[str, bool]:
+        """Give a process's mounts, and whether it is in an image."""
+        for thread in threads(pid):
+            try:
+                root = os.stat(f"{thread}/root/")  # noqa: PTH116
+                inside = (root.st_dev, root.st_ino) != (self.root.st_dev, self.root.st_ino)
+                return os.readlink(f"{thread}/ns/mnt"), inside  # noqa: PTH115
+            except OSError:
+                continue
+        return "", False
+
+
+def processes() -> list[int]:
+    """Give the ids of all processes."""
+    return [int(name) for name in os.listdir(".") if name.isdigit()]  # noqa: PTH208
+
+
+def threads(pid: int) -> Iterator[str]:
+    """Give where /proc has a process: the first of its threads may have ended before the others."""
+    yield f"{pid}"
+    try:
+        yield from (f"{pid}/task/{name}" for name in os.listdir(f"{pid}/task"))  # noqa: PTH208
+    except OSError:
+        return
+
+
+def end(pid: int) -> None:
+    """Kill a process, if there still is one."""
+    try:
+        os.kill(pid, SIGKILL)
+    except OSError:
+        return
 
 
 def cover(*, processes: bool) -> None:
@@ -160,12 +272,13 @@ def run(command: list[str]) -> None:
 def main() -> None:
     """Do what the arguments say. Stop signals are for the command, and go to the whole group."""
     pid, processes, command = sys.argv[1], sys.argv[2] == "pid", sys.argv[3:]
-    alone = 0
-    report = ""
+    alone, report, steps = 0, "", False
     if command[0] == "--alone":
         alone, command = CLONE_NEWNET, command[1:]
     if command[0] == "--cost":
         report, command = command[1], command[2:]
+    if command[0] == "--steps":
+        steps, command = True, command[1:]
     for number in STOPS:
         libc.signal(number, SIG_IGN)
     let_go()
@@ -178,7 +291,7 @@ def main() -> None:
     check("unshare", libc.unshare(CLONE_NEWNS | CLONE_NEWIPC | alone | (CLONE_NEWPID * processes)))
     if alone:
         start_loopback()
-    split(report)
+    split(report, steps=steps, processes=processes)
     cover(processes=processes)
     stay_apart()
     run(command)
