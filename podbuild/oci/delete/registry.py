@@ -34,14 +34,22 @@ class OciRemover:
         self.referrers = Referrers(store)
 
     def abilities(self) -> Abilities:
-        """Try to delete what can't exist: a registry that could says that it is unknown."""
-        digest = delete(self._store, Digest(f"sha256:{secrets.token_hex(32)}"))
-        if digest.status in _UNABLE:
-            reason = f"{self._store.name}: the registry deletes no manifests ({digest.status})"
+        """Try to delete what can't exist: a registry that could says that it is unknown.
+
+        One that shows something under such a name does not look at names: it is sent no DELETE.
+        """
+        digest, tag = Digest(f"sha256:{secrets.token_hex(32)}"), _unknown_tag()
+        for target in (digest, tag):
+            if self._store.head(target) is not None:
+                reason = f"{self._store.name}: the registry shows an image under any name"
+                return Abilities(tags=False, manifests=False, reason=reason)
+        refused = delete(self._store, digest)
+        if refused.status in _UNABLE:
+            reason = f"{self._store.name}: the registry deletes no manifests ({refused.status})"
             return Abilities(tags=False, manifests=False, reason=reason)
-        tag = delete(self._store, Tag(f"podbuild-unknown-{secrets.token_hex(8)}"))
-        if tag.status in _UNABLE:
-            reason = f"the registry deletes no single tags ({read_problem(tag)})"
+        refused = delete(self._store, tag)
+        if refused.status in _UNABLE:
+            reason = f"the registry deletes no single tags ({read_problem(refused)})"
             return Abilities(tags=False, manifests=True, together=True, reason=reason)
         return Abilities(tags=True, manifests=True)
 
@@ -81,6 +89,10 @@ class OciRemover:
         if _REFERENCED.intersection(problem.codes):
             return Removal(RemovalKind.KEPT, str(problem))
         raise unable(self._store, target, answer)
+
+
+def _unknown_tag() -> Tag:
+    return Tag(f"podbuild-unknown-{secrets.token_hex(8)}")
 
 
 def delete(store: RegistryStore, target: Tag | Digest, also: tuple[int, ...] = ()) -> Response:

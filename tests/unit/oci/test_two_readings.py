@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -132,6 +132,23 @@ def test_a_cleanup_takes_no_pages_in_a_circle_for_a_list(loop: tuple[str, ...]) 
     with answering(answer) as server, pytest.raises(PublishError, match="does not end"):
         OciRemover(store_at(server)).inventory()
     assert len(server.asked) == len(loop) + 1
+
+
+@pytest.mark.parametrize("shown", ["any", "digests", "tags"])
+def test_a_registry_that_looks_at_no_names_is_asked_to_delete_nothing(shown: str) -> None:
+    """What can be deleted is tried with a name that can't exist: there it stands for an image."""
+    manifest = Manifest(MediaType.OCI_INDEX, b'{"schemaVersion":2,"manifests":[]}')
+    headers = {"Content-Type": manifest.media_type, "Docker-Content-Digest": str(manifest.digest)}
+
+    def answer(asked: Asked) -> Answer:
+        kind = "digests" if "/manifests/sha256:" in asked.path else "tags"
+        found = shown in ("any", kind)
+        return Answer(200, manifest.data, headers) if found else Answer(404)
+
+    with answering(answer) as server:
+        with suppress(PodbuildError):  # a digest that is not the one asked for is an error
+            assert not OciRemover(store_at(server)).abilities().manifests
+        assert "DELETE" not in {asked.method for asked in server.asked}
 
 
 def test_manifests_that_are_remembered_do_not_fill_the_memory() -> None:
