@@ -85,7 +85,7 @@ def split(report: str = "", *, steps: bool = False, processes: bool = True) -> N
         return
     if steps:
         os.fchdir(proc)
-        Steps(child, child if processes else os.getpid()).attend()
+        StepKeeper(child, child if processes else os.getpid()).attend()
     _, status, usage = os.wait4(child, 0)
     if report:
         with open(report, "w") as file:  # noqa: PTH123  # as `measure.py` writes it
@@ -97,19 +97,20 @@ def split(report: str = "", *, steps: bool = False, processes: bool = True) -> N
     os._exit(code)
 
 
-class Steps:
+class StepKeeper:
     """Ends what RUN steps leave running, as BuildKit does: it would see later steps' secrets.
 
-    With chroot isolation all steps share the engine's process ids. Each has mounts of its own,
-    which no process of it can leave; the engine's process that waits for the step is in these,
-    and not in the image's root. What has lost its parent is the `reaper`'s. The working folder
-    is /proc.
+    With chroot isolation all steps share the engine's process ids. Each has a UTS namespace of its
+    own, which nothing of it can leave and nothing else of the engine has; the first process in
+    there has a parent outside. What has lost its parent is the `reaper`'s. The working folder is
+    /proc.
     """
 
     def __init__(self, engine: int, reaper: int) -> None:
         self.engine, self.reaper = engine, reaper
-        self.root = os.stat("/")  # noqa: PTH116
-        self.waiting: dict[str, int] = {}  # which process waits for the step with these mounts
+        self.own = names(os.getpid())
+        self.dead: set[int] = set()  # engines leave them so
+        self.first: dict[str, int] = {}  # the first process of each step
 
     def attend(self) -> None:
         """Look again and again until the engine has ended."""
@@ -117,6 +118,7 @@ class Steps:
             ended = os.pidfd_open(self.engine)
         except OSError:  # before Linux 5.3
             return
+        assert self.own  # noqa: S101  # that of the engine and its helpers
         order = sys.byteorder
         events = ended.to_bytes(4, order) + POLLIN.to_bytes(2, order)  # struct pollfd
         asked = ctypes.create_string_buffer(events, 8)
@@ -130,8 +132,8 @@ class Steps:
         """End what is left; what grows faster than it can be ended ends the engine."""
         ended: set[int] = set()
         for _ in range(PATIENCE):
-            left = {each for each in self.left() if over or not self.goes_on(each)}
-            found = {pid for pid in processes() if self.place(pid) in left} if left else ended
+            left = {step for step in self.left() if over or not self.goes_on(step)}
+            found = {pid for pid in processes() if names(pid) in left} if left else ended
             if found <= ended:
                 return  # what was told to end does nothing more
             for pid in found - ended:
@@ -140,33 +142,37 @@ class Steps:
         sys.stderr.write("podbuild: what a RUN step left running can't be ended\n")
         end(self.engine)
 
-    def left(self) -> set[tuple[str, bool]]:
-        """Give the mounts of what has lost its parent inside an image."""
+    def left(self) -> set[str]:
+        """Give the steps of what has lost its parent."""
         try:
             with open(f"{self.reaper}/task/{self.reaper}/children") as file:  # noqa: PTH123
-                return {place for pid in file.read().split() if (place := self.place(int(pid)))[1]}
+                pids = {int(pid) for pid in file.read().split()}
         except OSError:
             return set()
+        self.dead &= pids
+        steps = {pid: names(pid) for pid in pids - self.dead}
+        self.dead |= {pid for pid, step in steps.items() if not step}
+        return {*steps.values()} - {"", self.own}
 
-    def goes_on(self, left: tuple[str, bool]) -> bool:
-        """Tell whether the engine still waits for the step that left something in an image."""
-        mounts, _ = left
-        for pid in (self.waiting.get(mounts, 0), *processes()):
-            if self.place(pid) == (mounts, False):
-                self.waiting[mounts] = pid
-                return True
+    def goes_on(self, step: str) -> bool:
+        """Tell whether the first process of a step is still there."""
+        for pid in (self.first.get(step, 0), *processes()):
+            if names(pid) == step:
+                above = parent(pid)
+                if above != self.reaper and names(above) == self.own:
+                    self.first[step] = pid
+                    return True
         return False
 
-    def place(self, pid: int) -> tuple[str, bool]:
-        """Give a process's mounts, and whether it is in an image."""
-        for thread in threads(pid):
-            try:
-                root = os.stat(f"{thread}/root/")  # noqa: PTH116
-                inside = (root.st_dev, root.st_ino) != (self.root.st_dev, self.root.st_ino)
-                return os.readlink(f"{thread}/ns/mnt"), inside  # noqa: PTH115
-            except OSError:
-                continue
-        return "", False
+
+def names(pid: int) -> str:
+    """Give a process's UTS namespace; its first thread may have ended before the others."""
+    for thread in threads(pid):
+        try:
+            return os.readlink(f"{thread}/ns/uts")  # noqa: PTH115
+        except OSError:
+            continue
+    return ""
 
 
 def processes() -> list[int]:
@@ -174,8 +180,17 @@ def processes() -> list[int]:
     return [int(name) for name in os.listdir(".") if name.isdigit()]  # noqa: PTH208
 
 
+def parent(pid: int) -> int:
+    """Give the id of a process's parent; 0 where there is none."""
+    try:
+        with open(f"{pid}/stat", "rb") as file:  # noqa: PTH123
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except OSError:
+        return 0
+
+
 def threads(pid: int) -> Iterator[str]:
-    """Give where /proc has a process: the first of its threads may have ended before the others."""
+    """Give where /proc has a process, and its threads."""
     yield f"{pid}"
     try:
         yield from (f"{pid}/task/{name}" for name in os.listdir(f"{pid}/task"))  # noqa: PTH208
