@@ -35,9 +35,11 @@ class ReportFile(StrEnum):
     VARIABLES = "podbuild.env"
 
 
+OUTPUT_MARK = ".podbuild"  # no other tool writes such a name
+
 # Everything that a release writes there (design, "Files a release leaves"); a test compares.
 OUTPUT_NAMES = (
-    ".podbuild",
+    OUTPUT_MARK,
     "artifacts.json",
     "audit.json",
     "digests.txt",

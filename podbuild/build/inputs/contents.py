@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -44,6 +44,10 @@ class Sent:
     names: tuple[str, ...] | None
 
 
+def _is_below(name: str, roots: Collection[str]) -> bool:
+    return any(not root or f"{name}/".startswith(f"{root}/") for root in roots)
+
+
 class Contents:
     """Reads contexts, each file once per run. Safe to share between threads.
 
@@ -81,6 +85,7 @@ class Contents:
             found = self._reach(folder, matcher, wanted)
             visible = self._visible[folder, matcher.patterns]
             names = {name for root in found.roots for name in visible.left_out_of(root)}
+            names |= {each for each in visible.written_meanwhile() if _is_below(each, found.roots)}
             few = len(names) <= _MOST_NAMES and can_write(names) and not found.hidden
             return Sent(reach=found, names=tuple(sorted(names)) if few else None)
 

@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 from podbuild.build.inputs.patterns import BadPatternError, check_syntax, matcher_of
-from podbuild.config.output import OUTPUT_NAMES, foreign_names, own_logs, torn_names
+from podbuild.config.output import OUTPUT_MARK, OUTPUT_NAMES, foreign_names, own_logs, torn_names
 from podbuild.errors import ConfigError
 
 # What Go's strings.TrimSpace takes away; Python's strip takes the separators of ASCII, too.
@@ -137,6 +137,12 @@ class Matcher:
         )
 
     @cached_property
+    def outputs(self) -> frozenset[str]:
+        """Give where podbuild writes in the context: the folder, empty for the context itself."""
+        own = [pattern for pattern in self.patterns if posixpath.basename(pattern) == OUTPUT_MARK]
+        return frozenset(re.sub(r"\\(.)", r"\1", posixpath.dirname(pattern)) for pattern in own)
+
+    @cached_property
     def _compiled(self) -> tuple[_Pattern, ...]:
         try:
             found = tuple(map(_compile, self.patterns))
@@ -209,12 +215,11 @@ def own_patterns(
     >>> own_patterns(Path("/p"), Path("/p/dist"))[:2]
     ('.git', 'dist/.podbuild')
     """
-    found = [".git"]
-    foreign = {*foreign_names(output)} - {"state.json", "podbuild.env"}
+    found, foreign = [".git"], {*foreign_names(output)} - {"state.json", "podbuild.env"}
     names = tuple(name for name in OUTPUT_NAMES if name not in foreign)
-    names = (*names, *map(_literal, torn_names(output)))
+    names += tuple(map(_literal, torn_names(output)))
     if "logs" in foreign:
-        names = (*names, *map(_literal, own_logs(output)))
+        names += tuple(map(_literal, own_logs(output)))
     if output.is_relative_to(context) and output != context:
         prefix = _literal(output.relative_to(context).as_posix())
         found.extend(f"{prefix}/{name}" for name in names)

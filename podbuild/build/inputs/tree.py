@@ -15,6 +15,7 @@ from pathlib import Path
 from podbuild.build.inputs.ignore import Marks, Matcher
 from podbuild.build.inputs.modes import SET_IDS
 from podbuild.build.inputs.remembered import Remembered
+from podbuild.config.output import OUTPUT_NAMES
 
 _MOST_LINKS = 40  # as the kernel follows in one path
 _LARGE = 1 << 17  # bytes; handing a smaller file to a thread costs about as much as reading it
@@ -176,10 +177,14 @@ class Visible:
         return self._judge(name)[0]
 
     def shows(self, entry: Entry) -> bool:
-        """Tell whether an entry is to be seen, for itself or for what is in it."""
+        """Tell whether an entry is to be seen, for itself or for what is in it.
+
+        The folder that podbuild writes to counts by others' files alone: fresh clones have none.
+        """
         if not self.leaves_out(entry.name):
-            return True
-        if not entry.is_folder or not self._matcher.may_include_below(entry.name):
+            if not entry.is_folder or entry.name not in self._matcher.outputs:
+                return True
+        elif not entry.is_folder or not self._matcher.may_include_below(entry.name):
             return False
         if entry.name not in self._back:
             inside = self.tree.children(entry.name).values()
@@ -216,6 +221,17 @@ class Visible:
                 yield entry.name
             elif entry.is_folder:
                 yield from self.left_out(entry.name)
+
+    def written_meanwhile(self) -> Iterator[str]:
+        """Give the names that podbuild may write here while an engine reads, and leaves out."""
+        for folder in self._matcher.outputs:
+            is_there = folder and (self.tree.folder / folder).is_dir()
+            entry = self.tree.entry(folder) if is_there else None
+            if folder and (entry is None or not self.shows(entry)):
+                yield folder
+                continue
+            names = (f"{folder}/{name}".removeprefix("/") for name in OUTPUT_NAMES)
+            yield from (name for name in names if "*" not in name and self.leaves_out(name))
 
     def _judge(self, name: str) -> tuple[bool, Marks]:
         if name not in self._judged:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from podbuild.build.inputs.contents import Content, Contents
-from podbuild.build.inputs.ignore import Matcher
+from podbuild.build.inputs.ignore import Matcher, own_patterns
+from podbuild.build.inputs.reach import Wanted
 from podbuild.errors import ConfigError
 
 EVERYTHING = Matcher((".git",))
@@ -160,3 +161,30 @@ def test_a_record_that_is_broken_is_no_record(folder: Path, text: str) -> None:
     kept = folder.parent / "kept"
     kept.write_text(text)
     assert Contents(kept).of(folder, Matcher(())) == read(folder, "nothing")
+
+
+def test_the_output_folder_is_sent_for_the_files_of_others_alone(folder: Path) -> None:
+    """A fresh clone has none, and the same image; what a run writes meanwhile reaches no engine."""
+    output = folder / "out" / "[x]"
+    (folder / "out").mkdir()
+    matcher = Matcher(own_patterns(folder, output))
+    fresh = read(folder, *matcher.patterns)
+    assert sent_names(folder, matcher) == ("out/[x]",)
+    (output / "logs").mkdir(parents=True)
+    (output / "plan.json").write_text('{"schema": 1}')
+    assert read(folder, *matcher.patterns) == fresh
+    assert sent_names(folder, matcher) == ("out/[x]",)
+    (output / "app.js").touch()
+    assert read(folder, *matcher.patterns).files == fresh.files + 1
+    left_out = set(sent_names(folder, matcher))
+    assert {f"out/[x]/{name}" for name in ("logs", "plan.json", "state.json")} <= left_out
+    assert not {"out/[x]", "out/[x]/app.js"} & left_out
+    here = Matcher(own_patterns(output, output))
+    assert {"logs", "plan.json", "state.json"} <= set(sent_names(output, here))
+    assert sent_names(folder, matcher, "src") == ()
+
+
+def sent_names(folder: Path, matcher: Matcher, source: str = "/") -> tuple[str, ...]:
+    names = Contents().sent(folder, matcher, (Wanted(sources=(source,)),)).names
+    assert names is not None
+    return names

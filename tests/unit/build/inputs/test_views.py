@@ -55,9 +55,10 @@ def test_a_view_holds_what_an_ignore_file_brings_back(folder: Path, tmp_path: Pa
 
 
 def test_a_folder_with_nothing_of_podbuilds_is_sent_as_it_is(folder: Path, tmp_path: Path) -> None:
-    views = Views(tmp_path / "views")
-    assert views.of(extra_of(folder / "src"), Contents()) == folder / "src"
+    views, src = Views(tmp_path / "views"), folder / "src"
+    assert views.of(Extra(src, own_patterns(src, folder / "dist")), Contents()) == src
     assert not (tmp_path / "views").exists()
+    assert views.of(extra_of(src), Contents()) != src  # what is written there meanwhile stays out
 
 
 def test_a_view_that_cannot_be_made_is_one_line(folder: Path, tmp_path: Path) -> None:
