@@ -21,6 +21,7 @@ _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
 _PLACEHOLDER = re.compile(r"\{")
 _PLAIN_PATH = re.compile(r"(?![a-z+]+://|git@).+")
 NETWORKS = ("host", "none")  # of a build, that podbuild.toml knows by the same name
+_MERGED = ("args", "labels", "contexts")  # of a bake target that inherits
 _WAYS = {  # by bake's names; compose writes them with _
     "cache-from": "[cache] repository keeps layers between runners",
     "cache-to": "[cache] repository keeps layers between runners",
@@ -88,6 +89,17 @@ def plain_text(template: str) -> str | None:
     if _PLACEHOLDER.search(template.replace("{{", "")):
         return None
     return template.replace("{{", "{").replace("}}", "}")
+
+
+def merged_over(base: Mapping[str, object], own: Mapping[str, object]) -> dict[str, object]:
+    """Give a target over one that it inherits: tables are merged, all else is replaced."""
+    found = {**base, **own}
+    for key in _MERGED:
+        tables = [each.get(key) for each in (base, own)]
+        merged = [item for each in tables if isinstance(each, dict) for item in each.items()]
+        if merged:
+            found[key] = dict(merged)
+    return found
 
 
 def line_of_block(text: str, title: str, key: str) -> int:

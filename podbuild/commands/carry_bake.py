@@ -25,6 +25,7 @@ from podbuild.commands.carry import (
     is_path,
     line_of_block,
     literal,
+    merged_over,
     named,
     plain_text,
     secret_of,
@@ -33,10 +34,12 @@ from podbuild.commands.carry import (
 )
 from podbuild.commands.carry_hcl import (
     Function,
+    NullError,
     Scope,
     UnknownValueError,
     Value,
     as_text,
+    blocks_of,
     fill,
     load_hcl,
     read_value,
@@ -45,7 +48,6 @@ from podbuild.errors import ConfigError
 from podbuild.system.records import parse_json
 
 _EVALUATE = "`docker buildx bake --print > bake.json` evaluates it, --from bake.json reads that"
-_MERGED = ("args", "labels", "contexts")
 _SAID = ("inherits", "matrix", "name", "description", "output", "tags")
 _IMAGES = ("image", "registry", "docker", "oci")
 _HINTS = {
@@ -69,22 +71,9 @@ def read_bake(path: Path, file: str) -> Carried:
         ) from None
     except RecursionError:
         raise ConfigError(f"{file}: its values stand too deep in each other") from None
-    if not isinstance(document, dict) or not _blocks(document, "target"):
+    if not isinstance(document, dict) or not blocks_of(document, "target"):
         raise ConfigError(f"{file}: there is no target in it", hint="a bake file names targets")
     return _Reader(document, text, is_json=is_json).carried()
-
-
-def _blocks(document: Mapping[str, object], kind: str) -> dict[str, dict[str, object]]:
-    """Give blocks by their names: JSON has a table of them, HCL's reader a list of tables."""
-    found = document.get(kind)
-    tables = found if isinstance(found, list) else [found]
-    return {
-        name.strip('"'): {key.strip('"'): value for key, value in block.items()}
-        for table in tables
-        if isinstance(table, dict)
-        for name, block in table.items()
-        if isinstance(block, dict)
-    }
 
 
 @dataclass
@@ -103,10 +92,10 @@ class _Reader:
 
     def carried(self) -> Carried:
         """Give everything."""
-        self.targets = _blocks(self.document, "target")
+        self.targets = blocks_of(self.document, "target")
         self.functions = {
             name: Function(params=tuple(str(each) for each in params), result=block.get("result"))
-            for name, block in _blocks(self.document, "function").items()
+            for name, block in blocks_of(self.document, "function").items()
             if isinstance(params := block.get("params"), list)
         }
         self.variables = dict(self._variables())
@@ -122,24 +111,27 @@ class _Reader:
 
     def _variables(self) -> Iterator[tuple[str, Value]]:
         known: dict[str, Value] = {}
-        for name, block in _blocks(self.document, "variable").items():
+        for name, block in blocks_of(self.document, "variable").items():
             try:
-                value = self._read(block.get("default"), known)
+                value = self._read(block["default"], known) if "default" in block else ""
             except UnknownValueError:
                 value = ""
                 hint = f"{{env.{name}}} is read, its default is an expression"
                 self._leave(f"variable {name}", hint)
-            known[name] = value or f"{{env.{name}}}"
+            known[name] = None if value is None else value or f"{{env.{name}}}"
             yield name, known[name]
             if not value and block.get("default") == '""':
                 self._leave(f"variable {name}", f"{{env.{name}}} is read, and must be set")
-            if value:
+            if value is None:
+                hint = f"it is null, as all that it gives a value to; {{env.{name}}} reads it"
+                self._leave(f"variable {name}", hint)
+            elif value:
                 reads = "" if isinstance(value, list) else f"; {{env.{name}}} reads it"
                 self._leave(f"variable {name}", f"its default is taken{reads}")
 
     def _wanted(self) -> Iterator[str]:
         """Give the targets of all groups and those with tags; else those that none inherits."""
-        groups = _blocks(self.document, "group")
+        groups = blocks_of(self.document, "group")
         used = {each for group in groups.values() for each in self._texts(group.get("targets"))}
         inherited = {
             each for target in self.targets.values() for each in self._texts(target.get("inherits"))
@@ -172,8 +164,8 @@ class _Reader:
         target = self.targets.get(name, {})
         found: dict[str, object] = {}
         for base in self._texts(target.get("inherits")):
-            found = _over(found, self._merged(base))
-        return _over(found, target)
+            found = merged_over(found, self._merged(base))
+        return merged_over(found, target)
 
     def _expanded(self, name: str) -> Iterator[tuple[str, dict[str, object], dict[str, str]]]:
         """Give a target once for each combination of its matrix."""
@@ -182,14 +174,14 @@ class _Reader:
         if not isinstance(matrix, dict):
             yield name, target, {}
             return
+        axes = []
         for axis, values in matrix.items():
-            if not isinstance(values, list):
+            try:
+                every = values if isinstance(values, list) else self._listed(values)
+            except UnknownValueError:
                 self._leave(f"target {name}: matrix {axis}", _EVALUATE, name, "matrix")
-        axes = [
-            [(axis.strip('"'), each) for each in values]
-            for axis, values in matrix.items()
-            if isinstance(values, list)
-        ]
+                continue
+            axes.append([(axis.strip('"'), each) for each in every])
         for chosen in itertools.product(*axes):
             scope: dict[str, str] = {}
             for axis, value in chosen:
@@ -197,6 +189,13 @@ class _Reader:
             title = self._title(name, target.get("name"), scope)
             self.origins[title] = name
             yield title, target, scope
+
+    def _listed(self, value: object) -> list[object]:
+        """Give the values of an expression as they could be written."""
+        found = [*self._strictly(value, {})]
+        if any({*each} & {*'"\\{'} for each in found):
+            raise UnknownValueError
+        return [f'"{each}"' for each in found]
 
     def _axis(self, name: str, axis: str, value: object) -> dict[str, str]:
         """Give a matrix's value by its name; one that is a table by each of its keys."""
@@ -276,6 +275,8 @@ class _Reader:
                     value = self._known(name, key, written, scope)
                 else:
                     value = self._value(key, written, scope)
+            except NullError:
+                continue
             except UnknownValueError:
                 self._leave(f"target {name}: {key}", _EVALUATE, name, key)
                 continue
@@ -311,13 +312,18 @@ class _Reader:
     ) -> dict[str, str]:
         """Give a table without what is not known, which is listed."""
         read = self._context if key == "contexts" else self._text
+        if not isinstance(value, dict):
+            as_text(self._read(value, scope))  # null alone is known of an expression
+            raise UnknownValueError
         found = {}
-        for written, text in value.items() if isinstance(value, dict) else ():
+        for written, text in value.items():
             each = written.strip('"')
             if text is None or each.startswith("__"):
                 continue
             try:
                 found[each] = read(text, scope)
+            except NullError:
+                continue
             except UnknownValueError:
                 self._leave(f"target {name}: {key}", f"{each}: {_EVALUATE}", name, key)
         return found
@@ -386,14 +392,3 @@ class _Reader:
 
     def _line(self, what: str, name: str, key: str) -> int:
         return line_of_block(self.text, name or what.partition(" ")[2], key)
-
-
-def _over(base: Mapping[str, object], own: Mapping[str, object]) -> dict[str, object]:
-    """Give a target over one that it inherits: tables are merged, all else is replaced."""
-    found = {**base, **own}
-    for key in _MERGED:
-        tables = [each.get(key) for each in (base, own)]
-        merged = [item for each in tables if isinstance(each, dict) for item in each.items()]
-        if merged:
-            found[key] = dict(merged)
-    return found

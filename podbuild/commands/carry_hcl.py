@@ -19,11 +19,15 @@ _HEREDOC = re.compile(r'"<<-?\w+\n(.*?)\n?[ \t]*\w+"', re.DOTALL)
 _OPEN = re.compile(r"(?<!\{)\{(?!\{)")
 _DEPTH = 50  # of functions that call each other
 
-Value = str | bool | list["Value"]
+Value = str | bool | list["Value"] | None
 
 
 class UnknownValueError(Exception):
     """An expression whose value does not stand in the file."""
+
+
+class NullError(UnknownValueError):
+    """An expression that is null where a text is wanted: what has it is as if it were not there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +67,19 @@ def load_hcl(text: str) -> object:
         raise ValueError(str(error).partition("\n")[0]) from None
 
 
+def blocks_of(document: Mapping[str, object], kind: str) -> dict[str, dict[str, object]]:
+    """Give blocks by their names: JSON has a table of them, HCL's reader a list of tables."""
+    found = document.get(kind)
+    tables = found if isinstance(found, list) else [found]
+    return {
+        name.strip('"'): {key.strip('"'): value for key, value in block.items()}
+        for table in tables
+        if isinstance(table, dict)
+        for name, block in table.items()
+        if isinstance(block, dict)
+    }
+
+
 def text_value(written: object, scope: Scope) -> str:
     """Give a value as the reader of HCL has it, as a text; raises UnknownValueError."""
     return as_text(read_value(written, scope))
@@ -73,7 +90,7 @@ def read_value(written: object, scope: Scope) -> Value:
     found: Value
     match written:
         case None:
-            found = ""
+            found = None
         case bool() | int() | float():
             found = str(written).lower()
         case list():
@@ -92,6 +109,8 @@ def as_text(value: Value) -> str:
     """Give a value that is no list as a text; raises UnknownValueError."""
     if isinstance(value, bool):
         return str(value).lower()
+    if value is None:
+        raise NullError
     if isinstance(value, list):
         raise UnknownValueError
     return value
@@ -211,7 +230,10 @@ class _Expression:
         sign = self._takes("==", "!=")
         if not sign:
             return found
-        return (_known(found) == _known(self._one())) is (sign == "==")
+        other = self._one()
+        if found is None or other is None:
+            return (found is other) is (sign == "==")
+        return (_known(found) == _known(other)) is (sign == "==")
 
     def _one(self) -> Value:
         found: Value
@@ -229,6 +251,8 @@ class _Expression:
     def _named(self, token: str) -> Value:
         if token.startswith('"'):
             return fill(_unescaped(token[1:-1]), self._scope)
+        if token == "null":  # noqa: S105  # HCL's
+            return None
         if token[:1].isdigit() or token in ("true", "false"):
             return token
         if self._takes("("):
@@ -316,7 +340,7 @@ def _call(name: str, arguments: Sequence[Value], scope: Scope) -> Value:
         return read_value(own.result, scope.having(given))
     try:
         return _FUNCTIONS[name](*arguments)
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError, StopIteration):
+    except (LookupError, TypeError, AttributeError, ValueError, StopIteration, re.error):
         raise UnknownValueError from None
 
 
@@ -332,7 +356,7 @@ def _items(value: Value) -> list[Value]:
 
 
 def _first(*values: Value) -> Value:
-    return next(each for each in values if _known(each))
+    return next(each for each in values if each is not None and _known(each))
 
 
 _FUNCTIONS: Mapping[str, Callable[..., Value]] = {
@@ -348,6 +372,9 @@ _FUNCTIONS: Mapping[str, Callable[..., Value]] = {
     "compact": lambda a: [each for each in _items(a) if _known(each)],
     "flatten": lambda a: [each for one in _items(a) for each in _items(one)],
     "replace": lambda a, b, c: _known(a).replace(_known(b), _known(c)),
+    "regex_replace": lambda a, b, c: re.sub(
+        _known(b), re.sub(r"\$\{?(\w+)\}?", r"\\g<\1>", _known(c)), _known(a)
+    ),
     "trimprefix": lambda a, b: _known(a).removeprefix(_known(b)),
     "trimsuffix": lambda a, b: _known(a).removesuffix(_known(b)),
     "trimspace": lambda a: _known(a).strip(),

@@ -65,10 +65,10 @@ def read_workflow(path: Path, file: str) -> Carried:
     reader = _Workflow(read_yaml(path, file), top.name)
     carried = reader.carried()
     if not carried.images:
-        raise ConfigError(
-            f"{file}: no step uses {_BUILD}",
-            hint="podbuild init without --from guesses from the Containerfiles",
-        )
+        hint = "podbuild init without --from guesses from the Containerfiles"
+        if "docker/bake-action@" in path.read_text("utf-8"):
+            hint = "what it bakes is in a file of its own: --from docker-bake.hcl"
+        raise ConfigError(f"{file}: no step uses {_BUILD}", hint=hint)
     return carried
 
 

@@ -225,13 +225,26 @@ target "_base" { args = { X = "1" } }
 def test_a_matrix_that_is_an_expression_is_told_and_loses_no_target(tmp_path: Path) -> None:
     text = (
         'variable "APPS" { default = "a,b" }\n'
-        'target "app" {\n  tags = ["r/app:1"]\n  matrix = { app = split(",", APPS) }\n}\n'
+        'target "app" {\n  tags = ["r/app:1"]\n  matrix = { app = split(",", title(APPS)) }\n}\n'
     )
     found = carried(tmp_path, "docker-bake.hcl", text)
     assert [*table(tmp_path)["images"]] == ["app"]
     assert [(each.line, each.what) for each in found.left_out if "matrix" in each.what] == [
         (4, "target app: matrix app")
     ]
+
+
+def test_a_matrix_of_a_variable_is_an_image_for_each_of_its_values(tmp_path: Path) -> None:
+    text = (
+        'variable "JDKS" { default = [17, 21] }\nvariable "GO" { default = null }\n'
+        'target "app" {\n  matrix = { jdk = JDKS }\n  args = { JDK = jdk, GO = GO }\n'
+        '  target = GO\n  network = GO == null ? null : "host"\n}\n'
+    )
+    found = carried(tmp_path, "docker-bake.hcl", text)
+    images = table(tmp_path)["images"]
+    assert [each["build-args"] for each in images.values()] == [{"JDK": "17"}, {"JDK": "21"}]
+    assert all("target" not in each and "network" not in each for each in images.values())
+    assert [each.what for each in found.left_out] == ["variable JDKS", "variable GO"]
 
 
 def test_a_family_of_images_by_matrix_and_functions(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from podbuild.commands.carry_hcl import Function, Scope, UnknownValueError, text_value
 
 SCOPE = Scope(
-    names={"TAG": "1.2", "EMPTY": "", "OWNER": "{env.OWNER}", "item.name": "web"},
+    names={"NONE": None, "TAG": "1.2", "EMPTY": "", "OWNER": "{env.OWNER}", "item.name": "web"},
     functions={
         "tag": Function(params=("text",), result='${notequal(text, "") ? "r/x:${text}" : "r/x"}'),
         "twice": Function(params=("text",), result="${tag(tag(text))}"),
@@ -41,7 +41,10 @@ SCOPE = Scope(
         ('"${tag("}")}"', "r/x:}}"),
         (True, "true"),
         (3, "3"),
-        (None, ""),
+        ('${NONE == null && TAG != null ? "a" : "b"}', "a"),
+        ("${coalesce(NONE, TAG)}", "1.2"),
+        ('${upper(regex_replace(TAG, "^(\\\\d+)\\\\..*$", "v$1"))}', "V1"),
+        ('${join(",", [for i, each in split(".", TAG) : "${i}-${each}" if each != "2"])}', "0-1"),
         ('"${OWNER}/x"', "{env.OWNER}/x"),
     ],
 )
@@ -52,6 +55,9 @@ def test_what_stands_in_the_file_is_known(written: object, value: str) -> None:
 @pytest.mark.parametrize(
     "written",
     [
+        None,
+        "NONE",
+        "${[for each in TAG : each]}",
         "${timestamp()}",
         '"${unknown}"',
         '${OWNER == "acme" ? "a" : "b"}',  # what it will be is not known here
