@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -31,16 +32,17 @@ class Cancel:
         # and an Event could then wait for a lock that its own thread holds.
         self._gate = threading.Lock()
         self._gate.acquire()  # released by `request`, for good
+        self._begun = threading.Lock()  # held from the first request on: one handler in another
         self._listeners: dict[int, tuple[Callable[[], None], Callable[[], None]]] = {}
         self._lock = threading.RLock()  # a signal handler may interrupt the holder
         self._shield = threading.local()
         self._signal: int | None = None
-        self._signalled_at = 0.0
+        self._signalled_at = math.inf
         self._deadline = None if after is None else time.monotonic() + after
 
     def request(self, signal_number: int) -> None:
         """Ask everything to stop; children that are listened for are told at once."""
-        if self._signal is None:
+        if self._begun.acquire(blocking=False):
             self._signalled_at = time.monotonic()
             self._signal = signal_number
             self._gate.release()

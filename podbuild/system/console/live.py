@@ -44,6 +44,8 @@ class LiveScreen(StreamScreen):
                 self._console.print(text, soft_wrap=True)
             except OSError:
                 self._stop()
+            except RuntimeError:  # a signal handler speaks in the middle of a write
+                return
 
     def answer(self, text: str) -> None:
         """Print an answer; stdout may be the same terminal, so nothing else moves on it."""

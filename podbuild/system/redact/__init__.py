@@ -95,7 +95,7 @@ class Redactor:
     """Knows the secrets of this run and cuts them out of text. Safe to share between threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler speaks, and may interrupt the holder
         self._new: list[str] = []  # what no pattern has yet
         self._known: set[str] = set()
         self._forms: tuple[tuple[str, ...], Pieces] = ((), Pieces())

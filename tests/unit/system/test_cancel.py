@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable
-from types import FrameType
+from types import FrameType, SimpleNamespace
 
 import pytest
 
@@ -104,6 +105,22 @@ def test_signal_at_any_instruction_of_a_sleep_never_hangs(begin: int) -> None:
             signal.signal(signal.SIGALRM, before)
 
 
+def test_signal_in_the_middle_of_another_s_handler_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cancel = Cancel()
+
+    def interrupted() -> float:
+        monkeypatch.undo()
+        cancel.request(signal.SIGINT)
+        return time.monotonic()
+
+    monkeypatch.setattr("podbuild.system.cancel.time", SimpleNamespace(monotonic=interrupted))
+    cancel.request(signal.SIGTERM)
+    with pytest.raises(InterruptedBySignal):
+        cancel.sleep(3600)
+
+
 def test_listener_hears_of_a_stop_once() -> None:
     cancel = Cancel()
     heard: list[str] = []
@@ -146,12 +163,18 @@ def test_shield_is_no_longer_than_promised() -> None:
         cancel.sleep(3600)
 
 
-def test_shield_counts_from_the_stop_not_from_its_start() -> None:
+def test_shield_counts_from_the_stop_not_from_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr("podbuild.system.cancel.time", clock)
     cancel = Cancel()
-    with cancel.shielded(0.5):
-        cancel.sleep(0.51)
+    with cancel.shielded(5):
+        now[0] += 6
         cancel.request(signal.SIGTERM)
         cancel.check()
+        now[0] += 6
+        with pytest.raises(InterruptedBySignal):
+            cancel.check()
 
 
 def test_shield_covers_the_deadline_too() -> None:

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from podbuild.errors import BuildError, ConfigError, PodbuildError, PublishError
-from podbuild.system.console import Answers, Ui, Verbosity, choose_ui
+from podbuild.system.console import Activity, Answers, Ui, Verbosity, choose_ui
 from podbuild.system.console.live import LiveScreen
 from podbuild.system.console.look import (
     GitHubLook,
@@ -20,7 +20,7 @@ from podbuild.system.console.look import (
     PlainLook,
     TerminalLook,
 )
-from podbuild.system.console.screen import Screen, Streams, StreamScreen
+from podbuild.system.console.screen import ActivityKind, Screen, Streams, StreamScreen
 from podbuild.system.redact import Redactor
 
 TERMINAL = {"TERM": "xterm-256color"}
@@ -484,3 +484,29 @@ def test_importing_the_ui_does_not_import_rich() -> None:
     code = "import sys, podbuild.system.console; print('rich' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+class Busy(io.StringIO):
+    """A stream that a signal handler finds in the middle of a write, as BufferedWriter has it."""
+
+    busy = False
+
+    def write(self, text: str) -> int:
+        if self.busy and threading.current_thread() is threading.main_thread():
+            raise RuntimeError("reentrant call inside <_io.BufferedWriter>")
+        return super().write(text)
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_signal_handler_that_speaks_in_the_middle_of_a_write_is_no_failure(live: bool) -> None:
+    err = Busy()
+    streams = Streams(out=io.StringIO(), err=err)
+    screen = LiveScreen(streams, colours=False) if live else StreamScreen(streams)
+    activity = Activity(ActivityKind.JOB, "build web")
+    screen.show(activity)
+    err.busy = True
+    screen.say(["SIGTERM: stopping"])
+    err.busy = False
+    screen.hide(activity)
+    screen.say(["the end"])
+    assert "the end" in err.getvalue()

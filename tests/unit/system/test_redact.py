@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from podbuild.oci.auth.credentials import Keyring
 from podbuild.oci.names import Repository
+from podbuild.system import redact
 from podbuild.system.process import Runner
 from podbuild.system.records import JSONValue
 from podbuild.system.redact import ORDINARY, Redactor
@@ -119,3 +121,23 @@ def test_logins_are_cut_as_soon_as_they_are_found(tmp_path: Path) -> None:
     keyring.find(Repository.parse("r.example/acme/web"))
     keyring.find(Repository.parse("hub.example/acme/web"), "hub")
     assert known.cut("from-a-file from-a-variable someone") == "*** *** someone"
+
+
+@pytest.mark.timeout(60)
+def test_a_signal_handler_that_speaks_meanwhile_waits_for_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It runs in the very thread that it interrupts."""
+    redactor, said = Redactor(), []
+    real = redact.literals
+
+    def interrupted(secret: str) -> Iterator[str]:
+        monkeypatch.undo()
+        said.append(redactor.cut("SIGTERM, and first-secret"))
+        yield from real(secret)
+
+    monkeypatch.setattr(redact, "literals", interrupted)
+    for secret in ("first-secret", "second-secret"):
+        redactor.add(secret)
+    assert redactor.cut("first-secret second-secret") == "*** ***"
+    assert said == ["SIGTERM, and ***"]
