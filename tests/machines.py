@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.registries import free_port
 from tests.toolchains import own_folders
 
 _TOOLS = own_folders().cache / "test-ssh"
@@ -55,6 +56,11 @@ class Machine:
     def processes(self) -> list[str]:
         """Give the command lines of what works for builds there."""
         return [line for _, line in _command_lines() if str(self.home) in line]
+
+    def wait_until_empty(self) -> None:
+        """Wait until nothing of a run is left there; what is killed needs its time to end."""
+        while self.left or self.processes():
+            time.sleep(0.05)
 
 
 def pids_of(*texts: str) -> list[int]:
@@ -131,7 +137,7 @@ def machine(
         toolchain.symlink_to(own_folders().state / "toolchain")
     server, client = _key(folder / "server"), _key(folder / "client")
     (folder / "authorized").write_text(f"{client}\n")
-    port = _free_port()
+    port = free_port()
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {server}\n")
     (folder / "sshd_config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/server\n"
@@ -160,7 +166,7 @@ def machine(
         subprocess.Popen(argv, env=_environment(), stderr=log, start_new_session=True) as sshd,
     ):
         try:
-            _wait(port)
+            _wait(sshd, port)
             yield Machine(host=host, folder=folder, port=port, sshd=sshd)
         finally:
             sshd.terminate()
@@ -174,15 +180,9 @@ def _on_small_disk(home: Path, size: str) -> str:
     return f"exec unshare --user --map-root-user --map-auto --mount sh -c '{inner}'"
 
 
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
-
-
-def _wait(port: int) -> None:
+def _wait(sshd: subprocess.Popen[bytes], port: int) -> None:
     while True:
+        assert sshd.poll() is None, "sshd has ended"
         with socket.socket() as trial:
             if trial.connect_ex(("127.0.0.1", port)) == 0:
                 return

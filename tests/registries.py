@@ -9,13 +9,14 @@ import datetime as dt
 import ipaddress
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from podbuild.system.cancel import Cancel
 from podbuild.system.retry import Retry
 
 PROGRAM = "docker-registry"
+NOBODY = "127.0.0.1:1"  # where no test listens: a free port may be another test's a moment later
 _READY_WITHIN = 30.0  # seconds
 
 AT_ONCE = Retry(base=0.0, cap=0.0)  # retries that do not wait
@@ -192,11 +194,16 @@ def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
 
 
 def free_port() -> int:
-    """Give a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-        return number
+    """Give a port that nobody listens on now, until whoever asks does.
+
+    Below those that the kernel gives to connections (ip(7), ip_local_port_range): one of them
+    would be the own port of another test's connection before a server has it.
+    """
+    while True:
+        number = 10_000 + secrets.randbelow(22_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", number))
+            return number
 
 
 def _htpasswd(folder: Path, login: tuple[str, str]) -> Path:

@@ -14,7 +14,7 @@ import requests
 
 from tests.builds import NATIVE
 from tests.faults import HTML, On, Script, fault_proxy
-from tests.registries import Server, free_port, registry_server
+from tests.registries import NOBODY, Server, registry_server
 from tests.shops import Done, Shop, new_shop, oci_registry
 from tests.toolchains import SYSTEM_PATH
 
@@ -286,12 +286,11 @@ def test_an_engine_that_is_too_old_is_named(place: Place, tmp_path: Path) -> Non
 
 def test_a_registry_that_is_not_there_is_named(place: Place, tmp_path: Path) -> None:
     shop = place.copy(tmp_path)
-    nobody = f"127.0.0.1:{free_port()}"
-    replaced("podbuild.toml", place.server.host, nobody)(shop)
+    replaced("podbuild.toml", place.server.host, NOBODY)(shop)
     done = shop("release", "v1.2.3")
     assert done.code == 7, done.text
     said, hint = complaint(done)
-    assert said.startswith(f"podbuild: {nobody}: ")
+    assert said.startswith(f"podbuild: {NOBODY}: ")
     assert "connection refused" in said
     assert "check that the registry is up" in hint
 
@@ -302,7 +301,7 @@ def test_a_plan_that_fails_leaves_a_summary_that_says_so(place: Place, tmp_path:
         GITHUB_STEP_SUMMARY=str(tmp_path / "step.md"),
         GITHUB_OUTPUT=str(tmp_path / "output"),
     )
-    replaced("podbuild.toml", place.server.host, f"127.0.0.1:{free_port()}")(shop)
+    replaced("podbuild.toml", place.server.host, NOBODY)(shop)
     assert shop("release", "v1.2.3").code == 7
     summary = (tmp_path / "step.md").read_text()
     assert summary == (shop.root / "dist/summary.md").read_text()

@@ -136,7 +136,7 @@ def test_a_frozen_network_ends_all_there_and_the_next_use_connects_anew(
     there: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (script, ssh):
-        monkeypatch.setattr(module, "SILENCE", 2)
+        monkeypatch.setattr(module, "SILENCE", 5)
     monkeypatch.setattr(ssh, "BEAT", 0.2)
     with connecting(there, tmp_path / "own") as builder:
         with builder.service(SUPPLIES, "key", Compression.GZIP) as service:
@@ -144,12 +144,12 @@ def test_a_frozen_network_ends_all_there_and_the_next_use_connects_anew(
             for pid in pids_of(f"ssh -F {there.folder}/ssh_config"):
                 os.kill(pid, signal.SIGSTOP)
             service.lost.wait()
-            until(lambda: not there.processes() and not there.left)
+            there.wait_until_empty()
             with pytest.raises(LostServiceError):
                 service.podman.holds("0" * 64)
         with builder.service(SUPPLIES, "key", Compression.GZIP) as service:
             assert service.podman.answers()
-    until(lambda: not there.processes() and not there.left)
+    there.wait_until_empty()
 
 
 def test_what_a_killed_script_leaves_is_removed_by_the_next_run(
@@ -172,4 +172,4 @@ def test_what_a_killed_script_leaves_is_removed_by_the_next_run(
         second.facts()
         assert len(there.left) == 1
         assert there.left != run
-    until(lambda: not there.processes() and not there.left)
+    there.wait_until_empty()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -121,8 +122,7 @@ def test_a_builder_gives_what_this_machine_gives(shop: Shop, builder: Machine) -
     done = shop("build", "--no-reuse", "--builder", "b1")
     assert done.code == 0, done.text
     assert (digests(shop), "on b1" in done.text) == (here, True), done.text
-    assert builder.left == []
-    assert builder.processes() == []
+    builder.wait_until_empty()
     assert holding(SECRET, builder.home, shop.root / "dist") == []
 
 
@@ -170,7 +170,7 @@ def test_the_next_build_there_reuses_steps_and_what_lasts_there_is_bounded(
     assert after  # the oldest went, and no more
     done = shop("clean", "--builders", "--keep", "0", "--json")
     assert json.loads(done.out)["builders"][0]["after"] < 2_000_000
-    assert builder.left == []
+    builder.wait_until_empty()
 
 
 def test_root_builds_there_alike_until_its_disk_is_full(
@@ -184,7 +184,7 @@ def test_root_builds_there_alike_until_its_disk_is_full(
         made = digests(shop)[f"base {NATIVE}"]
         shop.write("base/Containerfile", f"{BASE}{large}")
         done = shop("build", "base", "--builder", "b2")
-        assert small.left == []
+        small.wait_until_empty()
     written.write_text(TOML)
     shop.write("base/Containerfile", BASE)
     assert (alike.code, made) == (0, before), alike.text
@@ -193,16 +193,18 @@ def test_root_builds_there_alike_until_its_disk_is_full(
 
 
 def test_a_killed_run_leaves_nothing_there(shop: Shop, builder: Machine) -> None:
-    lasting = "RUN --mount=type=secret,id=token setsid sleep 98761 & sleep 98762\n"
+    first, second = (10_000_000 * each + os.getpid() for each in (1, 2))  # nobody else's
+    lasting = f"RUN --mount=type=secret,id=token setsid sleep {first} & sleep {second}\n"
     shop.write("app.Containerfile", f"{APP}{lasting}")
     process = shop.start("build", "app", "--builder", "b1")
-    while not all(map(running, ("98761", "98762"))):
+    while not (running(first) and running(second)):
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
     process.kill()
     process.communicate()
-    while builder.left or builder.processes() or running("98761") or running("98762"):
+    while running(first) or running(second):
         time.sleep(0.1)
+    builder.wait_until_empty()
     shop.write("app.Containerfile", APP)
     assert holding(SECRET, builder.home, shop.root / "dist") == []
 
@@ -244,6 +246,6 @@ def login_of(user: str, password: str) -> str:
     return base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
-def running(number: str) -> bool:
-    argv = ("pgrep", "-f", f"^sleep {number}")
+def running(seconds: int) -> bool:
+    argv = ("pgrep", "-f", f"^sleep {seconds}")
     return subprocess.run(argv, check=False, stdout=subprocess.PIPE).returncode == 0

@@ -104,5 +104,5 @@ def test_what_a_lost_builder_had_another_builds(
     assert process.returncode == 0, said
     assert "lost the builder first; built again" in said
     assert "on second: done" in said
-    while any(each.left or each.processes() for each in machines):
-        time.sleep(0.05)
+    for each in machines:
+        each.wait_until_empty()

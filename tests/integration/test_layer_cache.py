@@ -27,7 +27,7 @@ from podbuild.plan.model import Job
 from podbuild.system.cancel import Cancel
 from tests.builds import NATIVE, Open, busybox, new_bench, opened, remove_bench
 from tests.images import blob_of, make_image
-from tests.registries import Server, free_port, registry_server
+from tests.registries import NOBODY, Server, registry_server
 from tests.shops import BASE, Done, Shop, environment
 
 pytestmark = pytest.mark.integration
@@ -193,7 +193,7 @@ def test_a_cache_that_is_only_read_gives_steps_and_gets_none(
 
 
 def test_a_registry_that_is_down_costs_one_warning(tmp_path: Path) -> None:
-    shop = runner(tmp_path, "shop", cached(f"127.0.0.1:{free_port()}"))
+    shop = runner(tmp_path, "shop", cached(NOBODY))
     done = build(shop)
     assert done.err.count("built without the layer cache") == 1
     assert counted(shop, "pushed_steps") == {"base": 0, "app": 0}
@@ -312,7 +312,7 @@ def test_an_engine_that_fails_for_its_cache_builds_again_without(
     with opened(bench) as place:
         work = place.work(bench.plan(toml.replace("publish = false\n", "")))
         broken = {
-            job: replace(cache, reference=f"127.0.0.1:{free_port()}/podbuild-cache/x")
+            job: replace(cache, reference=f"{NOBODY}/podbuild-cache/x")
             for job, cache in served(place, work, server).items()
         }
         built = build_all(replace(work, site=replace(work.site, caches=broken)))

@@ -9,6 +9,7 @@ import secrets
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -60,10 +61,15 @@ class Place:
         artifacts = json.loads((self.shop.root / "dist/artifacts.json").read_text())
         return re.findall(r"sha256:[0-9a-f]{64}", json.dumps(artifacts["artifacts"]))
 
+    @property
+    def slow(self) -> Shop:
+        """Give the shop with the secret that makes the RUN of `take_time` last."""
+        return self.shop.having(NPM_SECRET="a build secret that takes its time")
+
     def left_behind(self) -> list[str]:
         """Give what a run would have to remove: processes, mounts, containers, folders."""
         mine = str(self.cache.parent)
-        found = [line for line in processes() if mine in line]
+        found = lasting(mine)
         found += [line for line in Path("/proc/mounts").read_text().splitlines() if mine in line]
         for parent in (self.cache / "runs", self.cache / "guests"):
             found += [str(path) for path in parent.glob("*") if path.is_dir()]
@@ -79,6 +85,17 @@ def processes() -> Iterator[str]:
             with suppress(OSError):  # it has ended, or is not ours
                 said = (folder / "cmdline").read_bytes() + (folder / "environ").read_bytes()
                 yield said.decode(errors="replace")
+
+
+def lasting(mine: str) -> list[str]:
+    """Give the processes that have this in what `processes` gives, once no more of them ends.
+
+    What was killed needs its time to end; a RUN that nobody killed would last for longer.
+    """
+    until = time.monotonic() + 20
+    while (found := [line for line in processes() if mine in line]) and time.monotonic() < until:
+        time.sleep(_STEP)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -110,10 +127,11 @@ def go_to(shop: Shop, host: str) -> None:
     shop.commit("v1.2.3")
 
 
-def take_time(shop: Shop, seconds: int) -> Path:
-    """Let the RUN of `app`, which was never built before, take some time; give its log."""
+def take_time(shop: Shop) -> Path:
+    """Let the RUN of `app`, which was never built before, last with a long secret; give its log."""
     text = (shop.root / "app/Containerfile").read_text()
-    pause = f"set -eu\n: {secrets.token_hex(8)}\necho begun\nsleep {seconds}\n"
+    pause = f"set -eu\n: {secrets.token_hex(8)}\necho begun\n"
+    pause += "[ $(wc -c </run/secrets/npm) -lt 20 ] || sleep 600\n"
     shop.write("app/Containerfile", text.replace("set -eu\n", pause))
     shop.commit("v1.2.3")
     return shop.root / f"dist/logs/app-{NATIVE.slug}.log"
@@ -134,9 +152,10 @@ def says(log: Path, line: str) -> bool:
     return log.exists() and line in log.read_text().splitlines()
 
 
-def stopped(shop: Shop, log: Path, number: int) -> tuple[int, str]:
+def stopped(place: Place, number: int) -> tuple[int, str]:
     """Release, send a signal as soon as the RUN has begun, and give the code and what was said."""
-    with shop.start("release", "v1.2.3") as release:
+    log = take_time(place.shop)
+    with place.slow.start("release", "v1.2.3") as release:
         wait_for(lambda: says(log, "begun"), release)
         release.send_signal(number)
         _, err = release.communicate()
@@ -161,8 +180,7 @@ def undisturbed(place: Place, folder: Path) -> list[str]:
 def test_a_signal_in_a_build_leaves_nothing_and_the_same_command_goes_on(
     place: Place, number: signal.Signals
 ) -> None:
-    log = take_time(place.shop, seconds=4)
-    code, err = stopped(place.shop, log, number)
+    code, err = stopped(place, number)
     assert code == 128 + number, err
     assert err.count("podbuild: interrupted; the same command continues") == 1
     assert "Traceback" not in err
@@ -176,8 +194,7 @@ def test_a_signal_in_a_build_leaves_nothing_and_the_same_command_goes_on(
 def test_after_kill_9_the_same_command_cleans_up_and_gives_the_same_digests(
     place: Place, tmp_path: Path
 ) -> None:
-    log = take_time(place.shop, seconds=4)
-    code, _ = stopped(place.shop, log, signal.SIGKILL)
+    code, _ = stopped(place, signal.SIGKILL)
     assert code == -signal.SIGKILL
     wait_for(lambda: not any(str(place.cache.parent) in line for line in processes()))
     assert place.tags == {}
@@ -215,8 +232,8 @@ def test_a_stop_in_an_upload_moves_no_tag_and_the_same_command_goes_on(
 
 
 def test_a_build_that_takes_too_long_is_stopped(place: Place) -> None:
-    take_time(place.shop, seconds=600)
-    done = place.shop("release", "v1.2.3", "--timeout", "6")
+    take_time(place.shop)
+    done = place.slow("release", "v1.2.3", "--timeout", "6")
     assert done.code == 124, done.text
     assert "podbuild: the time given with --timeout is over" in done.err
     assert place.left_behind() == []

@@ -55,10 +55,20 @@ def test_output_comes_back_with_its_code(run: Runner) -> None:
     assert (found.code, found.out, found.tail) == (0, "one\nthree\n", ("two",))
 
 
-def test_lines_come_in_the_order_in_which_they_were_printed(run: Runner) -> None:
+def test_lines_come_in_the_order_in_which_they_were_printed(run: Runner, tmp_path: Path) -> None:
+    """Each is printed when the one before was heard: two pipes have no order of their own."""
     lines: list[str] = []
-    script = "for i in 1 2 3 4; do echo out $i; sleep 0.15; echo err $i >&2; sleep 0.15; done"
-    found = run("sh", "-c", script, on_line=lines.append)
+    fifo = tmp_path / "heard"
+    os.mkfifo(fifo)
+    heard = os.open(fifo, os.O_RDWR)
+
+    def hear(line: str) -> None:
+        lines.append(line)
+        os.write(heard, b"\n")
+
+    both = "echo out $i; read x <&3; echo err $i >&2; read x <&3"
+    found = run("sh", "-c", f"exec 3<{fifo}; for i in 1 2 3 4; do {both}; done", on_line=hear)
+    os.close(heard)
     assert lines == [f"{kind} {i}" for i in range(1, 5) for kind in ("out", "err")]
     assert found.out == ""
     assert found.tail == tuple(lines)
@@ -201,13 +211,21 @@ def test_argv_is_in_no_log(run: Runner, caplog: pytest.LogCaptureFixture) -> Non
     assert "hunter2" not in caplog.text
 
 
+def out_of_time(run: Runner, script: str, count: int) -> tuple[CommandTimeoutError, list[str]]:
+    """Run it with as little time as lets it say so many pids; give its error, and them."""
+    for seconds in (0.5, 5.0, 60.0):
+        pids: list[str] = []
+        with pytest.raises(CommandTimeoutError) as caught:
+            run("sh", "-c", script, timeout=seconds, on_line=pids.append)
+        if len(pids) == count:
+            return caught.value, pids
+    raise AssertionError(f"it did not say {count} pids")
+
+
 def test_own_time_ends_the_command_and_all_it_started(run: Runner) -> None:
-    pids: list[str] = []
     script = "sleep 300 & echo $!; sh -c 'sleep 300 & echo $!; wait' & wait"
-    with pytest.raises(CommandTimeoutError) as caught:
-        run("sh", "-c", script, timeout=0.5, on_line=pids.append)
-    assert caught.value.finished.code == -signal.SIGTERM
-    assert len(pids) == 2
+    error, pids = out_of_time(run, script, 2)
+    assert error.finished.code == -signal.SIGTERM
     assert all_ended(*pids)
 
 
@@ -215,10 +233,8 @@ def test_grandchild_that_ignores_sigterm_is_killed(
     run: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("podbuild.system.process.GRACE", 0.3)
-    pids: list[str] = []
-    script = "(trap '' TERM; while :; do sleep 0.1; done) & echo $!; wait"
-    with pytest.raises(CommandTimeoutError):
-        run("sh", "-c", script, timeout=0.5, on_line=pids.append)
+    script = "(trap '' TERM; sh -c 'echo $PPID'; while :; do sleep 0.1; done) & wait"
+    _, pids = out_of_time(run, script, 1)
     assert all_ended(*pids)
 
 

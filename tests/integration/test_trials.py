@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import time
@@ -43,8 +44,8 @@ env = { MODE = "test" }
 user = "7"
 match = "^typed hi test 7$"
 """
-# What each of these leaves running has this number in its command line.
-MARK = 271828
+# What each of these leaves running has this number in its command line, and nobody else's.
+MARK = 200_000 + os.getpid() % 700_000
 BAD = f"""\
 [images.bad]
 context = "bad"

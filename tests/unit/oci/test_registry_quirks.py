@@ -7,6 +7,7 @@ import socketserver
 import ssl
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -22,7 +23,7 @@ from podbuild.oci.store import BytesBlob, PushRight
 from podbuild.oci.transport.endpoint import Conduct, Endpoint, WayOut
 from tests.fakes.answering import Answer, Answering, Asked, answering
 from tests.images import blob_of
-from tests.registries import AT_ONCE, IN_TESTS, Authority, free_port, make_authority
+from tests.registries import AT_ONCE, IN_TESTS, NOBODY, Authority, make_authority
 
 MANIFEST = Manifest(
     MediaType.OCI_INDEX,
@@ -383,13 +384,12 @@ def test_storage_that_refuses_says_nothing_of_the_login(status: int) -> None:
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_proxy_that_fails_is_named_without_its_login(scheme: str) -> None:
-    proxy = f"127.0.0.1:{free_port()}"
     client = RegistryClient(
         Endpoint(host="r.invalid", insecure=scheme == "http"),
         conduct=Conduct(retry=AT_ONCE),
-        network=WayOut(proxies={scheme: f"http://ann:secret@{proxy}/"}, timeouts=IN_TESTS.timeouts),
+        network=replace(IN_TESTS, proxies={scheme: f"http://ann:secret@{NOBODY}/"}),
     )
-    with pytest.raises(PublishError, match=f"refused, through the proxy {proxy}$") as caught:
+    with pytest.raises(PublishError, match=f"refused, through the proxy {NOBODY}$") as caught:
         RegistryStore(client, Repository("r.invalid", "acme/web")).tags()
     assert "no_proxy" in caught.value.hint
 

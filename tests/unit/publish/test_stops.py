@@ -322,8 +322,8 @@ def test_a_stop_is_no_silence_of_an_optional_registry(
     asked = []
 
     def answer(cancel: Expiring) -> Answer:
-        stop(cancel)
         asked.append(status)
+        stop(cancel)
         return Answer(status)
 
     with world_at(tmp_path, answer) as world, pytest.raises(kind):
