@@ -39,7 +39,7 @@ NOBODY = "127.0.0.1:1"  # where no test listens: a free port may be another test
 _READY_WITHIN = 30.0  # seconds
 
 AT_ONCE = Retry(base=0.0, cap=0.0)  # retries that do not wait
-IN_TESTS = WayOut(timeouts=Timeouts(connect=10.0, read=20.0))
+IN_TESTS = WayOut(timeouts=Timeouts(connect=30.0, read=60.0))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -22,6 +21,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from podbuild.system.records import JSONValue
+from tests.registries import free_port
 from tests.toolchains import skopeo
 
 pytestmark = pytest.mark.integration
@@ -163,8 +163,7 @@ def test_the_web_service_answers(example: Example, platform: str) -> None:
 
 @contextmanager
 def serving(layout: str, platform: str) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     argv = run_image(layout, platform, "-p", f"127.0.0.1:{port}")
     with subprocess.Popen(argv) as process:
         try:
@@ -176,7 +175,7 @@ def serving(layout: str, platform: str) -> Iterator[str]:
 def ask(url: str) -> JSONValue:
     """Ask until somebody listens there."""
     with requests.Session() as session:
-        patience = urllib3.Retry(total=12, backoff_factor=0.1, backoff_max=5)
+        patience = urllib3.Retry(total=30, backoff_factor=0.1, backoff_max=5)
         session.mount("http://", HTTPAdapter(max_retries=patience))
         answer = session.get(url, timeout=30)
         answer.raise_for_status()
