@@ -61,6 +61,7 @@ def answering(handler: Handler, *, tls: ssl.SSLContext | None = None) -> Iterato
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 128  # of 5 a connection more comes a second late
     handler: Handler
     asked: list[Asked]
 

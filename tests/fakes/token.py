@@ -140,6 +140,7 @@ def token_server(
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 128  # of 5 a connection more comes a second late
     tokens: TokenServer
 
 

@@ -137,10 +137,11 @@ def test_what_was_read_before_is_trusted_while_nothing_changes(
     everything = Matcher(())
     later = time.time_ns() + 10_000_000_000
     monkeypatch.setattr(time, "time_ns", lambda: later)
+    secret = folder / "src" / "main.py"
+    os.utime(secret, (1, 1))  # or the change below may fall in the same tick of the clock
     contents = Contents(kept)
     before = contents.of(folder, everything)
     contents.save()
-    secret = folder / "src" / "main.py"
     damaged = kept.read_text().replace(hashlib.sha256(b"print()").hexdigest(), "trusted")
     kept.write_text(damaged)
     assert Contents(kept).of(folder, everything) != before  # it was not read again
@@ -148,8 +149,12 @@ def test_what_was_read_before_is_trusted_while_nothing_changes(
     assert Contents(kept).of(folder, everything) == read(folder, "nothing")  # now it was
 
 
-def test_a_file_that_has_just_changed_is_not_remembered(folder: Path) -> None:
+def test_a_file_that_has_just_changed_is_not_remembered(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept = folder.parent / "kept"
+    just_now = (folder / "src" / "main.py").stat().st_ctime_ns + 1_000_000_000
+    monkeypatch.setattr(time, "time_ns", lambda: just_now)
     contents = Contents(kept)
     contents.of(folder, Matcher(()))
     contents.save()
