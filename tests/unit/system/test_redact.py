@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from podbuild.oci.auth.credentials import Keyring
 from podbuild.oci.names import Repository
-from podbuild.system import redact
 from podbuild.system.process import Runner
 from podbuild.system.records import JSONValue
 from podbuild.system.redact import ORDINARY, Redactor
+from podbuild.system.redact.forms import literals
 
 SECRET = "gh_p4$ss/wörd+&x"
 
@@ -128,15 +128,15 @@ def test_a_signal_handler_that_speaks_meanwhile_waits_for_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It runs in the very thread that it interrupts."""
-    redactor, said = Redactor(), []
-    real = redact.literals
+    redactor = Redactor()
+    said: list[str] = []
 
     def interrupted(secret: str) -> Iterator[str]:
         monkeypatch.undo()
         said.append(redactor.cut("SIGTERM, and first-secret"))
-        yield from real(secret)
+        yield from literals(secret)
 
-    monkeypatch.setattr(redact, "literals", interrupted)
+    monkeypatch.setattr("podbuild.system.redact.literals", interrupted)
     for secret in ("first-secret", "second-secret"):
         redactor.add(secret)
     assert redactor.cut("first-secret second-secret") == "*** ***"
