@@ -31,6 +31,7 @@ _EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OUTPUT = re.compile(r"steps\.([\w-]+)\.outputs\.\S+")
 _BUILD = "docker/build-push-action"
+_BAKE = "docker/bake-action"
 _META = "docker/metadata-action"
 _ODD_OUTPUT = re.compile(r"push-by-digest|type=(?:local|tar|cacheonly)")
 _CLONE = "{{defaultContext}}"
@@ -65,10 +66,9 @@ def read_workflow(path: Path, file: str) -> Carried:
     reader = _Workflow(read_yaml(path, file), top.name)
     carried = reader.carried()
     if not carried.images:
+        baked = [each.hint for each in carried.left_out if each.what == _BAKE]
         hint = "podbuild init without --from guesses from the Containerfiles"
-        if "docker/bake-action@" in path.read_text("utf-8"):
-            hint = "what it bakes is in a file of its own: --from docker-bake.hcl"
-        raise ConfigError(f"{file}: no step uses {_BUILD}", hint=hint)
+        raise ConfigError(f"{file}: no step uses {_BUILD}", hint=(baked or [hint])[0])
     return carried
 
 
@@ -140,7 +140,7 @@ class _Workflow:
                 meta[step.table.get("id", Said(0, "")).text] = self._meta(given)
             elif uses == _BUILD:
                 yield self._build(name, given, meta)
-            elif uses == "docker/bake-action":
+            elif uses == _BAKE:
                 self._leave(step.line, uses, "podbuild init --from docker-bake.hcl")
             elif "run" in step.table:
                 self._commands(step.table["run"])

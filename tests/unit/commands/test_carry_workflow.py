@@ -324,8 +324,9 @@ jobs:
     ],
 )
 def test_what_builds_nothing_is_refused(text: str, says: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(ConfigError, match=says) as refused:
         carried(tmp_path, text)
+    assert ("--from docker-bake.hcl" in (refused.value.hint or "")) == ("bake-action" in text)
 
 
 STEP = "jobs: {a: {steps: [{uses: docker/build-push-action@v6, with: {push: false}}]}}\n"
