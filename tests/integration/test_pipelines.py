@@ -132,7 +132,7 @@ class Site:
         return f"file://{self.origin.root}"
 
     def run(self, script: Script, tag: str, **more: str) -> Done:
-        """Run what a job runs; `pip` and `sudo` are stubs, all else is real."""
+        """Run what a job runs; `pip`, `pipx` and `sudo` are stubs, all else is real."""
         machine = self.machine(script.job.partition(" ")[2] or "join", tag)
         for folder in script.artifacts:
             shutil.copytree(folder, machine.root / "legs" / Path(folder).name)
@@ -173,7 +173,7 @@ LOGINS = {"GITHUB_RUN_ID": "7", "CI_PIPELINE_ID": "8"}
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
     (folder / "stubs").mkdir()
-    for name in ("pip", "sudo"):
+    for name in ("pip", "pipx", "sudo"):
         (folder / "stubs" / name).write_text("#!/bin/sh\n")
         (folder / "stubs" / name).chmod(0o755)
     with ExitStack() as stack:

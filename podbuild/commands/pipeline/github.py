@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 
 from podbuild.commands.pipeline.model import Pipeline, Variable
 from podbuild.commands.pipeline.yaml import (
-    INSTALL,
     flow_list,
     flow_map,
     head,
@@ -25,6 +24,9 @@ FILE = ".github/workflows/podbuild.yml"
 _CHECKOUT = "actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2"
 _UPLOAD = "actions/upload-artifact@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.1"
 _DOWNLOAD = "actions/download-artifact@3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c # v8.0.1"
+# Ubuntu refuses pip outside of an environment (PEP 668). The hosted runners have pipx, and on the
+# PATH what it installs, which of pip's own folder is not so on arm64.
+_INSTALL = "pipx install '{extras}' && podbuild toolchain install"
 _RUN = "run-$GITHUB_RUN_ID"  # the same when failed jobs run again
 _OWN = ("GITHUB_", "RUNNER_")  # variables that runners set themselves
 _SPECIAL = re.compile(r"([*?+!\[\]\\])")
@@ -175,7 +177,7 @@ def _prepare(pipeline: Pipeline, *, deep: bool = False) -> Iterator[str]:
     else:
         yield "  with: {persist-credentials: false}"
     yield "- run: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
-    yield f"- run: {INSTALL.format(extras=pipeline.extras)} # from your index"
+    yield f"- run: {_INSTALL.format(extras=pipeline.extras)} # from your index"
 
 
 def _environment(variables: Iterable[Variable]) -> Iterator[str]:
