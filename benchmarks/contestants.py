@@ -81,11 +81,15 @@ class Shell:
 
     def _environment(self) -> Mapping[str, str]:
         home = self.work / "shell"
+        beside = self.toolchain.engine.path.parent.parent / "libexec/podman"
+        helpers = self.toolchain.helper_dirs or tuple(filter(Path.is_dir, (beside,)))
         settings = {
             "storage.conf": f'[storage]\ndriver = "overlay"\n'
             f'graphroot = "{home}/graph"\nrunroot = "{home}/run"\n',
             "containers.conf": "[engine]\nhelper_binaries_dir = "
-            + json.dumps([str(folder) for folder in self.toolchain.helper_dirs]),
+            + json.dumps([str(folder) for folder in helpers])
+            if helpers
+            else "",
             ".config/containers/policy.json": '{"default": [{"type": "insecureAcceptAnything"}]}',
         }
         for name, text in settings.items():
