@@ -113,6 +113,7 @@ class RegistryClient:
         self.listed: set[str] = set()  # repositories that have answered with their tags
         self.pushable: set[str] = set()  # where this login may push
         self.manifests = manifests or KnownManifests()
+        self.stored = KnownManifests()  # what was stored here, of registries that count reading
         self.held = Presence()
         self._pace = pace or Pace()
         self._sleep = conduct.sleep

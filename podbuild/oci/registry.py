@@ -90,7 +90,7 @@ class RegistryStore:
         """
         path, held, manifests = self.repository.path, self.client.held, self.client.manifests
         if isinstance(target, Digest):
-            known = manifests.get(target)
+            known = manifests.get(target) or self.client.stored.get(target)
             if known is None or held.is_fresh(path, target):
                 return known or self._read(target)
         elif self.repository.host != DOCKER_HUB and not held.has_read(path):
@@ -98,7 +98,8 @@ class RegistryStore:
         found = self.head(target)
         if found is None:
             return None
-        return manifests.get(found.digest, found.media_type) or self._read(target)
+        known = manifests.get(found.digest, found.media_type)
+        return known or self.client.stored.get(found.digest, found.media_type) or self._read(target)
 
     def _read(self, target: Tag | Digest) -> Manifest | None:
         answer = self.client.request(
@@ -146,6 +147,8 @@ class RegistryStore:
                 raise BlobsMissingError(error.message, error.problem) from error
             raise
         self.client.count_sent(len(manifest.data))
+        if self.repository.host == DOCKER_HUB:  # to read it back would be a pull
+            self.client.stored.add(manifest)
         told = answer.header("docker-content-digest")
         if told and told != str(manifest.digest):
             raise VerificationError(

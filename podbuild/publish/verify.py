@@ -18,6 +18,7 @@ from podbuild.system.later import dataclass
 
 READERS = 8  # requests at a time
 
+_Place = tuple[Destination, Tag | Digest]
 _Parts = tuple[frozenset[Platform], tuple[str, ...]]  # platforms, and what is missing
 
 ABSENT = "does not exist"  # the one problem of a tag that is nowhere
@@ -59,8 +60,11 @@ def verify(
     can't be asked.
     """
     asked = tuple(expectations)
+    places = tuple(map(_place, asked))
     with ThreadPoolExecutor(READERS, thread_name_prefix="verify") as pool:
-        tops = tuple(pool.map(_top, asked))
+        once = dict.fromkeys(places)
+        found = dict(zip(once, pool.map(_read, once), strict=True))
+        tops = tuple(_top(each, at, found[at]) for each, at in zip(asked, places, strict=True))
         images = {
             (expected.destination, top.digest): top
             for expected, top in zip(asked, tops, strict=True)
@@ -138,15 +142,26 @@ def check(expected: Expectation) -> Checked:
     return verify((expected,))[0]
 
 
-def _top(expected: Expectation) -> Manifest | str:
-    """Give what a tag names, or what is wrong with it."""
-    store, digest = expected.destination.store, expected.digest
+def _place(expected: Expectation) -> _Place:
+    """Give what is read for a tag: where this run has just seen what it names, that."""
+    is_seen = time.monotonic() - expected.seen < FRESH
+    return expected.destination, (is_seen and expected.digest) or expected.tag
+
+
+def _read(place: _Place) -> Manifest | str | None:
+    """Give what stands there, or what is wrong with it."""
+    destination, target = place
     try:
-        seen = time.monotonic() - expected.seen < FRESH
-        found = store.manifest(digest) if digest and seen else None
-        return found or store.manifest(expected.tag) or ABSENT
+        return destination.store.manifest(target)
     except VerificationError as error:  # bytes that are not what their digest says
         return error.message
+
+
+def _top(expected: Expectation, place: _Place, found: Manifest | str | None) -> Manifest | str:
+    """Give what a tag names; a registry may keep an image under its tags alone."""
+    if found is None and place[1] != expected.tag:
+        found = _read((expected.destination, expected.tag))
+    return found or ABSENT
 
 
 def _compare(expected: Expectation, manifest: Manifest, read: _Parts | str) -> Checked:

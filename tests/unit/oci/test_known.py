@@ -11,7 +11,7 @@ from podbuild.oci.manifest import FRESH, KnownManifests, Manifest, MediaType, Pr
 from podbuild.oci.names import Digest, Repository, Tag
 from podbuild.oci.registry import RegistryStore
 from podbuild.oci.transport.endpoint import Endpoint, Pace
-from tests.fakes.answering import Answer, Answering, answering
+from tests.fakes.answering import Answer, Answering, Asked, answering
 from tests.registries import IN_TESTS
 
 MANIFEST = Manifest(MediaType.OCI_INDEX, b'{"schemaVersion":2,"manifests":[]}')
@@ -49,6 +49,27 @@ def test_what_another_registry_gave_is_only_asked_for() -> None:
         assert asked(server) == [f"HEAD {MANIFEST.digest}"]
     with answering(lambda _asked: Answer(404)) as server:
         assert store_at(server, known).manifest(MANIFEST.digest) is None
+
+
+def stores(request: Asked) -> Answer:
+    return Answer(201 if request.method == "PUT" else 200, MANIFEST.data, HEADERS)
+
+
+def test_what_was_stored_on_docker_hub_is_read_back_without_a_get() -> None:
+    with answering(stores) as server:
+        store = RegistryStore(store_at(server).client, Repository("docker.io", "acme/web"))
+        store.put_manifest(MANIFEST, Tag("1.2.3"))
+        assert store.manifest(MANIFEST.digest) == MANIFEST
+        assert store.manifest(Tag("1.2.3")) == MANIFEST
+        assert asked(server) == ["PUT 1.2.3", f"HEAD {MANIFEST.digest}", "HEAD 1.2.3"]
+
+
+def test_what_was_stored_elsewhere_is_read_back() -> None:
+    with answering(stores) as server:
+        store = store_at(server)
+        store.put_manifest(MANIFEST, Tag("1.2.3"))
+        assert store.manifest(MANIFEST.digest) == MANIFEST
+        assert asked(server) == ["PUT 1.2.3", f"GET {MANIFEST.digest}"]
 
 
 def test_a_tag_that_names_something_else_now_is_read() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection
 
 import pytest
@@ -283,3 +284,28 @@ def test_two_registries_are_each_asked_for_the_parts(store: ScriptedStore) -> No
     with pytest.raises(VerificationError) as caught:
         verify_or_raise(asked, NOTHING, Cancel())
     assert all("registry/other" in line for line in caught.value.details)
+
+
+def test_what_several_tags_have_just_been_seen_to_name_is_read_once(store: ScriptedStore) -> None:
+    digest = index_of(store).digest
+    tags = [TAG, Tag("1.2"), Tag("latest")]
+    asked = [
+        Expectation(destination=at(store), tag=tag, digest=digest, seen=math.inf) for tag in tags
+    ]
+    verify_or_raise(asked, NOTHING, Cancel())
+    assert [each for each in store.log if each.endswith(str(digest))] == [f"get {digest}"]
+    assert not [each for each in store.log if each.endswith(tuple(map(str, tags)))]
+
+
+class UnderTagsAlone(ScriptedStore):
+    """A registry that keeps an image under its tags alone."""
+
+    def manifest(self, target: Tag | Digest) -> Manifest | None:
+        return None if target == index_of(self).digest else super().manifest(target)
+
+
+def test_an_image_that_stands_under_its_tags_alone_is_found_by_them(store: ScriptedStore) -> None:
+    alone = UnderTagsAlone(inner=store.inner)
+    digest = index_of(store).digest
+    seen = Expectation(destination=at(alone), tag=TAG, digest=digest, seen=math.inf)
+    assert check(seen).problems == ()
