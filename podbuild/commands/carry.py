@@ -23,6 +23,7 @@ _PLAIN_PATH = re.compile(r"(?![a-z+]+://|git@).+")
 NETWORKS = ("host", "none")  # of a build, that podbuild.toml knows by the same name
 _MERGED = ("args", "labels", "contexts")  # of a bake target that inherits
 _WAYS = {  # by bake's names; compose writes them with _
+    "annotations": '[images.NAME] annotations = { "key" = "value" }',
     "cache-from": "[cache] repository keeps layers between runners",
     "cache-to": "[cache] repository keeps layers between runners",
     "dockerfile-inline": "write it to a file, and name that with containerfile",
@@ -191,7 +192,7 @@ def config_text(carried: Carried, *, file: str, project: str, source: str = "") 
 def _lines(carried: Carried, file: str, project: str, source: str) -> Iterator[str]:
     yield f"# Carried over from {file} by `podbuild init`. `podbuild check` validates this file."
     yield from _table("project", {"name": project} | ({"source": source} if source else {}))
-    shared = {image.keys.get("platforms") for image in carried.images}
+    shared = {image.keys.get("platforms") or None for image in carried.images}
     if shared == {None}:
         yield from ("", "# No platforms were named there. Without this line: linux/arm64, too.")
         yield from tuple(_table("defaults", {"platforms": ("linux/amd64",)}))[1:]

@@ -52,7 +52,6 @@ _SAID = ("inherits", "matrix", "name", "description", "output", "tags")
 _IMAGES = ("image", "registry", "docker", "oci")
 _HINTS = {
     "attest": "podbuild's own statements come with a release",
-    "annotations": '[images.NAME] annotations = { "key" = "value" }',
 }
 
 

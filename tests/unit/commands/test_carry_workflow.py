@@ -396,3 +396,13 @@ jobs:
     assert {(20, "tags"), (21, "tags"), (22, "tags"), (28, "build-push-action")} <= {*what}
     written = (tmp_path / "podbuild.toml").read_text()
     assert "${{" not in written.partition("# Not carried over")[0]
+
+
+def test_platforms_that_are_not_known_are_those_of_any_machine(tmp_path: Path) -> None:
+    text = STEP.replace(
+        "push: false", "push: true, tags: ghcr.io/acme/x, platforms: '${{ env.P }}'"
+    )
+    found, said = carried(tmp_path, text)
+    assert said["defaults"] == {"platforms": ["linux/amd64"]}
+    assert "platforms" not in said["images"]["x"]
+    assert [each.what for each in found.left_out if "platforms" in each.what]
