@@ -13,7 +13,7 @@ from podbuild.build.cache.mounts import carried_mounts
 from podbuild.build.engine.argv import BuildOrder
 from podbuild.build.engine.files import proxies_with_login
 from podbuild.build.engine.namespace import confined_at_cost, ending_steps, without_network
-from podbuild.build.inputs.ignore import write_ignore
+from podbuild.build.inputs.ignore import can_write, write_ignore
 from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.inputs.selected import SelectedCopies
 from podbuild.build.inputs.views import Extra
@@ -138,7 +138,8 @@ class _Run:
         views, contents = site.workplace.views, site.contents
         shown, left_out = self._shown()
         ignore = folder / "ignore"
-        ignore.write_text(write_ignore(left_out), encoding="utf-8")
+        outputs = [each for each in recipe.matcher.outputs if can_write([each])]
+        ignore.write_text(write_ignore(left_out, outputs), encoding="utf-8")
         place = repository_name(recipe.job.image), staged_tag(recipe.job)
         extras = {name: views.of(each, contents) for name, each in recipe.extras.items()}
         changed = changed_contexts(views, contents, recipe, self.selected)

@@ -178,12 +178,15 @@ def _compile(written: str) -> _Pattern | None:
     return _Pattern(matcher_of(text), included, literal)
 
 
-def write_ignore(names: Iterable[str]) -> str:
+def write_ignore(names: Iterable[str], outputs: Iterable[str] = ()) -> str:
     """Give the text of an ignore file that leaves out just these names, for any engine's matcher.
 
-    Only for names that `can_write` allows.
+    Only for names that `can_write` allows. Where podbuild writes (`outputs`) the journal is left
+    out while it is written, too: that takes moments, and its name is made up anew each time.
     """
-    return "".join(f"{_literal(name)}\n" for name in names)
+    torn = (_literal(f"{folder}/.state.json.".removeprefix("/")) for folder in outputs)
+    lines = (*map(_literal, names), *(f"{name}{'?' * 16}.part" for name in torn))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def can_write(names: Iterable[str]) -> bool:

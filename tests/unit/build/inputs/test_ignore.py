@@ -130,6 +130,17 @@ def test_an_engines_ignore_file_leaves_out_just_the_names_in_it(names: list[str]
         assert not any(matcher.excludes(f"x{path}x") for path in clean)
 
 
+@pytest.mark.parametrize("folder", ["", "dist", "out/d[x]*"])
+def test_the_journal_is_left_out_while_it_is_written(folder: str) -> None:
+    """The run that builds writes it at any moment, under a name that is made up anew."""
+    matcher = Matcher(parse_ignore(write_ignore((), [folder])))
+    at = f"{folder}/" if folder else ""
+    assert matcher.excludes(f"{at}.state.json.4ec7cf0d38660dce.part")
+    assert not matcher.excludes(f"{at}.state.json.part")
+    assert not matcher.excludes(f"{at}state.json.4ec7cf0d38660dce.part")
+    assert not matcher.excludes(f"{at}deeper/.state.json.4ec7cf0d38660dce.part")
+
+
 @pytest.mark.parametrize(
     ("patterns", "folder", "walked"),
     [
