@@ -9,6 +9,7 @@ from functools import cached_property
 
 from podbuild.build.inputs.fetched import may_change
 from podbuild.build.inputs.instructions import Instruction, read_instructions
+from podbuild.build.inputs.mount_values import with_mount_values
 from podbuild.errors import ConfigError
 from podbuild.oci.names import Platform
 
@@ -156,7 +157,7 @@ class Containerfile:
         return any(
             mount.get("type", "bind") == "bind" and not mount.get("from")
             for stage in self.needed(target, variables)
-            for instruction in stage.instructions
+            for instruction, _ in self.walk(stage, variables)
             for mount in instruction.mounts
         )
 
@@ -241,7 +242,8 @@ class Containerfile:
         self, stage: Stage, variables: Mapping[str, str]
     ) -> Iterator[tuple[Instruction, Mapping[str, str]]]:
         """Give a stage's instructions with the variables that each of them sees."""
-        return ((found, before.values) for found, before, _ in self.steps(stage, variables))
+        for found, before, _ in self.steps(stage, variables):
+            yield with_mount_values(found, before.values), before.values
 
     def steps(
         self, stage: Stage, variables: Mapping[str, str]
@@ -342,9 +344,7 @@ def _label_keys(instruction: Instruction, known: Mapping[str, str]) -> set[str]:
 def _named_images(instruction: Instruction) -> Iterator[tuple[str, Use]]:
     if instruction.word in ("COPY", "ADD") and (name := instruction.flag("from")):
         yield name, Use.COPY
-    for options in instruction.mounts:
-        if name := options.get("from"):
-            yield name, Use.MOUNT
+    yield from ((name, Use.MOUNT) for each in instruction.mounts if (name := each.get("from")))
 
 
 def read_containerfile(text: str, *, where: str = "Containerfile") -> Containerfile:
@@ -359,12 +359,11 @@ def read_containerfile(text: str, *, where: str = "Containerfile") -> Containerf
     _, instructions = read_instructions(text, where=where)
     starts = [at for at, found in enumerate(instructions) if found.word == "FROM"]
     before = instructions[: starts[0]] if starts else instructions
-    for instruction in before:
-        if instruction.word != "ARG":
-            raise ConfigError(
-                f"{where}:{instruction.line}: {instruction.word[:40]} before the first FROM",
-                hint="only ARG may stand there",
-            )
+    if wrong := next((each for each in before if each.word != "ARG"), None):
+        raise ConfigError(
+            f"{where}:{wrong.line}: {wrong.word[:40]} before the first FROM",
+            hint="only ARG may stand there",
+        )
     if not starts:
         raise ConfigError(f"{where}: no FROM instruction", hint="start with FROM IMAGE")
     ends = [*starts[1:], len(instructions)]

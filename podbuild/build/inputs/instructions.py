@@ -72,7 +72,9 @@ _LIKE_HEREDOC = re.compile(r"""(?:^|\s)\d*<<-?\s*['"]?[A-Za-z_]""")
 _LEADING_TABS = re.compile(r"^\t+", re.MULTILINE)
 REMOTE = re.compile(r"https?://|git@|git://|ssh://")  # what ADD fetches
 _WITH_HEREDOCS = ("ADD", "COPY", "RUN")
+_SPLIT_AT_BLANKS = ("ADD", "COPY", "EXPOSE", "FROM", "VOLUME")
 _BLANKS = re.compile(r"[\t\v\f\r ]+")
+_LONGEST = 65534  # bytes of a line; Go's bufio.MaxScanTokenSize
 _DECODER = json.JSONDecoder()
 
 
@@ -133,7 +135,9 @@ class Instruction:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Give the text's words, quotes kept."""
+        """Give the text's words, quotes kept; in some instructions quotes hold none together."""
+        if self.word in _SPLIT_AT_BLANKS:
+            return tuple(filter(None, _BLANKS.split(self.text)))
         return split_words(self.text, self.escape)
 
     @property
@@ -163,14 +167,12 @@ class Instruction:
 
     def flag(self, name: str) -> str | None:
         """Give a flag's value, `--name=value`; None where it is not given."""
-        found = [flag for flag in self.flags if flag.startswith(f"--{name}=")]
-        return unquote(found[-1].partition("=")[2]) if found else None
+        return next(reversed(self.all_flags(name)), None)
 
     def all_flags(self, name: str) -> tuple[str, ...]:
-        """Give the values of a flag that may be repeated."""
-        return tuple(
-            unquote(flag.partition("=")[2]) for flag in self.flags if flag.startswith(f"--{name}=")
-        )
+        """Give the values of a flag that may be repeated; an empty one says nothing."""
+        values = (flag.partition("=")[2] for flag in self.flags if flag.startswith(f"--{name}="))
+        return tuple(filter(None, map(unquote, values)))
 
     @property
     def mounts(self) -> tuple[Mapping[str, str], ...]:
@@ -192,6 +194,12 @@ def read_instructions(text: str, *, where: str) -> tuple[str, tuple[Instruction,
     looks like one without being one.
     """
     lines = lines_of(text)
+    for at, line in enumerate(lines, 1):
+        if len(line) > _LONGEST // 4 and len(line.encode()) > _LONGEST:
+            raise ConfigError(
+                f"{where}:{at}: a line of more than {_LONGEST} bytes",
+                hint="no builder reads it; a \\ continues it on the next line",
+            )
     escape = _escape_of(lines, where)
     return escape, tuple(_instructions(lines, escape, where))
 

@@ -195,7 +195,8 @@ class _Reading:
         if operator == "+":
             return word if present else ""
         if operator == "?":
-            if not (present or self._lexer.keep_unset or self._lexer.lenient):
+            unsure = self._lexer.keep_unset or self._lexer.lenient
+            if not present and (value is not None or not unsure):
                 raise LexError(f"{name}: {word or 'is not allowed to be unset or empty'}")
             return value or ""
         greedy = word.startswith(operator)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 
 from podbuild.build.inputs.containerfile import Containerfile, OutsideImage, platform_arguments
 from podbuild.build.inputs.ignored import ignored_of_context
@@ -200,7 +201,8 @@ def _secrets(subject: Subject) -> Iterator[Finding]:
     """Find secrets that RUN asks for and the configuration does not name."""
     known = {secret.id for secret in subject.image.secrets}
     stages = subject.containerfile.needed(subject.image.target, subject.variables)
-    for instruction in (each for stage in stages for each in stage.instructions):
+    walked = (subject.containerfile.walk(stage, subject.variables) for stage in stages)
+    for instruction, _ in chain.from_iterable(walked):
         for options in instruction.mounts:
             name = options.get("source") or options.get("id", "")
             if options.get("type") == "secret" and name and name not in known:
@@ -218,7 +220,8 @@ def _agents(subject: Subject) -> Iterator[Finding]:
     """
     known = {entry.partition("=")[0] for entry in subject.image.ssh}
     stages = subject.containerfile.needed(subject.image.target, subject.variables)
-    for instruction in (each for stage in stages for each in stage.instructions):
+    walked = (subject.containerfile.walk(stage, subject.variables) for stage in stages)
+    for instruction, _ in chain.from_iterable(walked):
         for options in instruction.mounts:
             name = options.get("id") or "default"
             if options.get("type") != "ssh" or name in known:

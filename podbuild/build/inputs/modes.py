@@ -91,3 +91,8 @@ def _bits(mode: int, who: str, what: str, *, can_run: bool) -> int:
 def _cleared(who: str, *, set_ids: bool) -> int:
     classes = set(who or "ugo")
     return sum(7 << _CLASSES[each] | (_SET_ID[each] if set_ids else 0) for each in classes)
+
+
+def with_octal(flags: list[str], mode: int) -> list[str]:
+    """Give flags with a mode in the place of a symbolic one."""
+    return [f"--chmod={mode:04o}" if each.startswith("--chmod=") else each for each in flags]

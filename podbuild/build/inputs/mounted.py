@@ -108,7 +108,7 @@ def _known_mount(written: str) -> str:
     options = dict(mount_options(unquote(written)))
     changed = dict(options)
     kind = options.get("type", "bind")
-    if kind == "bind" and not options.get("target"):
+    if kind in ("bind", "cache", "tmpfs") and not options.get("target"):
         changed["target"] = "."
     if kind == "tmpfs" and "size" in options:
         changed["tmpfs-size"] = changed.pop("size")

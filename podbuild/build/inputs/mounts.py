@@ -14,6 +14,13 @@ _SAME = {"src": "source", "dst": "target", "destination": "target", "readonly": 
 _SAME |= {"readwrite": "rw"}
 _IN_ANY_CASE = ("type", "sharing")
 _OF_ENGINES = ("z", "Z", "U")
+_SAYS_NOTHING = {
+    "bind": ("id", "env"),
+    "cache": ("env",),
+    "tmpfs": ("id", "env", "ro", "rw"),
+    "secret": ("ro", "rw"),
+    "ssh": ("from", "source", "env", "ro", "rw"),
+}
 _TRUE = ("1", "t", "true")
 _FALSE = ("0", "f", "false")  # Go's strconv.ParseBool, and letters in any case
 
@@ -21,11 +28,19 @@ _FALSE = ("0", "f", "false")  # Go's strconv.ParseBool, and letters in any case
 def mount_options(text: str) -> Mapping[str, str]:
     """Give what a mount says; a switch without a value says `true`.
 
-    Names are those that every engine knows: `source`, `target`, `ro`, `rw`.
+    Names are those that every engine knows: `source`, `target`, `ro`, `rw`. What BuildKit takes
+    for every type and heeds for some is left out for the others.
 
     >>> dict(mount_options("Type=cache,dst=/a,RO"))
     {'type': 'cache', 'target': '/a', 'ro': 'true'}
     """
+    found = written_options(text)
+    without = _SAYS_NOTHING.get(found.get("type", "bind"), ())
+    return {key: value for key, value in found.items() if key not in without}
+
+
+def written_options(text: str) -> dict[str, str]:
+    """Give all that is written in a mount."""
     found = {}
     for field in _fields(text):
         key, mark, value = field.partition("=")
@@ -33,7 +48,7 @@ def mount_options(text: str) -> Mapping[str, str]:
         key = _SAME.get(key, key)
         if key in _SWITCHES:
             value = _truth(value) if mark else "true"
-        found[key] = value.lower() if key in _IN_ANY_CASE else value
+        found[key] = value.lower() if key in _IN_ANY_CASE and "$" not in value else value
     return found
 
 
@@ -45,6 +60,8 @@ def written_mount(options: Mapping[str, str]) -> str:
 def is_for_engines(text: str) -> bool:
     """Tell whether engines read a mount as BuildKit does."""
     fields = text.split(",")
+    if len(written_options(text)) != len(mount_options(text)):
+        return False
     return '"' not in text and all(map(_is_for_engines, fields))
 
 

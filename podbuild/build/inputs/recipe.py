@@ -33,6 +33,7 @@ from podbuild.build.inputs.wanted import (
     selecting_in,
     wanted_by,
 )
+from podbuild.build.inputs.worded import unread_words
 from podbuild.config.choices import (
     Compression,
     FolderContext,
@@ -220,6 +221,8 @@ def refusals_of(
             yield Unbuildable(
                 instruction=each.instruction, message=reason.message, hint=reason.hint
             )
+    unsure = not image.build_args.keys() <= variables.keys()
+    yield from unread_words(parsed, image.target, variables, lenient=unsure)
     yield from refusals(
         parsed,
         target=image.target,

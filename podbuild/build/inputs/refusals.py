@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import chain, takewhile
 from pathlib import Path
 
 from podbuild.build.inputs.arguments import other_platform_arguments, refused_arguments
@@ -26,10 +26,10 @@ from podbuild.build.inputs.healthchecks import unfit_healthcheck
 from podbuild.build.inputs.ignore import Matcher
 from podbuild.build.inputs.instructions import REMOTE, Instruction, parse_heredoc
 from podbuild.build.inputs.modes import parse_mode, symbolic_mode
-from podbuild.build.inputs.mounts import is_known_switch
 from podbuild.build.inputs.networks import refused_networks
 from podbuild.build.inputs.tree import find_inside
-from podbuild.build.inputs.unfit import unfit_values
+from podbuild.build.inputs.unfit import unfit_form, unfit_values
+from podbuild.build.inputs.unfit_mounts import unfit_mounts
 from podbuild.build.inputs.unpacking import is_unpacked, unfit_unpacking
 from podbuild.errors import ConfigError
 
@@ -46,24 +46,13 @@ _FLAGS: Mapping[str, tuple[str, ...]] = {
 }
 _LINES = ("RUN", "CMD", "ENTRYPOINT")  # a list, or a line for a shell
 _LISTS = ("COPY", "ADD", "VOLUME", "SHELL")
+_NEVER_EMPTY = ("mount", "network", "platform")
+_REPEATED = ("mount", "exclude")
 _BARE = ("link", "parents", "keep-git-dir", "unpack")
 _WITHOUT = {
     "security": "leave it out: RUN has no more rights than the user who builds",
     "device": "leave it out: RUN has no devices here",
 }
-_PLACES = ("type", "target")
-_OPTIONS: Mapping[str, tuple[str, ...]] = {
-    "bind": (
-        *("source", "from", "rw", "ro", "z", "Z", "U", "relabel", "bind-propagation", "chown"),
-    ),
-    "cache": (
-        *("id", "source", "from", "sharing", "mode", "uid", "gid", "ro", "rw", "z", "Z", "U"),
-    ),
-    "tmpfs": ("size", "tmpfs-size", "tmpfs-mode"),
-    "secret": ("id", "source", "required", "mode", "uid", "gid", "env"),
-    "ssh": ("id", "required", "mode", "uid", "gid"),
-}
-_SHARING = ("shared", "private", "locked")
 _STAGE = re.compile(r"[a-z][a-z0-9_.-]*")
 _GLOB = re.compile(r"[*?\[\\]")
 _VARIABLE = re.compile(r"\$\{?(\w+)")
@@ -124,7 +113,7 @@ def refusals(
                 hint="another name for one of them",
             )
         for instruction, known in parsed.walk(stage, variables):
-            for message, hint in unfit_values(instruction, known):
+            for message, hint in chain(unfit_values(instruction, known), unfit_mounts(instruction)):
                 yield Unbuildable(instruction=instruction, message=message, hint=hint)
             if reason := unfit_unpacking(instruction, known):
                 yield Unbuildable(instruction=instruction, message=reason[0], hint=reason[1])
@@ -180,10 +169,12 @@ def _form(instruction: Instruction) -> Iterator[Unbuildable]:
             yield refuse(f"no instruction is called {each.word[:40]}", hint)
             return
         yield from (refuse(*found) for found in _flags(each))
-        yield from (refuse(*found) for found in _mounts(each))
+        if each is not instruction:
+            yield from (refuse(*found) for found in unfit_mounts(each))
         if each.word == "HEALTHCHECK" and (found := unfit_healthcheck(each)):
             yield refuse(*found)
         yield from (refuse(*found) for found in _list(each, kept=each is not instruction))
+        yield from (refuse(*found) for found in unfit_form(each))
         if not each.text and each.word not in ("CMD", "ENTRYPOINT", "RUN"):
             yield refuse(f"{each.word} needs a value", f"write what {each.word} is to set")
         if each.word in ("COPY", "ADD") and len(each.array or each.words) == 1:
@@ -219,7 +210,7 @@ def _trigger(instruction: Instruction) -> Iterator[tuple[str, str]]:
 
 
 def _flags(instruction: Instruction) -> Iterator[tuple[str, str]]:
-    known = _FLAGS.get(instruction.word, ())
+    known, said = _FLAGS.get(instruction.word, ()), set[str]()
     for flag in instruction.flags:
         name, equals, value = flag.removeprefix("--").partition("=")
         if name not in known:
@@ -230,37 +221,14 @@ def _flags(instruction: Instruction) -> Iterator[tuple[str, str]]:
             yield f"{instruction.word} has no --{name[:40]} here", hint
         elif name in _BARE and value not in ("true", "false") and equals:
             yield f"--{name}={value[:40]} is neither true nor false", f"--{name}"
-        elif name not in _BARE and not value:
+        elif name not in _BARE and not value and (not equals or name in _NEVER_EMPTY):
             yield f"--{name} has no value", f"--{name}=..."
+        elif name not in _REPEATED and name in said:
+            yield f"--{name} stands there twice", "one of them"
+        said.add(name)
     network = instruction.flag("network")
     if instruction.word == "RUN" and network and network not in ("default", "none", "host"):
         yield f"--network={network[:40]} is not known", "--network=default, none or host"
-
-
-def _mounts(instruction: Instruction) -> Iterator[tuple[str, str]]:
-    for options in instruction.mounts:
-        kind = options.get("type", "bind")
-        if kind not in _OPTIONS:
-            near = difflib.get_close_matches(kind, _OPTIONS, n=1)
-            yield f"no mount is of type {kind[:40]!r}", f"type={near[0] if near else 'bind'}"
-            continue
-        known = (*_PLACES, *_OPTIONS[kind])
-        for name, value in options.items():
-            if "," in value:
-                yield f"{name}={value[:40]}: the engine takes no comma there", "another name"
-            if not is_known_switch(name, value):
-                yield f"{name}={value[:40]} is neither true nor false", name
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-                yield f"a {kind} mount has no option {name[:40]!r}", hint
-        if kind == "secret" and options.get("env") and instruction.array is not None:
-            yield (
-                "only a shell can have a secret in a variable here",
-                "write the command without [ ], or read the secret's file",
-            )
-        if kind == "cache" and options.get("sharing", "shared") not in _SHARING:
-            yield f"sharing={options['sharing'][:40]} is not known", f"one of {', '.join(_SHARING)}"
 
 
 def _stage(

@@ -16,7 +16,8 @@ from podbuild.build.inputs.containerfile import Containerfile, Stage
 from podbuild.build.inputs.healthchecks import without_zeros
 from podbuild.build.inputs.instructions import Instruction, lines_of, parse_heredoc, unquote
 from podbuild.build.inputs.merged import merged_steps, reaching
-from podbuild.build.inputs.modes import symbolic_mode
+from podbuild.build.inputs.modes import symbolic_mode, with_octal
+from podbuild.build.inputs.mount_values import with_mount_values
 from podbuild.build.inputs.mounted import (
     SecretFile,
     SecretVariable,
@@ -27,6 +28,7 @@ from podbuild.build.inputs.mounts import mount_options, written_mount
 from podbuild.build.inputs.selected import SelectedCopies, as_selected, for_engines
 from podbuild.build.inputs.unpacking import unpacked
 from podbuild.build.inputs.values import OPERATED, filled_flags, text_with_values, with_values
+from podbuild.build.inputs.worded import unread_words
 from podbuild.build.inputs.workdirs import EMPTY, unmade_folders
 from podbuild.errors import ConfigError
 
@@ -75,6 +77,8 @@ def rewrite_containerfile(
     stages start from, by their index, where the name that is written means another platform's.
     Raises ConfigError with file and line for what can't be made to mean the same.
     """
+    for each in unread_words(parsed, target, variables):
+        raise each.error
     writer = _Rewriter(parsed, variables, secrets, selected or {})
     writer.large = large
     writer.across = across or {}
@@ -140,12 +144,13 @@ class _Rewriter:
         """Write one stage."""
         self._from(stage)
         self._folders(stage)
+        written = {each.line: each for each in stage.instructions}
         for instruction, known in self._parsed.walk(stage, self._values):
             new = self._stage_names(stage, unpacked(instruction), known)
             if new.word in ("COPY", "ADD"):
                 self._copy(stage, instruction, new, known)
             elif new.word == "RUN":
-                self._run(instruction, new)
+                self._run(written[new.line], with_mount_values(new, known, all_known=True))
             elif (new := _plain(new, known)) != instruction:
                 self._put(instruction, [_line(new)])
         for each in arguments_with_values(self._parsed, stage, self._values):
@@ -227,7 +232,7 @@ class _Rewriter:
             flags.append(f"--from={found.changed.name(instruction.line)}")
             word = "COPY"
         elif found.mode is not None:
-            flags = _with_octal(flags, found.mode)
+            flags = with_octal(flags, found.mode)
         if found.places:
             name = f"podbuild.copy.{instruction.line}"
             origin = next(flag for flag in flags if flag.startswith("--from="))
@@ -249,7 +254,8 @@ class _Rewriter:
                 value = self._stage_name(stage, instruction, value, known)
             elif name == "--mount":
                 value = self._from_stage(stage, instruction, value, known)
-            flags.append(f"{name}{equals}{value}")
+            if value or not equals:
+                flags.append(f"{name}{equals}{value}")
         return replace(instruction, flags=tuple(flags))
 
     def _from_stage(
@@ -290,7 +296,7 @@ class _Rewriter:
         kept = [each for each in instruction.flags if each.startswith(("--ch", "--link"))]
         kept = [each for each in kept if not each.startswith("--checksum")]
         if mode := symbolic_mode(instruction, known):
-            kept = _with_octal(kept, mode.apply(_OF_TEXTS, is_folder=False))
+            kept = with_octal(kept, mode.apply(_OF_TEXTS, is_folder=False))
         copy = replace(
             instruction,
             word="COPY",
@@ -384,10 +390,6 @@ def _plain(instruction: Instruction, known: Mapping[str, str]) -> Instruction:
     if instruction.word == "EXPOSE" and not text:
         return replace(instruction, word="ARG", text=_NOTHING)
     return replace(instruction, text=text)
-
-
-def _with_octal(flags: list[str], mode: int) -> list[str]:
-    return [f"--chmod={mode:04o}" if each.startswith("--chmod=") else each for each in flags]
 
 
 def _line(instruction: Instruction) -> str:

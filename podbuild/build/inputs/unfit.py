@@ -7,13 +7,20 @@ import signal
 from collections.abc import Iterator, Mapping
 
 from podbuild.build.inputs.fetched import unfit_git
-from podbuild.build.inputs.instructions import Instruction, unquote
+from podbuild.build.inputs.instructions import REMOTE, Instruction, parse_heredoc, unquote
 from podbuild.build.inputs.lexer import Lexer, LexError
 from podbuild.build.inputs.modes import parse_mode
 from podbuild.build.inputs.values import is_port, ports_of
 
 _OCTAL = re.compile(r"[0-7]{1,4}")
-_SIGNAL = re.compile(r"\d{1,2}|(SIG)?RTM(IN|AX)([+-]\d+)?")
+_SIGNAL = re.compile(r"[1-9]\d?|(SIG)?RT(MIN(\+([1-9]|1[0-5]))?|MAX(-([1-9]|1[0-4]))?)")
+_CHECKSUMS = tuple(
+    re.compile(each)
+    for each in (
+        *("sha256:[0-9a-f]{64}", "sha384:[0-9a-f]{96}", "sha512:[0-9a-f]{128}"),
+        "[0-9a-f]{40}|[0-9a-f]{64}",  # of a commit
+    )
+)
 _VARIABLE = re.compile(r"\$\{?(\w+)")
 
 
@@ -28,8 +35,6 @@ def unfit_values(instruction: Instruction, known: Mapping[str, str]) -> Iterator
                 known_words = (each for each in words if _are_known(each, known))
                 found = (unfit_git(instruction.expand(each, known)) for each in known_words)
                 yield from (each for each in found if each)
-        case "ENV" | "LABEL" | "ARG":
-            yield from _pairs(instruction)
         case "VOLUME" | "SHELL" if instruction.array is not None and not all(
             instruction.array or ("",)
         ):
@@ -44,6 +49,35 @@ def unfit_values(instruction: Instruction, known: Mapping[str, str]) -> Iterator
             yield from _signal(instruction)
         case _:
             pass
+
+
+def unfit_form(instruction: Instruction) -> Iterator[tuple[str, str]]:
+    """Give what is wrong whatever variables are worth, in what ONBUILD keeps too."""
+    match instruction.word:
+        case "ENV" | "LABEL" | "ARG":
+            yield from _pairs(instruction)
+        case "COPY" | "ADD":
+            words = instruction.array or instruction.words
+            if words and instruction.heredocs and parse_heredoc(words[-1]):
+                yield (
+                    f"{instruction.word} takes no heredoc as its destination",
+                    f"{instruction.word} <<EOF /x",
+                )
+            yield from _checksum(instruction)
+        case _:
+            pass
+
+
+def _checksum(instruction: Instruction) -> Iterator[tuple[str, str]]:
+    """Find what is no digest, or stands beside sources that are not fetched."""
+    checksum = instruction.flag("checksum")
+    if not checksum or "$" in checksum or instruction.word != "ADD":
+        return
+    sources = (instruction.array or instruction.words)[:-1]
+    if not any("$" in each or REMOTE.match(each) for each in sources):
+        yield "--checksum is for what is fetched", "leave it out"
+    elif not any(each.fullmatch(checksum) for each in _CHECKSUMS):
+        yield f"--checksum={checksum[:40]} is no digest", "--checksum=sha256:<64 hex digits>"
 
 
 def _pairs(instruction: Instruction) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ _OF_VARIABLES = ("--chown=$", "--chmod=$")
 _LAST_PORT = 65535
 _PROTOCOLS = ("tcp", "udp", "sctp")
 # What imagebuilder's own reader of variables (1.2) has not.
-OPERATED = re.compile(r"\$\{\w+(?:[-+?]|:[^-+?]|/|[#%])|\$[@*#?$!0-9-]")
+OPERATED = re.compile(r"\$\{\w+(?:[-+?]|:[^-+]|/|[#%])|\$\{?[@*#?$!0-9-]")
 
 
 def uses_values(instruction: Instruction) -> bool:
@@ -25,19 +25,26 @@ def uses_values(instruction: Instruction) -> bool:
         return True
     if instruction.word == "EXPOSE":
         return "$" in instruction.text
-    if any(each.startswith(_OF_VARIABLES) for each in instruction.flags):
+    if instruction.word == "RUN":
+        return any("$" in each for each in instruction.flags)
+    if any(each.startswith(_OF_VARIABLES) or OPERATED.search(each) for each in instruction.flags):
         return True
-    return instruction.word != "RUN" and _differs(instruction)
+    return _differs(instruction)
 
 
 def filled_flags(instruction: Instruction, known: Mapping[str, str]) -> tuple[str, ...]:
-    """Leave out owners and modes whose variables are worth nothing: BuildKit takes the usual."""
-    return tuple(
-        flag
-        for flag in instruction.flags
-        if not flag.startswith(_OF_VARIABLES)
-        or instruction.expand(flag.partition("=")[2], known) not in ("", ":")
-    )
+    """Give the flags of a copy as engines read them.
+
+    Owners and modes whose variables are worth nothing are left out: BuildKit takes the usual.
+    """
+    found = []
+    for flag in instruction.flags:
+        name, _, written = flag.partition("=")
+        if not flag.startswith(_OF_VARIABLES) and not OPERATED.search(flag):
+            found.append(flag)
+        elif (value := instruction.expand(written, known)) not in ("", ":"):
+            found.append(f"{name}={value}" if OPERATED.search(flag) else flag)
+    return tuple(found)
 
 
 def _differs(instruction: Instruction) -> bool:

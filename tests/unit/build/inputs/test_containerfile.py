@@ -252,3 +252,11 @@ def test_a_stage_may_have_its_base_s_name() -> None:
 )
 def test_of_arg_and_env_the_last_holds(lines: str, value: str) -> None:
     assert outside(f"FROM a\n{lines}\nCOPY --from=$X / /\n", X="given")[-1] == ("$X", value)
+
+
+def test_names_of_images_may_hold_variables() -> None:
+    text = "FROM scratch AS one\nFROM scratch\nARG X=one\nCOPY --from=$X / /\n"
+    text += "RUN --mount=from=$X,target=/x y\n"
+    parsed = read_containerfile(text)
+    assert [each.name for each in parsed.needed(None, {})] == ["one", None]
+    assert [each.value for each in parsed.uses(parsed.stages[1], {})] == ["scratch", "one", "one"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from podbuild.build.inputs.containerfile import read_containerfile
-from podbuild.build.inputs.instructions import substitute
+from podbuild.build.inputs.instructions import read_instructions, substitute
 from podbuild.build.inputs.lexer import LexError
 from podbuild.errors import ConfigError
 
@@ -127,3 +127,10 @@ def test_parameters_expand_as_in_buildkit(text: str, value: str) -> None:
 def test_what_does_not_expand(text: str) -> None:
     with pytest.raises(LexError):
         substitute(text, {"X": "a"})
+
+
+def test_a_line_that_no_builder_reads() -> None:
+    text = "FROM base\nRUN {}\n"
+    read_instructions(text.format("x" * 65530), where="F")
+    with pytest.raises(ConfigError, match="F:2: a line of more than 65534 bytes"):
+        read_instructions(text.format("x" * 65531), where="F")

@@ -102,7 +102,7 @@ def test_what_is_taken_are_the_sources(folder: Path, instruction: str, names: se
     "instruction",
     [
         "COPY app-$TARGETARCH /",  # not declared
-        'COPY "a b" /',
+        'COPY ["a b", "/"]',
         "COPY a\\[ /",
         "COPY a[ /",
         "COPY $NONE /",
