@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TypeVar
 from urllib.parse import urljoin, urlsplit, urlunsplit
@@ -86,6 +86,7 @@ _MAX_PAGES = 10_000
 _PAGE_CAP = 16 * 1024 * 1024  # bytes; some registries ignore n and list all tags at once
 _UNHEARD_TRIES = 2  # of an optional registry that has not answered yet
 _TOO_MANY = 429
+_OVERLOADED = 503
 
 
 class RegistryClient:
@@ -354,22 +355,33 @@ class RegistryClient:
         """Tell whether the registry has said already that this login may push there."""
         return self._auth.grants(scope)
 
-    def _opened(self, call: Call) -> AbstractContextManager[tuple[Response, Iterator[bytes]]]:
+    @contextmanager
+    def _opened(self, call: Call) -> Iterator[tuple[Response, Iterator[bytes]]]:
         self._pace.wait(self._sleep)
         self._count(Counts(requests=1))
-        return self._http.stream(call)
+        with self._http.stream(call) as (head, pieces):
+            self._heed(head)
+            yield head, pieces
 
     def _send(self, call: Call) -> Response:
         self._pace.wait(self._sleep)
         self._count(Counts(requests=1))
         answer = self._http.send(call)
         self._has_answered = True
-        if answer.status == _TOO_MANY:
-            self._pace.complained(read_problem(answer).wait or 0.0)
-        else:
-            self._pace.pleased()
+        self._heed(answer)
         self._count(Counts(received=len(answer.body)))
         return answer
+
+    def _heed(self, answer: Response) -> None:
+        """Let everybody's pace follow: 503 with a Retry-After says the same as 429.
+
+        Nobody waits for hours: the request fails that was told so.
+        """
+        wait = read_problem(answer).wait if answer.status in (_TOO_MANY, _OVERLOADED) else None
+        if answer.status == _TOO_MANY or wait is not None:
+            self._pace.complained(wait if wait and wait <= self._retry.longest else 0.0)
+        elif answer.status != _OVERLOADED:
+            self._pace.pleased()
 
     def _received(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         for piece in pieces:

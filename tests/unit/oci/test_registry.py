@@ -12,10 +12,10 @@ import pytest
 from podbuild.errors import CredentialError, InterruptedBySignal, PublishError, VerificationError
 from podbuild.oci.auth.secret import Credential
 from podbuild.oci.client import RegistryClient
-from podbuild.oci.manifest import MANIFEST_CAP, Manifest, MediaType
+from podbuild.oci.manifest import MANIFEST_CAP, Descriptor, Manifest, MediaType
 from podbuild.oci.names import Digest, Repository, Tag
 from podbuild.oci.registry import RegistryStore
-from podbuild.oci.store import BytesBlob, PushRight
+from podbuild.oci.store import BytesBlob, PushRight, read_blob
 from podbuild.oci.transport.endpoint import Conduct, Endpoint, Pace
 from podbuild.oci.transport.problem import BlobsMissingError, RegistryError
 from podbuild.system.cancel import Cancel
@@ -220,6 +220,44 @@ def test_retry_after_is_the_least_that_is_waited() -> None:
     assert waited == [7.0, 2.0]
     assert store.client.counts.retries == 2
     assert store.client.counts.requests == 3
+
+
+def test_hours_that_one_request_is_told_stop_no_other() -> None:
+    waited: list[float] = []
+    retry = Retry(base=0.0, sleep=waited.append)
+    answers = iter([Answer(429, b"", {"Retry-After": "21600"}), Answer(404)])
+    with answering(lambda _asked: next(answers)) as server:
+        store = store_at(server, retry=retry, pace=Pace(clock=lambda: sum(waited)))
+        with pytest.raises(RegistryError, match="429"):
+            store.tags()
+        assert store.tags() == ()
+    assert sum(waited) <= 1.0  # only slower than before
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("ask", ["tags", "blob"])
+def test_all_requests_wait_where_the_registry_asks_for_it(status: int, ask: str) -> None:
+    waited: list[float] = []
+    pace = Pace(clock=lambda: sum(waited))
+    retry = Retry(attempts=1, sleep=waited.append)
+    blob = Descriptor(media_type="x", digest=Digest.of(b"a"), size=1)
+    with answering(always(Answer(status, b"", {"Retry-After": "7"}))) as server:
+        store = store_at(server, retry=retry, pace=pace)
+        with pytest.raises(PublishError):
+            store.tags() if ask == "tags" else read_blob(store, blob)
+    assert pace.rate is not None
+    before = sum(waited)
+    pace.wait(waited.append)
+    assert sum(waited) - before == pytest.approx(7.0)
+
+
+def test_a_server_that_is_only_down_slows_nobody_down() -> None:
+    pace = Pace()
+    with answering(always(Answer(503))) as server:
+        store = store_at(server, retry=Retry(attempts=1), pace=pace)
+        with pytest.raises(PublishError):
+            store.tags()
+    assert pace.rate is None
 
 
 @pytest.mark.parametrize("status", [400, 405, 422])
