@@ -5,6 +5,7 @@ Nothing here may import more than click: `podbuild --version` is asked often.
 
 from __future__ import annotations
 
+import atexit
 import errno
 import gc
 import importlib
@@ -128,6 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code; the only place that turns errors into codes."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     gc.set_threshold(_GARBAGE)
+    atexit.register(gc.freeze)  # nor looked through when all of it goes
     _open_streams()
     try:
         result = cli.main(arguments, prog_name="podbuild", standalone_mode=False)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import atexit
 import gc
 
 import pytest
@@ -8,8 +9,10 @@ from podbuild.cli import main
 
 
 def test_what_is_loaded_is_not_looked_through_again_and_again(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    at_exit: list[object] = []
+    monkeypatch.setattr(atexit, "register", at_exit.append)
     before = gc.get_threshold()
     try:
         gc.set_threshold(700)
@@ -17,4 +20,5 @@ def test_what_is_loaded_is_not_looked_through_again_and_again(
         assert gc.get_threshold()[0] >= 10_000
     finally:
         gc.set_threshold(*before)
+    assert gc.freeze in at_exit
     assert "podbuild" in capsys.readouterr().out
