@@ -31,7 +31,8 @@ from podbuild.build.inputs.tree import find_inside
 from podbuild.build.inputs.unfit import unfit_form, unfit_values
 from podbuild.build.inputs.unfit_mounts import unfit_mounts
 from podbuild.build.inputs.unpacking import is_unpacked, unfit_unpacking
-from podbuild.errors import ConfigError
+from podbuild.errors import ConfigError, PodbuildError
+from podbuild.oci.names import Reference, is_registry
 
 INSTRUCTIONS = (
     *("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL"),
@@ -53,6 +54,7 @@ _WITHOUT = {
     "security": "leave it out: RUN has no more rights than the user who builds",
     "device": "leave it out: RUN has no devices here",
 }
+_SOURCE_AND_PLACE = 2
 _STAGE = re.compile(r"[a-z][a-z0-9_.-]*")
 _GLOB = re.compile(r"[*?\[\\]")
 _VARIABLE = re.compile(r"\$\{?(\w+)")
@@ -265,6 +267,19 @@ def _stage(
             )
         if value not in bases - {value if is_from else ""}:
             yield from _nearly_a_stage(parsed, reference, instruction)
+        yield from _no_reference(reference, instruction)
+
+
+def _no_reference(reference: OutsideImage, instruction: Instruction) -> Iterator[Unbuildable]:
+    """Find what no image can be called."""
+    value = reference.value
+    registry = "/" in value and is_registry(value.partition("/")[0])
+    try:
+        if value != SCRATCH:
+            Reference.parse(value if registry else f"docker.io/library/{value}")
+    except PodbuildError as error:
+        what = f"{reference.use.value} {reference.text[:60]}: {error.message}"
+        yield Unbuildable(instruction=instruction, message=what, hint=error.hint or "IMAGE:TAG")
 
 
 def _nearly_a_stage(
@@ -286,6 +301,7 @@ def _sources(
     instruction: Instruction, known: Mapping[str, str], shown: Shown
 ) -> Iterator[Unbuildable]:
     """Find sources that are not in the context, or that its ignore file leaves out."""
+    yield from _renamed(instruction, known, shown)
     for word in (instruction.array or instruction.words)[:-1]:
         if parse_heredoc(word) or any(name not in known for name in _VARIABLE.findall(word)):
             continue
@@ -318,6 +334,27 @@ def _sources(
             )
         elif instruction.word == "ADD" and is_unpacked(instruction, found):
             yield from _of_archive(instruction, known, source)
+
+
+def _renamed(
+    instruction: Instruction, known: Mapping[str, str], shown: Shown
+) -> Iterator[Unbuildable]:
+    """Find a file that gets a name beyond ASCII: the engine's archives hold none."""
+    words = instruction.array or instruction.words
+    if len(words) != _SOURCE_AND_PLACE or any(n not in known for n in _VARIABLE.findall(words[1])):
+        return
+    place = instruction.expand(words[1], known)
+    if place.rpartition("/")[2].isascii() or _GLOB.search(words[0]):
+        return
+    if not parse_heredoc(words[0]):
+        found = find_inside(shown.folder, instruction.expand(words[0], known))
+        if found is None or found.is_dir() or is_unpacked(instruction, found):
+            return
+    yield Unbuildable(
+        instruction=instruction,
+        message=f"the engine can't give a file the name {place.rpartition('/')[2][:40]}",
+        hint="let the file have that name, and copy it to a folder: COPY NAME /x/",
+    )
 
 
 def _is_fetched(instruction: Instruction, source: str) -> bool:

@@ -64,7 +64,13 @@ CONTAINERFILES = [
     ("FROM a.b/c\nRUN a &&\n./b\n", 3, Level.ERROR, "called ./B", "goes on after a"),
     ('FROM a.b/c\nmaintainer ann\nshell ["/x"]\nRNU x\n', 4, Level.ERROR, "RNU", "RUN"),
     ("FROM docker.io/library/nginx:1\n", 1, Level.NOTE, "nginx makes ETags", "commit"),
-    ("FROM a.b/nginx-unprivileged@sha256:0\n", 1, Level.NOTE, "nginx makes ETags", "commit"),
+    (
+        f"FROM a.b/nginx-unprivileged@sha256:{'0' * 64}\n",
+        1,
+        Level.NOTE,
+        "nginx makes ETags",
+        "commit",
+    ),
     ("FROM a.b/c\nADD https://x.y/z /z\n", 2, Level.WARNING, "other bytes each time", "checksum"),
     (
         "FROM a.b/c\nRUN --mount=type=secret,id=npm true\n",
