@@ -162,6 +162,14 @@ def stopped(place: Place, number: int) -> tuple[int, str]:
     return release.returncode, err
 
 
+def until_stopping(release: subprocess.Popen[str]) -> None:
+    """Read what it says until it has heard a signal, or has ended."""
+    assert release.stderr is not None
+    for line in release.stderr:
+        if "stopping; once more" in line:
+            return
+
+
 def undisturbed(place: Place, folder: Path) -> list[str]:
     """Give the digests of the same release from a clone that nobody stops."""
     shop = replace(place.shop, root=folder / "undisturbed")
@@ -219,6 +227,7 @@ def test_a_stop_in_an_upload_moves_no_tag_and_the_same_command_goes_on(
             wait_for(lambda: any("/manifests/" in seen.path and seen.method == "PUT"
                                  for seen in proxy.seen), release)  # fmt: skip
             release.send_signal(number)
+            until_stopping(release)
             release_it.set()
             _, err = release.communicate()
         expected = 130 if number == signal.SIGINT else -signal.SIGKILL
