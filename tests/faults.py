@@ -22,6 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Protocol
 
 from podbuild.oci.manifest import MANIFEST_TYPES
+from tests.registries import free_port
 
 _HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "proxy-connection"})
 _PIECE = 64 * 1024
@@ -189,7 +190,7 @@ class Proxy:
         self._switching = threading.RLock()
         self._closed = False
         self._listening: tuple[_Server, threading.Thread] | None = None
-        self._port = 0
+        self._port = free_port()  # which stays its own while it is down
         self._timer: threading.Timer | None = None
         self._up()
         self.host = f"127.0.0.1:{self._port}"
