@@ -43,7 +43,15 @@ def lines_of_arguments(
 def arguments_with_values(
     parsed: Containerfile, stage: Stage, variables: Mapping[str, str]
 ) -> Iterator[Instruction]:
-    """Give each ARG of several names with values put in: one of them may use another one."""
+    """Give each ARG of several names with values put in: one of them may use another one.
+
+    And each before the first FROM with a default for what builders set, which the engine refuses,
+    without it: it is the same value (`other_platform_arguments`).
+    """
+    for each in parsed.arguments:
+        kept = [_without_default(word) for word in each.words]
+        if kept != list(each.words):
+            yield replace(each, text=" ".join(kept))
     for each, _, after in parsed.steps(stage, variables):
         if each.word == "ARG" and len(each.words) > 1 and "$" in each.text:
             names = (word.partition("=")[::2] for word in each.words)
@@ -52,6 +60,11 @@ def arguments_with_values(
                 for name, value in names
             )
             yield replace(each, text=" ".join(words))
+
+
+def _without_default(word: str) -> str:
+    name = word.partition("=")[0]
+    return name if name in SET_BY_BUILDERS else word
 
 
 def refused_arguments(

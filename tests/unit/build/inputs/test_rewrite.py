@@ -242,3 +242,11 @@ def test_a_quoted_mount_that_is_changed_keeps_its_quotes() -> None:
     )
     (line,) = (each for each in rewritten(text).text.splitlines() if each.startswith("RUN"))
     assert line == 'RUN --mount="type=bind,from=build,target=/x,source=a b" ls'
+
+
+def test_what_builders_set_has_no_default_before_the_first_from() -> None:
+    text = "ARG A=1 BUILDPLATFORM=${BUILDPLATFORM:-amd64}\nFROM --platform=$BUILDPLATFORM x\n"
+    parsed = read_containerfile(text)
+    known = {"BUILDPLATFORM": "linux/amd64"}
+    written = rewrite_containerfile(parsed, text, target=None, variables=known).text
+    assert written.splitlines()[0] == "ARG A=1 BUILDPLATFORM"
