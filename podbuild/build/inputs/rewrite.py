@@ -209,7 +209,7 @@ class _Rewriter:
         """Copy the texts of heredocs from a context of their own, what is selected beside them."""
         new = replace(new, flags=filled_flags(new, known))
         new, texts = self._texts(new, known) if new.heredocs else (new, None)
-        copies = [new] if new.words[1:] else []
+        copies = [new] if (new.array or new.words)[1:] else []
         if copies and (found := self._selected.get(instruction.line)):
             copies = self._selecting(stage, new, found)
         copies = [replace(each, text=with_values(each, known)) for each in copies]

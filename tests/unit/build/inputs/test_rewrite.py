@@ -250,3 +250,9 @@ def test_what_builders_set_has_no_default_before_the_first_from() -> None:
     known = {"BUILDPLATFORM": "linux/amd64"}
     written = rewrite_containerfile(parsed, text, target=None, variables=known).text
     assert written.splitlines()[0] == "ARG A=1 BUILDPLATFORM"
+
+
+@pytest.mark.parametrize("line", ['COPY ["a","/b"]', 'ADD ["a","b","/x/"]', 'COPY ["a b","/x"]'])
+def test_a_list_without_blanks_is_copied(line: str) -> None:
+    text = f"FROM base\n{line}\n"
+    assert rewritten(text).text == text
