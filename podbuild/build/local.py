@@ -134,7 +134,8 @@ class _Run:
         )
 
     def _order(self, folder: Path, prepared: Prepared) -> BuildOrder:
-        site, recipe, cache = self.site, self.recipe, self.cache
+        site, recipe = self.site, self.recipe
+        cache = None if recipe.uncached else self.cache
         views, contents = site.workplace.views, site.contents
         shown, left_out = self._shown()
         ignore = folder / "ignore"
@@ -151,7 +152,7 @@ class _Run:
             secrets={**site.secrets.options(recipe.secrets), **prepared.secrets},
             destination=None if self.stored else site.staging.reference(*place),
             iidfile=folder / "iid",
-            no_cache=site.no_cache,
+            no_cache=site.no_cache or recipe.uncached,
             cache_from=cache.reference if cache and cache.reads else "",
             cache_to=cache.reference if cache and cache.writes else "",
             proxies=not proxies_with_login(site.workplace.setup.environment),

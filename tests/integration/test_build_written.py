@@ -182,3 +182,52 @@ def test_no_annotation_comes_from_another_projects_steps(
     remove_bench(fresh)
     assert not cold.images[note].metrics.cached_steps
     assert cold.images[note].manifest.digest == warm.manifest.digest
+
+
+ARGUED = """\
+FROM base
+ARG V
+ARG W
+LABEL label=$V
+ENV SAID=${V}
+COPY --chown=$V a /in/$V/
+USER $V
+WORKDIR /work/$V
+VOLUME ["/volume/$W"]
+"""
+
+
+@pytest.mark.parametrize("kind", EngineKind)
+def test_no_cached_step_holds_what_an_argument_was_worth_before(
+    tmp_path: Path, kind: EngineKind
+) -> None:
+    bench = new_bench(tmp_path / "bench", kind)
+    bench.write("said/Containerfile", ARGUED)
+    bench.write("said/a", "a\n")
+    bench.write("parent/Containerfile", "FROM base\nONBUILD ARG V\nONBUILD LABEL label=$V\n")
+    bench.write("triggered/Containerfile", "FROM parent\n")
+    images = (("parent", "base", ""), ("said", "base", "{0}"), ("triggered", "parent", "{0}"))
+    text = f'[defaults]\nplatforms = ["{NATIVE}"]\n{bench.write_base(NATIVE)}' + "".join(
+        f'[images.{name}]\ncontext = "{name}"\ncontexts = {{{{ {base} = "image:{base}" }}}}\n{more}'
+        for name, base, more in images
+    )
+    with opened(bench) as place:
+        for value in ("1", "2"):
+            built = place.build(
+                text.format(f'build-args = {{ V = "{value}", W = "{value} {value}" }}\n')
+            )
+            said, triggered = (image(built, name) for name in ("said", "triggered"))
+            path = COMMON["Env"]
+            assert isinstance(path, list)
+            assert place.config("said", said)["config"] == {
+                "Env": [*path, f"SAID={value}"],
+                "User": value,
+                "WorkingDir": f"/work/{value}",
+                "Volumes": {f"/volume/{value} {value}": {}},
+                "Labels": {"label": value, TITLE: "said"},
+            }
+            assert f"in/{value}/a" in place.files("said", said)
+            labels = {"label": value, TITLE: "triggered"}
+            config = place.config("triggered", triggered)["config"]
+            assert config == {"Env": path, "WorkingDir": "/", "Labels": labels}
+    remove_bench(bench)

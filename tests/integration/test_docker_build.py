@@ -22,10 +22,12 @@ RUN mkdir /o /o/in; echo 1 > /o/in/beyond; ln -s /o/in /way
 FROM base
 COPY --chmod=640 Containerfile /made/x
 VOLUME /volume
-RUN echo old > /file; ln -s file /link; ls -d /run > /names
+RUN echo old > /file; test -e /no || ln -s file /link; test -e /no || ln -s gone /lost
+RUN ls -d /run > /names
 COPY . /all/
 COPY Containerfile other /two
 COPY other /link
+COPY other /lost
 ADD packed.tar /two/
 WORKDIR /end/
 USER 7
@@ -38,6 +40,7 @@ IMAGES = {  # by name: what it starts from, and its Containerfile
     "fired": ("trigger", "FROM trigger\n"),
     "linked": ("base", "FROM base\nRUN mkdir -m 700 /there\nCOPY --link other /there/\n"),
     "nobody": ("base", "FROM base\nCOPY --chown=joe other /\n"),
+    "clash": ("base", "FROM base\nRUN echo old > /tree\nCOPY . /\n"),
     "nothing": ("base", "FROM base AS x\nFROM base\nCOPY --from=x /nothing* /here/\n"),
 }
 
@@ -72,12 +75,14 @@ def test_what_the_documents_say_of_the_engine(tmp_path: Path) -> None:
         toml += f"layers = {str(name != 'linked').lower()}\n"
     (bench.project / "web" / "setgid").mkdir()
     (bench.project / "web" / "setgid").chmod(0o2755)
+    bench.write("clash/tree/leaf", "new\n")
     pack(bench.project / "web" / "packed.tar")
     with opened(bench) as place:
         built = build_all(place.work(bench.plan(toml)))
         images = {job.image: (job, image.manifest) for job, image in built.images.items()}
         found = files_of(place, *images["below"])
         linked = files_of(place, *images["linked"])
+        clash = files_of(place, *images["clash"])
         config = place.config("web", images["web"][1])["config"]
         fired = place.config("fired", images["fired"][1])["config"]
     remove_bench(bench)
@@ -95,6 +100,8 @@ def test_what_the_documents_say_of_the_engine(tmp_path: Path) -> None:
     assert "volume" in found  # BuildKit: not
     assert found["two"].isdir()  # BuildKit: a file, the last of both
     assert found["link"].isreg()  # BuildKit: still a link, and the file has the bytes
+    assert found["gone"].isdir()  # BuildKit: a file
+    assert clash["tree"].isdir()  # BuildKit: an error
     assert found["last"].uid == 0  # BuildKit: 7
     assert (found["two"].mode, found["two"].uid) == (0o700, 9)  # BuildKit: 0755 and 0
     assert isinstance(config, dict)

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from podbuild.build.examine.soundness import Fault
+from podbuild.build.inputs.arguments import variables_of
 from podbuild.build.inputs.containerfile import (
     Stage,
-    platform_arguments,
     read_containerfile,
 )
 from podbuild.build.inputs.instructions import Instruction
@@ -132,7 +132,7 @@ def _steps(
     image = planned.image
     where = file_of(plan, planned)
     parsed = read_containerfile(read_source(image.containerfile), where=where)
-    variables = {**platform_arguments(platform, build, planned.image.target), **planned.build_args}
+    variables = variables_of(planned, parsed, platform, build)
     stage: Stage | None = parsed.needed(image.target, variables)[-1]
     chain: list[Stage] = []
     while stage is not None:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from podbuild.build.inputs.arguments import variables_of
 from podbuild.build.inputs.containerfile import (
     Containerfile,
     OutsideImage,
-    platform_arguments,
     read_containerfile,
     written_platform,
 )
@@ -103,7 +103,7 @@ def bases_of(
         parsed = read(image.containerfile) if image.inner else None
         if parsed is None:
             return None
-        variables = {**platform_arguments(platform, build, image.target), **planned.build_args}
+        variables = variables_of(planned, parsed, platform, build)
         found = inner_images(image, parsed, variables, platform)
         places = {job: parsed.stages[at].start.place for at, job in [*found.across.items()][::-1]}
         for job in found.jobs:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
 
+from podbuild.build.inputs.arguments import build_variables
 from podbuild.build.inputs.containerfile import Containerfile, OutsideImage, platform_arguments
 from podbuild.build.inputs.ignored import ignored_of_context
 from podbuild.build.inputs.recipe import refusals_of
@@ -91,6 +92,10 @@ class Subject:
     @property
     def variables(self) -> dict[str, str]:
         """Give what ARG sees on the image's first platform, with a version made up."""
+        return self.variables_on(self.image.platforms[0], self.image.platforms[0])
+
+    def variables_on(self, platform: Platform, build: Platform) -> dict[str, str]:
+        """Give what ARG sees on one platform, with a version made up."""
         values = Placeholders(
             project=self.config.project.name,
             image=self.image.name,
@@ -104,8 +109,8 @@ class Subject:
             for name, template in self.image.build_args.items()
             if template.variables <= self.config.env.keys()
         }
-        platform = self.image.platforms[0]
-        return {**platform_arguments(platform, platform, self.image.target), **known}
+        own = platform_arguments(platform, build, self.image.target)
+        return build_variables(self.containerfile, own, known, self.image.target)
 
     def warn(self, line: int | None, message: str, hint: str) -> Finding:
         """Give a warning in the Containerfile."""
@@ -129,8 +134,7 @@ def _refused(subject: Subject) -> Iterator[Finding]:
     image, ignored = subject.image, ignored_of_context(subject.image)
     for platform in image.platforms:
         build = Platform("linux", native_architecture())
-        given = platform_arguments(platform, build, image.target)
-        variables = {**subject.variables, **given}
+        variables = subject.variables_on(platform, build)
         for refusal in refusals_of(image, subject.containerfile, variables, ignored):
             yield finding_of(refusal.error, subject.file)
 

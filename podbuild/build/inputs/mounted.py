@@ -108,6 +108,8 @@ def _known_mount(written: str) -> str:
     options = dict(mount_options(unquote(written)))
     changed = dict(options)
     kind = options.get("type", "bind")
+    if not changed.get("from", "context"):
+        del changed["from"]
     if kind in ("bind", "cache", "tmpfs") and not options.get("target"):
         changed["target"] = "."
     if kind == "tmpfs" and "size" in options:

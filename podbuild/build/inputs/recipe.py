@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 
 from podbuild.build.inputs.across import Inner, inner_images
+from podbuild.build.inputs.arguments import build_variables, told_arguments, variables_of
 from podbuild.build.inputs.containerfile import (
     SCRATCH,
-    TARGET_STAGE,
     USUAL_PATH,
     Containerfile,
     OutsideImage,
@@ -21,8 +21,9 @@ from podbuild.build.inputs.ignore import Matcher, kept_out, own_patterns
 from podbuild.build.inputs.networks import needs_no_network
 from podbuild.build.inputs.reach import EVERYTHING, Wanted
 from podbuild.build.inputs.readings import Readings
-from podbuild.build.inputs.refusals import Shown, Unbuildable, refusals
+from podbuild.build.inputs.refusals import Unbuildable, refusals
 from podbuild.build.inputs.selected import Selecting, unfit_for_stage
+from podbuild.build.inputs.sources import Shown
 from podbuild.build.inputs.views import Extra
 from podbuild.build.inputs.wanted import (
     MAIN,
@@ -31,6 +32,7 @@ from podbuild.build.inputs.wanted import (
     handed_on,
     known_environments,
     selecting_in,
+    triggers_use_arguments,
     wanted_by,
 )
 from podbuild.build.inputs.worded import unread_words
@@ -87,6 +89,7 @@ class Recipe:
     format: Format
     compression: Compression
     layers: bool
+    uncached: bool  # no step of another build is the same: `triggers_use_arguments`
     instant: int  # seconds since 1970: the time of every file and of the image
     timeout: float | None  # seconds
 
@@ -103,14 +106,14 @@ class Recipe:
     @property
     def variables(self) -> Mapping[str, str]:
         """Give what `$NAME` may mean in the Containerfile from outside."""
-        given = platform_arguments(self.job.platform, self.build, self.target)
-        return {**given, **self.build_args}
+        own = platform_arguments(self.job.platform, self.build, self.target)
+        return build_variables(self.parsed, own, self.build_args, self.target)
 
     @property
     def handed_arguments(self) -> Mapping[str, str]:
         """Give the build arguments that an engine must be told."""
-        asked = {TARGET_STAGE} if self.parsed.declares(TARGET_STAGE) else set()
-        return {each: self.variables[each] for each in (*self.build_args, *asked)}
+        own = platform_arguments(self.job.platform, self.build, self.target)
+        return told_arguments(self.parsed, own, self.build_args, self.target)
 
     @property
     def without_network(self) -> bool:
@@ -178,9 +181,8 @@ class Surroundings:
     """What recipes need besides the plan.
 
     `build` is this machine's platform, `output` the project's dist, `history` the folder of its
-    entries; `pins` give NAME@DIGEST for
-    references to outside images, `facts` what such a base hands on, and `blank` what one hands on
-    that has no pin.
+    entries; `pins` give NAME@DIGEST for references to outside images, `facts` what such a base
+    hands on, and `blank` what one hands on that has no pin.
     """
 
     build: Platform
@@ -204,7 +206,7 @@ def outside_images(
     ignored = readings.ignored_of_context(image)
     found: dict[str, None] = {}
     for platform in planned.platforms:
-        variables = {**platform_arguments(platform, build, image.target), **planned.build_args}
+        variables = variables_of(planned, parsed, platform, build)
         for refusal in refusals_of(image, parsed, variables, ignored):
             raise refusal.error
         found |= dict.fromkeys(_outside_names(image, parsed, variables).values())
@@ -228,6 +230,7 @@ def refusals_of(
         target=image.target,
         variables=variables,
         given=image.contexts,
+        told=image.build_args.keys(),
         shown=Shown(folder=image.context, matcher=Matcher(ignored)),
         network=image.network,
         own_network=image.isolation is not Isolation.CHROOT,
@@ -270,6 +273,7 @@ def make_recipe(plan: Plan, planned: PlannedImage, platform: Platform, at: Surro
         format=image.format,
         compression=image.compression,
         layers=image.layers,
+        uncached=triggers_use_arguments(parsed, image.target, variables, facts),
         instant=_instant(plan, image.timestamp),
         timeout=image.timeout,
     )
@@ -320,8 +324,7 @@ def _read(
     """Give a Containerfile as text and parsed, its variables, and what it names from outside."""
     image = planned.image
     text, parsed = surroundings.readings.containerfile(plan, planned)
-    given = platform_arguments(platform, surroundings.build, image.target)
-    variables = {**given, **planned.build_args}
+    variables = variables_of(planned, parsed, platform, surroundings.build)
     return text, parsed, variables, _outside_names(image, parsed, variables)
 
 

@@ -7,12 +7,9 @@ BuildKit's Dockerfile reference (1.20), less what buildah (1.43) has not.
 from __future__ import annotations
 
 import difflib
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain, takewhile
-from pathlib import Path
 
 from podbuild.build.inputs.arguments import other_platform_arguments, refused_arguments
 from podbuild.build.inputs.containerfile import (
@@ -23,14 +20,13 @@ from podbuild.build.inputs.containerfile import (
     written_platform,
 )
 from podbuild.build.inputs.healthchecks import unfit_healthcheck
-from podbuild.build.inputs.ignore import Matcher
-from podbuild.build.inputs.instructions import REMOTE, Instruction, parse_heredoc
-from podbuild.build.inputs.modes import parse_mode, symbolic_mode
+from podbuild.build.inputs.instructions import Instruction
+from podbuild.build.inputs.modes import parse_mode
 from podbuild.build.inputs.networks import refused_networks
-from podbuild.build.inputs.tree import find_inside
+from podbuild.build.inputs.sources import Shown, unfit_mount_sources, unfit_sources
 from podbuild.build.inputs.unfit import unfit_form, unfit_values
 from podbuild.build.inputs.unfit_mounts import unfit_mounts
-from podbuild.build.inputs.unpacking import is_unpacked, unfit_unpacking
+from podbuild.build.inputs.unpacking import unfit_unpacking
 from podbuild.errors import ConfigError, PodbuildError
 from podbuild.oci.names import Reference, is_registry
 
@@ -54,9 +50,7 @@ _WITHOUT = {
     "security": "leave it out: RUN has no more rights than the user who builds",
     "device": "leave it out: RUN has no devices here",
 }
-_SOURCE_AND_PLACE = 2
 _STAGE = re.compile(r"[a-z][a-z0-9_.-]*")
-_GLOB = re.compile(r"[*?\[\\]")
 _VARIABLE = re.compile(r"\$\{?(\w+)")
 
 
@@ -74,14 +68,6 @@ class Unbuildable:
         return ConfigError(f"{self.instruction.place}: {self.message}", hint=self.hint)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shown:
-    """The context of a build, and what its ignore file leaves out."""
-
-    folder: Path
-    matcher: Matcher
-
-
 def refusals(
     parsed: Containerfile,
     *,
@@ -89,11 +75,13 @@ def refusals(
     variables: Mapping[str, str],
     given: Mapping[str, object],
     shown: Shown,
+    told: Collection[str] = (),
     network: str = "host",
     own_network: bool = False,
 ) -> Iterator[Unbuildable]:
     """Give everything that can't be built; `given` holds the names of extra contexts.
 
+    `told` are the names of the build arguments that a user sets.
     `network` is what RUN without --network sees; `own_network` tells whether the isolation can
     take the machine's from it.
     """
@@ -101,7 +89,7 @@ def refusals(
         for instruction in (stage.start, *stage.instructions):
             yield from _form(instruction)
     yield from _another_platform(parsed, target, variables)
-    yield from _arguments(parsed, target, variables)
+    yield from _arguments(parsed, target, variables, told)
     for each, message, hint in (
         () if own_network else refused_networks(parsed, target, variables, network)
     ):
@@ -115,18 +103,25 @@ def refusals(
                 hint="another name for one of them",
             )
         for instruction, known in parsed.walk(stage, variables):
-            for message, hint in chain(unfit_values(instruction, known), unfit_mounts(instruction)):
+            for message, hint in _unfit(instruction, known, shown):
                 yield Unbuildable(instruction=instruction, message=message, hint=hint)
-            if reason := unfit_unpacking(instruction, known):
-                yield Unbuildable(instruction=instruction, message=reason[0], hint=reason[1])
-            if instruction.word in ("COPY", "ADD") and instruction.flag("from") is None:
-                yield from _sources(instruction, known, shown)
+
+
+def _unfit(
+    instruction: Instruction, known: Mapping[str, str], shown: Shown
+) -> Iterator[tuple[str, str]]:
+    yield from unfit_values(instruction, known)
+    if reason := unfit_unpacking(instruction, known):
+        yield reason
+    yield from unfit_sources(instruction, known, shown)
+    yield from unfit_mounts(instruction)
+    yield from unfit_mount_sources(instruction, shown)
 
 
 def _arguments(
-    parsed: Containerfile, target: str | None, variables: Mapping[str, str]
+    parsed: Containerfile, target: str | None, variables: Mapping[str, str], told: Collection[str]
 ) -> Iterator[Unbuildable]:
-    for each, name, value in other_platform_arguments(parsed, target, variables):
+    for each, name, value in other_platform_arguments(parsed, target, variables, told):
         yield Unbuildable(
             instruction=each,
             message=f"{name} is {variables.get(name, '')!r} here, to BuildKit {value!r} always",
@@ -191,6 +186,8 @@ def _list(instruction: Instruction, *, kept: bool) -> Iterator[tuple[str, str]]:
         yield f"{word}: a list holds strings only", 'each in double quotes: ["a", "1"]'
     elif instruction.begins_as_array and (word in _LISTS or (kept and word in _LINES)):
         yield f"{word}: something stands behind the list", "nothing after the last ]"
+    elif word == "RUN" and instruction.array == ():
+        yield "RUN of nothing", "name the program to run"
     elif word == "SHELL" and instruction.array is None:
         yield "SHELL takes a list", 'SHELL ["/bin/sh", "-c"]'
 
@@ -248,7 +245,7 @@ def _stage(
         value, instruction = reference.value, by_line[reference.line]
         if reference.text in given or value in given or parsed.earlier(stage, reference):
             continue
-        if not value or value.endswith((":", "@")) or value.startswith(":") or "::" in value:
+        if not _may_be_a_name(value):
             unset = _VARIABLE.search(reference.text)
             yield Unbuildable(
                 instruction=instruction,
@@ -282,6 +279,13 @@ def _no_reference(reference: OutsideImage, instruction: Instruction) -> Iterator
         yield Unbuildable(instruction=instruction, message=what, hint=error.hint or "IMAGE:TAG")
 
 
+def _may_be_a_name(value: str) -> bool:
+    """Tell whether a reference is whole, as one with a variable that is worth nothing is not."""
+    last = value.rpartition("/")[2]
+    ends = (":", "@") if ":" in last else (":", "@", "-", "_", ".")
+    return bool(last) and not value.endswith(ends) and value[0] != ":" and "::" not in value
+
+
 def _nearly_a_stage(
     parsed: Containerfile, reference: OutsideImage, instruction: Instruction
 ) -> Iterator[Unbuildable]:
@@ -295,88 +299,3 @@ def _nearly_a_stage(
             message=f"{reference.use.value} {value}: {value} {what}",
             hint=f"the stage {near[0]}? An image of that name is docker.io/library/{value}",
         )
-
-
-def _sources(
-    instruction: Instruction, known: Mapping[str, str], shown: Shown
-) -> Iterator[Unbuildable]:
-    """Find sources that are not in the context, or that its ignore file leaves out."""
-    yield from _renamed(instruction, known, shown)
-    for word in (instruction.array or instruction.words)[:-1]:
-        if parse_heredoc(word) or any(name not in known for name in _VARIABLE.findall(word)):
-            continue
-        source = instruction.expand(word, known)
-        fetched = _is_fetched(instruction, source)
-        if fetched and symbolic_mode(instruction, known):
-            yield _octal_only(instruction, source)
-        if fetched:
-            continue
-        parts = os.path.normpath(f"/{source}").strip("/").split("/")
-        # BuildKit takes no match for nothing, but no folder for a mistake
-        path = "/".join(takewhile(lambda part: not _GLOB.search(part), parts))
-        if not path:
-            continue
-        found = find_inside(shown.folder, path)
-        if found is None:
-            what = "such file" if path == "/".join(parts) else f"folder {path[:80]}"
-            yield Unbuildable(
-                instruction=instruction,
-                message=f"{instruction.word} {source[:80]}: there is no {what} in the context",
-                hint="sources are paths below the context",
-            )
-        elif shown.matcher.excludes(path) and not (
-            found.is_dir() and shown.matcher.may_include_below(path)
-        ):
-            yield Unbuildable(
-                instruction=instruction,
-                message=f"{instruction.word} {source[:80]}: the ignore file leaves it out",
-                hint=f"a line !{path} there brings it back",
-            )
-        elif instruction.word == "ADD" and is_unpacked(instruction, found):
-            yield from _of_archive(instruction, known, source)
-
-
-def _renamed(
-    instruction: Instruction, known: Mapping[str, str], shown: Shown
-) -> Iterator[Unbuildable]:
-    """Find a file that gets a name beyond ASCII: the engine's archives hold none."""
-    words = instruction.array or instruction.words
-    if len(words) != _SOURCE_AND_PLACE or any(n not in known for n in _VARIABLE.findall(words[1])):
-        return
-    place = instruction.expand(words[1], known)
-    if place.rpartition("/")[2].isascii() or _GLOB.search(words[0]):
-        return
-    if not parse_heredoc(words[0]):
-        found = find_inside(shown.folder, instruction.expand(words[0], known))
-        if found is None or found.is_dir() or is_unpacked(instruction, found):
-            return
-    yield Unbuildable(
-        instruction=instruction,
-        message=f"the engine can't give a file the name {place.rpartition('/')[2][:40]}",
-        hint="let the file have that name, and copy it to a folder: COPY NAME /x/",
-    )
-
-
-def _is_fetched(instruction: Instruction, source: str) -> bool:
-    return instruction.word == "ADD" and bool(REMOTE.match(source))
-
-
-def _of_archive(
-    instruction: Instruction, known: Mapping[str, str], source: str
-) -> Iterator[Unbuildable]:
-    if symbolic_mode(instruction, known):
-        yield _octal_only(instruction, source)
-    if instruction.flag("chown"):
-        yield Unbuildable(
-            instruction=instruction,
-            message=f"ADD --chown {source[:80]}: the engine keeps the owners of an archive",
-            hint="ADD it without --chown, and RUN chown -R",
-        )
-
-
-def _octal_only(instruction: Instruction, source: str) -> Unbuildable:
-    return Unbuildable(
-        instruction=instruction,
-        message=f"--chmod={instruction.flag('chmod')} of {source[:80]}: octal modes only",
-        hint="--chmod=755, or 644 for files that are not run",
-    )

@@ -6,15 +6,14 @@ can't: texts of heredocs lie in build contexts of their own, with their variable
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from podbuild.build.inputs.arguments import arguments_with_values, lines_of_arguments
 from podbuild.build.inputs.containerfile import Containerfile, Stage
-from podbuild.build.inputs.healthchecks import without_zeros
 from podbuild.build.inputs.instructions import Instruction, lines_of, parse_heredoc, unquote
+from podbuild.build.inputs.linked import linked_destinations, with_destination
 from podbuild.build.inputs.merged import merged_steps, reaching
 from podbuild.build.inputs.modes import symbolic_mode, with_octal
 from podbuild.build.inputs.mount_values import with_mount_values
@@ -27,16 +26,24 @@ from podbuild.build.inputs.mounted import (
 from podbuild.build.inputs.mounts import mount_options, written_mount
 from podbuild.build.inputs.selected import SelectedCopies, as_selected, for_engines
 from podbuild.build.inputs.unpacking import unpacked
-from podbuild.build.inputs.values import OPERATED, filled_flags, text_with_values, with_values
+from podbuild.build.inputs.values import (
+    NOTHING,
+    OPERATED,
+    argument_names,
+    filled_flags,
+    plain_for_engines,
+    run_for_engines,
+    text_with_values,
+    value_marks,
+    with_values,
+)
 from podbuild.build.inputs.worded import unread_words
 from podbuild.build.inputs.workdirs import EMPTY, unmade_folders
 from podbuild.errors import ConfigError
 
 _BLANKS = re.compile(r"[\t\v\f\r ]+")
 _NAME = re.compile(r"[\w.-]+")
-_OF_TEXTS = 0o644  # the mode of a heredoc's file
-_MOUNTED = "/run/podbuild-heredoc"
-_NOTHING = "podbuild_no_file"  # takes the place of an instruction that copies none
+_OF_TEXTS, _MOUNTED = 0o644, "/run/podbuild-heredoc"  # mode of a heredoc's file, and its place
 _SCRIPT = "/run/secrets/podbuild-env"
 
 
@@ -126,6 +133,7 @@ class _Rewriter:
         self._values = variables
         self._secrets = secrets
         self._selected = selected
+        self._arguments = argument_names(parsed)
 
     def applied(self, text: str) -> str:
         """Give the file's text with what is written anew."""
@@ -145,19 +153,27 @@ class _Rewriter:
         self._from(stage)
         self._folders(stage)
         written = {each.line: each for each in stage.instructions}
+        linked = linked_destinations(self._parsed, stage, self._values)
         for instruction, known in self._parsed.walk(stage, self._values):
             new = self._stage_names(stage, unpacked(instruction), known)
             if new.word in ("COPY", "ADD"):
+                new = with_destination(new, linked.get(instruction.line))
                 self._copy(stage, instruction, new, known)
             elif new.word == "RUN":
                 self._run(written[new.line], with_mount_values(new, known, all_known=True))
-            elif (new := _plain(new, known)) != instruction:
+            elif (new := plain_for_engines(new, known, self._arguments)) != instruction:
                 self._put(instruction, [_line(new)])
+            self._tell_values(instruction, known)
         for each in arguments_with_values(self._parsed, stage, self._values):
             self._put(each, [_line(each)])
         for each, line in lines_of_arguments(self._parsed, stage, self._values):
-            self._insert(each.last + 1, line)
-            self.more.append(each.line)
+            self._insert(each, each.last + 1, line)
+
+    def _tell_values(self, instruction: Instruction, known: Mapping[str, str]) -> None:
+        _, new = self.replaced.get(instruction.line, (0, [_line(instruction)]))
+        lines = (*new, *self.inserted.get(instruction.last + 1, ()))
+        marks = value_marks(instruction, lines, known, self._arguments)
+        self._insert(instruction, instruction.line, *marks)
 
     def merge(self, stage: Stage) -> None:
         """Let one step do what several instructions say that stay as they are written."""
@@ -188,35 +204,36 @@ class _Rewriter:
         base = self.across.get(stage.index, base)
         name = stage.name and self.name_of(stage)
         if (base, name) != (stage.base, stage.name):
-            text = f"{base} AS {name}" if name else base
-            self._put(stage.start, [_line(replace(stage.start, text=text))])
+            start = replace(stage.start, text=f"{base} AS {name}" if name else base)
+            self._put(stage.start, [_line(start)])
 
     def _folders(self, stage: Stage) -> None:
         """Make the folders of WORKDIR that the engine would not make."""
         below = self._parsed.below(stage, self._values)
         for instruction, steps in unmade_folders(stage.instructions, below):
             self.contexts[EMPTY] = {}
-            self._insert(instruction.line, *steps.before)
-            self._insert(instruction.last + 1, *steps.after)
-            self.more += [instruction.line] * len(steps.before + steps.after)
+            self._insert(instruction, instruction.line, *steps.before)
+            self._insert(instruction, instruction.last + 1, *steps.after)
 
-    def _insert(self, at: int, *new: str) -> None:
-        self.inserted.setdefault(at, []).extend(new)
+    def _insert(self, instruction: Instruction, at: int, *new: str) -> None:
+        for each in new:
+            self.inserted.setdefault(at, []).append(each)
+            self.more.append(instruction.line)
 
     def _copy(
         self, stage: Stage, instruction: Instruction, new: Instruction, known: Mapping[str, str]
     ) -> None:
         """Copy the texts of heredocs from a context of their own, what is selected beside them."""
-        new = replace(new, flags=filled_flags(new, known))
+        new = replace(new, flags=filled_flags(new, known, self._arguments))
         new, texts = self._texts(new, known) if new.heredocs else (new, None)
         copies = [new] if (new.array or new.words)[1:] else []
         if copies and (found := self._selected.get(instruction.line)):
             copies = self._selecting(stage, new, found)
-        copies = [replace(each, text=with_values(each, known)) for each in copies]
+        copies = [replace(each, text=with_values(each, known, self._arguments)) for each in copies]
         lines = [_line(for_engines(each, known)) for each in (*copies, *([texts] if texts else []))]
         if lines == [_line(instruction)]:
             return
-        self._put(instruction, lines[:1] or [f"ARG {_NOTHING}"])
+        self._put(instruction, lines[:1] or [f"ARG {NOTHING}"])
         self.inserted.setdefault(instruction.last + 1, [])[:0] = lines[1:]
         self.more += [instruction.line] * (len(lines) - 1)
 
@@ -237,7 +254,7 @@ class _Rewriter:
             name = f"podbuild.copy.{instruction.line}"
             origin = next(flag for flag in flags if flag.startswith("--from="))
             copies = (f"COPY {origin} /{source} {place}" for source, place in found.places)
-            self._insert(stage.line, f"FROM scratch AS {name}", *copies)
+            self.inserted.setdefault(stage.line, []).extend((f"FROM scratch AS {name}", *copies))
             self.added.append(stage.index)
             flags = [f"--from={name}" if flag == origin else flag for flag in flags]
         new = replace(instruction, word=word, flags=tuple(flags))
@@ -318,8 +335,8 @@ class _Rewriter:
             name = instruction.heredocs[0].name
             self.contexts[context] = {name: bodies[0]}
             self.programs.append(context)
-            mount = f"--mount=type=bind,from={context},target={_MOUNTED}"
-            new = replace(new, flags=(*new.flags, mount), text=f"{_MOUNTED}/{name}", heredocs=())
+            flags = (*new.flags, f"--mount=type=bind,from={context},target={_MOUNTED}")
+            new = replace(new, flags=flags, text=f"{_MOUNTED}/{name}", heredocs=())
         if setting and new.array is not None:
             raise ConfigError(
                 f"{new.place}: only a shell can have a secret in a variable here",
@@ -332,10 +349,7 @@ class _Rewriter:
             documents[0] = f"{setting}{documents[0]}"
         elif setting:
             new = replace(new, text=f"{setting}{new.text}")
-        if new.begins_as_array:
-            new = replace(new, text=f": ; {new.text}")  # no list to the engine
-        if new.text.endswith(new.escape) and not new.heredocs:
-            new = replace(new, text=f"{new.text} #")  # the engine would go on with the next line
+        new = run_for_engines(new)
         if new != instruction:
             self._put(instruction, [_line(new), *documents])
 
@@ -376,20 +390,6 @@ class _Rewriter:
             if target := options.get("target"):
                 flags.append(f"--mount=type=secret,id={secret},target={target}")
         return replace(instruction, flags=tuple(flags)), setting
-
-
-def _plain(instruction: Instruction, known: Mapping[str, str]) -> Instruction:
-    """Give an instruction that copies and runs nothing."""
-    if instruction.word in ("CMD", "ENTRYPOINT") and instruction.begins_as_array:
-        return replace(instruction, text=json.dumps(["/bin/sh", "-c", instruction.text]))
-    if instruction.word == "HEALTHCHECK":
-        return without_zeros(instruction)
-    if instruction.word == "ONBUILD":
-        return instruction
-    text = with_values(instruction, known)
-    if instruction.word == "EXPOSE" and not text:
-        return replace(instruction, word="ARG", text=_NOTHING)
-    return replace(instruction, text=text)
 
 
 def _line(instruction: Instruction) -> str:

@@ -13,7 +13,7 @@ from podbuild.build.inputs.modes import parse_mode
 from podbuild.build.inputs.values import is_port, ports_of
 
 _OCTAL = re.compile(r"[0-7]{1,4}")
-_SIGNAL = re.compile(r"[1-9]\d?|(SIG)?RT(MIN(\+([1-9]|1[0-5]))?|MAX(-([1-9]|1[0-4]))?)")
+_SIGNAL = re.compile(r"0*[1-9]\d*|(SIG)?RT(MIN(\+([1-9]|1[0-5]))?|MAX(-([1-9]|1[0-4]))?)")
 _CHECKSUMS = tuple(
     re.compile(each)
     for each in (
@@ -30,11 +30,7 @@ def unfit_values(instruction: Instruction, known: Mapping[str, str]) -> Iterator
         case "COPY" | "ADD":
             yield from _mode(instruction, known)
             yield from _texts(instruction, known)
-            if instruction.word == "ADD":
-                words = (instruction.array or instruction.words)[:-1]
-                known_words = (each for each in words if _are_known(each, known))
-                found = (unfit_git(instruction.expand(each, known)) for each in known_words)
-                yield from (each for each in found if each)
+            yield from _fetched(instruction, known)
         case "VOLUME" | "SHELL" if instruction.array is not None and not all(
             instruction.array or ("",)
         ):
@@ -42,11 +38,11 @@ def unfit_values(instruction: Instruction, known: Mapping[str, str]) -> Iterator
         case "VOLUME" if instruction.array is None and not all(map(unquote, instruction.words)):
             yield "VOLUME of nothing", "VOLUME /x"
         case "EXPOSE" if _are_known(instruction.text, known):
-            for port in ports_of(instruction, known):
-                if not is_port(port):
-                    yield f"EXPOSE {port[:40]}: that is no port", "EXPOSE 80, 53/udp or 8000-8010"
-        case "STOPSIGNAL" if "$" not in instruction.text:
-            yield from _signal(instruction)
+            odd = (port for port in ports_of(instruction, known) if not is_port(port))
+            hint = "EXPOSE 80, 53/udp or 8000-8010"
+            yield from ((f"EXPOSE {port[:40]}: that is no port", hint) for port in odd)
+        case "STOPSIGNAL" if _are_known(instruction.text, known):
+            yield from _signal(instruction.expand(instruction.text, known))
         case _:
             pass
 
@@ -80,6 +76,13 @@ def _checksum(instruction: Instruction) -> Iterator[tuple[str, str]]:
         yield f"--checksum={checksum[:40]} is no digest", "--checksum=sha256:<64 hex digits>"
 
 
+def _fetched(instruction: Instruction, known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    words = (instruction.array or instruction.words)[:-1] if instruction.word == "ADD" else ()
+    known_words = (each for each in words if _are_known(each, known))
+    found = (unfit_git(instruction.expand(each, known)) for each in known_words)
+    yield from (each for each in found if each)
+
+
 def _pairs(instruction: Instruction) -> Iterator[tuple[str, str]]:
     """Find what is no NAME=VALUE; ENV and LABEL may be NAME VALUE, ARG may be NAME."""
     word, words = instruction.word, instruction.words
@@ -88,6 +91,8 @@ def _pairs(instruction: Instruction) -> Iterator[tuple[str, str]]:
             yield f"{word} {words[0][:40]} has no value", f'{word} {words[0][:40]}=""'
         return
     for each in words:
+        if word == "ARG" and "$" in each.partition("=")[0]:
+            yield f"ARG {each[:40]}: a name takes no variable", "write the name itself"
         if each.startswith("="):
             yield f"{word} {each[:40]} names nothing", f"{word} NAME{each[:40]}"
         elif word != "ARG" and "=" not in each:
@@ -119,8 +124,8 @@ def _texts(instruction: Instruction, known: Mapping[str, str]) -> Iterator[tuple
             )
 
 
-def _signal(instruction: Instruction) -> Iterator[tuple[str, str]]:
-    name = instruction.text.strip().upper()
+def _signal(text: str) -> Iterator[tuple[str, str]]:
+    name = text.upper()
     found = name.removeprefix("SIG")
     if not _SIGNAL.fullmatch(name) and f"SIG{found}" not in signal.Signals.__members__:
-        yield f"there is no signal {instruction.text[:40]!r}", "STOPSIGNAL SIGTERM"
+        yield f"there is no signal {text[:40]!r}", "STOPSIGNAL SIGTERM"

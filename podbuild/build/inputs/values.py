@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 
+from podbuild.build.inputs.containerfile import Containerfile
+from podbuild.build.inputs.healthchecks import without_zeros
 from podbuild.build.inputs.instructions import Instruction
 from podbuild.build.inputs.lexer import Lexer, LexError, quoted_word
 from podbuild.errors import ConfigError
 
 _PORT = re.compile(r"(?:.*:)?(\d+)(?:-(\d+))?(?:/(\w+))?", re.ASCII)
+_PLAIN = re.compile(r"[\w./:@,+=*?\[\]-]+")  # what means itself to every reader
+_VARIABLE = re.compile(r"\$\{?(\w+)")
 _OF_VARIABLES = ("--chown=$", "--chmod=$")
+NOTHING = "podbuild_no_file"  # takes the place of an instruction that copies none
+_EXPANDED = (*("ADD", "COPY", "ENV", "EXPOSE", "LABEL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"),)
+_UNESCAPED = re.compile(r"(?<!\\)\$\{?(\w+)")
 _LAST_PORT = 65535
 _PROTOCOLS = ("tcp", "udp", "sctp")
 # What imagebuilder's own reader of variables (1.2) has not.
@@ -32,19 +42,60 @@ def uses_values(instruction: Instruction) -> bool:
     return _differs(instruction)
 
 
-def filled_flags(instruction: Instruction, known: Mapping[str, str]) -> tuple[str, ...]:
-    """Give the flags of a copy as engines read them.
+def argument_names(parsed: Containerfile) -> frozenset[str]:
+    """Give the names of all arguments of a file.
+
+    To an engine's layer cache `LABEL a=$X` is the same step whatever X is worth: of the history
+    of a step that is no RUN it reads the text alone. So the copy that engines are given holds
+    what arguments are worth, as the history that BuildKit writes does.
+    """
+    every = (each for each in parsed.instructions if each.word == "ARG")
+    return frozenset(word.partition("=")[0] for each in every for word in each.words)
+
+
+def value_marks(
+    instruction: Instruction,
+    lines: Iterable[str],
+    known: Mapping[str, str],
+    arguments: Collection[str],
+) -> Iterator[str]:
+    """Give a step by which the layer cache tells values apart that lines still name.
+
+    Those with blanks, or of several lines: put in, the engine would read them in another way.
+    """
+    if instruction.word not in _EXPANDED:
+        return
+    names = {name for line in lines for name in _UNESCAPED.findall(line)} & set(arguments)
+    values = [(name, known[name]) for name in sorted(names) if known.get(name)]
+    if values:
+        yield f"ARG podbuild_values_{hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]}"
+
+
+def filled_flags(
+    instruction: Instruction, known: Mapping[str, str], arguments: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Give the flags of a copy as engines read them, with what arguments are worth.
 
     Owners and modes whose variables are worth nothing are left out: BuildKit takes the usual.
     """
     found = []
     for flag in instruction.flags:
         name, _, written = flag.partition("=")
-        if not flag.startswith(_OF_VARIABLES) and not OPERATED.search(flag):
+        value = instruction.expand(written, known) if "$" in written else written
+        if "$" in written and flag.startswith(_OF_VARIABLES) and value in ("", ":"):
+            continue
+        if OPERATED.search(flag):
+            if value not in ("", ":"):
+                found.append(f"{name}={value}")
+        elif _uses(written, arguments) and _PLAIN.fullmatch(value):
+            found.append(f"{name}={value}")
+        else:
             found.append(flag)
-        elif (value := instruction.expand(written, known)) not in ("", ":"):
-            found.append(f"{name}={value}" if OPERATED.search(flag) else flag)
     return tuple(found)
+
+
+def _uses(text: str, names: Collection[str]) -> bool:
+    return any(name in names for name in _VARIABLE.findall(text))
 
 
 def _differs(instruction: Instruction) -> bool:
@@ -53,13 +104,45 @@ def _differs(instruction: Instruction) -> bool:
     return bool(OPERATED.search(instruction.text)) or "\\" in signs or "`" in signs
 
 
-def with_values(instruction: Instruction, known: Mapping[str, str]) -> str:
-    """Put values in where the engine's own reader of variables would fail or differ."""
+def with_values(
+    instruction: Instruction, known: Mapping[str, str], arguments: Collection[str] = ()
+) -> str:
+    """Put values in: of arguments, and where the engine's own reader would fail or differ."""
     if instruction.word == "EXPOSE":
         return " ".join(_ports(instruction, known))
     if instruction.word in ("CMD", "ENTRYPOINT", "SHELL", "HEALTHCHECK", "MAINTAINER"):
         return instruction.text
-    return _put_in(instruction, known) if _differs(instruction) else instruction.text
+    if _differs(instruction) or _uses(instruction.text, arguments):
+        return _put_in(instruction, known, arguments)
+    return instruction.text
+
+
+def plain_for_engines(
+    instruction: Instruction, known: Mapping[str, str], arguments: Collection[str]
+) -> Instruction:
+    """Give an instruction that copies and runs nothing."""
+    nothing = not instruction.text  # which BuildKit hands to a shell all the same
+    if instruction.word in ("CMD", "ENTRYPOINT") and (nothing or instruction.begins_as_array):
+        return replace(instruction, text=json.dumps(["/bin/sh", "-c", instruction.text]))
+    if instruction.word == "HEALTHCHECK":
+        return without_zeros(instruction)
+    if instruction.word == "ONBUILD":
+        return instruction
+    text = with_values(instruction, known, arguments)
+    if instruction.word == "EXPOSE" and not text:
+        return replace(instruction, word="ARG", text=NOTHING)
+    return replace(instruction, text=text)
+
+
+def run_for_engines(new: Instruction) -> Instruction:
+    """Give a RUN whose command no engine takes for something else."""
+    if new.begins_as_array:
+        new = replace(new, text=f": ; {new.text}")  # no list to the engine
+    if not new.text:
+        new = replace(new, text=":")  # for shells that take no empty command
+    if new.text.endswith(new.escape) and not new.heredocs:
+        new = replace(new, text=f"{new.text} #")  # the engine would go on with the next line
+    return new
 
 
 def is_port(word: str) -> bool:
@@ -95,25 +178,39 @@ def _ports(instruction: Instruction, known: Mapping[str, str]) -> Iterator[str]:
         yield from (f"{each}{kind}" for each in range(first, last + 1))
 
 
-def _put_in(instruction: Instruction, known: Mapping[str, str]) -> str:
+def _put_in(instruction: Instruction, known: Mapping[str, str], arguments: Collection[str]) -> str:
     """Give the words with values in the place of variables, quoted for the engine."""
-    words = instruction.words
+    words, expand = instruction.words, instruction.expand
     if instruction.array is not None:
-        return instruction.text
+        values = [expand(each, known) for each in instruction.array]
+        plain = _uses(instruction.text, arguments) and all(map(_PLAIN.fullmatch, values))
+        return json.dumps(values) if plain else instruction.text
     if instruction.word in ("ENV", "LABEL") and words and "=" not in words[0]:
-        value = instruction.expand(instruction.text[len(words[0]) :].strip(), known)
+        value = expand(instruction.text[len(words[0]) :].strip(), known)
         return f"{words[0]}={quoted_word(value, instruction.escape)}"
     if instruction.word in ("WORKDIR", "USER", "STOPSIGNAL"):
-        return quoted_word(instruction.expand(instruction.text, known), instruction.escape)
-    found = []
-    for word in words:
-        name, equals, value = word.partition("=")
-        if instruction.word not in ("ENV", "LABEL", "ARG"):
-            name, equals, value = "", "", word
-        if OPERATED.search(value) or instruction.escape != "\\":
-            value = quoted_word(instruction.expand(value, known), instruction.escape)
-        found.append(f"{name}{equals}{value}")
+        value = expand(instruction.text, known)
+        kept = not value and not _differs(instruction)  # as engines have nothing, too
+        return instruction.text if kept else quoted_word(value, instruction.escape)
+    found = [_word_with_values(each, instruction, known, arguments) for each in words]
     return " ".join(found)
+
+
+def _word_with_values(
+    word: str, instruction: Instruction, known: Mapping[str, str], arguments: Collection[str]
+) -> str:
+    named = instruction.word in ("ENV", "LABEL", "ARG")
+    name, equals, value = word.partition("=") if named else ("", "", word)
+    differs = bool(OPERATED.search(value)) or instruction.escape != "\\"
+    if _uses(name, arguments):
+        name = quoted_word(instruction.expand(name, known), instruction.escape)
+    if differs or _uses(value, arguments):
+        new = instruction.expand(value, known)
+        if differs or (named and "\n" not in new):
+            value = quoted_word(new, instruction.escape)
+        elif _PLAIN.fullmatch(new):
+            value = new
+    return f"{name}{equals}{value}"
 
 
 def text_with_values(instruction: Instruction, body: str, known: Mapping[str, str]) -> str:

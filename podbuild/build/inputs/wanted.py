@@ -94,6 +94,19 @@ def handed_on(
     return found and replace(found, arguments={})
 
 
+def triggers_use_arguments(
+    parsed: Containerfile, target: str | None, variables: Mapping[str, str], facts_of: FactsOf
+) -> bool:
+    """Tell whether an ONBUILD of a base asks for build arguments.
+
+    The engine's layer cache takes what triggers do for the same step whatever they are worth.
+    """
+    walk = _StageWalk(parsed, variables, frozenset(), facts_of)
+    for stage in parsed.needed(target, variables):
+        walk.stage(stage)
+    return walk.asking
+
+
 def known_environments(
     parsed: Containerfile, target: str | None, variables: Mapping[str, str], facts_of: FactsOf
 ) -> Mapping[int, Mapping[str, str]]:
@@ -177,6 +190,7 @@ class _StageWalk:
         self.found: dict[str, list[Wanted]] = {name: [] for name in (MAIN, *folders)}
         self.selecting: list[Selecting] = []
         self.triggered: list[tuple[Stage, str]] = []  # what triggers take from what
+        self.asking = False  # whether triggers ask for arguments
         self._stages: dict[int, BaseFacts | None] = {}
 
     def stage(self, stage: Stage) -> BaseFacts | None:
@@ -203,6 +217,7 @@ class _StageWalk:
             taken = (trigger.flag("from"), *(each.get("from") for each in trigger.mounts))
             self.triggered += [(stage, name) for name in taken if name]
             if trigger.word == "ARG":
+                self.asking = True
                 declared = {word.partition("=")[0] for word in trigger.words}
                 scope.doubtful |= declared & scope.environment.keys()
         triggers = []

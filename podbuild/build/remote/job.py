@@ -255,7 +255,7 @@ class _Work:
             folders={**extras, **written},
             secrets={id_: extra.name for id_, extra in values.items()},
             target=self.prepared.target,
-            no_cache=site.no_cache,
+            no_cache=site.no_cache or recipe.uncached,
             proxies=not proxies_with_login(site.workplace.setup.environment),
         )
 

@@ -305,6 +305,7 @@ NOT_IN_THE_HASH = {
     "own": "podbuild's own patterns; what they leave is in the content",
     "isolation": "how RUN is kept apart gives no other files",
     "pull": "where a pinned base comes from changes nothing",
+    "uncached": "it follows from the bases; steps that are made anew are the same",
     "timeout": "a build that ends in time is the same",
 }
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from podbuild.build.inputs.arguments import build_variables
 from podbuild.build.inputs.containerfile import platform_arguments, read_containerfile
 from podbuild.build.inputs.ignore import Matcher
-from podbuild.build.inputs.refusals import Shown, Unbuildable, refusals
+from podbuild.build.inputs.refusals import Unbuildable, refusals
+from podbuild.build.inputs.sources import Shown
 from podbuild.oci.names import Platform
 
 LINUX = Platform("linux", "amd64")
@@ -20,12 +22,14 @@ NONE: Mapping[str, str] = {}
 def found(
     folder: Path, text: str, ignored: tuple[str, ...] = (), arguments: Mapping[str, str] = NONE
 ) -> list[Unbuildable]:
+    parsed = read_containerfile(text)
     return list(
         refusals(
-            read_containerfile(text),
+            parsed,
             target=None,
-            variables={**platform_arguments(LINUX, LINUX), **arguments},
+            variables=build_variables(parsed, platform_arguments(LINUX, LINUX), arguments, None),
             given={"base": None},
+            told=arguments.keys(),
             shown=Shown(folder=folder, matcher=Matcher(ignored)),
         )
     )
@@ -36,6 +40,7 @@ def context(tmp_path: Path) -> Path:
     (tmp_path / "a.txt").write_text("a")
     (tmp_path / "d/e").mkdir(parents=True)
     (tmp_path / "d/e/x").write_text("x")
+    (tmp_path / "gone").symlink_to("nowhere")
     for name, target in {"way": "/d/e", "d/up": "../way", "turn": "turn/x"}.items():
         (tmp_path / name).symlink_to(target)
     return tmp_path
@@ -53,6 +58,12 @@ def context(tmp_path: Path) -> Path:
         ("ADD --unpack https://x.y/z /", "--unpack: the engine unpacks no archive from a URL"),
         ("ADD --unpack=false a.txt https://x.y/z /", "--unpack=false for files and URLs"),
         ("ADD --keep-git-dir=maybe a.txt /", "--keep-git-dir=maybe is neither true nor false"),
+        ("RUN []", "RUN of nothing"),
+        ("STOPSIGNAL 0", "there is no signal '0'"),
+        ("ENV X=1\nARG ${X}=1", "ARG ${X}=1: a name takes no variable"),
+        ("COPY gone /x", "COPY gone: there is no such file in the context"),
+        ("COPY --from=base-$X a /x", "COPY --from base-$X: 'base-' names no image"),
+        ("RUN --mount=source=gone,target=/x x", "RUN gone: there is no such file in the context"),
         ("RUN --security=insecure x", "RUN has no --security here"),
         ("RUN --device=gpu x", "RUN has no --device here"),
         ("HEALTHCHECK --interval=100us CMD x", "--interval=100us is no time of 1ms or more"),
@@ -96,7 +107,6 @@ def context(tmp_path: Path) -> Path:
         ('HEALTHCHECK CMD ["a", 1]', "HEALTHCHECK: a list holds strings only"),
         ("HEALTHCHECK --retries=99999999999 CMD x", "--retries=99999999999 is no number"),
         ("ONBUILD ENV A", "ENV A has no value"),
-        ("STOPSIGNAL 0", "there is no signal '0'"),
         ("STOPSIGNAL SIGRTMIN+40", "there is no signal 'SIGRTMIN+40'"),
         ("RUN --mount=type=cache,target=/ x", "a cache mount can't take the place of /"),
         ("RUN --mount=target=/x/.. x", "a bind mount can't take the place of /"),
@@ -267,21 +277,25 @@ def test_an_archive_keeps_its_owners(context: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("ARG TARGETARCH=arm64\nFROM base\n", 1),
-        ("FROM base\nARG X TARGETPLATFORM=linux/s390x\n", 2),
-        ("FROM base\nARG TARGETSTAGE=x\n", 2),
-        ("FROM base AS unused\nARG TARGETOS=windows\nFROM base\n", None),
-        ("ARG OWN=amd64\nARG TARGETARCH=$OWN\nFROM base\n", None),
-        ("FROM base\nARG OWN=amd64 TARGETARCH=$OWN\n", None),
-        ("ARG OWN=arm64\nARG TARGETARCH=$OWN\nFROM base\n", 2),
+        ("ARG TARGETARCH=arm64\nFROM base\n", None),
+        ("FROM base\nARG X TARGETPLATFORM=linux/s390x\n", None),
+        ("FROM base\nARG TARGETSTAGE=x\n", None),
+        ("FROM base\nARG TARGETSTAGE=x\nARG TARGETSTAGE=y\n", 3),
+        ("FROM base\nARG TARGETARCH\nFROM base\nCOPY --from=0 . .\nARG TARGETARCH=arm64\n", 5),
+        ("FROM --platform=$TARGETPLATFORM base\nARG TARGETPLATFORM=linux/s390x\n", 2),
+        ("ARG TARGETARCH=arm64\nFROM base\nARG TARGETARCH\nARG TARGETARCH=amd64\n", 3),
+        ("FROM base AS unused\nARG TARGETOS=windows\nFROM base\nARG TARGETOS\n", None),
+        ("ARG OWN=amd64\nARG TARGETARCH=$OWN\nFROM base\nARG TARGETARCH\n", None),
+        ("FROM base\nARG OWN=amd64 TARGETARCH=$OWN\nARG TARGETARCH\n", None),
+        ("ARG OWN=arm64\nARG TARGETARCH=$OWN\nFROM base AS arm64\nFROM $TARGETARCH\n", None),
     ],
 )
-def test_a_default_for_what_builders_set_hides_it(
-    context: Path, text: str, line: int | None
-) -> None:
+def test_several_values_of_what_builders_set(context: Path, text: str, line: int | None) -> None:
     refused = [str(each.error) for each in found(context, text)]
-    assert len(refused) == (line is not None)
-    assert all(each.startswith(f"Containerfile:{line}: TARGET") for each in refused)
+    assert bool(refused) == (line is not None)
+    assert all(each.startswith(f"Containerfile:{line}: TARGET") for each in refused[-1:])
+    given = {"TARGETARCH": "x", "TARGETSTAGE": "x", "TARGETPLATFORM": "linux/amd64"}
+    assert not found(context, text, arguments=given)
 
 
 @pytest.mark.parametrize("network", ["none", "private"])

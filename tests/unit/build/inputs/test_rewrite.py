@@ -254,5 +254,51 @@ def test_what_builders_set_has_no_default_before_the_first_from() -> None:
 
 @pytest.mark.parametrize("line", ['COPY ["a","/b"]', 'ADD ["a","b","/x/"]', 'COPY ["a b","/x"]'])
 def test_a_list_without_blanks_is_copied(line: str) -> None:
-    text = f"FROM base\n{line}\n"
+    text = f"FROM base\nARG V=1\n{line}\n"
     assert rewritten(text).text == text
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("ENV e=$V f=\"x $W\" g='$V' h=\\$V", 'ENV e=1 f="x a b" g="\\$V" h="\\$V"'),
+        ("ENV k $V", "ENV k=1"),
+        ("LABEL $V=$W a=${V}", 'LABEL 1="a b" a=1'),
+        ("COPY app-$V.* b /$V/", "COPY app-1.* b /1/"),
+        ('ADD ["$V","/$V"]', 'ADD ["1", "/1"]'),
+        ("COPY --chown=$V:2 $Z /", "COPY --chown=1:2 $Z /"),
+        ("USER $V", "USER 1"),
+        ("VOLUME /v/$V", "VOLUME /v/1"),
+        ("RUN echo $V", "RUN echo $V"),
+        ("ONBUILD RUN echo $V", "ONBUILD RUN echo $V"),
+        ("ENV z=$OTHER", "ENV z=$OTHER"),
+        ("ARG U\nUSER $U", "ARG U\nUSER $U"),
+    ],
+)
+def test_copies_for_engines_hold_what_arguments_are_worth(written: str, told: str) -> None:
+    text = 'FROM base\nARG V=1 W="a b"\n'
+    assert rewritten(f"{text}{written}\n").text == f"{text}{told}\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "COPY x /$W/",
+        "VOLUME $W",
+        'ADD ["a", "/$W"]',
+        "ENV E=$L",
+        "COPY --chown=$W a /",
+        "COPY <<E a /$W/\nx\nE",
+    ],
+)
+def test_a_step_tells_values_apart_that_copies_can_not_hold(line: str) -> None:
+    def marks(value: str) -> list[str]:
+        written = f"FROM base\nARG V W L\n{line}\nENV F='$W' G=\\$W H=$V\nRUN echo $W\n"
+        known = {"V": "1", "W": value, "L": f"{value}\n"}
+        found = rewrite_containerfile(
+            read_containerfile(written), written, target=None, variables=known
+        )
+        return [each for each in found.text.splitlines() if each.startswith("ARG podbuild_values")]
+
+    assert len(marks("a b")) == 1
+    assert marks("a b") == marks("a b") != marks("b a")
