@@ -37,6 +37,7 @@ NOT_IN_THE_FINGERPRINT = {
 NOT_IN_THE_HASH = {
     "selecting": "patterns of the Containerfile, which is hashed; what they leave is in `wanted`",
     "isolation": HOW,
+    "uncached": HOW,
     "own": "what podbuild leaves out, which the contents of the context lack",
     "pull": HOW,
     "timeout": HOW,
