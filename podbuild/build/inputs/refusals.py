@@ -239,6 +239,12 @@ def _stage(
             message=f"no stage can be called {stage.name[:40]}",
             hint="letters, digits, `-`, `_` and `.`, a letter first, no quotes and no variables",
         )
+    if stage.name and stage.name.lower() in {each.lower() for each in given}:
+        yield Unbuildable(
+            instruction=stage.start,
+            message=f"the context {stage.name} would take the place of the stage of that name",
+            hint="another name for one of them in [images.*] contexts or after AS",
+        )
     bases = {next(parsed.uses(each, variables)).value for each in parsed.stages}
     by_line = {each.line: each for each in (stage.start, *stage.instructions)}
     for reference in parsed.uses(stage, variables):

@@ -59,6 +59,7 @@ def context(tmp_path: Path) -> Path:
         ("ADD --unpack=false a.txt https://x.y/z /", "--unpack=false for files and URLs"),
         ("ADD --keep-git-dir=maybe a.txt /", "--keep-git-dir=maybe is neither true nor false"),
         ("RUN []", "RUN of nothing"),
+        ("FROM other AS base", "the context base would take the place of the stage"),
         ("STOPSIGNAL 0", "there is no signal '0'"),
         ("ENV X=1\nARG ${X}=1", "ARG ${X}=1: a name takes no variable"),
         ("COPY gone /x", "COPY gone: there is no such file in the context"),
