@@ -50,6 +50,7 @@ _WITHOUT = {
     "security": "leave it out: RUN has no more rights than the user who builds",
     "device": "leave it out: RUN has no devices here",
 }
+_NAMED = "write IMAGE:TAG"
 _STAGE = re.compile(r"[a-z][a-z0-9_.-]*")
 _VARIABLE = re.compile(r"\$\{?(\w+)")
 
@@ -258,7 +259,7 @@ def _stage(
                 message=f"{reference.use.value} {reference.text[:60]}: {value!r} names no image",
                 hint=f"{unset[1]} has no value: a default for ARG, or build-args"
                 if unset
-                else "write IMAGE:TAG",
+                else _NAMED,
             )
             continue
         is_from = reference.use.value == "FROM"
