@@ -50,7 +50,6 @@ _WITHOUT = {
     "security": "leave it out: RUN has no more rights than the user who builds",
     "device": "leave it out: RUN has no devices here",
 }
-_NAMED = "write IMAGE:TAG"
 _STAGE = re.compile(r"[a-z][a-z0-9_.-]*")
 _VARIABLE = re.compile(r"\$\{?(\w+)")
 
@@ -234,18 +233,7 @@ def _flags(instruction: Instruction) -> Iterator[tuple[str, str]]:
 def _stage(
     parsed: Containerfile, stage: Stage, variables: Mapping[str, str], given: Mapping[str, object]
 ) -> Iterator[Unbuildable]:
-    if stage.name is not None and not _STAGE.fullmatch(stage.name.lower()):
-        yield Unbuildable(
-            instruction=stage.start,
-            message=f"no stage can be called {stage.name[:40]}",
-            hint="letters, digits, `-`, `_` and `.`, a letter first, no quotes and no variables",
-        )
-    if stage.name and stage.name.lower() in {each.lower() for each in given}:
-        yield Unbuildable(
-            instruction=stage.start,
-            message=f"the context {stage.name} would take the place of the stage of that name",
-            hint="another name for one of them in [images.*] contexts or after AS",
-        )
+    yield from _stage_name(stage, given)
     bases = {next(parsed.uses(each, variables)).value for each in parsed.stages}
     by_line = {each.line: each for each in (stage.start, *stage.instructions)}
     for reference in parsed.uses(stage, variables):
@@ -259,7 +247,7 @@ def _stage(
                 message=f"{reference.use.value} {reference.text[:60]}: {value!r} names no image",
                 hint=f"{unset[1]} has no value: a default for ARG, or build-args"
                 if unset
-                else _NAMED,
+                else "write IMAGE:TAG",
             )
             continue
         is_from = reference.use.value == "FROM"
@@ -272,6 +260,21 @@ def _stage(
         if value not in bases - {value if is_from else ""}:
             yield from _nearly_a_stage(parsed, reference, instruction)
         yield from _no_reference(reference, instruction)
+
+
+def _stage_name(stage: Stage, given: Mapping[str, object]) -> Iterator[Unbuildable]:
+    if stage.name is not None and not _STAGE.fullmatch(stage.name.lower()):
+        yield Unbuildable(
+            instruction=stage.start,
+            message=f"no stage can be called {stage.name[:40]}",
+            hint="letters, digits, `-`, `_` and `.`, a letter first, no quotes and no variables",
+        )
+    if stage.name and stage.name.lower() in {each.lower() for each in given}:
+        yield Unbuildable(
+            instruction=stage.start,
+            message=f"the context {stage.name} would take the place of the stage of that name",
+            hint="another name for one of them in [images.*] contexts or after AS",
+        )
 
 
 def _no_reference(reference: OutsideImage, instruction: Instruction) -> Iterator[Unbuildable]:
