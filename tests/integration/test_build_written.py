@@ -192,7 +192,7 @@ LABEL label=$V
 ENV SAID=${V}
 COPY --chown=$V a /in/$V/
 USER $V
-WORKDIR /work/$V
+WORKDIR /at/$V
 VOLUME ["/volume/$W"]
 """
 
@@ -222,7 +222,7 @@ def test_no_cached_step_holds_what_an_argument_was_worth_before(
             assert place.config("said", said)["config"] == {
                 "Env": [*path, f"SAID={value}"],
                 "User": value,
-                "WorkingDir": f"/work/{value}",
+                "WorkingDir": f"/at/{value}",
                 "Volumes": {f"/volume/{value} {value}": {}},
                 "Labels": {"label": value, TITLE: "said"},
             }

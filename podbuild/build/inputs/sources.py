@@ -14,10 +14,10 @@ from podbuild.build.inputs.instructions import REMOTE, Instruction, parse_heredo
 from podbuild.build.inputs.modes import symbolic_mode
 from podbuild.build.inputs.tree import find_inside
 from podbuild.build.inputs.unpacking import is_unpacked
+from podbuild.build.inputs.values import are_known
 
 _SOURCE_AND_PLACE = 2
 _GLOB = re.compile(r"[*?\[\\]")
-_VARIABLE = re.compile(r"\$\{?(\w+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ def unfit_sources(
         return
     yield from _renamed(instruction, known, shown)
     for word in (instruction.array or instruction.words)[:-1]:
-        if parse_heredoc(word) or any(name not in known for name in _VARIABLE.findall(word)):
+        if parse_heredoc(word) or not are_known(word, known):
             continue
         source = instruction.expand(word, known)
         fetched = _is_fetched(instruction, source)
@@ -96,7 +96,7 @@ def _renamed(
 ) -> Iterator[tuple[str, str]]:
     """Find a file that gets a name beyond ASCII: the engine's archives hold none."""
     words = instruction.array or instruction.words
-    if len(words) != _SOURCE_AND_PLACE or any(n not in known for n in _VARIABLE.findall(words[1])):
+    if len(words) != _SOURCE_AND_PLACE or not are_known(words[1], known):
         return
     place = instruction.expand(words[1], known)
     if place.rpartition("/")[2].isascii() or _GLOB.search(words[0]):

@@ -10,7 +10,7 @@ from podbuild.build.inputs.fetched import unfit_git
 from podbuild.build.inputs.instructions import REMOTE, Instruction, parse_heredoc, unquote
 from podbuild.build.inputs.lexer import Lexer, LexError
 from podbuild.build.inputs.modes import parse_mode
-from podbuild.build.inputs.values import is_port, ports_of
+from podbuild.build.inputs.values import are_known, is_port, ports_of
 
 _OCTAL = re.compile(r"[0-7]{1,4}")
 _SIGNAL = re.compile(r"0*[1-9]\d*|(SIG)?RT(MIN(\+([1-9]|1[0-5]))?|MAX(-([1-9]|1[0-4]))?)")
@@ -21,7 +21,6 @@ _CHECKSUMS = tuple(
         "[0-9a-f]{40}|[0-9a-f]{64}",  # of a commit
     )
 )
-_VARIABLE = re.compile(r"\$\{?(\w+)")
 
 
 def unfit_values(instruction: Instruction, known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -37,11 +36,11 @@ def unfit_values(instruction: Instruction, known: Mapping[str, str]) -> Iterator
             yield f"{instruction.word} of nothing", f'{instruction.word} ["/x"]'
         case "VOLUME" if instruction.array is None and not all(map(unquote, instruction.words)):
             yield "VOLUME of nothing", "VOLUME /x"
-        case "EXPOSE" if _are_known(instruction.text, known):
+        case "EXPOSE" if are_known(instruction.text, known):
             odd = (port for port in ports_of(instruction, known) if not is_port(port))
             hint = "EXPOSE 80, 53/udp or 8000-8010"
             yield from ((f"EXPOSE {port[:40]}: that is no port", hint) for port in odd)
-        case "STOPSIGNAL" if _are_known(instruction.text, known):
+        case "STOPSIGNAL" if are_known(instruction.text, known):
             yield from _signal(instruction.expand(instruction.text, known))
         case _:
             pass
@@ -78,7 +77,7 @@ def _checksum(instruction: Instruction) -> Iterator[tuple[str, str]]:
 
 def _fetched(instruction: Instruction, known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     words = (instruction.array or instruction.words)[:-1] if instruction.word == "ADD" else ()
-    known_words = (each for each in words if _are_known(each, known))
+    known_words = (each for each in words if are_known(each, known))
     found = (unfit_git(instruction.expand(each, known)) for each in known_words)
     yield from (each for each in found if each)
 
@@ -99,13 +98,9 @@ def _pairs(instruction: Instruction) -> Iterator[tuple[str, str]]:
             yield f"{word}: {each[:40]} has no =", f'{word} NAME="a value with blanks" OTHER=x'
 
 
-def _are_known(text: str, known: Mapping[str, str]) -> bool:
-    return all(name in known for name in _VARIABLE.findall(text))
-
-
 def _mode(instruction: Instruction, known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     mode = instruction.flag("chmod")
-    if not mode or not _are_known(mode, known):
+    if not mode or not are_known(mode, known):
         return
     mode = instruction.expand(mode, known)
     if mode and not _OCTAL.fullmatch(mode) and not parse_mode(mode):

@@ -72,7 +72,7 @@ def value_marks(
 
 
 def filled_flags(
-    instruction: Instruction, known: Mapping[str, str], arguments: Collection[str] = ()
+    instruction: Instruction, known: Mapping[str, str], arguments: Collection[str]
 ) -> tuple[str, ...]:
     """Give the flags of a copy as engines read them, with what arguments are worth.
 
@@ -105,7 +105,7 @@ def _differs(instruction: Instruction) -> bool:
 
 
 def with_values(
-    instruction: Instruction, known: Mapping[str, str], arguments: Collection[str] = ()
+    instruction: Instruction, known: Mapping[str, str], arguments: Collection[str]
 ) -> str:
     """Put values in: of arguments, and where the engine's own reader would fail or differ."""
     if instruction.word == "EXPOSE":
@@ -143,6 +143,11 @@ def run_for_engines(new: Instruction) -> Instruction:
     if new.text.endswith(new.escape) and not new.heredocs:
         new = replace(new, text=f"{new.text} #")  # the engine would go on with the next line
     return new
+
+
+def are_known(text: str, known: Mapping[str, str]) -> bool:
+    """Tell whether each variable of a text has a value; what has none yet may be right."""
+    return all(name in known for name in _VARIABLE.findall(text))
 
 
 def is_port(word: str) -> bool:

@@ -108,7 +108,7 @@ class StepKeeper:
 
     def __init__(self, engine: int, reaper: int) -> None:
         self.engine, self.reaper = engine, reaper
-        self.own = names(os.getpid())
+        self.own = uts_of(os.getpid())
         self.dead: set[int] = set()  # engines leave them so
         self.first: dict[str, int] = {}  # the first process of each step
 
@@ -133,7 +133,7 @@ class StepKeeper:
         ended: set[int] = set()
         for _ in range(PATIENCE):
             left = {step for step in self.left() if over or not self.goes_on(step)}
-            found = {pid for pid in processes() if names(pid) in left} if left else ended
+            found = {pid for pid in processes() if uts_of(pid) in left} if left else ended
             if found <= ended:
                 return  # what was told to end does nothing more
             for pid in found - ended:
@@ -150,22 +150,22 @@ class StepKeeper:
         except OSError:
             return set()
         self.dead &= pids
-        steps = {pid: names(pid) for pid in pids - self.dead}
+        steps = {pid: uts_of(pid) for pid in pids - self.dead}
         self.dead |= {pid for pid, step in steps.items() if not step}
         return {*steps.values()} - {"", self.own}
 
     def goes_on(self, step: str) -> bool:
         """Tell whether the first process of a step is still there."""
         for pid in (self.first.get(step, 0), *processes()):
-            if names(pid) == step:
+            if uts_of(pid) == step:
                 above = parent(pid)
-                if above != self.reaper and names(above) == self.own:
+                if above != self.reaper and uts_of(above) == self.own:
                     self.first[step] = pid
                     return True
         return False
 
 
-def names(pid: int) -> str:
+def uts_of(pid: int) -> str:
     """Give a process's UTS namespace; its first thread may have ended before the others."""
     for thread in threads(pid):
         try:
