@@ -24,8 +24,8 @@ from podbuild.plan.destination import open_destinations
 from podbuild.plan.journal import NAME, Binding, Journal, read_journal
 from podbuild.plan.model import Job, Plan, PlannedImage, Request
 from podbuild.plan.planned import Planned
-from podbuild.system.process import at_terminal
 from podbuild.system.records import JSONValue
+from podbuild.system.terminal import at_terminal
 from podbuild.workspace import Services
 
 _FILES = ("/etc/hosts", "/etc/resolv.conf")  # of this machine, whose network it has

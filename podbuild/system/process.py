@@ -11,12 +11,9 @@ import os
 import queue
 import shutil
 import signal
-import subprocess
 import sys
-import termios
 import threading
 import time
-import tty
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -152,30 +149,6 @@ class Runner:
         with self._start((*self.prefix, *argv), collector, stdin=stdin) as process:
             yield process
 
-    def attached(self, *argv: str) -> int:
-        """Run a command for whoever sits at this terminal; give its code, as `Finished` has it.
-
-        It has our stdin, stdout and stderr. With a terminal, what is typed goes to it as it is
-        (Ctrl-C too), and the terminal is as it was afterwards.
-
-        Raises ToolError (no such program), and what Cancel.check raises after a stop.
-        """
-        self.cancel.check()
-        program = self.which((*self.prefix, *argv)[0])
-        if program is None:
-            raise ToolError(f"{argv[0]}: no such program")
-        with _raw_terminal():
-            process = subprocess.Popen(
-                (str(program), *(*self.prefix, *argv)[1:]),
-                env=dict(self.env),
-                cwd=self.cwd,
-                process_group=0,
-            )
-            with self.cancel.telling(process.terminate, process.kill):
-                code = process.wait()
-        self.cancel.check()
-        return code
-
     def which(self, name: str) -> Path | None:
         """Give where this runner's PATH has a program; None when it has not."""
         found = shutil.which(name, path=self.env.get("PATH", os.defpath))
@@ -233,25 +206,6 @@ class Runner:
         left = self.cancel.remaining
         limits = [limit for limit in (timeout, left) if limit is not None]
         return process.ended(min(limits) if limits else None)
-
-
-def at_terminal() -> bool:
-    """Tell whether somebody types here and sees what is said."""
-    return os.isatty(0) and os.isatty(1)
-
-
-@contextmanager
-def _raw_terminal() -> Iterator[None]:
-    """Hand every key on as it is typed, where there is a terminal."""
-    if not at_terminal():
-        yield
-        return
-    before = termios.tcgetattr(0)
-    try:
-        tty.setraw(0)
-        yield
-    finally:
-        termios.tcsetattr(0, termios.TCSADRAIN, before)
 
 
 @contextmanager

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
 BOTH = ("linux/amd64", "linux/arm64")
 MACHINES = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
+PODBUILD = Path(sys.executable).with_name("podbuild")
 GIT = ("git", "-c", "user.name=test", "-c", "user.email=test@example.com")
 
 
@@ -39,6 +40,7 @@ class Example:
     root: Path
     printed: str
     secret: str
+    environment: Mapping[str, str]
 
     def layout(self, registry: str, image: str) -> str:
         """Give skopeo's name of what a registry holds."""
@@ -84,9 +86,8 @@ def release(folder: Path) -> Example:
         "SHOP_SEAL_KEY": secret,
         "XDG_CACHE_HOME": str(folder / "cache"),
     }
-    podbuild = Path(sys.executable).with_name("podbuild")
     done = subprocess.run(
-        (podbuild, "release", "v1.2.3", "-v"),
+        (PODBUILD, "release", "v1.2.3", "-v"),
         cwd=project,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -96,17 +97,12 @@ def release(folder: Path) -> Example:
     )
     printed = done.stdout + done.stderr
     assert done.returncode == 0, printed
-    return Example(root=project, printed=printed, secret=secret)
+    return Example(root=project, printed=printed, secret=secret, environment=environment)
 
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Example:
     return release(tmp_path_factory.mktemp("example"))
-
-
-def run_image(layout: str, platform: str, *command: str) -> tuple[str, ...]:
-    script = str(ROOT / "scripts/run_image.py")
-    return (sys.executable, script, "--platform", platform, layout, *command)
 
 
 @pytest.mark.parametrize("image", ["web", "worker"])
@@ -138,7 +134,9 @@ def test_the_health_check_is_kept(example: Example, platform: str) -> None:
 @pytest.mark.parametrize("platform", BOTH)
 def test_the_worker_answers_with_what_its_build_sealed(example: Example, platform: str) -> None:
     done = subprocess.run(
-        run_image(f"{example.root}/dist/registry/worker:1.2.3", platform),
+        (PODBUILD, "run", "--platform", platform, "worker:1.2.3"),
+        cwd=example.root,
+        env=example.environment,
         input="de 1000\nfr 500\n",
         capture_output=True,
         text=True,
@@ -153,7 +151,7 @@ def test_the_worker_answers_with_what_its_build_sealed(example: Example, platfor
 
 @pytest.mark.parametrize("platform", BOTH)
 def test_the_web_service_answers(example: Example, platform: str) -> None:
-    with serving(f"{example.root}/dist/registry/web:1.2.3", platform) as address:
+    with serving(example, platform) as address:
         health = ask(f"{address}/cgi-bin/health")
         assert health == {"status": "ok", "architecture": MACHINES[platform], "items": 3}
         prices = ask(f"{address}/prices.json")
@@ -162,10 +160,10 @@ def test_the_web_service_answers(example: Example, platform: str) -> None:
 
 
 @contextmanager
-def serving(layout: str, platform: str) -> Iterator[str]:
+def serving(example: Example, platform: str) -> Iterator[str]:
     port = free_port()
-    argv = run_image(layout, platform, "-p", f"127.0.0.1:{port}")
-    with subprocess.Popen(argv) as process:
+    argv = (PODBUILD, "run", "--platform", platform, "web:1.2.3", "-p", f"127.0.0.1:{port}")
+    with subprocess.Popen(argv, cwd=example.root, env=example.environment) as process:
         try:
             yield f"http://127.0.0.1:{port}"
         finally:

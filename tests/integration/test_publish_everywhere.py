@@ -7,8 +7,6 @@ import gzip
 import json
 import os
 import secrets
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -197,13 +195,16 @@ def test_the_health_check_is_kept(released: Released, platform: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def copied(released: Released, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copy both images to folders with skopeo."""
-    folder = tmp_path_factory.mktemp("copied")
+def copied(released: Released, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """Copy both images to folders with skopeo; give a project that has them as its registry."""
+    table = '[registries.copied]\nkind = "layout"\npath = "copied/{image}"\n'
+    shop = new_shop(tmp_path_factory.mktemp("copied"), table)
+    folder = shop.root / "copied"
+    folder.mkdir()
     for image, server in zip(IMAGES, released.servers[1:], strict=True):
         source = f"docker://{server.host}/acme/{image}:1.2.3"
         skopeo("copy", "--all", *options(server, "src-"), source, f"oci:{folder}/{image}:1.2.3")
-    return folder
+    return shop
 
 
 @pytest.mark.parametrize("platform", BOTH)
@@ -212,14 +213,11 @@ def copied(released: Released, tmp_path_factory: pytest.TempPathFactory) -> Path
     [("app", "hello from the shop\nmade in a heredoc\n{}\n"), ("probe", "probed\n{}\n")],
 )
 def test_images_run_and_show_what_heredocs_made(
-    copied: Path, image: str, platform: str, said: str
+    copied: Shop, image: str, platform: str, said: str
 ) -> None:
-    script = (sys.executable, str(ROOT / "scripts/run_image.py"), "--platform", platform)
-    ran = subprocess.run(
-        (*script, f"{copied}/{image}:1.2.3"), capture_output=True, text=True, check=False
-    )
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout == said.format(MACHINES[platform])
+    ran = copied("run", "--platform", platform, f"{image}:1.2.3")
+    assert ran.code == 0, ran.err
+    assert ran.out == said.format(MACHINES[platform])
 
 
 def test_no_secret_stands_anywhere(released: Released) -> None:

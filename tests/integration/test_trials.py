@@ -232,6 +232,22 @@ def test_a_published_or_staged_image_runs_for_any_platform(shop: Shop, refused: 
     assert shop("run", "nosuch").code == 2
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_ends_what_runs_in_the_foreground(
+    shop: Shop, refused: Done, number: int, code: int
+) -> None:
+    assert refused.code
+    with shop.start(
+        "run", "--entrypoint", "sh", "web:1.0.1", "-c", f"echo on; exec sleep {MARK}"
+    ) as it:
+        assert it.stdout
+        assert it.stdout.readline() == "on\n"
+        it.send_signal(number)  # to it alone, as supervisors do
+        it.communicate()
+    assert it.returncode == code
+    assert not left(shop)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_a_stop_leaves_nothing(shop: Shop, refused: Done, number: int, code: int) -> None:
     assert refused.code

@@ -44,7 +44,7 @@ OWNERS = {
     "requests": ("oci.transport",),
     "rich": ("system.console",),
     "sh": ("system.process",),
-    "subprocess": ("system.process",),
+    "subprocess": ("system.process", "system.terminal"),
     "urllib3": ("oci.transport",),
 }
 

@@ -27,6 +27,7 @@ from podbuild.system.files import write_atomically
 from podbuild.system.process import CommandError, CommandTimeoutError, Runner, last_line
 from podbuild.system.records import JSONValue, parse_json
 from podbuild.system.retry import Retry, Transient
+from podbuild.system.terminal import run_attached
 
 _MARGIN = 60.0  # seconds besides a trial's own, for what is around it
 _TAIL = 20  # lines of a log in a message
@@ -88,7 +89,7 @@ class TrialPlace:
         """
         with self.workplace.room() as room:
             path = self._order(image, room, {**order, "files": dict(files)})
-            return self.workplace.apart.attached(*_ATTACH, str(path))
+            return run_attached(self.workplace.apart, *_ATTACH, str(path))
 
     def _said(self, one: ImageTrial, order: Path, seconds: float) -> Mapping[str, JSONValue]:
         run: Runner = self.workplace.apart
