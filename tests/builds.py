@@ -25,8 +25,7 @@ from podbuild.build.inputs.secrets import find_secrets
 from podbuild.build.job import Site
 from podbuild.build.jobs import Work, build_all
 from podbuild.build.model import Built
-from podbuild.build.staging.area import StagedRepository, Staging, repository_name
-from podbuild.build.staging.pool import Pool
+from podbuild.build.staging.area import Pool, StagedRepository, Staging, repository_name
 from podbuild.build.staging.server import StagingRegistry
 from podbuild.build.toolchain.emulation import native_architecture
 from podbuild.build.toolchain.find import Choice, find

@@ -12,8 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from podbuild.build.model import BuildRecord
-from podbuild.build.staging.area import Staging, repository_name
-from podbuild.build.staging.pool import Pool
+from podbuild.build.staging.area import Pool, Staging, repository_name
 from podbuild.errors import PodbuildError, VerificationError
 from podbuild.oci.copy import copy_blob
 from podbuild.oci.layout import LayoutStore, placed_all, pushed_at, tag_of

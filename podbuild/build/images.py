@@ -12,8 +12,7 @@ from podbuild.build import resolve
 from podbuild.build.engines import Engines
 from podbuild.build.model import BuiltImage, Known, Origin, Staged
 from podbuild.build.results import Results, jobs_to_do, recorded, vouches_of
-from podbuild.build.staging.area import Staging, repository_name
-from podbuild.build.staging.pool import Pool
+from podbuild.build.staging.area import Pool, Staging, repository_name
 from podbuild.errors import ConfigError, PublishError
 from podbuild.oci.copy import FallbackStore
 from podbuild.oci.manifest import Manifest

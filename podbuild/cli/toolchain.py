@@ -6,7 +6,7 @@ import click
 
 from podbuild.build.toolchain import find, workshop
 from podbuild.build.toolchain import install as installing
-from podbuild.build.toolchain import record as records
+from podbuild.build.toolchain import model as records
 from podbuild.cli.options import Common, common_options, option
 from podbuild.cli.session import open_session
 from podbuild.cli.tools import find_toolchain, own_folders

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from podbuild.build.toolchain.find import SLOW_START, Starts
-from podbuild.build.toolchain.model import FLOORS, Engine, Toolchain
-from podbuild.build.toolchain.record import Installation
+from podbuild.build.toolchain.model import FLOORS, Engine, Installation, Toolchain
 from podbuild.system.console.text import table
 from podbuild.system.records import JSONValue
 

@@ -20,8 +20,7 @@ from podbuild.build.engine.namespace import (
     open_namespace,
 )
 from podbuild.build.engine.storage import DriverName, prove_storage_driver
-from podbuild.build.staging.area import Staging
-from podbuild.build.staging.pool import Pool
+from podbuild.build.staging.area import Pool, Staging
 from podbuild.build.staging.server import StagingRegistry
 from podbuild.build.toolchain.emulation import (
     EXIT_PROOF,

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from podbuild.build.toolchain.debian import fetch_packages
-from podbuild.build.toolchain.elf import interpreter
+from podbuild.build.toolchain.emulation import interpreter
 from podbuild.build.toolchain.install import InstallRequest, ToolchainSource, install
-from podbuild.build.toolchain.model import ToolVersion
-from podbuild.build.toolchain.record import read_record
+from podbuild.build.toolchain.model import ToolVersion, read_record
 from podbuild.build.toolchain.workshop import Workshop
 from podbuild.errors import ToolError
 from podbuild.system.folders import Folders

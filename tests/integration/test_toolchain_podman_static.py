@@ -22,9 +22,8 @@ from podbuild.build.toolchain.download import UnreachableError
 from podbuild.build.toolchain.emulation import native_architecture
 from podbuild.build.toolchain.find import Choice, find
 from podbuild.build.toolchain.install import InstallRequest, ToolchainSource, install
-from podbuild.build.toolchain.model import EngineKind
+from podbuild.build.toolchain.model import EngineKind, Installation, read_record
 from podbuild.build.toolchain.podman_static import Release
-from podbuild.build.toolchain.record import Installation, read_record
 from podbuild.build.toolchain.workshop import Workshop
 from podbuild.errors import InterruptedBySignal, ToolError
 from podbuild.system.cancel import Cancel

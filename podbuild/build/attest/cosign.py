@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from podbuild.build.toolchain.record import read_record
+from podbuild.build.toolchain.model import read_record
 from podbuild.errors import CredentialError, PublishError, ToolError, VerificationError
 from podbuild.oci.keys import PublicKey, read_public_key
 from podbuild.oci.signing import Accepted, envelope

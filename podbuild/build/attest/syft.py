@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from podbuild.build.attest.cyclonedx import serial_number
-from podbuild.build.toolchain.record import read_record
+from podbuild.build.toolchain.model import read_record
 from podbuild.config.attest import SbomFormat
 from podbuild.errors import PublishError, ToolError
 from podbuild.oci.copy import copy_blob

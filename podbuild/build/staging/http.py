@@ -19,8 +19,7 @@ from io import BufferedIOBase
 from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
 
-from podbuild.build.staging.area import Staging
-from podbuild.build.staging.pool import IncomingBlob
+from podbuild.build.staging.area import IncomingBlob, Staging
 from podbuild.build.staging.rights import Grant, Grants
 from podbuild.errors import PodbuildError, VerificationError, VersionError
 from podbuild.oci.manifest import MANIFEST_TYPES, STAGED_CAP, Manifest

@@ -16,10 +16,9 @@ from contextlib import contextmanager, suppress
 from http.server import ThreadingHTTPServer
 from typing import Self
 
-from podbuild.build.staging.area import Staging
+from podbuild.build.staging.area import IncomingBlob, Staging
 from podbuild.build.staging.http import StagingHandler
 from podbuild.build.staging.peers import peer_user
-from podbuild.build.staging.pool import IncomingBlob
 from podbuild.build.staging.rights import Grant, Grants
 from podbuild.oci.names import Digest, Tag
 

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from podbuild.build.toolchain.download import UnreachableError
-from podbuild.build.toolchain.elf import interpreter
-from podbuild.build.toolchain.emulation import GUESTS, native_architecture
+from podbuild.build.toolchain.emulation import GUESTS, interpreter, native_architecture
 from podbuild.build.toolchain.model import FLOORS, EngineKind, ToolVersion
 from podbuild.build.toolchain.workshop import HELPERS, PROGRAMS, Fetched, Workshop, take
 from podbuild.errors import PodbuildError, ToolError

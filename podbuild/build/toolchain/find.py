@@ -13,17 +13,17 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from podbuild.build.toolchain.elf import is_static_program
-from podbuild.build.toolchain.emulation import GUESTS
+from podbuild.build.toolchain.emulation import GUESTS, is_static_program
 from podbuild.build.toolchain.model import (
     FLOORS,
     INSTALL_HINT,
     Engine,
     EngineKind,
+    Installation,
     Toolchain,
     ToolVersion,
+    read_record,
 )
-from podbuild.build.toolchain.record import Installation, read_record
 from podbuild.errors import ConfigError, PodbuildError, ToolError
 from podbuild.system.folders import Folders
 from podbuild.system.process import Runner

@@ -16,9 +16,10 @@ from pathlib import Path
 from podbuild.build.toolchain import debian, podman_static
 from podbuild.build.toolchain.download import UnreachableError
 from podbuild.build.toolchain.find import probe_version
-from podbuild.build.toolchain.model import EngineKind, ToolVersion
-from podbuild.build.toolchain.record import (
+from podbuild.build.toolchain.model import (
+    EngineKind,
     Installation,
+    ToolVersion,
     file_digests,
     read_record,
     select,

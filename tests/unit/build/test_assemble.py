@@ -10,8 +10,7 @@ import pytest
 
 from podbuild.build.assemble import Members, check_index, plain_image
 from podbuild.build.image import check_platform, layer_bytes, read_config, stamp
-from podbuild.build.staging.area import StagedRepository, Staging
-from podbuild.build.staging.pool import Pool
+from podbuild.build.staging.area import Pool, StagedRepository, Staging
 from podbuild.config.choices import Format
 from podbuild.config.load import parse_config
 from podbuild.errors import BuildError, VerificationError

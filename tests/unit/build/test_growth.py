@@ -16,8 +16,7 @@ from podbuild.build.inputs.recipe import Surroundings, make_recipe, outside_imag
 from podbuild.build.inputs.source import Sources
 from podbuild.build.model import BuildRecord, InputHash
 from podbuild.build.results import Results
-from podbuild.build.staging.area import Staging
-from podbuild.build.staging.pool import Pool
+from podbuild.build.staging.area import Pool, Staging
 from podbuild.config.load import parse_config
 from podbuild.oci.names import Platform
 from podbuild.plan.destination import Destination

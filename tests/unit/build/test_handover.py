@@ -16,8 +16,7 @@ from podbuild.build.join import Lost, missing_parts, read_handed_over, take_over
 from podbuild.build.model import BuildRecord, Handed, InputHash, Origin
 from podbuild.build.parcel import pack, put_parcel, read_place
 from podbuild.build.results import recorded
-from podbuild.build.staging.area import Staging
-from podbuild.build.staging.pool import Pool
+from podbuild.build.staging.area import Pool, Staging
 from podbuild.commands.build import Leaving
 from podbuild.commands.planning import with_dirt
 from podbuild.config.load import parse_config

@@ -10,8 +10,7 @@ import pytest
 from podbuild.build.images import labelled
 from podbuild.build.inputs.recipe import _tagged
 from podbuild.build.model import BuiltImage
-from podbuild.build.staging.area import Staging, repository_name
-from podbuild.build.staging.pool import Pool
+from podbuild.build.staging.area import Pool, Staging, repository_name
 from podbuild.config.load import parse_config
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Platform

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from podbuild.build.staging.area import Staging, repository_name
-from podbuild.build.staging.pool import IncomingBlob, Pool
+from podbuild.build.staging.area import IncomingBlob, Pool, Staging, repository_name
 from podbuild.build.staging.server import StagingRegistry
 from podbuild.errors import BuildError, VerificationError
 from podbuild.oci.layout import LayoutStore

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from podbuild.build.staging import server
-from podbuild.build.staging.area import Staging
-from podbuild.build.staging.pool import Pool
+from podbuild.build.staging.area import Pool, Staging
 from podbuild.build.staging.rights import Login
 from podbuild.build.staging.server import STRANGERS, StagingRegistry
 from podbuild.oci.names import Digest, Tag

@@ -14,8 +14,7 @@ from podbuild.build.attest.catalog import catalog
 from podbuild.build.examine.children import Examination, Ignored
 from podbuild.build.examine.hidden import over_hidden
 from podbuild.build.inputs.lint import Level
-from podbuild.build.staging.area import Staging
-from podbuild.build.staging.pool import Pool
+from podbuild.build.staging.area import Pool, Staging
 from podbuild.commands.judge import questions_of
 from podbuild.config.load import parse_config
 from podbuild.oci.examine import LAYERS, Examiner

@@ -15,8 +15,7 @@ from podbuild.build.examine.growth import (
     sizes_before,
 )
 from podbuild.build.inputs.lint import Level
-from podbuild.build.staging.area import Staging
-from podbuild.build.staging.pool import Pool
+from podbuild.build.staging.area import Pool, Staging
 from podbuild.config.load import parse_config
 from podbuild.oci.manifest import Manifest, MediaType
 from podbuild.oci.names import Digest, Platform, Tag

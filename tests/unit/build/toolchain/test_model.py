@@ -8,17 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.build.toolchain.elf import interpreter, is_static_program
-from podbuild.build.toolchain.emulation import GUESTS
-from podbuild.build.toolchain.model import Engine, EngineKind, ToolVersion
-from podbuild.build.toolchain.podman_static import PINNED, archive_url
-from podbuild.build.toolchain.record import (
+from podbuild.build.toolchain.emulation import GUESTS, interpreter, is_static_program
+from podbuild.build.toolchain.model import (
+    Engine,
+    EngineKind,
     Installation,
+    ToolVersion,
     file_digests,
     read_record,
     select,
     write_record,
 )
+from podbuild.build.toolchain.podman_static import PINNED, archive_url
 from podbuild.errors import ToolError
 from podbuild.system.folders import Folders
 
