@@ -7,7 +7,8 @@ against `EXIT_CODES`.
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 
 class PodbuildError(Exception):
@@ -197,3 +198,24 @@ EXIT_CODES: dict[int, str] = {0: "done, also when there was nothing to do"} | {
         InterruptedBySignal,
     )
 }
+
+
+T = TypeVar("T")
+
+
+def best_effort(
+    step: Callable[[], T], tell: Callable[[str], None], lacking: str, otherwise: T
+) -> T:
+    """Give what a step gives; where it fails, tell what is `lacking` and why, and give `otherwise`.
+
+    A stop is no failure: it is raised.
+    """
+    try:
+        return step()
+    except PodbuildError as error:
+        if error.is_stop:
+            raise
+        tell(f"{lacking}: {error.message}{f' ({error.hint})' if error.hint else ''}")
+    except OSError as error:
+        tell(f"{lacking}: {error}")
+    return otherwise

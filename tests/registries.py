@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from podbuild.oci.auth.secret import Credential
+from podbuild.oci.auth.files import Credential
 from podbuild.oci.client import RegistryClient
 from podbuild.oci.names import Repository
 from podbuild.oci.registry import RegistryStore

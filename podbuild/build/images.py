@@ -17,10 +17,10 @@ from podbuild.errors import ConfigError, PublishError
 from podbuild.oci.copy import FallbackStore
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.store import Store
+from podbuild.plan.destination import Planned
 from podbuild.plan.journal import Section
 from podbuild.plan.labels import RELEASE_LABELS
 from podbuild.plan.model import Job, Plan, PlannedImage, by_image
-from podbuild.plan.planned import Planned
 from podbuild.workspace import Services
 
 Examine = Callable[[Job, Manifest], None]  # hears of every image as soon as it is staged

@@ -22,9 +22,9 @@ from podbuild.config.choices import Pull
 from podbuild.oci.names import Platform
 from podbuild.oci.store import Store
 from podbuild.oci.transport.endpoint import Endpoint
+from podbuild.plan.destination import Planned
 from podbuild.plan.journal import Journal
 from podbuild.plan.model import Job
-from podbuild.plan.planned import Planned
 from podbuild.system.records import Records
 from podbuild.workspace import Services
 

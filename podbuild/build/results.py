@@ -25,11 +25,10 @@ from podbuild.oci.copy import copy_blob
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Platform, Tag
 from podbuild.oci.store import Store
-from podbuild.plan.destination import Destination, said_of
+from podbuild.plan.destination import Destination, Planned, said_of
 from podbuild.plan.journal import Journal, Section
 from podbuild.plan.labels import inputs_of
 from podbuild.plan.model import Job, Plan, by_image
-from podbuild.plan.planned import Planned
 from podbuild.system.files import write_atomically
 from podbuild.system.later import dataclass
 from podbuild.workspace import Services

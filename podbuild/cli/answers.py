@@ -21,8 +21,8 @@ from podbuild.report import plan as plan_report
 from podbuild.report import text as text_report
 
 if TYPE_CHECKING:
+    from podbuild.plan.destination import Planned
     from podbuild.plan.model import Request
-    from podbuild.plan.planned import Planned
     from podbuild.publish.move import Moved
     from podbuild.report.model import Report
     from podbuild.system.console import Ui

@@ -33,10 +33,9 @@ from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Tag
 from podbuild.oci.statements import BUNDLE, SAYS, VEX, Referrer
 from podbuild.oci.store import Store
-from podbuild.plan.destination import Destination, own_failure
+from podbuild.plan.destination import Destination, Planned, own_failure
 from podbuild.plan.journal import Journal
 from podbuild.plan.model import Plan
-from podbuild.plan.planned import Planned
 from podbuild.plan.tags import TagKind
 from podbuild.publish.attach import Attached, Attacher
 from podbuild.publish.attested import Demand, Held, StatementChecker, Statements, same_everywhere

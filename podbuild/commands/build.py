@@ -40,10 +40,9 @@ from podbuild.commands.release import (
 )
 from podbuild.errors import ConfigError
 from podbuild.oci.names import Reference
-from podbuild.plan.destination import open_destinations
+from podbuild.plan.destination import Planned, binding_of, open_destinations
 from podbuild.plan.journal import Section, recorded_toolchain
 from podbuild.plan.model import Request
-from podbuild.plan.planned import Planned, binding_of
 from podbuild.report.model import Report
 from podbuild.system.locks import Purpose
 from podbuild.workspace import Services

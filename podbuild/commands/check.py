@@ -25,11 +25,11 @@ from podbuild.build.toolchain.emulation import GUESTS, native_architecture
 from podbuild.commands.borders import output_refusal
 from podbuild.config.attest import Placement
 from podbuild.config.choices import FolderContext, IndexPolicy, Rule
-from podbuild.config.closing import unset_variables, without_unset
 from podbuild.config.image import Image
-from podbuild.config.inputs import missing_inputs
 from podbuild.config.load import used_variables
 from podbuild.config.model import Config
+from podbuild.config.secrecy import missing_inputs
+from podbuild.config.sections import unset_variables, without_unset
 from podbuild.config.toml import dotted, line_of, read_config, read_source, shown
 from podbuild.errors import ConfigError, PodbuildError
 from podbuild.oci import kinds

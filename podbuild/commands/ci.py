@@ -25,10 +25,10 @@ from podbuild.errors import (
     ToolError,
 )
 from podbuild.oci.names import Platform
+from podbuild.plan.destination import Planned
 from podbuild.plan.git.worktree import git_runner
 from podbuild.plan.journal import NAME, Binding, Journal
 from podbuild.plan.model import Request
-from podbuild.plan.planned import Planned
 from podbuild.system.files import read_plain
 from podbuild.system.process import Runner
 from podbuild.system.records import json_of

@@ -12,9 +12,9 @@ from podbuild.oci.names import Tag
 from podbuild.plan.destination import Destination, ask_all
 from podbuild.plan.expected import MOST, expected_tags, fixed_tags, journalled_tags, read_refs
 from podbuild.plan.model import Plan, Target
+from podbuild.publish.ledger import Ledger
 from podbuild.publish.retention.chart import CleanupTarget
 from podbuild.publish.retention.cleanup import clean_superseded
-from podbuild.publish.retention.ledger import Ledger
 from podbuild.publish.retention.removal import Cleaned
 from podbuild.publish.retention.removers import Removers
 from podbuild.report.model import RemovalReport

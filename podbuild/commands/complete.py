@@ -17,10 +17,9 @@ from podbuild.errors import ConfigError, VersionError
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Platform, Tag
 from podbuild.oci.store import Store
-from podbuild.plan.destination import Destination, everywhere, open_destinations
+from podbuild.plan.destination import Destination, Planned, everywhere, open_destinations
 from podbuild.plan.journal import NAME, Binding, Journal, Section, read_journal
 from podbuild.plan.model import Job, PlannedImage, Request
-from podbuild.plan.planned import Planned
 from podbuild.publish.attach import Attached
 from podbuild.system.records import JSONValue
 from podbuild.workspace import Services

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from podbuild.commands import notes, pin
 from podbuild.commands.borders import Borders
 from podbuild.config.toml import shown
+from podbuild.errors import best_effort
 from podbuild.plan.git.history import Resolved
 from podbuild.plan.model import Request
 from podbuild.report.model import ReleaseResult, Report
 from podbuild.semver import Version
-from podbuild.system.effort import best_effort
 from podbuild.workspace import Services
 
 

@@ -19,10 +19,10 @@ from podbuild.build.results import Results, jobs_to_do, vouches_of
 from podbuild.config.document import duration_text
 from podbuild.errors import PodbuildError
 from podbuild.oci.names import Digest
+from podbuild.plan.destination import Planned, binding_of
 from podbuild.plan.journal import NAME, Binding, Journal, Section, read_journal
 from podbuild.plan.model import Job
-from podbuild.plan.planned import Planned, binding_of
-from podbuild.publish.retention.ledger import Ledger
+from podbuild.publish.ledger import Ledger
 from podbuild.report.plan import Foreseen
 from podbuild.system.records import JSONValue
 from podbuild.workspace import Services

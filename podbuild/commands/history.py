@@ -17,10 +17,10 @@ from podbuild.build.toolchain.emulation import native_architecture
 from podbuild.config.model import Config
 from podbuild.config.template import Placeholders
 from podbuild.config.toml import shown
-from podbuild.errors import PodbuildError
+from podbuild.errors import PodbuildError, best_effort
 from podbuild.oci.delete import Remover
 from podbuild.oci.names import Repository
-from podbuild.plan.git.ci import ci_facts
+from podbuild.plan.git.history import ci_facts
 from podbuild.publish.history import (
     FolderHistory,
     HistoryPlace,
@@ -42,7 +42,6 @@ from podbuild.report.runs import (
     run_of,
     unpacked,
 )
-from podbuild.system.effort import best_effort
 from podbuild.workspace import Services
 
 LOOKED_AT = 60  # runs that a release compares with and that its page shows

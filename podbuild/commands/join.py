@@ -14,9 +14,9 @@ from podbuild.build.join import missing_parts, read_handed_over, take_over
 from podbuild.build.model import BuiltImage, HandedOver, Staged
 from podbuild.build.results import Results, vouches_of
 from podbuild.errors import PodbuildError
+from podbuild.plan.destination import Planned
 from podbuild.plan.journal import Binding
 from podbuild.plan.model import Job, Plan
-from podbuild.plan.planned import Planned
 from podbuild.workspace import Services
 
 

@@ -24,8 +24,8 @@ from podbuild.config.toml import line_of, parse_toml, read_config, shown
 from podbuild.oci.examine import LayerAnalysis
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Platform
+from podbuild.plan.destination import Planned
 from podbuild.plan.model import Job
-from podbuild.plan.planned import Planned
 
 
 def examination_of(engines: Engines) -> Examination:

@@ -23,7 +23,7 @@ from podbuild.commands.history import (
 from podbuild.config.following import Event, MessageKind, NotifySettings, OnRegression
 from podbuild.config.output import ReportFile
 from podbuild.config.secrecy import without_secrets
-from podbuild.errors import PodbuildError, PolicyError, PublishError
+from podbuild.errors import PodbuildError, PolicyError, PublishError, best_effort
 from podbuild.oci.transport.http import Call, Http
 from podbuild.report.json import summary_json
 from podbuild.report.metrics_text import metrics_text, otlp, trace_json
@@ -32,7 +32,6 @@ from podbuild.report.page import release_page
 from podbuild.report.regressions import Regression
 from podbuild.report.runs import Run, merged
 from podbuild.system.console.text import duration, one_line
-from podbuild.system.effort import best_effort
 from podbuild.system.files import write_atomically
 from podbuild.system.records import JSONValue
 from podbuild.system.retry import Transient

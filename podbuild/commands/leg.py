@@ -12,9 +12,8 @@ from podbuild.errors import ConfigError
 from podbuild.oci.layout import LayoutStore
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Reference, Tag
-from podbuild.plan.destination import Destination, everywhere
+from podbuild.plan.destination import Destination, Planned, everywhere
 from podbuild.plan.model import Job, Plan
-from podbuild.plan.planned import Planned
 from podbuild.system.cancel import Cancel
 from podbuild.system.console.text import size
 from podbuild.workspace import Services

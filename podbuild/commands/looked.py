@@ -22,10 +22,9 @@ from podbuild.errors import ConfigError, VersionError
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Platform
 from podbuild.oci.store import Store
-from podbuild.plan.destination import Destination, open_destinations
+from podbuild.plan.destination import Destination, Planned, open_destinations
 from podbuild.plan.journal import NAME, Section, read_journal
 from podbuild.plan.model import Job, Plan, PlannedImage, Request
-from podbuild.plan.planned import Planned
 from podbuild.workspace import Services
 
 _DIGEST = re.compile(r"(?:.*@)?(sha256:[0-9a-f]{64})")

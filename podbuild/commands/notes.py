@@ -17,8 +17,7 @@ from podbuild.oci.delete.rest import RestClient
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import RegistryKind
 from podbuild.oci.transport.endpoint import WayOut
-from podbuild.plan.git.ci import ci_facts
-from podbuild.plan.git.history import Resolved
+from podbuild.plan.git.history import Resolved, ci_facts
 from podbuild.plan.model import Request
 from podbuild.publish.forges import (
     NO_TOKEN,

@@ -16,10 +16,9 @@ from podbuild.build.model import BuildRecord, Handed
 from podbuild.build.toolchain import emulation
 from podbuild.commands import adoption, sources
 from podbuild.commands.borders import output_refusal
-from podbuild.config.inputs import names_platforms, require_inputs
 from podbuild.config.model import Config
 from podbuild.config.output import OUTPUT_NAMES, torn_names
-from podbuild.config.secrecy import refuse_secret_arguments
+from podbuild.config.secrecy import names_platforms, refuse_secret_arguments, require_inputs
 from podbuild.config.toml import some
 from podbuild.errors import (
     ConfigError,
@@ -37,15 +36,20 @@ from podbuild.plan.decide import (
     replaced_tags,
     tags_before,
 )
-from podbuild.plan.destination import open_destinations, own_failure, survey
-from podbuild.plan.git.ci import CiFacts, ci_facts
-from podbuild.plan.git.history import History, Resolved, previous_tag, resolve_version
+from podbuild.plan.destination import Planned, open_destinations, own_failure, survey
+from podbuild.plan.git.history import (
+    CiFacts,
+    History,
+    Resolved,
+    ci_facts,
+    previous_tag,
+    resolve_version,
+)
 from podbuild.plan.git.worktree import Facts, NoFacts, read_facts
 from podbuild.plan.guards import Ancestry, Decision, Verdict
 from podbuild.plan.journal import Journal, Section, TagKey, recorded_day, recorded_tags
 from podbuild.plan.make import BasesOf, make_plan
 from podbuild.plan.model import Commit, Job, Plan, PlannedImage, Request, TagMove, Target
-from podbuild.plan.planned import Planned
 from podbuild.semver import TagForm, Version
 from podbuild.workspace import Services
 

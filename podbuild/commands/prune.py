@@ -28,6 +28,7 @@ from podbuild.plan.expected import fixed_tags
 from podbuild.plan.git.worktree import commit_dates
 from podbuild.plan.model import Plan, Request, Target
 from podbuild.plan.tags import Owners, Reader, TagKind, kind_of
+from podbuild.publish.ledger import Ledger
 from podbuild.publish.retention.chart import CleanupTarget
 from podbuild.publish.retention.cleanup import (
     CleanupProgress,
@@ -36,7 +37,6 @@ from podbuild.publish.retention.cleanup import (
     plan_repository,
     prune_repository,
 )
-from podbuild.publish.retention.ledger import Ledger
 from podbuild.publish.retention.policy import DAY, MOST, Policy, prune_policy
 from podbuild.publish.retention.removal import Cleaned
 from podbuild.publish.retention.removers import Removers

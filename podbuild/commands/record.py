@@ -14,9 +14,8 @@ from podbuild.build.model import LayerSize, Metrics, SizeChange, Staged, TrialRe
 from podbuild.errors import BuildError, CleanupError, PodbuildError, from_os_error
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest
-from podbuild.plan.destination import Destination
+from podbuild.plan.destination import Destination, Planned
 from podbuild.plan.model import Job
-from podbuild.plan.planned import Planned
 from podbuild.publish.move import Moved, Tagged
 from podbuild.publish.upload import Published, UploadProgress
 from podbuild.report.collect import (

@@ -38,6 +38,7 @@ from podbuild.config.output import remove_torn
 from podbuild.config.toml import shown
 from podbuild.errors import CleanupError, CredentialError, PodbuildError, PolicyError
 from podbuild.oci.manifest import Manifest
+from podbuild.plan.destination import Planned, binding_of
 from podbuild.plan.journal import (
     Binding,
     Journal,
@@ -47,9 +48,8 @@ from podbuild.plan.journal import (
     restart,
 )
 from podbuild.plan.model import Plan, Request, Skip
-from podbuild.plan.planned import Planned, binding_of
+from podbuild.publish.ledger import record_superseded
 from podbuild.publish.move import Moved
-from podbuild.publish.retention.ledger import record_superseded
 from podbuild.publish.upload import Published, Publisher, preflight
 from podbuild.publish.verify import verify_release
 from podbuild.report.collect import adopted_parts

@@ -11,8 +11,7 @@ from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import DOCKER_HUB, Digest, Platform, Tag
 from podbuild.oci.store import Store
 from podbuild.plan.destination import Destination, find_config
-from podbuild.plan.git.ci import ci_facts
-from podbuild.plan.git.history import Resolved, resolve_version
+from podbuild.plan.git.history import Resolved, ci_facts, resolve_version
 from podbuild.plan.git.worktree import NoFacts, read_facts
 from podbuild.plan.model import Plan, PlannedImage, Request
 from podbuild.plan.tags import owned_versions

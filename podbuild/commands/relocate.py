@@ -22,8 +22,8 @@ from podbuild.plan.make import plan_places
 from podbuild.plan.model import Plan, PlannedImage, Request
 from podbuild.plan.tags import NamedTag, TagKind
 from podbuild.publish import carry
+from podbuild.publish.ledger import Ledger, named_again
 from podbuild.publish.move import Moved, Order, Ruling
-from podbuild.publish.retention.ledger import Ledger, named_again
 from podbuild.publish.tag import TagMover
 from podbuild.publish.upload import Publisher
 from podbuild.workspace import Services

@@ -20,10 +20,9 @@ from podbuild.config.choices import VARIABLE
 from podbuild.config.keys import Invalid
 from podbuild.errors import ConfigError
 from podbuild.oci.names import Platform
-from podbuild.plan.destination import open_destinations
+from podbuild.plan.destination import Planned, open_destinations
 from podbuild.plan.journal import NAME, Binding, Journal, read_journal
 from podbuild.plan.model import Job, Plan, PlannedImage, Request
-from podbuild.plan.planned import Planned
 from podbuild.system.records import JSONValue
 from podbuild.system.terminal import at_terminal
 from podbuild.workspace import Services

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from podbuild.commands.record import Recorder
+from podbuild.plan.destination import Planned
 from podbuild.plan.journal import Journal
-from podbuild.plan.planned import Planned
 from podbuild.publish.move import Guard, Moved, Order, Outcome
 from podbuild.publish.tag import BranchGuard, Readers, ReleaseGuard, TagMover
 from podbuild.publish.upload import Published

@@ -11,9 +11,9 @@ from graphlib import CycleError, TopologicalSorter
 from podbuild.config.attest import Placement
 from podbuild.config.choices import Compression, Format, OpenContext
 from podbuild.config.image import Image
-from podbuild.config.inputs import check_commands, check_tests, names_platforms
 from podbuild.config.keys import Invalid
 from podbuild.config.model import Config, Registry, TagRules
+from podbuild.config.secrecy import check_commands, check_tests, names_platforms
 from podbuild.config.template import VERSION_NAMES, Placeholders, Template
 from podbuild.errors import PodbuildError, VersionError
 from podbuild.oci.auth.credentials import token_variables

@@ -13,7 +13,6 @@ from podbuild.config.attest import Attest
 from podbuild.config.builders import HERE, BuilderHost, Builders, CiSettings
 from podbuild.config.checks import check
 from podbuild.config.choices import NAME, OpenContext
-from podbuild.config.closing import close_known
 from podbuild.config.following import (
     CostSettings,
     Deployment,
@@ -42,7 +41,7 @@ from podbuild.config.model import (
     TagRules,
 )
 from podbuild.config.secrecy import Logins, refuse_secrets
-from podbuild.config.sections import IMAGE_KEYS, MIRRORS, SECTIONS, section
+from podbuild.config.sections import IMAGE_KEYS, MIRRORS, SECTIONS, close_known, section
 from podbuild.config.template import Template
 from podbuild.config.toml import dotted, expanded, line_of, parse_toml, read_config, shown
 from podbuild.config.trials import CheckCommand, SizeBudget

@@ -15,7 +15,7 @@ from typing import TypeVar
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from podbuild.errors import PodbuildError, PublishError
-from podbuild.oci.auth.secret import AccessScope, Credential
+from podbuild.oci.auth.files import AccessScope, Credential
 from podbuild.oci.auth.tokens import Authorizer
 from podbuild.oci.manifest import KnownManifests, Presence
 from podbuild.oci.names import Digest

@@ -11,7 +11,7 @@ from podbuild.oci.names import DOCKER_HUB, DOCKER_HUB_ALIASES, GHCR, RegistryKin
 from podbuild.system.later import dataclass
 
 if TYPE_CHECKING:
-    from podbuild.oci.auth.secret import Credential
+    from podbuild.oci.auth.files import Credential
     from podbuild.oci.delete import Remover
     from podbuild.oci.delete.rest import RestClient
     from podbuild.oci.registry import RegistryStore

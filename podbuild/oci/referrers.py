@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 
 from podbuild.errors import CleanupError
-from podbuild.oci.auth.secret import AccessScope
+from podbuild.oci.auth.files import AccessScope
 from podbuild.oci.manifest import Descriptor, MediaType
 from podbuild.oci.names import Digest
 from podbuild.oci.registry import RegistryStore

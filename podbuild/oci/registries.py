@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from podbuild.oci import client as clients
 from podbuild.oci import registry as stores
 from podbuild.oci.auth.credentials import Keyring
-from podbuild.oci.auth.secret import Credential
+from podbuild.oci.auth.files import Credential
 from podbuild.oci.manifest import KnownManifests
 from podbuild.oci.names import Repository
 from podbuild.oci.transport.endpoint import Conduct, Counts, Endpoint, Pace, UploadPolicy, WayOut

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from podbuild.errors import CredentialError, PublishError, VerificationError, VersionError
-from podbuild.oci.auth.secret import AccessScope
+from podbuild.oci.auth.files import AccessScope
 from podbuild.oci.client import RegistryClient
 from podbuild.oci.manifest import MANIFEST_CAP, MANIFEST_TYPES, Descriptor, Manifest
 from podbuild.oci.names import DOCKER_HUB, GHCR, Digest, Repository, Tag

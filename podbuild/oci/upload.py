@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
 from podbuild.errors import CredentialError, PublishError
-from podbuild.oci.auth.secret import AccessScope
+from podbuild.oci.auth.files import AccessScope
 from podbuild.oci.client import RegistryClient
 from podbuild.oci.manifest import Descriptor
 from podbuild.oci.store import BlobSource, FileBlob, checked

@@ -1,7 +1,7 @@
 """Where a plan publishes: one image on one registry, opened; and what the registries hold already.
 
 That is all tags, and what those say that the plan writes: a tag stands for a commit, a version, a
-configuration and platforms.
+configuration and platforms. A plan and all the facts that it rests on are what every step takes.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import field
 from typing import Generic, TypeVar
 
-from podbuild.errors import PodbuildError, PublishError, VerificationError
+from podbuild.errors import ConfigError, PodbuildError, PublishError, VerificationError
 from podbuild.oci.manifest import Descriptor, Manifest
-from podbuild.oci.names import Platform, Tag
+from podbuild.oci.names import Digest, Platform, Tag
 from podbuild.oci.store import Store, read_blob
 from podbuild.plan import labels
 from podbuild.plan.decide import Held
-from podbuild.plan.guards import RemoteTag
+from podbuild.plan.guards import Ancestry, RemoteTag
+from podbuild.plan.journal import Binding, TagKey
 from podbuild.plan.model import Plan, Target
 from podbuild.semver import Version
 from podbuild.system.cancel import Cancel
@@ -244,3 +245,35 @@ def _ask(destination: Destination, target: Target) -> Held:
 
 def _said(destination: Destination, tag: Tag) -> RemoteTag | None:
     return remote_tag(destination.store, tag)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A plan and the facts it rests on; `destinations` are the targets that answered.
+
+    So did those `beside`, which are not asked for: what they hold is adopted and copied.
+    """
+
+    plan: Plan
+    tag: str = ""  # the git tag
+    previous_tag: str = ""
+    git: str = ""  # HEAD and the tags on it, an input of images whose context has .git
+    destinations: tuple[Destination, ...] = ()
+    beside: tuple[Destination, ...] = ()
+    silent: Mapping[Destination, PodbuildError] = field(default_factory=dict)
+    replaced: Mapping[TagKey, Digest] = field(default_factory=dict)
+    earlier: Mapping[str, tuple[Tag, ...]] = field(default_factory=dict)  # by Target.key
+    before: Mapping[str, Tag] = field(default_factory=dict)  # what sizes are compared with, by key
+    ancestry: Callable[[str], Ancestry] = lambda _revision: Ancestry.UNKNOWN
+    warnings: tuple[str, ...] = ()
+    refusal: ConfigError | None = None  # what a release ends with before it begins
+
+
+def binding_of(plan: Plan, toolchain: str = "") -> Binding:
+    """Give what this plan's journal is bound to."""
+    return Binding(
+        release=plan.name,
+        commit=plan.source.commit,
+        configuration=plan.fingerprint,
+        toolchain=toolchain,
+    )

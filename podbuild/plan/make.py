@@ -10,9 +10,9 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 from podbuild.config.choices import Format
-from podbuild.config.closing import close_contexts, without_texts
 from podbuild.config.image import Image
 from podbuild.config.model import Config, Registry
+from podbuild.config.sections import close_contexts, without_texts
 from podbuild.config.template import Placeholders, Template
 from podbuild.errors import ConfigError
 from podbuild.oci.names import Platform, RegistryKind, Repository

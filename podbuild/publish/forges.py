@@ -15,7 +15,7 @@ from podbuild.config.following import ForgeKind, NotesSettings
 from podbuild.errors import ConfigError, CredentialError, PublishError
 from podbuild.oci.delete.rest import RestClient
 from podbuild.oci.transport.problem import Response, next_page
-from podbuild.plan.git.ci import CiFacts
+from podbuild.plan.git.history import CiFacts
 from podbuild.system.records import JSONValue
 
 GITHUB_LIMIT = 125_000  # characters of a text; 422 above

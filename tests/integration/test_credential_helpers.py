@@ -12,7 +12,7 @@ import pytest
 
 from podbuild.errors import CredentialError
 from podbuild.oci.auth.credentials import Keyring
-from podbuild.oci.auth.secret import CredentialKind
+from podbuild.oci.auth.files import CredentialKind
 from podbuild.oci.names import Repository
 from podbuild.system.process import Runner
 

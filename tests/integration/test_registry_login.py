@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from podbuild.errors import CredentialError, PublishError
-from podbuild.oci.auth.secret import AccessScope, Credential, CredentialKind
+from podbuild.oci.auth.files import AccessScope, Credential, CredentialKind
 from podbuild.oci.client import RegistryClient
 from podbuild.oci.names import Digest, Tag
 from podbuild.oci.store import BytesBlob, PushRight

@@ -18,8 +18,8 @@ from podbuild.oci.manifest import Manifest, MediaType
 from podbuild.oci.names import Digest, Tag
 from podbuild.plan import labels
 from podbuild.plan.model import Request
+from podbuild.publish.ledger import Ledger
 from podbuild.publish.move import Outcome
-from podbuild.publish.retention.ledger import Ledger
 from tests.images import make_image, make_index
 from tests.projects import enter_project
 

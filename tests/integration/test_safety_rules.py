@@ -13,7 +13,7 @@ import pytest
 from podbuild.config.model import PruneRule, Retention
 from podbuild.config.template import Template
 from podbuild.errors import CleanupError, ConfigError, CredentialError
-from podbuild.oci.auth.secret import Credential
+from podbuild.oci.auth.files import Credential
 from podbuild.oci.delete import RemovalKind
 from podbuild.oci.delete.dockerhub import DockerHubRemover, HubApi
 from podbuild.oci.delete.ghcr import GhcrRemover

@@ -23,8 +23,8 @@ from podbuild.plan.destination import open_destinations
 from podbuild.plan.journal import Binding, Journal, Section
 from podbuild.plan.model import Plan, Request
 from podbuild.plan.tags import NamedTag, TagKind
+from podbuild.publish.ledger import Ledger, record_superseded
 from podbuild.publish.move import Moved, Order, Outcome, Tagged
-from podbuild.publish.retention.ledger import Ledger, record_superseded
 from podbuild.workspace import Services
 from tests.images import make_image, make_index
 

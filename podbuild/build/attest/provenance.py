@@ -14,8 +14,8 @@ from podbuild import __version__
 from podbuild.errors import PodbuildError
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Reference
+from podbuild.plan.destination import Planned
 from podbuild.plan.model import Job, Plan
-from podbuild.plan.planned import Planned
 from podbuild.system.records import JSONValue
 
 if TYPE_CHECKING:

@@ -24,9 +24,9 @@ from podbuild.oci.statements import (
     statement,
 )
 from podbuild.oci.store import Store
+from podbuild.plan.destination import Planned
 from podbuild.plan.journal import Journal, Section
 from podbuild.plan.model import Job
-from podbuild.plan.planned import Planned
 from podbuild.system.records import JSONValue
 
 if TYPE_CHECKING:  # what builds costs time

@@ -14,9 +14,8 @@ from podbuild.config.trials import GROWTH_FLOOR, OverBudget
 from podbuild.errors import PodbuildError
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Platform, RegistryKind, Tag
-from podbuild.plan.destination import Destination
+from podbuild.plan.destination import Destination, Planned
 from podbuild.plan.model import Job, PlannedImage, by_image
-from podbuild.plan.planned import Planned
 
 GROWTH_RULE = "budget-growth"
 _AT_ONCE = 8  # images

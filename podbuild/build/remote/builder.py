@@ -22,7 +22,7 @@ from podbuild.build.toolchain.emulation import GUESTS
 from podbuild.config.builders import BuilderHost
 from podbuild.config.choices import Compression
 from podbuild.errors import ToolError
-from podbuild.oci.auth.secret import Credential
+from podbuild.oci.auth.files import Credential
 from podbuild.oci.names import Platform, Repository
 from podbuild.oci.transport.local import SocketService
 from podbuild.system.folders import Folders, shared_runtimes, usable

@@ -17,7 +17,7 @@ from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.remote.context import Packed, multipart
 from podbuild.build.staging.rights import Login
 from podbuild.config.choices import Compression, Isolation, Pull, RunNetwork
-from podbuild.oci.auth.secret import Credential
+from podbuild.oci.auth.files import Credential
 from podbuild.oci.names import Platform, Repository
 from podbuild.oci.transport.local import LostServiceError, SocketAnswer, SocketCall, SocketService
 from podbuild.system.process import TAIL_LINES, CommandError, Finished

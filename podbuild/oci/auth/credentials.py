@@ -13,8 +13,13 @@ from dataclasses import field
 
 from podbuild.errors import CredentialError
 from podbuild.oci import kinds
-from podbuild.oci.auth.files import AuthFile, ask_helper, find_auth_files
-from podbuild.oci.auth.secret import Credential, CredentialKind
+from podbuild.oci.auth.files import (
+    AuthFile,
+    Credential,
+    CredentialKind,
+    ask_helper,
+    find_auth_files,
+)
 from podbuild.oci.names import Repository
 from podbuild.system.later import dataclass
 from podbuild.system.process import Runner

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from podbuild.errors import CredentialError, PublishError
-from podbuild.oci.auth.secret import (
+from podbuild.oci.auth.files import (
     AccessScope,
     Challenge,
     Credential,

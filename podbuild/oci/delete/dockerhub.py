@@ -16,7 +16,7 @@ from datetime import datetime
 from functools import cached_property
 
 from podbuild.errors import CleanupError, CredentialError
-from podbuild.oci.auth.secret import Credential
+from podbuild.oci.auth.files import Credential
 from podbuild.oci.delete import Abilities, Inventory, ListedManifest, Removal, RemovalKind
 from podbuild.oci.delete.registry import (
     delete,

@@ -20,7 +20,7 @@ from functools import cached_property
 from urllib.parse import quote
 
 from podbuild.errors import CleanupError, CredentialError
-from podbuild.oci.auth.secret import Credential
+from podbuild.oci.auth.files import Credential
 from podbuild.oci.delete import Abilities, Inventory, ListedManifest, Removal, RemovalKind
 from podbuild.oci.delete.registry import moved_tag, proved_gone
 from podbuild.oci.delete.rest import RestClient, timestamp

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from podbuild.errors import CleanupError
-from podbuild.oci.auth.secret import AccessScope
+from podbuild.oci.auth.files import AccessScope
 from podbuild.oci.delete import Abilities, Inventory, ListedManifest, Removal, RemovalKind
 from podbuild.oci.manifest import Descriptor
 from podbuild.oci.names import Digest, Tag

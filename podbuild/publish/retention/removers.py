@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from podbuild.config.model import Registry
 from podbuild.errors import ConfigError, CredentialError
 from podbuild.oci.auth.credentials import token_variables
-from podbuild.oci.auth.secret import Credential, CredentialKind
+from podbuild.oci.auth.files import Credential, CredentialKind
 from podbuild.oci.delete import Remover
 from podbuild.oci.delete.layout import LayoutRemover
 from podbuild.oci.delete.registry import OciRemover

@@ -19,11 +19,10 @@ from podbuild.build.results import Results
 from podbuild.build.staging.area import Pool, Staging
 from podbuild.config.load import parse_config
 from podbuild.oci.names import Platform
-from podbuild.plan.destination import Destination
+from podbuild.plan.destination import Destination, Planned
 from podbuild.plan.journal import Binding, Section, open_journal
 from podbuild.plan.make import make_plan
 from podbuild.plan.model import Commit, Job, Plan, Request
-from podbuild.plan.planned import Planned
 from podbuild.semver import Version
 from podbuild.system.files import read_plain
 from tests.counting import Walked, arguments, calls

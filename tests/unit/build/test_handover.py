@@ -25,11 +25,11 @@ from podbuild.oci.layout import LayoutStore
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Digest, Platform, Reference, Tag
+from podbuild.plan.destination import Planned
 from podbuild.plan.journal import Binding, Journal, Section, open_journal
 from podbuild.plan.labels import DIRTY
 from podbuild.plan.make import make_plan
 from podbuild.plan.model import Commit, Job, Plan, Request
-from podbuild.plan.planned import Planned
 from podbuild.semver import Version
 from tests.images import make_image, make_index
 

@@ -6,9 +6,9 @@ import pytest
 
 from podbuild.build.inputs.lint import Finding, Level
 from podbuild.commands.check import check_modes, check_project
-from podbuild.config.inputs import require_inputs
 from podbuild.config.load import load_config
 from podbuild.config.model import Config
+from podbuild.config.secrecy import require_inputs
 from podbuild.errors import ConfigError
 
 HEAD = '[project]\nname = "shop"\n[images.web]\n'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 
-from podbuild.oci.auth.secret import AccessScope, claimed
+from podbuild.oci.auth.files import AccessScope, claimed
 from podbuild.oci.client import RegistryClient
 from podbuild.oci.manifest import FRESH, KnownManifests, Manifest, MediaType, Presence
 from podbuild.oci.names import Digest, Repository, Tag

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from podbuild.errors import CredentialError, InterruptedBySignal, PublishError, VerificationError
-from podbuild.oci.auth.secret import Credential
+from podbuild.oci.auth.files import Credential
 from podbuild.oci.client import RegistryClient
 from podbuild.oci.manifest import MANIFEST_CAP, Descriptor, Manifest, MediaType
 from podbuild.oci.names import Digest, Repository, Tag

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from podbuild.errors import CredentialError, PublishError
-from podbuild.oci.auth.secret import AccessScope, Credential, CredentialKind
+from podbuild.oci.auth.files import AccessScope, Credential, CredentialKind
 from podbuild.oci.client import RegistryClient
 from podbuild.oci.delete.registry import delete
 from podbuild.oci.manifest import Manifest, MediaType

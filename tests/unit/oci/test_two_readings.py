@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from podbuild.errors import CleanupError, PodbuildError, PublishError, VerificationError
-from podbuild.oci.auth.secret import Credential
+from podbuild.oci.auth.files import Credential
 from podbuild.oci.client import RegistryClient
 from podbuild.oci.delete.registry import OciRemover
 from podbuild.oci.manifest import KnownManifests, Manifest, MediaType

@@ -10,7 +10,7 @@ import pytest
 
 from podbuild.config.load import parse_config
 from podbuild.errors import ConfigError
-from podbuild.plan.git.ci import CiFacts, ci_facts
+from podbuild.plan.git.history import CiFacts, ci_facts
 from podbuild.plan.make import make_plan
 from podbuild.plan.model import Commit, Plan, Request
 

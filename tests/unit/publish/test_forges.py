@@ -6,7 +6,7 @@ import pytest
 
 from podbuild.config.following import ForgeKind, NotesSettings
 from podbuild.errors import ConfigError
-from podbuild.plan.git.ci import ci_facts
+from podbuild.plan.git.history import ci_facts
 from podbuild.publish.forges import find_project
 
 GITHUB = {"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "acme/shop"}

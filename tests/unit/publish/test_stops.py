@@ -33,17 +33,16 @@ from podbuild.oci.manifest import Manifest
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Tag
 from podbuild.oci.statements import SPDX, Described, Statement
-from podbuild.plan.destination import Destination, open_destinations, survey
+from podbuild.plan.destination import Destination, Planned, open_destinations, survey
 from podbuild.plan.guards import Ancestry
 from podbuild.plan.journal import Binding, ImageKey, Journal, Section
 from podbuild.plan.model import Request
-from podbuild.plan.planned import Planned
 from podbuild.plan.tags import NamedTag, TagKind
 from podbuild.publish.attach import Attacher
 from podbuild.publish.attested import Demand, StatementChecker
 from podbuild.publish.carry import Promoted, StatementCarrier
+from podbuild.publish.ledger import record_superseded
 from podbuild.publish.move import Moved, Order, Outcome, Placer, Tagged
-from podbuild.publish.retention.ledger import record_superseded
 from podbuild.publish.tag import BranchGuard, Readers, ReleaseGuard, TagMover
 from podbuild.publish.upload import Publisher, preflight
 from podbuild.publish.verify import Expectation, verify_release

@@ -6,8 +6,7 @@ import signal
 
 import pytest
 
-from podbuild.errors import CredentialError, InterruptedBySignal
-from podbuild.system.effort import best_effort
+from podbuild.errors import CredentialError, InterruptedBySignal, best_effort
 
 
 def test_a_failure_is_told_with_its_hint_and_the_other_answer_taken() -> None:

@@ -20,10 +20,9 @@ from podbuild.config.load import parse_config
 from podbuild.oci.manifest import Manifest, MediaType
 from podbuild.oci.names import Digest, Platform, Tag
 from podbuild.plan.decide import Held, tags_before
-from podbuild.plan.destination import Destination
+from podbuild.plan.destination import Destination, Planned
 from podbuild.plan.make import make_plan
 from podbuild.plan.model import Commit, Job, Plan, Request
-from podbuild.plan.planned import Planned
 from podbuild.semver import Version
 
 AMD64 = Platform("linux", "amd64")

@@ -8,8 +8,7 @@ import pytest
 
 from podbuild.errors import CredentialError
 from podbuild.oci.auth.credentials import Keyring
-from podbuild.oci.auth.files import read_auth_file
-from podbuild.oci.auth.secret import Credential, CredentialKind
+from podbuild.oci.auth.files import Credential, CredentialKind, read_auth_file
 from podbuild.oci.names import Repository
 from podbuild.system.process import Runner
 

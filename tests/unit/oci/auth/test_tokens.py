@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podbuild.oci.auth.secret import AccessScope, Challenge, covers, joined, parse_challenges
+from podbuild.oci.auth.files import AccessScope, Challenge, covers, joined, parse_challenges
 
 DOCKER = (
     'Bearer realm="https://auth.example.com/token?a=1,2",service="a registry, with spaces",'

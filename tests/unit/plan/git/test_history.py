@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from podbuild.errors import ConfigError, VersionError
-from podbuild.plan.git.ci import CiFacts, ci_facts
-from podbuild.plan.git.history import previous_tag, resolve_version
+from podbuild.plan.git.history import CiFacts, ci_facts, previous_tag, resolve_version
 from podbuild.plan.git.worktree import Facts, NoFacts
 from podbuild.semver import Scheme, TagForm, Version
 

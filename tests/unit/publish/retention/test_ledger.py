@@ -12,8 +12,8 @@ from podbuild.oci.names import Digest, Tag
 from podbuild.plan.destination import Destination
 from podbuild.plan.journal import Binding, Section, open_journal
 from podbuild.plan.tags import NamedTag, TagKind
+from podbuild.publish.ledger import Ledger, record_superseded
 from podbuild.publish.move import Moved, Order, Outcome, Tagged
-from podbuild.publish.retention.ledger import Ledger, record_superseded
 from podbuild.system.folders import Folders
 from tests.counting import calls
 from tests.images import make_image
