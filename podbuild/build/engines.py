@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from podbuild.build import session as building
 from podbuild.build.engine import leftovers
 from podbuild.build.engine.containers import has_leftovers
 from podbuild.build.inputs import contents as reading
 from podbuild.build.remote import places as remote
-from podbuild.build.staging.area import Staging
+from podbuild.build.staging.area import Pool, Staging, repository_name
 from podbuild.build.toolchain import find
-from podbuild.errors import ToolError
+from podbuild.errors import PublishError, ToolError
+from podbuild.oci.copy import FallbackStore
+from podbuild.oci.manifest import Manifest
+from podbuild.oci.store import Store
+from podbuild.plan.destination import Planned
 from podbuild.plan.journal import Journal
-from podbuild.plan.model import Plan
+from podbuild.plan.model import Plan, PlannedImage, by_image
 from podbuild.system.folders import Folders
 from podbuild.system.process import Runner
 from podbuild.workspace import Services
@@ -117,3 +121,46 @@ class Engines:
         )
         self._stack.callback(opened.close)
         return opened
+
+
+class Offer(Protocol):
+    """Hears of an image's child as soon as it is staged, and whether it was published before."""
+
+    def __call__(self, image: str, manifest: Manifest, *, earlier: bool) -> None:
+        """Take it."""
+
+
+def open_staging(services: Services) -> Staging:
+    """Give the staging area, whose blobs last in podbuild's cache folder."""
+    return Staging(Pool(services.folders.cache / "blobs"))
+
+
+def source_of(planned: Planned, staging: Staging) -> Callable[[str], Store]:
+    """Give where an image's bytes are: staging, else the registries that hold them."""
+    every = by_image((*planned.destinations, *planned.beside))
+
+    def source(image: str) -> Store:
+        holders = (each.store for each in every.get(image, ()))
+        return FallbackStore(staging.repository(repository_name(image)), tuple(holders))
+
+    return source
+
+
+def adopted_images(
+    images: Iterable[PlannedImage], source: Callable[[str], Store]
+) -> Mapping[str, Manifest]:
+    """Give the images whose version tag holds this release's result already.
+
+    Raises PublishError when one is gone since the plan was made.
+    """
+    found = {}
+    for image in images:
+        if image.published and image.adopted is not None:
+            manifest = source(image.name).manifest(image.adopted)
+            if manifest is None:
+                raise PublishError(
+                    f"{image.name}: {image.adopted} was this version's image and is gone meanwhile",
+                    hint="run the same command again: it plans anew",
+                )
+            found[image.name] = manifest
+    return found

@@ -2,51 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
 
 from podbuild.build import image as making
 from podbuild.build import resolve
-from podbuild.build.engines import Engines
+from podbuild.build.attest import subjects
+from podbuild.build.engines import Engines, Offer
 from podbuild.build.model import BuiltImage, Known, Origin, Staged
 from podbuild.build.results import Results, jobs_to_do, recorded, vouches_of
-from podbuild.build.staging.area import Pool, Staging, repository_name
-from podbuild.errors import ConfigError, PublishError
-from podbuild.oci.copy import FallbackStore
+from podbuild.build.staging.area import Staging, repository_name
+from podbuild.errors import ConfigError
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.store import Store
 from podbuild.plan.destination import Planned
 from podbuild.plan.journal import Section
 from podbuild.plan.labels import RELEASE_LABELS
-from podbuild.plan.model import Job, Plan, PlannedImage, by_image
-from podbuild.workspace import Services
+from podbuild.plan.model import Job, Plan, by_image
 
 Examine = Callable[[Job, Manifest], None]  # hears of every image as soon as it is staged
-
-
-class Offer(Protocol):
-    """Hears of an image's child as soon as it is staged, and whether it was published before."""
-
-    def __call__(self, image: str, manifest: Manifest, *, earlier: bool) -> None:
-        """Take it."""
-
-
-def open_staging(services: Services) -> Staging:
-    """Give the staging area, whose blobs last in podbuild's cache folder."""
-    return Staging(Pool(services.folders.cache / "blobs"))
-
-
-def source_of(planned: Planned, staging: Staging) -> Callable[[str], Store]:
-    """Give where an image's bytes are: staging, else the registries that hold them."""
-    every = by_image((*planned.destinations, *planned.beside))
-
-    def source(image: str) -> Store:
-        holders = (each.store for each in every.get(image, ()))
-        return FallbackStore(staging.repository(repository_name(image)), tuple(holders))
-
-    return source
 
 
 def labelled(plan: Plan, staging: Staging, each: BuiltImage) -> BuiltImage:
@@ -91,10 +66,11 @@ def stage(
     offer: Offer | None = None,
     examine: Examine | None = None,
     builds: bool = True,
-) -> tuple[resolve.Inputs, Staged]:
+) -> Staged:
     """Re-use what is known and build the rest; `Staged.check` raises what failed.
 
-    `anew` is that of `resolve`. Raises ConfigError where something is missing and `builds` is
+    How each was made is remembered where it is asked for, later or now. `anew` is that of
+    `resolve`. Raises ConfigError where something is missing and `builds` is
     false, CredentialError, ToolError, and what `resolve` raises.
     """
     plan = planned.plan
@@ -113,12 +89,15 @@ def stage(
     results.remember_reused(reused.values())
     for each in reused.values():  # while others are built, or lists made
         offered(each)
-    if not missing:
-        return inputs, _labelled(Staged(images=reused, inputs=inputs.hashes), engines)
-    recipes = {job: inputs.recipes[job] for job in todo}
-    built = engines.session.build(recipes, results.known, remember)
-    staged = Staged(images={**reused, **built.images}, inputs=inputs.hashes, built=built)
-    return inputs, _labelled(staged, engines)
+    staged = Staged(images=reused, inputs=inputs.hashes)
+    if missing:
+        recipes = {job: inputs.recipes[job] for job in todo}
+        built = engines.session.build(recipes, results.known, remember)
+        staged = replace(staged, images={**reused, **built.images}, built=built)
+    staged = _labelled(staged, engines)
+    if anew or plan.attest:
+        subjects.remember_making(planned, staged, inputs, engines)
+    return staged
 
 
 def _known(
@@ -174,26 +153,6 @@ def _not_staged(missing: list[Job]) -> ConfigError:
         f"not staged: {', '.join(map(str, missing))}",
         hint="build it here first, or hand over the dist folder of who has built it with --from",
     )
-
-
-def adopted_images(
-    images: Iterable[PlannedImage], source: Callable[[str], Store]
-) -> Mapping[str, Manifest]:
-    """Give the images whose version tag holds this release's result already.
-
-    Raises PublishError when one is gone since the plan was made.
-    """
-    found = {}
-    for image in images:
-        if image.published and image.adopted is not None:
-            manifest = source(image.name).manifest(image.adopted)
-            if manifest is None:
-                raise PublishError(
-                    f"{image.name}: {image.adopted} was this version's image and is gone meanwhile",
-                    hint="run the same command again: it plans anew",
-                )
-            found[image.name] = manifest
-    return found
 
 
 def assembled_images(

@@ -15,8 +15,7 @@ from podbuild.build.attest.sbom import SBOM_TYPES, SbomMaker
 from podbuild.build.attest.signer import SigningSetup
 from podbuild.build.attest.subjects import Describer
 from podbuild.build.attest.vex import vex_documents
-from podbuild.build.engines import Engines
-from podbuild.build.images import source_of
+from podbuild.build.engines import Engines, source_of
 from podbuild.commands.record import Recorder
 from podbuild.config.attest import Attest, SbomSource
 from podbuild.config.model import Config

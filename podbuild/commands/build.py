@@ -7,12 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
-from podbuild.build.engines import ChosenToolchain, Engines
-from podbuild.build.images import (
-    assembled_images,
-    source_of,
-    staged_before,
-)
+from podbuild.build.engines import ChosenToolchain, Engines, source_of
+from podbuild.build.images import assembled_images, staged_before
 from podbuild.build.indexes import assemble_images
 from podbuild.build.model import HandedOver, Staged
 from podbuild.commands import judge, leg

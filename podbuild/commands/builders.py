@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from podbuild.build.bases import registries_conf
-from podbuild.build.images import open_staging
+from podbuild.build.engines import open_staging
 from podbuild.build.remote.builder import RemoteBuilder, Service, Supplies
 from podbuild.build.remote.context import Packed, SentFile
 from podbuild.build.remote.podman import on_builder

@@ -6,8 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from podbuild.build.engines import ChosenToolchain, Engines
-from podbuild.build.images import open_staging
+from podbuild.build.engines import ChosenToolchain, Engines, open_staging
 from podbuild.build.resolve import resolve
 from podbuild.build.results import Results, vouches_of
 from podbuild.commands.pipeline import github, gitlab, kubernetes, tekton

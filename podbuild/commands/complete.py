@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from podbuild.build.images import open_staging, source_of
+from podbuild.build.engines import open_staging, source_of
 from podbuild.build.model import BuildRecord
 from podbuild.commands.attest import Attesting, check_signing, sbom_maker
 from podbuild.commands.relocate import plan_of, required_first

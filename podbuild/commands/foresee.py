@@ -10,10 +10,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from podbuild.build.engines import ChosenToolchain, Engines
+from podbuild.build.engines import ChosenToolchain, Engines, open_staging
 from podbuild.build.examine.growth import sizes_before
 from podbuild.build.image import layer_bytes
-from podbuild.build.images import open_staging
 from podbuild.build.resolve import resolve
 from podbuild.build.results import Results, jobs_to_do, vouches_of
 from podbuild.config.document import duration_text

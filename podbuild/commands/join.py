@@ -8,8 +8,8 @@ from functools import partial
 
 from podbuild.build import resolve
 from podbuild.build.cache.open import open_cache_store
-from podbuild.build.engines import Engines
-from podbuild.build.images import missing_jobs, source_of, staged_before
+from podbuild.build.engines import Engines, source_of
+from podbuild.build.images import missing_jobs, staged_before
 from podbuild.build.join import missing_parts, read_handed_over, take_over
 from podbuild.build.model import BuiltImage, HandedOver, Staged
 from podbuild.build.results import Results, vouches_of

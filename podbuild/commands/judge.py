@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from podbuild.build.attest import catalog
-from podbuild.build.engines import Engines
+from podbuild.build.engines import Engines, source_of
 from podbuild.build.examine import anatomy, hidden
 from podbuild.build.examine.budget import over_budget
 from podbuild.build.examine.children import Examination, Ignored
 from podbuild.build.examine.growth import grown_too_much, size_changes, sizes_before
 from podbuild.build.examine.programs import ANALYSES
-from podbuild.build.images import source_of
 from podbuild.build.inputs.lint import Finding
 from podbuild.build.model import Staged
 from podbuild.build.toolchain.emulation import native_architecture

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from podbuild.build.engines import open_staging, source_of
 from podbuild.build.examine.anatomy import Anatomy, anatomy_of
 from podbuild.build.examine.blame import steps_of
-from podbuild.build.images import open_staging, source_of
 from podbuild.build.model import BuildRecord
 from podbuild.build.staging.area import repository_name
 from podbuild.build.toolchain.emulation import native_architecture

@@ -11,17 +11,17 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
+from podbuild.build import images as making
 from podbuild.build import indexes
-from podbuild.build.attest import subjects
-from podbuild.build.engines import ChosenToolchain, Engines
-from podbuild.build.handover import handing_over, restock
-from podbuild.build.images import (
+from podbuild.build.engines import (
+    ChosenToolchain,
+    Engines,
     Offer,
     adopted_images,
     open_staging,
     source_of,
-    stage,
 )
+from podbuild.build.handover import handing_over, restock
 from podbuild.build.model import HandedOver, Staged
 from podbuild.commands import attest, checks, cleanup, following, join, judge, leave
 from podbuild.commands.planning import (
@@ -235,7 +235,7 @@ def _staged(engines: Engines, planned: Planned, supply: Supply) -> Staged:
         return Staged(images={}, inputs={})
     if request.handed_over:
         return join.join(engines, planned, supply.handed)
-    inputs, staged = stage(
+    return making.stage(
         planned,
         engines,
         anew=supply.anew,
@@ -243,9 +243,6 @@ def _staged(engines: Engines, planned: Planned, supply: Supply) -> Staged:
         examine=supply.examination.begin if supply.examination else None,
         builds=Skip.BUILD not in request.skip,
     )
-    if supply.anew or planned.plan.attest:
-        subjects.remember_making(planned, staged, inputs, engines)
-    return staged
 
 
 def _assembled(

@@ -7,12 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from podbuild.build.engines import ChosenToolchain, Engines
+from podbuild.build.engines import ChosenToolchain, Engines, open_staging, source_of
 from podbuild.build.examine.place import TrialImage
 from podbuild.build.examine.trials import process, texts
 from podbuild.build.handover import restock
 from podbuild.build.image import read_config
-from podbuild.build.images import open_staging, source_of
 from podbuild.build.toolchain.emulation import native_architecture
 from podbuild.commands.complete import staged_image, tagged_image
 from podbuild.commands.relocate import plan_of

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from podbuild.build.engines import source_of
 from podbuild.build.examine.children import Judged
-from podbuild.build.images import source_of, staged_before
+from podbuild.build.images import staged_before
 from podbuild.commands.build import open_staged
 from podbuild.commands.trials import try_images
 from podbuild.errors import ConfigError

@@ -22,7 +22,7 @@ from podbuild.oci.transport.problem import (
     Response,
     whole_number,
 )
-from podbuild.oci.upload import BlobUpload
+from podbuild.oci import upload as uploading
 from podbuild.system.retry import Transient
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
@@ -171,7 +171,7 @@ class RegistryStore:
         on_bytes: Callable[[int], None] = lambda _count: None,
     ) -> None:
         """Upload a blob; one that another repository here holds is mounted without bytes."""
-        upload = BlobUpload(
+        upload = uploading.BlobUpload(
             self.client,
             self.repository.path,
             blob,

@@ -1,4 +1,4 @@
-"""Which version is meant, and whether a commit is older than another; what the CI system says of it.
+"""Which version is meant, whether a commit is older than another, what CI says of it.
 
 The version asked for, or the tag that is checked out; missing history is fetched first.
 """

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from podbuild.build.engines import source_of
 from podbuild.build.handover import hand_over
-from podbuild.build.images import source_of
 from podbuild.build.inputs.contents import Contents
 from podbuild.build.inputs.readings import Readings
 from podbuild.build.inputs.recipe import Surroundings, make_recipe, outside_images

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from podbuild.build.images import adopted_images
+from podbuild.build.engines import adopted_images
 from podbuild.errors import PublishError
 from podbuild.oci.memory import MemoryStore
 from tests.images import make_image
