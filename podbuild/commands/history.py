@@ -30,15 +30,16 @@ from podbuild.publish.history import (
 )
 from podbuild.publish.retention import removers
 from podbuild.report.model import Report
-from podbuild.report.regressions import Regression, regressions
 from podbuild.report.runs import (
     MONTH_NAME,
     RUN_NAME,
     Machine,
+    Regression,
     Run,
     is_whole,
     merged,
     packed,
+    regressions,
     run_of,
     unpacked,
 )

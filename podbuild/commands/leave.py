@@ -29,8 +29,7 @@ from podbuild.report.json import summary_json
 from podbuild.report.metrics_text import metrics_text, otlp, trace_json
 from podbuild.report.model import ReleaseResult, Report
 from podbuild.report.page import release_page
-from podbuild.report.regressions import Regression
-from podbuild.report.runs import Run, merged
+from podbuild.report.runs import Regression, Run, merged
 from podbuild.system.console.text import duration, one_line
 from podbuild.system.files import write_atomically
 from podbuild.system.records import JSONValue

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from podbuild.errors import CredentialError, PublishError, VerificationError, VersionError
+from podbuild.oci import upload as uploading
 from podbuild.oci.auth.files import AccessScope
 from podbuild.oci.client import RegistryClient
 from podbuild.oci.manifest import MANIFEST_CAP, MANIFEST_TYPES, Descriptor, Manifest
@@ -22,7 +23,6 @@ from podbuild.oci.transport.problem import (
     Response,
     whole_number,
 )
-from podbuild.oci import upload as uploading
 from podbuild.system.retry import Transient
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}

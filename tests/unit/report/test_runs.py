@@ -16,7 +16,6 @@ from podbuild.report.history import history_json, history_text
 from podbuild.report.metrics_text import metrics_text, otlp, spans, trace_json
 from podbuild.report.model import Report
 from podbuild.report.page import history_page, release_page
-from podbuild.report.regressions import regressions
 from podbuild.report.runs import (
     RUN_NAME,
     Machine,
@@ -26,6 +25,7 @@ from podbuild.report.runs import (
     is_emulated,
     merged,
     packed,
+    regressions,
     run_of,
     to_json,
     unpacked,
