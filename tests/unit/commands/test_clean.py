@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from podbuild.build.staging.pool import Pool
 
+from podbuild.build.staging.area import Pool
 from podbuild.cli.clean import read_size
 from podbuild.commands.clean import CacheItem, CacheKind, NamespaceFiles, remove, surplus, survey
 from podbuild.errors import ConfigError
