@@ -127,7 +127,7 @@ def watching(
             if sock is None:
                 unwatched: HTTPResponse = super().getresponse()
                 return unwatched
-            _first_byte(sock)
+            _first_byte(sock, self.timeout)
             with watch.over(sock, seconds) as entry, _in_time(lambda: entry):
                 answer: HTTPResponse = super().getresponse()
                 if entry.expired:  # an end in the middle of headers is taken for theirs
@@ -138,12 +138,17 @@ def watching(
     return Watching
 
 
-def _first_byte(sock: socket.socket) -> None:
-    """Wait for an answer to begin, as long as reading may; what fails shows when it is read."""
+def _first_byte(sock: socket.socket, seconds: float | None) -> None:
+    """Wait for an answer to begin, as long as reading may; what else fails shows when it is read.
+
+    The socket's own timeout is still that of sending. Raises TimeoutError.
+    """
+    begun = True
     with suppress(OSError, ValueError):
         pending = getattr(sock, "pending", None)
-        if pending is None or not pending():
-            wait_for_read(sock, sock.gettimeout())
+        begun = bool(pending and pending()) or wait_for_read(sock, seconds)
+    if not begun:
+        raise TimeoutError("timed out")
 
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
