@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import tarfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -48,6 +49,8 @@ from tests.toolchains import SYSTEM_PATH, own_folders, plain_runner
 NATIVE = Platform("linux", native_architecture())
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CREATED = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+LASTING = "--mount=type=cache,target=/turn"
+WAITS = "rm -f /turn/heard; mkfifo /turn/heard; {}; read x </turn/heard"
 _SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 
@@ -179,6 +182,34 @@ class Open:
                     if content:
                         found[entry.name] = content.read()
         return found
+
+
+@contextmanager
+def heard(line: str, log: Path, mounts: Path) -> Iterator[None]:
+    """Let a RUN with `LASTING` and `WAITS` end when what it said is in the log.
+
+    Engines hand on what a RUN says in a thread that nobody waits for: what it says right before
+    its end may be lost. `mounts` is where cache mounts lie.
+    """
+    over = threading.Event()
+
+    def hear() -> None:
+        while not over.wait(0.02):
+            if log.exists() and line in log.read_text(errors="replace").splitlines():
+                break
+        for fifo in mounts.rglob("heard"):
+            opened = os.open(fifo, os.O_RDWR)  # which waits for nobody
+            os.write(opened, b"\n")
+            over.wait()
+            os.close(opened)
+
+    hearing = threading.Thread(target=hear)
+    hearing.start()
+    try:
+        yield
+    finally:
+        over.set()
+        hearing.join()
 
 
 def members(plan: Plan, built: Built) -> Iterator[Members]:

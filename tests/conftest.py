@@ -9,15 +9,16 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # A background job of a shell hands down an ignored SIGINT, which what tests start would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no failure: nothing here is judged by seconds. What decides whether a change
 # lands tries the same examples each time; `make soak` tries more, and others.
-settings.register_profile("podbuild", deadline=None, derandomize=True)
-settings.register_profile("soak", deadline=None, max_examples=500)
+_PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("podbuild", _PATIENT, derandomize=True)
+settings.register_profile("soak", _PATIENT, max_examples=500)
 settings.load_profile("podbuild")
 
 # The machine that runs the tests must not show in them: which CI it is, what the user set.

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +68,13 @@ def pids_of(*texts: str) -> list[int]:
     own = os.getpid()
     found = _command_lines()
     return [pid for pid, line in found if pid != own and all(text in line for text in texts)]
+
+
+def send(number: int, *pids: int) -> None:
+    """Send a signal to processes; one that has ended since it was listed needs none."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _command_lines() -> Iterator[tuple[int, str]]:
@@ -142,7 +149,7 @@ def machine(
     (folder / "sshd_config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/server\n"
         f"AuthorizedKeysFile {folder}/authorized\nPidFile none\nUsePAM no\nStrictModes no\n"
-        f'PasswordAuthentication no\nSetEnv "HOME={folder}/home"\n{settings}'
+        f'PasswordAuthentication no\nMaxStartups 100\nSetEnv "HOME={folder}/home"\n{settings}'
     )
     (folder / "ssh_config").write_text(
         f"Host {host}\n HostName 127.0.0.1\n Port {port}\n User {getpass.getuser()}\n"

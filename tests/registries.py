@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import itertools
 import json
 import os
 import secrets
@@ -36,9 +37,11 @@ from podbuild.system.retry import Retry
 
 PROGRAM = "docker-registry"
 NOBODY = "127.0.0.1:1"  # where no test listens: a free port may be another test's a moment later
-_READY_WITHIN = 30.0  # seconds
+_READY_WITHIN = 300.0  # seconds
 
 AT_ONCE = Retry(base=0.0, cap=0.0)  # retries that do not wait
+_PORTS = 2_750  # of each worker
+_ASKED = itertools.count(secrets.randbelow(_PORTS))
 IN_TESTS = WayOut(timeouts=Timeouts(connect=30.0, read=60.0))
 
 
@@ -197,10 +200,13 @@ def free_port() -> int:
     """Give a port that nobody listens on now, until whoever asks does.
 
     Below those that the kernel gives to connections (ip(7), ip_local_port_range): one of them
-    would be the own port of another test's connection before a server has it.
+    would be the own port of another test's connection before a server has it. Each worker has
+    its own, one after the other: two tests that looked at the same moment would find the same.
     """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 10_000 + worker % 8 * _PORTS
     while True:
-        number = 10_000 + secrets.randbelow(22_000)
+        number = first + next(_ASKED) % _PORTS
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", number))
             return number

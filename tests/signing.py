@@ -54,5 +54,5 @@ def run_reader(
             "TUF_ROOT": str(home / "tuf"),
             "COSIGN_PASSWORD": password,
         },
-        timeout=60,
+        timeout=500,
     )

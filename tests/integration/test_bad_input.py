@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.builds import NATIVE
+from tests.builds import LASTING, NATIVE, WAITS, heard
 from tests.faults import HTML, On, Script, fault_proxy
 from tests.registries import NOBODY, Server, registry_server
 from tests.shops import Done, Shop, new_shop, oci_registry
@@ -255,9 +255,12 @@ def test_bad_input_gets_a_clear_line_and_changes_nothing(
 
 def test_a_failing_run_is_in_the_report_with_its_code(place: Place, tmp_path: Path) -> None:
     shop = place.copy(tmp_path)
-    # buildah may end before it has passed on what a RUN said in its very last moment.
-    replaced("app/Containerfile", "set -eu", "echo my last 'words'; sleep 1; exit 37")(shop)
-    done = shop("release", "v1.2.3")
+    said = WAITS.format("echo my last 'words'")
+    replaced("app/Containerfile", "RUN ", f"RUN {LASTING} ")(shop)
+    replaced("app/Containerfile", "set -eu", f"{said}; exit 37")(shop)
+    log = shop.root / f"dist/logs/app-{NATIVE.slug}.log"
+    with heard("my last words", log, Path(shop.environment["XDG_CACHE_HOME"]) / "podbuild/mounts"):
+        done = shop("release", "v1.2.3")
     assert done.err.count("my last words") == 2  # in its block, and where it is said why
     metadata = json.loads((shop.root / "dist/metadata.json").read_text())
     assert metadata["result"] == "failed"

@@ -17,7 +17,17 @@ from podbuild.build.toolchain.model import EngineKind
 from podbuild.errors import BuildError, CredentialError, DeadlineError, InterruptedBySignal
 from podbuild.plan.model import Job
 from podbuild.system.cancel import Cancel
-from tests.builds import NATIVE, Bench, busybox, new_bench, opened, remove_bench
+from tests.builds import (
+    LASTING,
+    NATIVE,
+    WAITS,
+    Bench,
+    busybox,
+    heard,
+    new_bench,
+    opened,
+    remove_bench,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -71,9 +81,11 @@ def stop_when_begun(bench: Bench, log: Path) -> None:
 
 
 def test_a_failing_run_gives_its_own_code_and_its_last_words(bench: Bench) -> None:
-    toml = table(bench, "bad", f"{SHELL}RUN <<END\necho my last words\nsleep 1\nexit 7\nEND\n")
+    said = WAITS.format("echo my last words")
+    toml = table(bench, "bad", f"{SHELL}RUN {LASTING} <<END\n{said}\nexit 7\nEND\n")
     toml += table(bench, "good", f"{SHELL}RUN echo fine\n")
-    with opened(bench) as place:
+    log = bench.project / f"dist/logs/bad-{NATIVE.slug}.log"
+    with opened(bench) as place, heard("my last words", log, bench.folders.cache / "mounts"):
         built = build_all(place.work(bench.plan(toml)))
     assert built.images.keys() == {Job("good", NATIVE)}
     with pytest.raises(

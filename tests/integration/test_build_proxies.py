@@ -11,7 +11,7 @@ import pytest
 
 from podbuild.build.toolchain.model import EngineKind
 from podbuild.oci.manifest import Manifest
-from tests.builds import NATIVE, new_bench, opened, remove_bench
+from tests.builds import LASTING, NATIVE, WAITS, heard, new_bench, opened, remove_bench
 
 pytestmark = pytest.mark.integration
 
@@ -26,9 +26,9 @@ KEY = "\n".join(
 CONTAINERFILE = """\
 FROM base
 RUN env >/env; cat /proc/[0-9]*/environ >/processes 2>/dev/null; true
-RUN --mount=type=secret,id=key base64 -w 30 /run/secrets/key; \\
-    od -An -tx1 /run/secrets/key; cat /run/secrets/key
-"""
+RUN --mount=type=secret,id=key LASTING base64 -w 30 /run/secrets/key; \\
+    od -An -tx1 /run/secrets/key; cat /run/secrets/key; echo; WAITS
+""".replace("LASTING", LASTING).replace("WAITS", WAITS.format("echo all is said"))
 
 
 @pytest.mark.parametrize("kind", list(EngineKind))
@@ -47,7 +47,11 @@ def test_no_login_reaches_run_or_a_log(tmp_path: Path, kind: EngineKind) -> None
         'secrets = [{ id = "key", env = "KEY" }]\n'
     )
     try:
-        with opened(bench) as place:
+        log_file = bench.project / f"dist/logs/web-{NATIVE.slug}.log"
+        with (
+            opened(bench) as place,
+            heard("all is said", log_file, bench.folders.cache / "mounts"),
+        ):
             built = place.build(toml)
             manifest: Manifest = next(
                 each.manifest for job, each in built.images.items() if job.image == "web"
@@ -57,7 +61,7 @@ def test_no_login_reaches_run_or_a_log(tmp_path: Path, kind: EngineKind) -> None
         remove_bench(bench)
     assert b"proxy" not in files["env"].lower()
     assert PASSWORD.encode() not in files["processes"]
-    log = next((bench.project / "dist" / "logs").glob("web*.log")).read_text()
+    log = log_file.read_text()
     shown = log + bench.text
     assert "***" in log
     encoded = base64.b64encode(KEY.encode()).decode()

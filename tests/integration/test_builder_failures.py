@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from podbuild.errors import CredentialError, PodbuildError
 from podbuild.oci.transport.local import LostServiceError
 from podbuild.system.folders import Folders
 from podbuild.system.process import Runner
-from tests.machines import Machine, machine, pids_of
+from tests.machines import Machine, machine, pids_of, send
 from tests.toolchains import SYSTEM_PATH
 
 pytestmark = pytest.mark.integration
@@ -136,13 +135,12 @@ def test_a_frozen_network_ends_all_there_and_the_next_use_connects_anew(
     there: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (script, ssh):
-        monkeypatch.setattr(module, "SILENCE", 5)
+        monkeypatch.setattr(module, "SILENCE", 15)
     monkeypatch.setattr(ssh, "BEAT", 0.2)
     with connecting(there, tmp_path / "own") as builder:
         with builder.service(SUPPLIES, "key", Compression.GZIP) as service:
             assert there.processes()
-            for pid in pids_of(f"ssh -F {there.folder}/ssh_config"):
-                os.kill(pid, signal.SIGSTOP)
+            send(signal.SIGSTOP, *pids_of(f"ssh -F {there.folder}/ssh_config"))
             service.lost.wait()
             there.wait_until_empty()
             with pytest.raises(LostServiceError):
@@ -164,8 +162,7 @@ def test_what_a_killed_script_leaves_is_removed_by_the_next_run(
         secret.write_text("secret")
         sessions = there.sessions()
         assert sessions
-        for pid in sessions:
-            os.kill(pid, signal.SIGKILL)
+        send(signal.SIGKILL, *sessions)
         assert there.left == run
     assert there.processes()
     with connecting(there, tmp_path / "two") as second:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import time
+import threading
 from collections.abc import Iterator
 
 import pytest
 
 from tests.builds import busybox
-from tests.machines import Machine, machine, pids_of
+from tests.fakes.answering import Answer, Asked, answering
+from tests.machines import Machine, machine, pids_of, send
 from tests.shops import BOTH, Done, Shop, environment
 
 pytestmark = pytest.mark.integration
@@ -91,16 +91,25 @@ def test_every_platform_has_its_builder_and_the_digests_are_those_of_this_machin
 def test_what_a_lost_builder_had_another_builds(
     pair: Shop, machines: tuple[Machine, Machine]
 ) -> None:
-    mark = f"lost-{os.getpid()}"
-    pair.write("app/Containerfile", APP.replace("; :", "; sleep 5; :").replace("MARK", mark))
-    options = ("--platform", BOTH[0], "--builder", "first", "--builder", "second")
-    process = pair.start("build", "--version", "1.0.0", *options)
-    while not pids_of("/bin/busybox sh -c uname", f": {mark}"):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    for pid in pids_of(f"/ssh -F {machines[0].folder}/", " -- one exec"):
-        os.kill(pid, signal.SIGKILL)
-    _, said = process.communicate()
+    begun, lost = threading.Event(), threading.Event()
+
+    def answer(_asked: Asked) -> Answer:
+        """Let the first RUN that asks last until its builder is lost."""
+        begun.set()
+        lost.wait()
+        return Answer(200)
+
+    with answering(answer) as server:
+        ask = f"; wget -q -O /dev/null http://{server.host}/; :"
+        pair.write("app/Containerfile", APP.replace("; :", ask))
+        options = ("--platform", BOTH[0], "--builder", "first", "--builder", "second")
+        process = pair.start("build", "--version", "1.0.0", *options)
+        while not begun.wait(0.05):
+            assert process.poll() is None, process.communicate()
+        send(signal.SIGKILL, *pids_of(f"/ssh -F {machines[0].folder}/", " -- one exec"))
+        machines[0].wait_until_empty()
+        lost.set()
+        _, said = process.communicate()
     assert process.returncode == 0, said
     assert "lost the builder first; built again" in said
     assert "on second: done" in said

@@ -81,7 +81,7 @@ def spied(bench: Bench, *platforms: Platform) -> list[tuple[Login, dict[str, str
         for platform in platforms:
             files = site.files("spy", built.images[Job("spy", platform)].manifest)
             loot = {
-                name.removeprefix("loot/"): data.decode()
+                name.removeprefix("loot/"): data.decode(errors="replace")
                 for name, data in files.items()
                 if name.startswith("loot/")
             }
@@ -216,7 +216,7 @@ def test_what_a_step_leaves_running_ends_with_it(bench: Bench) -> None:
     with opened(replace(bench, environment={"SPY_KEY": "s3cr3t value"})) as site:
         built = site.build(f'[defaults]\nplatforms = ["{NATIVE}"]\n{toml}')
         files = site.files("spy", built.images[Job("spy", NATIVE)].manifest)
-    running = files["loot/running"].decode()
+    running = files["loot/running"].decode(errors="replace")
     assert "/loot/running" in running
     assert "sleep 1234" not in running
     assert "while :" not in running

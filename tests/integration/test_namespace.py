@@ -161,7 +161,7 @@ def test_without_qemu_and_handler_the_error_names_the_three_ways(
         # An empty list hides the host's handlers.
         inside("mount", "-t", "binfmt_misc", "none", "/proc/sys/fs/binfmt_misc")
         argv = insider_argv("emulate_without_qemu", str(folders.cache), FOREIGN)
-        told = inside(*argv, timeout=60).out
+        told = inside(*argv, timeout=500).out
     assert "linux/" + FOREIGN in told
     assert "--from DIR" in told
     assert "toolchain install" in told
@@ -174,7 +174,7 @@ def test_where_proc_is_masked_it_opens_without_a_pid_namespace(
         inside = namespace.inside(run).extended(ENVIRONMENT)
         # As container engines mask it: the kernel then refuses to mount a fresh /proc.
         inside("mount", "-t", "tmpfs", "none", "/proc/fs")
-        told = inside(*insider_argv("enter", str(folders.cache)), timeout=60).out
+        told = inside(*insider_argv("enter", str(folders.cache)), timeout=500).out
     assert "--pdeathsig=KILL" in told
     assert told.endswith("uid 0\n\n")
 
@@ -193,7 +193,7 @@ def test_a_killed_podbuild_takes_everything_inside_with_it(tmp_path: Path) -> No
     child.wait()
     child.stdout.close()
     for pidfd in watched:
-        assert select.select([pidfd], [], [], 30)[0], "a process outlived podbuild"
+        assert select.select([pidfd], [], [], 500)[0], "a process outlived podbuild"
         os.close(pidfd)
 
 
@@ -205,7 +205,7 @@ def test_a_stop_request_ends_the_namespace_too(folders: Folders) -> None:
         cancel.request(signal.SIGINT)
         with pytest.raises(InterruptedBySignal):
             namespace.inside(run)("true")
-    assert select.select([pidfd], [], [], 30)[0]
+    assert select.select([pidfd], [], [], 500)[0]
     os.close(pidfd)
 
 
@@ -245,7 +245,7 @@ def test_where_overlay_is_impossible_it_is_vfs(run: Runner, folders: Folders) ->
         options = f"lowerdir={lower},upperdir={upper},workdir={work},userxattr"
         inside("mount", "-t", "overlay", "none", "-o", options, str(merged))
         # The kernel refuses an overlay on an overlay.
-        told = inside(*insider_argv("prove", str(merged)), timeout=60).out
+        told = inside(*insider_argv("prove", str(merged)), timeout=500).out
         inside("umount", str(merged))
         inside("rm", "-rf", str(work))
     assert told.strip() == "vfs"

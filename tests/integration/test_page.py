@@ -86,7 +86,7 @@ def looked_at(page: str, profile: Path) -> list[dict[str, object]]:
         ]
         environment = {"LD_LIBRARY_PATH": libraries, "HOME": str(profile), "PATH": "/usr/bin:/bin"}
         shown = subprocess.run(
-            command, env=environment, capture_output=True, check=True, text=True, timeout=120
+            command, env=environment, capture_output=True, check=True, text=True, timeout=500
         ).stdout
     found = re.search(r'<pre id="found">(.*?)</pre>', shown, re.DOTALL)
     assert found, shown[-2000:]

@@ -32,8 +32,12 @@ TAGS = {"1.2.3", "1.2", "1", "latest"}
 
 @dataclass(kw_only=True)
 class Watch:
-    """What a release shows to everyone (argvs), and the staging passwords that it made up."""
+    """What a release shows to everyone (argvs), and the staging passwords that it made up.
 
+    Its own alone: `mine` is a folder that all its processes are told of.
+    """
+
+    mine: Path
     argvs: set[bytes] = field(default_factory=set)
     passwords: set[str] = field(default_factory=set)
 
@@ -46,7 +50,7 @@ class Watch:
                 continue
         for process in Path("/proc").glob("[0-9]*/environ"):
             try:
-                known = login_files(process)
+                known = login_files(process, self.mine)
                 logins = [each for file in known for each in logins_in(file)]
             except (OSError, ValueError):  # another's, ended, just made, just removed
                 continue
@@ -70,10 +74,12 @@ class Watch:
             watcher.join()
 
 
-def login_files(environment: Path) -> list[Path]:
-    """Give the file of logins that a process is told of, in the file system that it sees."""
+def login_files(environment: Path, mine: Path) -> list[Path]:
+    """Give the file of logins that a process of ours is told of, in the file system it sees."""
     mark = b"REGISTRY_AUTH_FILE=/"
-    told = [each for each in environment.read_bytes().split(b"\0") if each.startswith(mark)]
+    said = environment.read_bytes()
+    ours = said.split(b"\0") if os.fsencode(mine) in said else []
+    told = [each for each in ours if each.startswith(mark)]
     return [environment.with_name("root") / each[len(mark) :].decode() for each in told]
 
 
@@ -143,7 +149,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Released]:
             NPM_SECRET=SECRET, PODBUILD_SAFE_USERNAME="bot", PODBUILD_SAFE_TOKEN=PASSWORD
         )
         stack.callback(shop, "clean", "--keep", "0")
-        watch = Watch()
+        watch = Watch(mine=folder)
         with watch.watching():
             done = shop("release", "v1.2.3", "-v")
         assert done.code == 0, done.text
@@ -293,7 +299,7 @@ def state(servers: tuple[Server, ...]) -> dict[str, int]:
 
 def test_a_finished_release_is_a_no_op(released: Released) -> None:
     before = state(released.servers)
-    watch = Watch()
+    watch = Watch(mine=released.shop.root)
     with watch.watching():
         done = released.shop("release", "v1.2.3")
     assert done.code == 0, done.text

@@ -44,7 +44,7 @@ def ended(pid: int) -> bool:
 
 def all_ended(*pids: str) -> bool:
     """Tell whether processes are gone; the kernel takes its time to carry out a kill."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 500
     while not all(ended(int(pid)) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.01)
     return all(ended(int(pid)) for pid in pids)

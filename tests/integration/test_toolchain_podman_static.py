@@ -308,7 +308,7 @@ def test_killed_in_the_middle_of_the_download_it_continues(tmp_path: Path) -> No
     folders = Folders(cache=tmp_path, state=tmp_path, runtime=tmp_path)
     with serving(Server(body=GOOD, stall_at=len(GOOD) // 2)) as stalling:
         with being_installed(stalling, folders) as child:
-            assert stalling.stalled.wait(60)
+            assert stalling.stalled.wait(500)
             child.send_signal(signal.SIGKILL)
             child.wait()
         assert installed(folders) == []
@@ -362,7 +362,7 @@ def test_a_second_installation_waits_for_the_first(tmp_path: Path) -> None:
     notes: list[str] = []
     stalling = Server(body=GOOD, stall_at=10)
     with serving(stalling), being_installed(stalling, folders) as child:
-        assert stalling.stalled.wait(60)
+        assert stalling.stalled.wait(500)
 
         def release(note: str) -> None:
             notes.append(note)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -123,14 +124,24 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 
 
 def left(shop: Shop) -> list[str]:
-    """Give what runs or is mounted of these tests."""
+    """Give what runs or is mounted of these tests, once no more of it ends.
+
+    What was killed needs its time to end; what nobody killed would last for days.
+    """
+    until = time.monotonic() + 300
+    while (found := present(shop)) and time.monotonic() < until:
+        time.sleep(0.05)
+    return found
+
+
+def present(shop: Shop) -> list[str]:
     found = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = file.read_bytes()
         except OSError:
             continue
-        if str(MARK).encode() in words:
+        if re.search(rb"\b%d\b" % MARK, words):
             found.append(words.decode())
     runs = Path(shop.environment["XDG_CACHE_HOME"], "podbuild/runs")
     found += [each.name for each in runs.iterdir() if each.is_dir()]

@@ -39,7 +39,7 @@ class Client:
 
     def __call__(self, method: str, path: str, **options: object) -> requests.Response:
         url = path if path.startswith("http") else f"http://{self.registry.login.host}{path}"
-        return self.session.request(method, url, timeout=10, **options)  # type: ignore[arg-type]
+        return self.session.request(method, url, timeout=60, **options)  # type: ignore[arg-type]
 
     def begin(self, name: str = "web") -> str:
         answer = self("POST", f"/v2/{name}/blobs/uploads/")
@@ -94,7 +94,7 @@ def client(pool: Pool) -> Iterator[Client]:
 
 def connected(client: Client) -> socket.socket:
     host, _, port = client.registry.login.host.partition(":")
-    return socket.create_connection((host, int(port)), timeout=10)
+    return socket.create_connection((host, int(port)), timeout=60)
 
 
 def code(answer: requests.Response) -> str:

@@ -103,13 +103,13 @@ def test_thousands_of_strangers_keep_no_engine_out(registry: StagingRegistry) ->
     host, _, port = registry.login.host.partition(":")
     with ExitStack() as stack:
         calls = [
-            stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
+            stack.enter_context(socket.create_connection((host, int(port)), timeout=60))
             for _ in range(STRANGERS + 200)
         ]
         with registry.granted("web", TAG) as grant:
             engine = as_holder(registry, grant.login)
             assert engine("GET", "/v2/").status_code == 200
-            later = socket.create_connection((host, int(port)), timeout=10)
+            later = socket.create_connection((host, int(port)), timeout=60)
             stack.enter_context(later)
             assert calls[0].recv(1) == b""  # the oldest was turned away
             assert engine("GET", "/v2/").status_code == 200
@@ -120,7 +120,7 @@ def test_who_drips_its_request_is_turned_away(
 ) -> None:
     monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
     host, _, port = registry.login.host.partition(":")
-    with socket.create_connection((host, int(port)), timeout=10) as slow:
+    with socket.create_connection((host, int(port)), timeout=60) as slow:
         slow.sendall(b"GET /v2/ HTTP/1.1\r\nHost: ")
         assert slow.recv(1) == b""
 

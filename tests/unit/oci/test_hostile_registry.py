@@ -232,7 +232,7 @@ def test_every_answer_ends_in_a_value_or_one_clear_line(name: str, question: str
         assert error.exit_code in (4, 7, 9, 12), error
         assert "\n" not in error.message
         assert len(error.message) < 1000
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 300
 
 
 @pytest.mark.parametrize("tags", [1, 0])

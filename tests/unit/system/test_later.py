@@ -111,7 +111,7 @@ def test_threads_may_make_the_first_instance_at_once() -> None:
         begin = threading.Barrier(4)
 
         def make(_number: int, found: Any = found, begin: threading.Barrier = begin) -> object:
-            begin.wait(10)
+            begin.wait(60)
             return found(1, y=2)
 
         with ThreadPoolExecutor(4) as pool:

@@ -47,7 +47,7 @@ def test_a_second_release_hears_who_holds_the_lock_and_goes_on_when_it_is_free(
     thread = threading.Thread(target=second)
     with project_lock(folders, tmp_path, release("1.0.0"), cancel=Cancel(), on_wait=heard.append):
         thread.start()
-        assert waiting.wait(30)
+        assert waiting.wait(60)
         order.append("first")
     thread.join(30)
     assert order == ["first", "second"]

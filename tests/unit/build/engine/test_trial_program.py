@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -10,11 +9,13 @@ import pytest
 from podbuild.build.engine.programs import trial
 
 
-def test_the_last_asking_cut_short_hides_no_reason() -> None:
-    until = time.monotonic() + 0.05
+def test_the_last_asking_cut_short_hides_no_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, until = [0.0], 3.0
+    monkeypatch.setattr(trial, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
     def health() -> None:
-        late = time.monotonic() >= until
+        now[0] += 1
+        late = now[0] >= until
         raise trial.Over("it had no end in time" if late else "it ended with code 1")
 
     program = SimpleNamespace(
