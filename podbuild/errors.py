@@ -107,6 +107,14 @@ def from_os_error(error: OSError) -> PodbuildError:
     return PodbuildError(f"{place}{said.lower() if hint else said}", hint=hint)
 
 
+def unwritable(error: OSError) -> PodbuildError:
+    """Give the failure of stdout, which takes no more of the answer."""
+    return PodbuildError(
+        f"stdout: can't write the answer: {reason_of(error)}",
+        hint="make room where it goes, or send it elsewhere",
+    )
+
+
 def reason_of(error: OSError) -> str:
     """Give what the system says is wrong, without the file."""
     return error.strerror or str(error)

@@ -28,7 +28,8 @@ for _name in list(os.environ):
     ):
         del os.environ[_name]
 os.environ["TERM"] = "xterm-256color"
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup hands on that it is ignored
+for _number in (signal.SIGHUP, signal.SIGTERM):  # nohup hands on that it is ignored
+    signal.signal(_number, signal.SIG_DFL)
 
 _PROCESSES = frozenset({"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"})
 

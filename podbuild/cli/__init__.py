@@ -12,15 +12,23 @@ import importlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from podbuild import __version__
 from podbuild.cli.options import before_the_command
 from podbuild.cli.session import current_ui
-from podbuild.errors import EXIT_CODES, ConfigError, PodbuildError, from_os_error, is_refusal
+from podbuild.errors import (
+    EXIT_CODES,
+    ConfigError,
+    PodbuildError,
+    from_os_error,
+    is_refusal,
+    unwritable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,6 +68,16 @@ COMMANDS = {
 
 class LazyGroup(click.Group):
     """Imports a command's module only when that command is called."""
+
+    def make_context(self, *given: Any, **named: Any) -> click.Context:
+        """Read the options, and say help."""
+        with _before_click():
+            return super().make_context(*given, **named)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Carry a command out."""
+        with _before_click():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Give the names in the order in which a user meets them."""
@@ -132,19 +150,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     atexit.register(gc.freeze)  # nor looked through when all of it goes
     _open_streams()
     try:
-        result = cli.main(arguments, prog_name="podbuild", standalone_mode=False)
+        result = _carry_out(arguments)
     except (click.Abort, KeyboardInterrupt):
         return 128 + signal.SIGINT
-    except click.exceptions.NoArgsIsHelpError as error:
-        if not _wants_json(arguments):
-            _say(error.format_message())
-            return error.exit_code
-        shown = _usage_error(click.UsageError("missing command", error.ctx))
-        _fail(shown, as_json=True)
-        return shown.exit_code
-    except BrokenPipeError:
-        sys.stderr.close()
-        return PodbuildError.exit_code
     except Exception as error:  # noqa: BLE001  # also a fault of ours: users get one line
         shown = _for_people(error)
         if type(shown) is PodbuildError and os.environ.get(DEBUG):
@@ -152,6 +160,46 @@ def main(argv: Sequence[str] | None = None) -> int:
         _fail(shown, as_json=_wants_json(arguments))
         return shown.exit_code
     return result if isinstance(result, int) else 0
+
+
+def _carry_out(arguments: list[str]) -> object:
+    """Give what a command gives; without one, the help is said."""
+    try:
+        return cli.main(arguments, prog_name="podbuild", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        if _wants_json(arguments):
+            raise click.UsageError("missing command", error.ctx) from None
+        _say(error.format_message())
+        return error.exit_code
+
+
+@contextmanager
+def _before_click() -> Iterator[None]:
+    """Judge the system's failures before click does, which leaves where any pipe is closed."""
+    try:
+        yield
+    except OSError as error:
+        if not _is_of_help(error):
+            raise _for_people(error) from error
+        _say_no_more()
+        if isinstance(error, BrokenPipeError):  # the reader's good right, as for every answer
+            raise click.exceptions.Exit(0) from None
+        raise unwritable(error) from error
+
+
+def _is_of_help(error: OSError) -> bool:
+    """Tell whether stdout took no help, nor the version: click says these itself."""
+    step = error.__traceback__
+    while step is not None and step.tb_frame.f_globals.get("__name__") != click.utils.__name__:
+        step = step.tb_next
+    return step is not None
+
+
+def _say_no_more() -> None:
+    """Let the interpreter's flush at its end, of what could not be written, go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:
@@ -195,12 +243,15 @@ def _usage_error(error: click.ClickException) -> PodbuildError:
 
 
 def _open_streams() -> None:
-    """Open what the caller has closed (`>&-`), or the next file would take its number."""
+    """Open what the caller has closed (`>&-`), or the next file would take its number.
+
+    Also for what is started: `podbuild run` hands its own on.
+    """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
@@ -234,4 +285,7 @@ def _fail(error: PodbuildError, *, as_json: bool) -> None:
     ui = current_ui()
     error.hint = _with_tools_here(error.hint)
     ui.fail(error)
-    ui.answer_failure(error, as_json=as_json)
+    try:
+        ui.answer_failure(error, as_json=as_json)
+    except PodbuildError as unwritten:
+        ui.fail(unwritten)  # and the code stays that of the first

@@ -158,7 +158,7 @@ _WAKING = (0.01, 0.1, 0.5)  # seconds
 def stopping(cancel: Cancel, ui: Ui) -> Iterator[None]:
     """Let the first SIGINT, SIGTERM or SIGHUP ask for a stop, and a second one leave at once.
 
-    SIGHUP comes when a terminal or a connection is gone; where `nohup` has it ignored, it stays so.
+    What the caller has ignored stays so: SIGHUP under `nohup`, SIGINT in a script's background job.
     """
     ours = os.getpid()
 
@@ -172,9 +172,8 @@ def stopping(cancel: Cancel, ui: Ui) -> Iterator[None]:
         name = signal.Signals(number).name
         ui.info(f"{name}: stopping; once more leaves at once")
 
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
+    stops = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = [each for each in stops if signal.getsignal(each) is not signal.SIG_IGN]
     before = {number: signal.signal(number, stop) for number in numbers}
     try:
         with _waking(numbers):

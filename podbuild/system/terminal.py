@@ -7,7 +7,7 @@ import signal
 import subprocess
 import termios
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 
@@ -28,12 +28,17 @@ def run_attached(runner: Runner, *argv: str) -> int:
     program = runner.which(whole[0])
     if program is None:
         raise ToolError(f"{whole[0]}: no such program")
-    with _raw_terminal():
+    with _raw_terminal() as as_before:
         process = subprocess.Popen(
             (str(program), *whole[1:]), env=dict(runner.env), cwd=runner.cwd, process_group=0
         )
         stop, kill = (partial(_tell, process, each) for each in (signal.SIGTERM, signal.SIGKILL))
-        with runner.cancel.telling(stop, kill):
+
+        def leave() -> None:  # at once: no block ends any more
+            kill()
+            as_before()
+
+        with runner.cancel.telling(stop, leave):
             while (code := _end_of(process)) is None:
                 if runner.cancel.requested:  # it could not hear the first yet
                     kill()
@@ -61,14 +66,19 @@ def at_terminal() -> bool:
 
 
 @contextmanager
-def _raw_terminal() -> Iterator[None]:
-    """Hand every key on as it is typed, where there is a terminal."""
+def _raw_terminal() -> Iterator[Callable[[], None]]:
+    """Hand every key on as it is typed, where there is a terminal; gives what undoes that."""
     if not at_terminal():
-        yield
+        yield lambda: None
         return
     before = termios.tcgetattr(0)
+
+    def as_before() -> None:
+        with suppress(termios.error):  # it is gone: its window was closed
+            termios.tcsetattr(0, termios.TCSANOW, before)
+
     try:
         tty.setraw(0)
-        yield
+        yield as_before
     finally:
-        termios.tcsetattr(0, termios.TCSADRAIN, before)
+        as_before()

@@ -11,7 +11,7 @@ from enum import Enum
 from io import UnsupportedOperation
 from typing import Protocol, TextIO
 
-from podbuild.errors import PodbuildError
+from podbuild.errors import unwritable
 from podbuild.system.later import dataclass
 
 
@@ -128,7 +128,7 @@ class StreamScreen:
                 _silence(self._streams.out)
             except OSError as error:
                 _silence(self._streams.out)
-                raise PodbuildError(f"stdout: can't write the answer: {error.strerror}") from error
+                raise unwritable(error) from error
 
     def show(self, activity: Activity) -> None:
         """Show nothing."""

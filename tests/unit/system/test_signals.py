@@ -67,12 +67,14 @@ def test_handlers_are_as_before_when_the_command_has_ended(ui: Ui) -> None:
     assert {*threading.enumerate()} <= threads  # those of other tests may end meanwhile
 
 
-def test_a_hangup_that_nohup_has_ignored_stays_so(ui: Ui) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_the_caller_has_ignored_stays_so(number: signal.Signals, ui: Ui) -> None:
+    """As nohup has a hangup, and a script what is typed while its jobs run in the background."""
+    before = signal.signal(number, signal.SIG_IGN)
     try:
         with stopping(cancel := Cancel(), ui):
-            signal.raise_signal(signal.SIGHUP)
-            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            signal.raise_signal(number)
+            assert signal.getsignal(number) is signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGHUP, before)
+        signal.signal(number, before)
     assert not cancel.signalled

@@ -61,30 +61,47 @@ def begin(path: str, terminal: int | None) -> int:
 
 
 def show(master: int, pid: int) -> int:
-    """Carry what is typed and shown until the program ends; give its status."""
-    size, typed, shown = b"", [0], [master]
+    """Carry what is typed and shown until the program ends; give its status.
+
+    What it does not read yet waits here, or neither would go on where much is typed and shown.
+    """
+    os.set_blocking(master, False)
+    size, typed, shown, waiting, ended = b"", [0], [master], b"", (0, 0)
     while True:
         now = fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8))
         if now != size:
             fcntl.ioctl(master, termios.TIOCSWINSZ, now)
             size = now
-        ready = select.select([*typed, *shown], [], [], LOOK)[0]
+        wanted = [*shown] if waiting else [*typed, *shown]
+        ready, free, _ = select.select(wanted, [master] if waiting else [], [], LOOK)
+        if free:
+            waiting = waiting[accepted(master, waiting) :]
         if 0 in ready:
-            data = os.read(0, CHUNK)
-            if not data:
-                typed = []
-            pass_on(master, data)
+            waiting = os.read(0, CHUNK)
+            typed = [0] if waiting else []
         if master in ready:
-            try:
-                data = os.read(master, CHUNK)
-            except OSError:  # the last one has closed it (pty(7))
-                data = b""
-            if not data:
-                shown = []
+            data = received(master)
+            shown = [master] if data else []
             pass_on(1, data)
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found and not (shown and select.select(shown, [], [], 0)[0]):
-            return status
+        ended = ended if ended[0] else os.waitpid(pid, os.WNOHANG)
+        if ended[0] and not (shown and select.select(shown, [], [], 0)[0]):
+            return ended[1]
+
+
+def accepted(master: int, data: bytes) -> int:
+    """Write what the terminal has room for; give how much that was."""
+    try:
+        return os.write(master, data)
+    except BlockingIOError:
+        return 0
+
+
+def received(master: int) -> bytes:
+    """Read what was shown; nothing once the last one has closed the terminal (pty(7))."""
+    try:
+        return os.read(master, CHUNK)
+    except OSError:
+        return b""
 
 
 def pass_on(number: int, data: bytes) -> None:
