@@ -38,6 +38,7 @@ def offered(*args: str, typed: str = "") -> list[str]:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     enter_project(tmp_path, CONFIG, monkeypatch)
+    monkeypatch.setattr("podbuild.cli.names._PATIENCE", 600.0)  # git may be slow here
     return tmp_path
 
 
