@@ -28,17 +28,13 @@ def run_attached(runner: Runner, *argv: str) -> int:
     program = runner.which(whole[0])
     if program is None:
         raise ToolError(f"{whole[0]}: no such program")
-    with _raw_terminal() as as_before:
+    # A second signal leaves at once, without the ends of blocks: that may come before we hold it.
+    with _raw_terminal() as as_before, runner.cancel.telling(lambda: None, as_before):
         process = subprocess.Popen(
             (str(program), *whole[1:]), env=dict(runner.env), cwd=runner.cwd, process_group=0
         )
         stop, kill = (partial(_tell, process, each) for each in (signal.SIGTERM, signal.SIGKILL))
-
-        def leave() -> None:  # at once: no block ends any more
-            kill()
-            as_before()
-
-        with runner.cancel.telling(stop, leave):
+        with runner.cancel.telling(stop, kill):
             while (code := _end_of(process)) is None:
                 if runner.cancel.requested:  # it could not hear the first yet
                     kill()

@@ -166,11 +166,12 @@ def test_a_terminal_is_as_before_also_when_a_second_signal_leaves_at_once(
         from podbuild.system.cancel import Cancel, stopping
         from podbuild.system.console import Streams, choose_ui
         from podbuild.system.process import Runner
-        from podbuild.system.terminal import run_attached
+        from podbuild.system import terminal
+        terminal.GRACE = 600  # the second signal ends it, however late it comes
         cancel = Cancel()
         with stopping(cancel, choose_ui({}, Streams(sys.stdout, sys.stderr))):
             runner = Runner(env=os.environ, cancel=cancel)
-            run_attached(runner, "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done")
+            terminal.run_attached(runner, "sh", "-c", "trap '' TERM; echo ready; read x")
     """
     before = termios.tcgetattr(terminal.program)
     end = terminal.program
