@@ -14,6 +14,7 @@ from podbuild.build.engines import Engines
 from podbuild.build.inputs.hash import input_hash
 from podbuild.build.inputs.readings import Readings
 from podbuild.build.inputs.recipe import Recipe, Surroundings, make_recipe, outside_images
+from podbuild.build.inputs.required import check_required
 from podbuild.build.inputs.source import Sources
 from podbuild.build.model import InputHash
 from podbuild.build.pins import Pinner, repository_of
@@ -59,6 +60,7 @@ def resolve(planned: Planned, engines: Engines, *, anew: bool = False) -> Inputs
         recipe = make_recipe(
             plan, plan.image(job.image), job.platform, replace(around, build=build)
         )
+        check_required(recipe)
         recipes[job] = recipe
         inputs = input_hash(
             recipe,

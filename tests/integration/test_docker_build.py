@@ -40,6 +40,7 @@ IMAGES = {  # by name: what it starts from, and its Containerfile
     "fired": ("trigger", "FROM trigger\n"),
     "linked": ("base", "FROM base\nRUN mkdir -m 700 /there\nCOPY --link other /there/\n"),
     "nobody": ("base", "FROM base\nCOPY --chown=joe other /\n"),
+    "homeless": ("base", "FROM base\nUSER joe\nWORKDIR /home/joe\n"),
     "clash": ("base", "FROM base\nRUN echo old > /tree\nCOPY . /\n"),
     "nothing": ("base", "FROM base AS x\nFROM base\nCOPY --from=x /nothing* /here/\n"),
 }
@@ -76,6 +77,7 @@ def test_what_the_documents_say_of_the_engine(tmp_path: Path) -> None:
     (bench.project / "web" / "setgid").mkdir()
     (bench.project / "web" / "setgid").chmod(0o2755)
     bench.write("clash/tree/leaf", "new\n")
+    bench.write("web/setuid", "new\n").chmod(0o4755)
     pack(bench.project / "web" / "packed.tar")
     with opened(bench) as place:
         built = build_all(place.work(bench.plan(toml)))
@@ -88,6 +90,7 @@ def test_what_the_documents_say_of_the_engine(tmp_path: Path) -> None:
     remove_bench(bench)
     failed = {job.image: error for job, error in built.failed.items()}
     assert "Containerfile:2: nobody" in failed.pop("nobody").message  # BuildKit: root's
+    assert "Containerfile:3: homeless" in failed.pop("homeless").message  # BuildKit: root's
     ((_, failure),) = failed.items()  # BuildKit: an image without /here
     assert "Containerfile:3: nothing" in failure.message
     assert "nothing there has such a name" in failure.hint
@@ -95,6 +98,7 @@ def test_what_the_documents_say_of_the_engine(tmp_path: Path) -> None:
     assert found["names"].size  # BuildKit: no /run
     assert "run" not in found
     assert found["all/setgid"].mode == 0o755  # BuildKit: 02755
+    assert found["all/setuid"].mode == 0o755  # BuildKit: 04755
     assert linked["there"].mode == 0o700  # BuildKit: 0755
     assert (found["made"].mode, found["made/x"].mode) == (0o755, 0o640)  # BuildKit: both 0640
     assert "volume" in found  # BuildKit: not

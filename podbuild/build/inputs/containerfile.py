@@ -308,6 +308,7 @@ def written_platform(text: str) -> Platform:
     >>> written_platform("arm64")
     Platform(os='linux', architecture='arm64', variant='')
     """
+    text = text.lower()
     return Platform.parse(text if "/" in text else f"linux/{text}")
 
 

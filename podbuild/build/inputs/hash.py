@@ -17,7 +17,7 @@ from podbuild.oci.names import Digest
 from podbuild.plan.model import Job
 from podbuild.system.records import JSONValue
 
-_SCHEMA = 11
+_SCHEMA = 12
 
 
 def input_hash(

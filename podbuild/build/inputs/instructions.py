@@ -88,6 +88,7 @@ class Heredoc:
     """A here-document of an instruction: its name and its text, literal if the name is quoted.
 
     Its lines are those from `start` up to `stop`, the last of them ends it; counted from 0.
+    It is `dedented` where tabs were taken from its first line.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Heredoc:
     literal: bool = False
     start: int = 0
     stop: int = 0
+    dedented: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,7 +338,8 @@ def _heredoc(
         if (line.lstrip("\t") if chomp else line) == name:
             body = "".join(f"{each}\n" for each in lines[at:position])
             text = _LEADING_TABS.sub("", body) if chomp else body
-            return Heredoc(name, text, literal, start=at, stop=position + 1)
+            dedented = text[:1] != body[:1]
+            return Heredoc(name, text, literal, at, position + 1, dedented)
     return None
 
 

@@ -13,7 +13,7 @@ _SWITCHES = ("ro", "readonly", "rw", "readwrite", "required")
 _SAME = {"src": "source", "dst": "target", "destination": "target", "readonly": "ro"}
 _SAME |= {"readwrite": "rw"}
 _IN_ANY_CASE = ("type", "sharing")
-_OF_ENGINES = ("z", "Z", "U")
+OF_ENGINES = ("z", "Z", "U")
 _SAYS_NOTHING = {
     "bind": ("id", "env"),
     "cache": ("env",),
@@ -44,7 +44,7 @@ def written_options(text: str) -> dict[str, str]:
     found = {}
     for field in _fields(text):
         key, mark, value = field.partition("=")
-        key = key if key in _OF_ENGINES else key.lower()
+        key = key if key in OF_ENGINES else key.lower()
         key = _SAME.get(key, key)
         if key in _SWITCHES:
             value = _truth(value) if mark else "true"
@@ -67,7 +67,7 @@ def is_for_engines(text: str) -> bool:
 
 def _is_for_engines(field: str) -> bool:
     key, mark, value = field.partition("=")
-    if key in _OF_ENGINES:
+    if key in OF_ENGINES:
         return True
     if mark and _SAME.get(key, key) in _SWITCHES:
         return False
@@ -83,7 +83,7 @@ def _written(options: Mapping[str, str]) -> Iterator[str]:
     for key, value in options.items():
         if key in ("ro", "rw"):
             yield key if value == "true" else {"ro": "rw", "rw": "ro"}[key]
-        elif key in _OF_ENGINES and not value:
+        elif key in OF_ENGINES and not value:
             yield key
         elif key != "required" or value == "true":
             yield f"{key}={value}"

@@ -246,9 +246,7 @@ class _Walk:
         children = self.visible.tree.children(at)
         if is_glob:
             fits = _glob(part)
-            yield from (
-                entry for name, entry in children.items() if fits.fullmatch(name) or name == part
-            )
+            yield from (entry for name, entry in children.items() if fits.fullmatch(name))
         elif part in children:
             yield children[part]
 

@@ -17,6 +17,7 @@ from podbuild.build.inputs.containerfile import (
     Containerfile,
     OutsideImage,
     Stage,
+    Use,
     written_platform,
 )
 from podbuild.build.inputs.healthchecks import unfit_healthcheck
@@ -24,9 +25,10 @@ from podbuild.build.inputs.instructions import Instruction
 from podbuild.build.inputs.modes import parse_mode
 from podbuild.build.inputs.networks import refused_networks
 from podbuild.build.inputs.sources import Shown, unfit_mount_sources, unfit_sources
-from podbuild.build.inputs.unfit import unfit_form, unfit_values
+from podbuild.build.inputs.unfit import unfit_checksum, unfit_form, unfit_values
 from podbuild.build.inputs.unfit_mounts import unfit_mounts
 from podbuild.build.inputs.unpacking import unfit_unpacking
+from podbuild.build.inputs.values import SWITCHES
 from podbuild.errors import ConfigError, PodbuildError
 from podbuild.oci.names import Reference, is_registry
 
@@ -43,9 +45,8 @@ _FLAGS: Mapping[str, tuple[str, ...]] = {
 }
 _LINES = ("RUN", "CMD", "ENTRYPOINT")  # a list, or a line for a shell
 _LISTS = ("COPY", "ADD", "VOLUME", "SHELL")
-_NEVER_EMPTY = ("mount", "network", "platform")
+_NEVER_EMPTY = ("mount", "network")
 _REPEATED = ("mount", "exclude")
-_BARE = ("link", "parents", "keep-git-dir", "unpack")
 _WITHOUT = {
     "security": "leave it out: RUN has no more rights than the user who builds",
     "device": "leave it out: RUN has no devices here",
@@ -88,6 +89,8 @@ def refusals(
     for stage in parsed.stages:
         for instruction in (stage.start, *stage.instructions):
             yield from _form(instruction)
+        yield from _stage_name(stage, given)
+    yield from _bases(parsed, target, variables, given)
     yield from _another_platform(parsed, target, variables)
     yield from _arguments(parsed, target, variables, told)
     for each, message, hint in (
@@ -139,9 +142,8 @@ def _another_platform(
     start = next(stage.start for stage in parsed.stages if stage.line == base.line)
     try:
         wanted = written_platform(base.platform)
-    except ConfigError as error:
-        yield Unbuildable(instruction=start, message=error.message, hint=error.hint)
-        return
+    except ConfigError:
+        return  # which is found for every stage
     ordered = variables["TARGETPLATFORM"]
     if str(wanted) != ordered:
         yield Unbuildable(
@@ -199,6 +201,7 @@ def _trigger(instruction: Instruction) -> Iterator[tuple[str, str]]:
         yield (f"ONBUILD can't keep {trigger.word}", "write it in the images that build on it")
     if trigger and parse_mode(mode := trigger.flag("chmod") or ""):
         yield f"--chmod={mode[:40]} ends the builds that run the trigger", "--chmod=755"
+    yield from unfit_checksum(trigger) if trigger else ()
     if trigger and trigger.all_flags("exclude"):
         yield (
             "the engine would count --exclude in another way when the trigger is run",
@@ -218,9 +221,9 @@ def _flags(instruction: Instruction) -> Iterator[tuple[str, str]]:
             if instruction.word in ("CMD", "ENTRYPOINT") and not near:
                 hint = f'the list keeps it: {instruction.word} ["{flag}", ...]'
             yield f"{instruction.word} has no --{name[:40]} here", hint
-        elif name in _BARE and value not in ("true", "false") and equals:
+        elif name in SWITCHES and value.lower() not in ("true", "false") and equals:
             yield f"--{name}={value[:40]} is neither true nor false", f"--{name}"
-        elif name not in _BARE and not value and (not equals or name in _NEVER_EMPTY):
+        elif name not in SWITCHES and not value and (not equals or name in _NEVER_EMPTY):
             yield f"--{name} has no value", f"--{name}=..."
         elif name not in _REPEATED and name in said:
             yield f"--{name} stands there twice", "one of them"
@@ -233,24 +236,13 @@ def _flags(instruction: Instruction) -> Iterator[tuple[str, str]]:
 def _stage(
     parsed: Containerfile, stage: Stage, variables: Mapping[str, str], given: Mapping[str, object]
 ) -> Iterator[Unbuildable]:
-    yield from _stage_name(stage, given)
     bases = {next(parsed.uses(each, variables)).value for each in parsed.stages}
     by_line = {each.line: each for each in (stage.start, *stage.instructions)}
     for reference in parsed.uses(stage, variables):
         value, instruction = reference.value, by_line[reference.line]
+        is_from = reference.use is Use.FROM
         if reference.text in given or value in given or parsed.earlier(stage, reference):
             continue
-        if not _may_be_a_name(value):
-            unset = _VARIABLE.search(reference.text)
-            yield Unbuildable(
-                instruction=instruction,
-                message=f"{reference.use.value} {reference.text[:60]}: {value!r} names no image",
-                hint=f"{unset[1]} has no value: a default for ARG, or build-args"
-                if unset
-                else "write IMAGE:TAG",
-            )
-            continue
-        is_from = reference.use.value == "FROM"
         if value.isascii() and value.isdecimal() and not is_from:
             yield Unbuildable(
                 instruction=instruction,
@@ -259,7 +251,41 @@ def _stage(
             )
         if value not in bases - {value if is_from else ""}:
             yield from _nearly_a_stage(parsed, reference, instruction)
+        yield from _no_image(reference, instruction)
+
+
+def _bases(
+    parsed: Containerfile,
+    target: str | None,
+    variables: Mapping[str, str],
+    given: Mapping[str, object],
+) -> Iterator[Unbuildable]:
+    """Find what FROM can't mean in stages that nothing needs: BuildKit reads it there, too."""
+    needed = parsed.needed(target, variables)
+    for stage in parsed.stages:
+        reference = next(parsed.uses(stage, variables))
+        known = {reference.text, reference.value} & given.keys()
+        if stage not in needed and not known and not parsed.earlier(stage, reference):
+            yield from _no_image(reference, stage.start)
+        try:
+            if reference.platform is not None:
+                written_platform(reference.platform)
+        except ConfigError as error:
+            yield Unbuildable(instruction=stage.start, message=error.message, hint=error.hint)
+
+
+def _no_image(reference: OutsideImage, instruction: Instruction) -> Iterator[Unbuildable]:
+    """Find what no image can be called, for want of a variable's value or altogether."""
+    if _may_be_a_name(reference.value):
         yield from _no_reference(reference, instruction)
+        return
+    unset = _VARIABLE.search(reference.text)
+    hint = f"{unset[1]} has no value: a default for ARG, or build-args" if unset else ""
+    yield Unbuildable(
+        instruction=instruction,
+        message=f"{reference.use.value} {reference.text[:60]}: {reference.value!r} names no image",
+        hint=hint or "write IMAGE:TAG",
+    )
 
 
 def _stage_name(stage: Stage, given: Mapping[str, object]) -> Iterator[Unbuildable]:

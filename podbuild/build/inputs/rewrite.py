@@ -30,9 +30,11 @@ from podbuild.build.inputs.values import (
     NOTHING,
     OPERATED,
     argument_names,
+    engine_line,
     filled_flags,
     plain_for_engines,
     run_for_engines,
+    text_lines,
     text_with_values,
     value_marks,
     with_values,
@@ -162,15 +164,15 @@ class _Rewriter:
             elif new.word == "RUN":
                 self._run(written[new.line], with_mount_values(new, known, all_known=True))
             elif (new := plain_for_engines(new, known, self._arguments)) != instruction:
-                self._put(instruction, [_line(new)])
+                self._put(instruction, [engine_line(new)])
             self._tell_values(instruction, known)
         for each in arguments_with_values(self._parsed, stage, self._values):
-            self._put(each, [_line(each)])
+            self._put(each, [engine_line(each)])
         for each, line in lines_of_arguments(self._parsed, stage, self._values):
             self._insert(each, each.last + 1, line)
 
     def _tell_values(self, instruction: Instruction, known: Mapping[str, str]) -> None:
-        _, new = self.replaced.get(instruction.line, (0, [_line(instruction)]))
+        _, new = self.replaced.get(instruction.line, (0, [engine_line(instruction)]))
         lines = (*new, *self.inserted.get(instruction.last + 1, ()))
         marks = value_marks(instruction, lines, known, self._arguments)
         self._insert(instruction, instruction.line, *marks)
@@ -179,7 +181,7 @@ class _Rewriter:
         """Let one step do what several instructions say that stay as they are written."""
         changed = self.replaced.keys() | self.inserted.keys()
         for first, rest in merged_steps(stage, frozenset(changed)):
-            self._put(first, [_line(first)])
+            self._put(first, [engine_line(first)])
             for each in rest:
                 self._put(each, [])
                 self.fewer.append(each.line)
@@ -203,9 +205,12 @@ class _Rewriter:
             base = reference.value
         base = self.across.get(stage.index, base)
         name = stage.name and self.name_of(stage)
-        if (base, name) != (stage.base, stage.name):
-            start = replace(stage.start, text=f"{base} AS {name}" if name else base)
-            self._put(stage.start, [_line(start)])
+        written = stage.start.flags if stage.platform else ()  # an empty one says nothing
+        flags = tuple(each if "$" in each else each.lower() for each in written)
+        if (base, name, flags) != (stage.base, stage.name, stage.start.flags):
+            text = f"{base} AS {name}" if name else base
+            start = replace(stage.start, flags=flags, text=text)
+            self._put(stage.start, [engine_line(start)])
 
     def _folders(self, stage: Stage) -> None:
         """Make the folders of WORKDIR that the engine would not make."""
@@ -230,8 +235,9 @@ class _Rewriter:
         if copies and (found := self._selected.get(instruction.line)):
             copies = self._selecting(stage, new, found)
         copies = [replace(each, text=with_values(each, known, self._arguments)) for each in copies]
-        lines = [_line(for_engines(each, known)) for each in (*copies, *([texts] if texts else []))]
-        if lines == [_line(instruction)]:
+        copies += [texts] if texts else []
+        lines = [engine_line(for_engines(each, known)) for each in copies]
+        if lines == [engine_line(instruction)]:
             return
         self._put(instruction, lines[:1] or [f"ARG {NOTHING}"])
         self.inserted.setdefault(instruction.last + 1, [])[:0] = lines[1:]
@@ -328,15 +334,17 @@ class _Rewriter:
         new, files = bound_secrets(new, self.large)
         self.files += files
         new = with_known_mounts(new)
-        bodies = [instruction.heredocs[0].body] if instruction.heredocs else []
+        first = instruction.heredocs[0] if instruction.heredocs else None
         alone = len(instruction.heredocs) == 1 and parse_heredoc(new.text.strip()) is not None
-        if alone and bodies[0].startswith("#!"):
+        program = first if first and alone and first.body.startswith("#!") else None
+        if program and program.dedented:  # to BuildKit a text for the shell
+            new = replace(new, heredocs=(replace(program, body=f" {program.body}"),))
+        elif program:
             context = f"podbuild.heredoc.{instruction.line}"
-            name = instruction.heredocs[0].name
-            self.contexts[context] = {name: bodies[0]}
+            self.contexts[context] = {program.name: program.body}
             self.programs.append(context)
             flags = (*new.flags, f"--mount=type=bind,from={context},target={_MOUNTED}")
-            new = replace(new, flags=flags, text=f"{_MOUNTED}/{name}", heredocs=())
+            new = replace(new, flags=flags, text=f"{_MOUNTED}/{program.name}", heredocs=())
         if setting and new.array is not None:
             raise ConfigError(
                 f"{new.place}: only a shell can have a secret in a variable here",
@@ -344,19 +352,19 @@ class _Rewriter:
             )
         if any("\r" in each.body for each in new.heredocs):
             new, alone = self._in_a_file(new, alone=alone), False
-        documents = [line for each in new.heredocs for line in _lines(each.body, each.name)]
+        documents = [line for each in new.heredocs for line in text_lines(each)]
         if setting and alone and new.heredocs:
             documents[0] = f"{setting}{documents[0]}"
         elif setting:
             new = replace(new, text=f"{setting}{new.text}")
         new = run_for_engines(new)
         if new != instruction:
-            self._put(instruction, [_line(new), *documents])
+            self._put(instruction, [engine_line(new), *documents])
 
     def _in_a_file(self, instruction: Instruction, *, alone: bool) -> Instruction:
         """Let a shell read from a file what the engine would read without carriage returns."""
         bodies = instruction.heredocs
-        documents = [line for each in bodies for line in _lines(each.body, each.name)]
+        documents = [line for each in bodies for line in text_lines(each)]
         script = bodies[0].body if alone else "\n".join((instruction.text, *documents))
         context = f"podbuild.heredoc.{instruction.line}"
         self.contexts[context] = {"script": f"{script}\n"}
@@ -390,11 +398,3 @@ class _Rewriter:
             if target := options.get("target"):
                 flags.append(f"--mount=type=secret,id={secret},target={target}")
         return replace(instruction, flags=tuple(flags)), setting
-
-
-def _line(instruction: Instruction) -> str:
-    return " ".join((instruction.word, *instruction.flags, instruction.text)).rstrip("\r")
-
-
-def _lines(body: str, name: str) -> list[str]:
-    return [*body.split("\n")[:-1], name]

@@ -240,9 +240,11 @@ def _selection(
     mode = selecting.mode.one_result(modes or {(0, False)})
     if mode is not None:
         return SelectedCopies(copies, mode=mode)
-    if any(selecting.mode.apply(each, is_folder=folder) & SET_IDS for each, folder in modes):
+    if any(
+        selecting.mode.apply(each, is_folder=True) & SET_IDS for each, folder in modes if folder
+    ):
         raise ConfigError(
-            f"{where}: files with several modes and set-id bits can't be told to the engine",
+            f"{where}: set-id bits of folders can't be told to the engine",
             hint="a COPY with an octal --chmod for each of them",
         )
     return SelectedCopies(copies, changed=Changed(context, wanted, selecting.mode))

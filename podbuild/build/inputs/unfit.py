@@ -12,7 +12,7 @@ from podbuild.build.inputs.lexer import Lexer, LexError
 from podbuild.build.inputs.modes import parse_mode
 from podbuild.build.inputs.values import are_known, is_port, ports_of
 
-_OCTAL = re.compile(r"[0-7]{1,4}")
+_OCTAL = re.compile(r"0*[0-7]{1,4}")
 _SIGNAL = re.compile(r"0*[1-9]\d*|(SIG)?RT(MIN(\+([1-9]|1[0-5]))?|MAX(-([1-9]|1[0-4]))?)")
 _CHECKSUMS = tuple(
     re.compile(each)
@@ -30,10 +30,7 @@ def unfit_values(instruction: Instruction, known: Mapping[str, str]) -> Iterator
             yield from _mode(instruction, known)
             yield from _texts(instruction, known)
             yield from _fetched(instruction, known)
-        case "VOLUME" | "SHELL" if instruction.array is not None and not all(
-            instruction.array or ("",)
-        ):
-            yield f"{instruction.word} of nothing", f'{instruction.word} ["/x"]'
+            yield from unfit_checksum(instruction)
         case "VOLUME" if instruction.array is None and not all(map(unquote, instruction.words)):
             yield "VOLUME of nothing", "VOLUME /x"
         case "EXPOSE" if are_known(instruction.text, known):
@@ -58,13 +55,16 @@ def unfit_form(instruction: Instruction) -> Iterator[tuple[str, str]]:
                     f"{instruction.word} takes no heredoc as its destination",
                     f"{instruction.word} <<EOF /x",
                 )
-            yield from _checksum(instruction)
+        case "VOLUME" if instruction.array is not None and not all(instruction.array or ("",)):
+            yield "VOLUME of nothing", 'VOLUME ["/x"]'
+        case "SHELL" if instruction.array == ():
+            yield "SHELL of nothing", 'SHELL ["/bin/sh", "-c"]'
         case _:
             pass
 
 
-def _checksum(instruction: Instruction) -> Iterator[tuple[str, str]]:
-    """Find what is no digest, or stands beside sources that are not fetched."""
+def unfit_checksum(instruction: Instruction) -> Iterator[tuple[str, str]]:
+    """Give what is no digest, or stands beside sources that are not fetched."""
     checksum = instruction.flag("checksum")
     if not checksum or "$" in checksum or instruction.word != "ADD":
         return

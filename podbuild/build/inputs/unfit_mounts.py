@@ -8,13 +8,11 @@ import re
 from collections.abc import Iterator, Mapping
 
 from podbuild.build.inputs.instructions import Instruction
-from podbuild.build.inputs.mounts import is_known_switch
+from podbuild.build.inputs.mounts import OF_ENGINES, is_known_switch
 
 _PLACES = ("type", "target")
 _OPTIONS: Mapping[str, tuple[str, ...]] = {
-    "bind": (
-        *("source", "from", "rw", "ro", "z", "Z", "U", "relabel", "bind-propagation", "chown"),
-    ),
+    "bind": ("source", "from", "rw", "ro", "z", "Z", "relabel", "bind-propagation"),
     "cache": (
         *("id", "source", "from", "sharing", "mode", "uid", "gid", "ro", "rw", "z", "Z", "U"),
     ),
@@ -54,6 +52,8 @@ def unfit_mounts(instruction: Instruction) -> Iterator[tuple[str, str]]:
 def _option(kind: str, name: str, value: str) -> Iterator[tuple[str, str]]:
     if "," in value:
         yield f"{name}={value[:40]}: the engine takes no comma there", "another name"
+    if name in OF_ENGINES and value:
+        yield f"{name}={value[:40]}: {name} takes no value", name
     if not is_known_switch(name, value):
         yield f"{name}={value[:40]} is neither true nor false", name
     known = (*_PLACES, *_OPTIONS[kind])

@@ -58,7 +58,7 @@ def _said(instruction: Instruction) -> tuple[str, ...]:
 
 
 def _unpacks(said: tuple[str, ...]) -> bool:
-    return said[-1] != "--unpack=false"
+    return said[-1].lower() != "--unpack=false"
 
 
 def _sources(instruction: Instruction) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from podbuild.build.inputs.containerfile import Containerfile
 from podbuild.build.inputs.healthchecks import without_zeros
-from podbuild.build.inputs.instructions import Instruction
+from podbuild.build.inputs.instructions import Heredoc, Instruction
 from podbuild.build.inputs.lexer import Lexer, LexError, quoted_word
 from podbuild.errors import ConfigError
 
@@ -18,6 +18,7 @@ _PORT = re.compile(r"(?:.*:)?(\d+)(?:-(\d+))?(?:/(\w+))?", re.ASCII)
 _PLAIN = re.compile(r"[\w./:@,+=*?\[\]-]+")  # what means itself to every reader
 _VARIABLE = re.compile(r"\$\{?(\w+)")
 _OF_VARIABLES = ("--chown=$", "--chmod=$")
+SWITCHES = ("link", "parents", "keep-git-dir", "unpack")
 NOTHING = "podbuild_no_file"  # takes the place of an instruction that copies none
 _EXPANDED = (*("ADD", "COPY", "ENV", "EXPOSE", "LABEL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"),)
 _UNESCAPED = re.compile(r"(?<!\\)\$\{?(\w+)")
@@ -37,9 +38,15 @@ def uses_values(instruction: Instruction) -> bool:
         return "$" in instruction.text
     if instruction.word == "RUN":
         return any("$" in each for each in instruction.flags)
-    if any(each.startswith(_OF_VARIABLES) or OPERATED.search(each) for each in instruction.flags):
+    if any(_is_filled(each) for each in instruction.flags):
         return True
     return _differs(instruction)
+
+
+def _is_filled(flag: str) -> bool:
+    """Tell whether it counts in a flag that a variable is worth nothing, or more than that."""
+    owner_of_group = flag.startswith("--chown=") and ":$" in flag
+    return owner_of_group or flag.startswith(_OF_VARIABLES) or bool(OPERATED.search(flag))
 
 
 def argument_names(parsed: Containerfile) -> frozenset[str]:
@@ -81,10 +88,15 @@ def filled_flags(
     found = []
     for flag in instruction.flags:
         name, _, written = flag.partition("=")
+        if name.removeprefix("--") in SWITCHES:
+            found.append(flag.lower())  # engines know TRUE in lower case only
+            continue
         value = instruction.expand(written, known) if "$" in written else written
         if "$" in written and flag.startswith(_OF_VARIABLES) and value in ("", ":"):
             continue
-        if OPERATED.search(flag):
+        if name == "--chown" and value.endswith(":") and value != ":":
+            found.append(f"{name}={value}0")  # root's group, to engines that of the owner
+        elif OPERATED.search(flag):
             if value not in ("", ":"):
                 found.append(f"{name}={value}")
         elif _uses(written, arguments) and _PLAIN.fullmatch(value):
@@ -227,3 +239,13 @@ def text_with_values(instruction: Instruction, body: str, known: Mapping[str, st
             f"{instruction.place}: in the text: {error}",
             hint=f'{instruction.word} <<"{instruction.heredocs[0].name}" takes it as it stands',
         ) from None
+
+
+def engine_line(instruction: Instruction) -> str:
+    """Give an instruction as engines are given it, without what its heredocs hold."""
+    return " ".join((instruction.word, *instruction.flags, instruction.text)).rstrip("\r")
+
+
+def text_lines(heredoc: Heredoc) -> list[str]:
+    """Give a heredoc's lines with the one that ends it."""
+    return [*heredoc.body.split("\n")[:-1], heredoc.name]

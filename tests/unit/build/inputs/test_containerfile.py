@@ -240,6 +240,8 @@ def test_healthcheck_and_flags_are_told() -> None:
 
 def test_a_stage_is_named_by_its_number() -> None:
     assert outside("FROM a\nFROM 0\nFROM 1\nCOPY --from=0 / /\n") == [("a", "a")]
+    parsed = read_containerfile("FROM a\nFROM b\n")
+    assert parsed.needed("0", {}) == parsed.stages[:1]
 
 
 def test_a_stage_may_have_its_base_s_name() -> None:

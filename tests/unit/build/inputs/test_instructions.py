@@ -129,6 +129,12 @@ def test_what_does_not_expand(text: str) -> None:
         substitute(text, {"X": "a"})
 
 
+def test_checks_of_buildkit_are_not_podbuilds() -> None:
+    text = "# check=skip=all;error=true\n# escape=`\nFROM base as x\n"
+    escape, (found,) = read_instructions(text, where="Containerfile")
+    assert (escape, found.words) == ("`", ("base", "as", "x"))
+
+
 def test_a_line_that_no_builder_reads() -> None:
     text = "FROM base\nRUN {}\n"
     read_instructions(text.format("x" * 65530), where="F")

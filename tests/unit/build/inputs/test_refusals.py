@@ -61,6 +61,12 @@ def context(tmp_path: Path) -> Path:
         ("RUN []", "RUN of nothing"),
         ("FROM other AS base", "the context base would take the place of the stage"),
         ("STOPSIGNAL 0", "there is no signal '0'"),
+        ("STOPSIGNAL -9", "there is no signal '-9'"),
+        ("COPY --link=1 a.txt /", "--link=1 is neither true nor false"),
+        ("RUN --mount=target=/x,U x", "a bind mount has no option 'U'"),
+        ("RUN --mount=target=/x,chown=1 x", "a bind mount has no option 'chown'"),
+        ("RUN --mount=type=cache,target=/x,U=true x", "U=true: U takes no value"),
+        ("ONBUILD ADD --checksum=foo https://x.y/z /", "--checksum=foo is no digest"),
         ("ENV X=1\nARG ${X}=1", "ARG ${X}=1: a name takes no variable"),
         ("COPY gone /x", "COPY gone: there is no such file in the context"),
         ("COPY --from=base-$X a /x", "COPY --from base-$X: 'base-' names no image"),
@@ -229,6 +235,14 @@ def test_what_ends_every_build_is_found_before(context: Path, line: str, message
             "ARG T=cache\nRUN --mount=type=$T,target=/x,sharing=$UNKNOWN x",
             "RUN --mount=type=tmpfs,target=/x,id=a,ro --mount=target=/y,id=a,env=A x",
             "RUN --mount=type=tmpfs,target=/x,size=1.5GiB --mount=type=bind x",
+            "COPY --link=TRUE --parents=False a.txt /x/",
+            "FROM --platform= base",
+            'FROM --platform="" base',
+            "FROM --platform=Linux/AMD64 base",
+            'SHELL [""]',
+            'SHELL ["/bin/sh", "-c", ""]',
+            "RUN --mount=source=a.txt,target=/x,z,relabel=shared x",
+            "RUN --mount=type=cache,target=/x,Z,U --mount=type=tmpfs,target=/y,tmpfs-mode=700 x",
         ),
     ],
 )
@@ -254,8 +268,37 @@ def test_a_source_that_the_ignore_file_hides(
     )
 
 
-def test_a_stage_that_is_not_needed_may_miss_files(context: Path) -> None:
-    assert found(context, "FROM base\nCOPY missing /\nFROM base\n") == []
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("COPY missing /", "COPY --from=nowhere- / /", "COPY --chmod=999 a.txt /", "EXPOSE x"),
+        *("STOPSIGNAL x", "RUN --mount=type=none,target=/x x", "COPY <<E /x\n${X:?}\nE"),
+        *("ADD --checksum=x https://x.y/z /", 'ENV X="a'),
+    ],
+)
+def test_a_stage_that_is_not_needed_may_ask_for_what_is_not(context: Path, line: str) -> None:
+    assert found(context, f"FROM base\n{line}\nFROM base\n") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("FROM base AS 9", "no stage can be called 9"),
+        ("FROM $NONE", "FROM $NONE: '' names no image"),
+        ("FROM debian:$NONE", "FROM debian:$NONE: 'debian:' names no image"),
+        ("FROM DEBIAN:1", "FROM DEBIAN:1: "),
+        ("FROM --platform=a/b/c/d base", "bad platform 'a/b/c/d'"),
+        ("FROM --platform=$NONE base", "bad platform"),
+        ('FROM base\nVOLUME [""]', "VOLUME of nothing"),
+        ("FROM base\nSHELL []", "SHELL of nothing"),
+        ("FROM base\nENV X", "ENV X has no value"),
+    ],
+)
+def test_what_no_builder_reads_is_found_in_stages_that_nothing_needs(
+    context: Path, text: str, message: str
+) -> None:
+    (refusal,) = found(context, f"{text}\nFROM base\n")
+    assert refusal.message.startswith(message)
 
 
 def test_a_value_of_several_lines_after_env(context: Path) -> None:

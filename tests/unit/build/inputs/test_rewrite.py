@@ -76,6 +76,31 @@ def test_what_git_is_asked_for_is_told_as_engines_read_it(asked: str, told: str)
     assert found == f"ADD https://x.test/y.git{told} https://x.test/z?a=b /o/"
 
 
+@pytest.mark.parametrize(
+    ("text", "copied"),
+    [
+        ("FROM --platform= base AS a", "FROM base AS a"),
+        ('FROM --platform="" base AS a', "FROM base AS a"),
+        ("FROM --platform=$BUILDPLATFORM base", "FROM --platform=$BUILDPLATFORM base"),
+        ("FROM --platform=LINUX/ARM64 base AS A", "FROM --platform=linux/arm64 base AS a"),
+        ("FROM base\nCOPY --chown=7: a /x", "FROM base\nCOPY --chown=7:0 a /x"),
+        ("FROM base\nARG X\nCOPY --chown=a:$X a /x", "FROM base\nARG X\nCOPY --chown=a:0 a /x"),
+        ("FROM base\nCOPY --link=TRUE a /x", "FROM base\nCOPY --link=true a /x"),
+        ("FROM base\nCOPY --exclude=TRUE a /x", "FROM base\nCOPY --exclude=TRUE a /x"),
+    ],
+)
+def test_flags_that_engines_read_in_another_way(text: str, copied: str) -> None:
+    assert rewritten(f"{text}\n").text == f"{copied}\n"
+
+
+def test_a_program_of_a_heredoc_begins_where_its_line_does() -> None:
+    """BuildKit looks before it takes tabs away: behind tabs it is a text for the shell."""
+    found = rewritten("FROM base\nRUN <<-E\n\t#!/bin/awk -f\n\tx\n\tE\n")
+    assert found.text == "FROM base\nRUN <<-E\n #!/bin/awk -f\nx\nE\n"
+    assert not found.programs
+    assert rewritten("FROM base\nRUN <<-E\n#!/bin/awk -f\n\tx\nE\n").programs
+
+
 def test_stages_of_one_name_are_told_apart() -> None:
     found = rewritten("FROM base AS X\nFROM x AS x\nCOPY --from=0 / /\nFROM x\n")
     assert found.text == (

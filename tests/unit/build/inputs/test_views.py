@@ -119,7 +119,7 @@ def test_many_names_are_left_out_by_a_view(folder: Path) -> None:
 def test_other_modes_in_a_view_leave_the_folder_alone(folder: Path, tmp_path: Path) -> None:
     mode = parse_mode("go=,u+w")
     view = Views(tmp_path / "views").view(Extra(folder, ("dist", ".git"), mode=mode), Contents())
-    assert (view / "src" / "run").stat().st_mode & 0o7777 == 0o700
+    assert (view / "src" / "run").stat().st_mode & 0o7777 == 0o4700
     assert (view / "src").stat().st_mode & 0o7777 == 0o700
     assert (view / "src" / "gone").is_symlink()
     assert (view / "src" / "run").read_text() == "run"
