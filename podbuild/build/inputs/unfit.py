@@ -59,6 +59,12 @@ def unfit_form(instruction: Instruction) -> Iterator[tuple[str, str]]:
             yield "VOLUME of nothing", 'VOLUME ["/x"]'
         case "SHELL" if instruction.array == ():
             yield "SHELL of nothing", 'SHELL ["/bin/sh", "-c"]'
+        case "CMD" | "ENTRYPOINT" | "HEALTHCHECK" | "MAINTAINER" | "ONBUILD":
+            if instruction.text.endswith(instruction.escape) and not instruction.heredocs:
+                yield (
+                    f"{instruction.word}: the engine goes on with the next line",
+                    "let something stand behind the last escape, or write a list",
+                )
         case _:
             pass
 

@@ -124,9 +124,11 @@ def with_values(
         return " ".join(_ports(instruction, known))
     if instruction.word in ("CMD", "ENTRYPOINT", "SHELL", "HEALTHCHECK", "MAINTAINER"):
         return instruction.text
-    if _differs(instruction) or _uses(instruction.text, arguments):
-        return _put_in(instruction, known, arguments)
-    return instruction.text
+    text = instruction.text
+    if _differs(instruction) or _uses(text, arguments):
+        text = _put_in(instruction, known, arguments)
+    # To engines any escape at the end goes on with the next line, an escaped one too.
+    return f'{text}""' if text.endswith(instruction.escape) else text
 
 
 def plain_for_engines(
@@ -209,6 +211,10 @@ def _put_in(instruction: Instruction, known: Mapping[str, str], arguments: Colle
         value = expand(instruction.text, known)
         kept = not value and not _differs(instruction)  # as engines have nothing, too
         return instruction.text if kept else quoted_word(value, instruction.escape)
+    if instruction.word in ("ADD", "COPY") and _differs(instruction):
+        values = [expand(each, known) for each in words]
+        if any(" " in each for each in values) and not set("".join(values)) & set("$\\"):
+            return json.dumps(values)  # quotes hold nothing together there
     found = [_word_with_values(each, instruction, known, arguments) for each in words]
     return " ".join(found)
 

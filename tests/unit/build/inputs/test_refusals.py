@@ -62,6 +62,8 @@ def context(tmp_path: Path) -> Path:
         ("FROM other AS base", "the context base would take the place of the stage"),
         ("STOPSIGNAL 0", "there is no signal '0'"),
         ("STOPSIGNAL -9", "there is no signal '-9'"),
+        ("CMD a \\\\", "CMD: the engine goes on with the next line"),
+        ("ONBUILD ENV X=a\\\\", "ONBUILD: the engine goes on with the next line"),
         ("COPY --link=1 a.txt /", "--link=1 is neither true nor false"),
         ("RUN --mount=target=/x,U x", "a bind mount has no option 'U'"),
         ("RUN --mount=target=/x,chown=1 x", "a bind mount has no option 'chown'"),

@@ -86,6 +86,12 @@ def test_what_git_is_asked_for_is_told_as_engines_read_it(asked: str, told: str)
         ("FROM base\nCOPY --chown=7: a /x", "FROM base\nCOPY --chown=7:0 a /x"),
         ("FROM base\nARG X\nCOPY --chown=a:$X a /x", "FROM base\nARG X\nCOPY --chown=a:0 a /x"),
         ("FROM base\nCOPY --link=TRUE a /x", "FROM base\nCOPY --link=true a /x"),
+        ("FROM base\nENV X=a\\\\", 'FROM base\nENV X=a\\\\""'),
+        ("FROM base\nCOPY a /x\\\\", 'FROM base\nCOPY a /x\\\\""'),
+        (
+            'FROM base\nENV B="x y"\nCOPY a /$B${A/1/2}',
+            'FROM base\nENV B="x y"\nCOPY ["a", "/x y"]',
+        ),
         ("FROM base\nCOPY --exclude=TRUE a /x", "FROM base\nCOPY --exclude=TRUE a /x"),
     ],
 )
