@@ -14,6 +14,7 @@ from podbuild.build.inputs.values import are_known, is_port, ports_of
 
 _OCTAL = re.compile(r"0*[0-7]{1,4}")
 _SIGNAL = re.compile(r"0*[1-9]\d*|(SIG)?RT(MIN(\+([1-9]|1[0-5]))?|MAX(-([1-9]|1[0-4]))?)")
+_NAMELESS = re.compile(r"https?://[^/?#]*/*(?:[?#].*)?")
 _CHECKSUMS = tuple(
     re.compile(each)
     for each in (
@@ -84,8 +85,12 @@ def unfit_checksum(instruction: Instruction) -> Iterator[tuple[str, str]]:
 def _fetched(instruction: Instruction, known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     words = (instruction.array or instruction.words)[:-1] if instruction.word == "ADD" else ()
     known_words = (each for each in words if are_known(each, known))
-    found = (unfit_git(instruction.expand(each, known)) for each in known_words)
-    yield from (each for each in found if each)
+    for each in known_words:
+        url = instruction.expand(each, known)
+        if reason := unfit_git(url):
+            yield reason
+        elif _NAMELESS.fullmatch(url) and (instruction.array or instruction.words)[-1][-1:] in "/.":
+            yield f"ADD {url[:60]}: a URL without a path names no file", f"ADD {url[:60]} /x/NAME"
 
 
 def _pairs(instruction: Instruction) -> Iterator[tuple[str, str]]:
