@@ -7,17 +7,15 @@ from contextlib import ExitStack, suppress
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Protocol, Self
 
+from podbuild.build import leftovers, remote
 from podbuild.build import session as building
-from podbuild.build.engine import leftovers
-from podbuild.build.engine.containers import has_leftovers
+from podbuild.build.containers import has_leftovers
 from podbuild.build.inputs import contents as reading
-from podbuild.build.remote import places as remote
 from podbuild.build.staging.area import Pool, Staging, repository_name
 from podbuild.build.toolchain import find
 from podbuild.errors import PublishError, ToolError
-from podbuild.oci.copy import FallbackStore
 from podbuild.oci.manifest import Manifest
-from podbuild.oci.store import Store
+from podbuild.oci.store import FallbackStore, Store
 from podbuild.plan.destination import Planned
 from podbuild.plan.journal import Journal
 from podbuild.plan.model import Plan, PlannedImage, by_image
@@ -26,6 +24,7 @@ from podbuild.system.process import Runner
 from podbuild.workspace import Services
 
 if TYPE_CHECKING:
+    from podbuild.build.remote.places import BuildPlaces
     from podbuild.build.toolchain.model import Toolchain
 
 
@@ -84,13 +83,13 @@ class Engines:
         return reading.Contents(self.services.folders.cache / "contents.json")
 
     @cached_property
-    def places(self) -> remote.BuildPlaces | None:
+    def places(self) -> BuildPlaces | None:
         """Give where jobs are built; None where this machine builds them all. Raises as `open`."""
         config = self.services.config.builders
         request = self.plan.request
         if config.local and not (request.remote and (config.each or request.builders)):
             return None
-        opened = remote.BuildPlaces(self.services, self.plan, self.toolchain)
+        opened = remote.places.BuildPlaces(self.services, self.plan, self.toolchain)
         self._stack.callback(opened.close)
         if not opened.foresee():
             self._open(opened)
@@ -104,7 +103,7 @@ class Engines:
         self._open(self.places)
         return self.places.engines == foreseen
 
-    def _open(self, places: remote.BuildPlaces) -> None:
+    def _open(self, places: BuildPlaces) -> None:
         with self.services.ui.step("connect to builders"):
             places.open()
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from podbuild.build.model import BuildRecord
 from podbuild.build.staging.area import Pool, Staging, repository_name
 from podbuild.errors import PodbuildError, VerificationError
-from podbuild.oci.copy import copy_blob
 from podbuild.oci.layout import LayoutStore, placed_all, pushed_at, tag_of
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest, Platform, Tag
+from podbuild.oci.store import copy_blob
 from podbuild.plan.journal import Journal, Section
 from podbuild.plan.model import Job
 from podbuild.system.files import unwritable

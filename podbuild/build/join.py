@@ -18,10 +18,9 @@ from podbuild.build.model import BuildRecord, Handed, HandedOver, Origin
 from podbuild.build.parcel import HandOver, fetch_parcel, place_text
 from podbuild.build.staging.area import Staging, repository_name, staged_tag
 from podbuild.errors import ConfigError
-from podbuild.oci.copy import copy_blob
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Platform, Reference, Repository
-from podbuild.oci.store import Store
+from podbuild.oci.store import Store, copy_blob
 from podbuild.plan.journal import NAME, Binding, Journal, Section, read_journal
 from podbuild.plan.model import Job, Plan
 from podbuild.semver import Version

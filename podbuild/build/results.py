@@ -21,10 +21,9 @@ from podbuild.build.model import BuildRecord, BuiltImage, InputHash, Known, Orig
 from podbuild.build.staging.area import Staging, repository_name, staged_tag
 from podbuild.config.toml import shown
 from podbuild.errors import PodbuildError
-from podbuild.oci.copy import copy_blob
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Platform, Tag
-from podbuild.oci.store import Store
+from podbuild.oci.store import Store, copy_blob
 from podbuild.plan.destination import Destination, Planned, said_of
 from podbuild.plan.journal import Journal, Section
 from podbuild.plan.labels import inputs_of

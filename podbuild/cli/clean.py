@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from podbuild.build.engine import containers, leftovers
+from podbuild.build import containers, leftovers
 from podbuild.build.engine import namespace as namespaces
 from podbuild.cli.options import Common, common_options, option
 from podbuild.cli.session import Session, open_session

@@ -11,8 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from podbuild.build import parcel
-from podbuild.build.engine import registries_files
+from podbuild.build import engine, parcel
 from podbuild.cli.options import Common, Typed
 from podbuild.commands import borders
 from podbuild.config import image, load
@@ -29,6 +28,7 @@ from podbuild.system import retry as retrying
 from podbuild.system.later import dataclass
 
 if TYPE_CHECKING:
+    from podbuild.build.engine.registries_conf import RegistriesConf
     from podbuild.config.model import Config
     from podbuild.oci.names import Platform, Reference
     from podbuild.oci.registries import Registries
@@ -236,9 +236,8 @@ class Session:
 
     def _credential_helpers(self) -> tuple[str, ...]:
         """Give what the user's registries.conf asks for logins; read when one is needed."""
-        return registries_files.user_registries_conf(self.environment).helpers or (
-            credentials.AUTH_FILES,
-        )
+        user: RegistriesConf = engine.registries_files.user_registries_conf(self.environment)
+        return user.helpers or (credentials.AUTH_FILES,)
 
     def services(self) -> Services:
         """Give what the recipes work with; the configuration is read here."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from podbuild.build.attest import vouched
+from podbuild.build.attest.vouched import Vouched
 from podbuild.oci.names import Digest
 from podbuild.plan.decide import Held
 from podbuild.plan.destination import Destination
@@ -34,7 +34,7 @@ def with_signatures(
     if attest is None or attest.sign is None or not adopted:
         return facts, {}
     stores = {each.key: each.store for each in destinations}
-    asks = vouched.Vouched.by(services, attest.sign)
+    asks = Vouched.by(services, attest.sign)
     found: dict[Digest, str] = {}
     for target, remote in _versions(decided, facts):
         if target.image in adopted and target.key in stores and found.get(remote.digest, "?"):

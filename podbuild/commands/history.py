@@ -1,6 +1,7 @@
-"""What runs leave: an entry for each, in podbuild's own folder and where the project keeps them.
+"""What runs leave: a page, numbers and a trace, and an entry for each, here and where all find it.
 
-Nothing here is needed by a release: what fails is a note.
+Nothing here is needed by a release: what fails is a note, but where the configuration says that
+a regression fails.
 """
 
 from __future__ import annotations
@@ -8,19 +9,25 @@ from __future__ import annotations
 import os
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
 
-from podbuild.build.cache import open as layer_cache
+from podbuild.build import cache as layer_cache
 from podbuild.build.toolchain.emulation import native_architecture
+from podbuild.commands import notify
+from podbuild.config.following import OnRegression
 from podbuild.config.model import Config
+from podbuild.config.output import ReportFile
 from podbuild.config.template import Placeholders
 from podbuild.config.toml import shown
-from podbuild.errors import PodbuildError, best_effort
-from podbuild.oci.delete import Remover
+from podbuild.errors import PodbuildError, PolicyError, best_effort
+from podbuild.oci import delete
 from podbuild.oci.names import Repository
 from podbuild.plan.git.history import ci_facts
+from podbuild.publish import retention
 from podbuild.publish.history import (
     FolderHistory,
     HistoryPlace,
@@ -28,8 +35,8 @@ from podbuild.publish.history import (
     fold,
     read_all,
 )
-from podbuild.publish.retention import removers
-from podbuild.report.model import Report
+from podbuild.report import metrics_text, page
+from podbuild.report.model import ReleaseResult, Report
 from podbuild.report.runs import (
     MONTH_NAME,
     RUN_NAME,
@@ -43,7 +50,12 @@ from podbuild.report.runs import (
     run_of,
     unpacked,
 )
+from podbuild.system.files import write_atomically
 from podbuild.workspace import Services
+
+if TYPE_CHECKING:
+    from podbuild.oci.store import Store
+    from podbuild.publish.retention.removers import Removers
 
 LOOKED_AT = 60  # runs that a release compares with and that its page shows
 
@@ -88,12 +100,11 @@ def open_places(services: Services) -> HistoryPlaces:
     if repository is None:
         return HistoryPlaces(own=own, shared=None)
     registries = services.opener.registries
-    store = layer_cache.open_cache_store(config, registries, repository)
+    store: Store = layer_cache.open.open_cache_store(config, registries, repository)
 
-    def remover() -> Remover:
-        return removers.Removers(registries).open(
-            layer_cache.cache_registry(config, repository), store
-        )
+    def remover() -> delete.Remover:
+        removers: Removers = retention.removers.Removers(registries)
+        return removers.open(layer_cache.open.cache_registry(config, repository), store)
 
     return HistoryPlaces(own=own, shared=RegistryHistory(store, remover))
 
@@ -267,3 +278,56 @@ def _over(
 
 def _pack(several: Iterable[bytes]) -> bytes:
     return packed(run for data in several for run in unpacked(data))
+
+
+_TRACES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+
+def leave(services: Services, report: Report) -> PolicyError | None:
+    """Write, keep and tell what a run leaves that was to publish all that is configured.
+
+    Gives the failure where a regression is one.
+    """
+    clean = services.ui.redactor.cut_value(report)
+    run, earlier = entry_of(services, clean), earlier_runs(services)
+    grown = what_grew(earlier, run) if report.result is ReleaseResult.PUBLISHED else ()
+    for each in grown:
+        services.ui.warn(each.text)
+    clean = replace(clean, warnings=(*clean.warnings, *(each.text for each in grown)))
+    _write(services, clean, run, earlier)
+    remember(services, run)
+    if services.config.notify.command or services.config.notify.webhook_env:
+        notify.tell(services, clean, grown)
+    if grown and services.config.history.on is OnRegression.FAIL:
+        return PolicyError(
+            f"the release is out; {grown[0].text}",
+            hint='`podbuild history` shows the runs before; [history] on = "warn" only warns',
+            details=tuple(each.text for each in grown[1:]),
+        )
+    return None
+
+
+def leave_unpublished(services: Services, report: Report) -> None:
+    """Write what a run leaves that publishes nothing, or a part, and keep it on this machine.
+
+    Nobody is told: such is a pull request's job, and its file names who and by which command.
+    """
+    clean = services.ui.redactor.cut_value(report)
+    run = entry_of(services, clean)
+    _write(services, clean, run, ())
+    remember_here(services, run)
+
+
+def _write(services: Services, clean: Report, run: Run, earlier: Sequence[Run]) -> None:
+    """Write the page, the numbers and the trace of a report from which secrets were cut."""
+    texts = {
+        ReportFile.PAGE: page.release_page(clean, merged(earlier, (run,)), services.config.cost),
+        ReportFile.NUMBERS: metrics_text.metrics_text(clean),
+        ReportFile.TRACE: metrics_text.trace_json(clean),
+    }
+    for name, text in texts.items():
+        data, path = text.encode("utf-8", "replace"), services.config.output / name
+        write = partial(write_atomically, path, data)
+        best_effort(write, services.ui.warn, f"{name} can't be written", None)
+    if any(map(services.environment.get, _TRACES)):
+        notify.send_trace(services, clean, run.name)

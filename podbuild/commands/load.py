@@ -23,11 +23,10 @@ from podbuild.build.staging.area import repository_name
 from podbuild.build.toolchain.emulation import native_architecture
 from podbuild.build.toolchain.model import Toolchain
 from podbuild.errors import BuildError
-from podbuild.oci.copy import copy_image
 from podbuild.oci.layout import LayoutStore, named_index_bytes
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Platform
-from podbuild.oci.store import Store
+from podbuild.oci.store import Store, copy_image
 from podbuild.plan.model import Job, Plan
 from podbuild.system.files import write_whole
 from podbuild.system.process import CommandError

@@ -6,7 +6,7 @@ What was built from a work tree with changes, elsewhere or here before, makes it
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,7 +36,7 @@ from podbuild.plan.decide import (
     replaced_tags,
     tags_before,
 )
-from podbuild.plan.destination import Planned, open_destinations, own_failure, survey
+from podbuild.plan.destination import Planned, Survey, open_destinations, own_failure, survey
 from podbuild.plan.git.history import (
     CiFacts,
     History,
@@ -219,18 +219,13 @@ def plan_online(services: Services, offline: Planned) -> Planned:
     facts: Mapping[str, Held] = {**found.facts, **elsewhere.facts}
     known = {revision: offline.ancestry(revision) for revision in named_revisions(asked, facts)}
     plan = _decided(services, asked, facts, known)
-    asked_of = (*open_destinations(services.opener, asked), *beside)
-    facts, lacking = adoption.with_signatures(services, plan, facts, asked_of)
-    if lacking:
-        plan = _decided(services, asked, facts, known)
-    unsigned = tuple(adoption.unsigned(plan, facts, lacking))
-    silent = tuple(
-        f"{each.registry} could not be asked and is left out: {error.message}"
-        for each, error in found.silent.items()
-    ) + tuple(
-        f"{each.registry} could not be asked whether it holds this already: {error.message}"
-        for each, error in elsewhere.silent.items()
-    )
+    unsigned: tuple[str, ...] = ()
+    if services.config.attest:
+        asked_of = (*open_destinations(services.opener, asked), *beside)
+        facts, lacking = adoption.with_signatures(services, plan, facts, asked_of)
+        if lacking:
+            plan = _decided(services, asked, facts, known)
+        unsigned = tuple(adoption.unsigned(plan, facts, lacking))
     opened = open_destinations(services.opener, plan)
     return replace(
         offline,
@@ -241,8 +236,15 @@ def plan_online(services: Services, offline: Planned) -> Planned:
         destinations=tuple(each for each in opened if each not in found.silent),
         beside=tuple(each for each in beside if each not in elsewhere.silent),
         silent=found.silent,
-        warnings=offline.warnings + silent + unsigned,
+        warnings=(*offline.warnings, *_unasked(found, elsewhere), *unsigned),
     )
+
+
+def _unasked(found: Survey, elsewhere: Survey) -> Iterator[str]:
+    for each, error in found.silent.items():
+        yield f"{each.registry} could not be asked and is left out: {error.message}"
+    for each, error in elsewhere.silent.items():
+        yield f"{each.registry} could not be asked whether it holds this already: {error.message}"
 
 
 def _decided(

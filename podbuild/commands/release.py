@@ -23,7 +23,7 @@ from podbuild.build.engines import (
 )
 from podbuild.build.handover import handing_over, restock
 from podbuild.build.model import HandedOver, Staged
-from podbuild.commands import attest, checks, cleanup, following, join, judge, leave
+from podbuild.commands import attest, checks, cleanup, following, history, join, judge
 from podbuild.commands.planning import (
     plan_offline,
     plan_online,
@@ -166,8 +166,8 @@ def _leaving(services: Services, plan: Plan, record: Recorder) -> Iterator[None]
 
 def _leave(services: Services, plan: Plan, report: Report) -> PolicyError | None:
     if plan.request.publish and not plan.is_partial:
-        return leave.leave(services, report)
-    leave.leave_unpublished(services, report)
+        return history.leave(services, report)
+    history.leave_unpublished(services, report)
     return None
 
 

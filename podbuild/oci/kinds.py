@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING
 
-from podbuild.oci.delete import dockerhub, ghcr
+from podbuild.oci import delete
 from podbuild.oci.names import DOCKER_HUB, DOCKER_HUB_ALIASES, GHCR, RegistryKind
 from podbuild.system.later import dataclass
 
 if TYPE_CHECKING:
     from podbuild.oci.auth.files import Credential
-    from podbuild.oci.delete import Remover
+    from podbuild.oci.delete.dockerhub import DockerHubRemover
+    from podbuild.oci.delete.ghcr import GhcrRemover
     from podbuild.oci.delete.rest import RestClient
     from podbuild.oci.registry import RegistryStore
     from podbuild.system.retry import Retry
@@ -30,7 +31,9 @@ class Home:
     token: str
     any_user: str = ""  # the name where none is set, if the token alone counts
     output: str  # of CI, with the digest there
-    remover: Callable[[RegistryStore, RestClient, Credential, Retry, bool], Remover]
+    remover: Callable[
+        [RegistryStore, RestClient, Credential, Retry, bool], DockerHubRemover | GhcrRemover
+    ]
 
     @property
     def login(self) -> str:
@@ -47,8 +50,8 @@ HOMES: Mapping[RegistryKind, Home] = {
         user="DOCKERHUB_USERNAME",
         token="DOCKERHUB_TOKEN",  # noqa: S106  # its name
         output="docker_hub_digest",
-        remover=lambda store, rest, login, retry, _untag: dockerhub.DockerHubRemover(
-            store, dockerhub.HubApi(rest, login, store.repository.path), retry
+        remover=lambda store, rest, login, retry, _untag: delete.dockerhub.DockerHubRemover(
+            store, delete.dockerhub.HubApi(rest, login, store.repository.path), retry
         ),
     ),
     RegistryKind.GHCR: Home(
@@ -60,8 +63,8 @@ HOMES: Mapping[RegistryKind, Home] = {
         token="GITHUB_TOKEN",  # noqa: S106  # its name
         any_user="podbuild",
         output="ghcr_digest",
-        remover=lambda store, rest, login, retry, untag: ghcr.GhcrRemover(
-            store, ghcr.GitHubApi(rest, login, store.repository.path), retry, untag=untag
+        remover=lambda store, rest, login, retry, untag: delete.ghcr.GhcrRemover(
+            store, delete.ghcr.GitHubApi(rest, login, store.repository.path), retry, untag=untag
         ),
     ),
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from podbuild.errors import ConfigError, PublishError, VerificationError
-from podbuild.oci.delete import Remover
+from podbuild.oci import delete
 from podbuild.oci.manifest import Descriptor
 from podbuild.oci.names import Tag
 from podbuild.oci.store import Store, put_artifact, put_bytes, read_blob
@@ -102,7 +102,7 @@ class RegistryHistory:
     """Entries as artifacts of a repository, a tag for each."""
 
     store: Store
-    remover: Callable[[], Remover]
+    remover: Callable[[], delete.Remover]
 
     @property
     def shown(self) -> str:

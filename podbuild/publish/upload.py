@@ -15,10 +15,9 @@ from functools import cached_property
 from typing import Self
 
 from podbuild.errors import CredentialError, PodbuildError, PublishError, VerificationError
-from podbuild.oci.copy import settled_head
 from podbuild.oci.manifest import FRESH, Descriptor, Manifest
 from podbuild.oci.names import Digest
-from podbuild.oci.store import PushRight, Store
+from podbuild.oci.store import PushRight, Store, settled_head
 from podbuild.oci.transport.problem import BlobsMissingError
 from podbuild.plan.destination import Destination, ask_all, failures
 from podbuild.plan.journal import ImageKey, Journal, Section

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.build.engine.containers import container_ids
+from podbuild.build.containers import container_ids
 from podbuild.build.inputs.secrets import find_secrets
 from podbuild.build.jobs import build_all
 from podbuild.build.toolchain.model import EngineKind

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.build.engine.containers import container_ids
+from podbuild.build.containers import container_ids
 from podbuild.build.toolchain.model import EngineKind
 from tests.builds import NATIVE, busybox
 from tests.shops import Shop, environment

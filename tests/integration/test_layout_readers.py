@@ -12,11 +12,10 @@ import pytest
 
 from podbuild.build.assemble import mark_zstd
 from podbuild.build.image import as_go
-from podbuild.oci.copy import copy_image, descendants
 from podbuild.oci.layout import LayoutStore
 from podbuild.oci.manifest import Manifest, MediaType
 from podbuild.oci.names import Digest, Tag
-from podbuild.oci.store import BytesBlob, Store
+from podbuild.oci.store import BytesBlob, Store, copy_image, descendants
 from podbuild.system.records import JSONValue
 from tests.images import blob_of, make_image, make_index
 from tests.toolchains import skopeo

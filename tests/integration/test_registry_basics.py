@@ -3,11 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.oci.copy import copy_image
 from podbuild.oci.layout import LayoutStore
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Tag
-from podbuild.oci.store import BytesBlob, PushRight
+from podbuild.oci.store import BytesBlob, PushRight, copy_image
 from tests.images import blob_of, make_image, make_index
 from tests.registries import registry_server
 

@@ -9,11 +9,10 @@ import pytest
 
 from podbuild.errors import CredentialError, PublishError, VerificationError
 from podbuild.oci.client import RegistryClient
-from podbuild.oci.copy import copy_image, descendants, settled_head
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Digest, Repository, Tag
 from podbuild.oci.registry import RegistryStore
-from podbuild.oci.store import BytesBlob
+from podbuild.oci.store import BytesBlob, copy_image, descendants, settled_head
 from podbuild.oci.transport.endpoint import Conduct, Endpoint, Timeouts, UploadPolicy, WayOut
 from podbuild.system.retry import Retry
 from tests.faults import (

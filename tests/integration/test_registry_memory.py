@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.oci.copy import copy_blob
 from podbuild.oci.layout import LayoutStore
 from podbuild.oci.manifest import Descriptor
 from podbuild.oci.names import Digest
-from podbuild.oci.store import CheckedFileBlob, Store
+from podbuild.oci.store import CheckedFileBlob, Store, copy_blob
 from podbuild.oci.transport.endpoint import UploadPolicy
 from tests.images import LAYER
 from tests.registries import registry_server

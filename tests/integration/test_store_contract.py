@@ -11,12 +11,19 @@ from pathlib import Path
 import pytest
 
 from podbuild.errors import PodbuildError, VerificationError
-from podbuild.oci.copy import copy_image, descendants, settled_head
 from podbuild.oci.layout import LayoutStore
 from podbuild.oci.manifest import Descriptor, Manifest, MediaType
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Digest, Tag
-from podbuild.oci.store import BytesBlob, FileBlob, PushRight, Store
+from podbuild.oci.store import (
+    BytesBlob,
+    FileBlob,
+    PushRight,
+    Store,
+    copy_image,
+    descendants,
+    settled_head,
+)
 from podbuild.oci.transport.endpoint import UploadPolicy
 from tests.images import blob_of, make_image, make_index
 from tests.registries import Server, registry_server

@@ -15,12 +15,11 @@ from podbuild.build.attest.cyclonedx import serial_number
 from podbuild.build.toolchain.model import read_record
 from podbuild.config.attest import SbomFormat
 from podbuild.errors import PublishError, ToolError
-from podbuild.oci.copy import copy_blob
 from podbuild.oci.layout import LayoutStore, named_index_bytes
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest
 from podbuild.oci.statements import canonical
-from podbuild.oci.store import Store
+from podbuild.oci.store import Store, copy_blob
 from podbuild.system.files import write_atomically
 from podbuild.system.folders import Folders
 from podbuild.system.process import CommandError, Runner

@@ -15,10 +15,9 @@ from datetime import datetime
 
 from podbuild.build.cache.uses import merged, read_uses, write_uses
 from podbuild.errors import CredentialError, PodbuildError, VersionError
-from podbuild.oci.copy import copy_blob, copy_image
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest, Tag
-from podbuild.oci.store import Store
+from podbuild.oci.store import Store, copy_blob, copy_image
 from podbuild.system.cancel import Cancel
 
 CACHED = "podbuild-cache"  # first part of the repositories' names in staging

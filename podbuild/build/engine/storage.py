@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from podbuild.build.engine.containers import container_ids, list_in
+from podbuild.build.containers import container_ids, list_in
 from podbuild.build.engine.namespace import Namespace
 from podbuild.oci.names import Digest
 from podbuild.system.files import write_atomically

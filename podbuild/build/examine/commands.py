@@ -15,11 +15,10 @@ from podbuild.build.model import TrialOutcome, TrialResult
 from podbuild.config.toml import shown
 from podbuild.config.trials import CheckCommand
 from podbuild.errors import ToolError
-from podbuild.oci.copy import copy_image
 from podbuild.oci.layout import LayoutStore
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Tag
-from podbuild.oci.store import Store
+from podbuild.oci.store import Store, copy_image
 from podbuild.plan.model import Job
 from podbuild.system.files import write_atomically
 from podbuild.system.process import CommandError, CommandTimeoutError, Finished, Runner, last_line

@@ -19,9 +19,8 @@ from podbuild.build.staging.area import repository_name, staged_tag
 from podbuild.build.staging.server import StagingRegistry
 from podbuild.build.toolchain.emulation import foreign_guests
 from podbuild.errors import BuildError
-from podbuild.oci.copy import copy_image
 from podbuild.oci.manifest import Manifest
-from podbuild.oci.store import Store
+from podbuild.oci.store import Store, copy_image
 from podbuild.plan.model import Job
 from podbuild.system.files import write_atomically
 from podbuild.system.process import CommandError, CommandTimeoutError, Runner, last_line

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from podbuild.commands.leave import message
+from podbuild.commands.notify import message
 from podbuild.report.model import Failure
 from tests.unit.report.test_formats import REPORT
 

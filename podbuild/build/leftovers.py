@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from podbuild.build.engine.containers import container_ids
+from podbuild.build.containers import container_ids
 from podbuild.build.engine.registries_conf import RegistriesConf
 from podbuild.build.engine.session import Setup, open_workplace
 from podbuild.build.toolchain.model import Engine, Toolchain

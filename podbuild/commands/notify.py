@@ -1,37 +1,25 @@
-"""What a run leaves when it has ended: the page, numbers and a trace, its entry, a message.
+"""Tell of a run that has ended: a webhook, a command of the user's, a collector of traces.
 
-Best effort, also after a failure: nothing here changes how the release ended, but where the
-configuration says that a regression fails.
+Best effort, also after a failure: nothing here changes how the release ended.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from urllib.parse import urlsplit
 
-from podbuild.commands.history import (
-    earlier_runs,
-    entry_of,
-    remember,
-    remember_here,
-    what_grew,
-)
-from podbuild.config.following import Event, MessageKind, NotifySettings, OnRegression
-from podbuild.config.output import ReportFile
+from podbuild.config.following import Event, MessageKind, NotifySettings
 from podbuild.config.secrecy import without_secrets
-from podbuild.errors import PodbuildError, PolicyError, PublishError, best_effort
+from podbuild.errors import PodbuildError, PolicyError, PublishError
 from podbuild.oci.transport.http import Call, Http
 from podbuild.report.json import summary_json
-from podbuild.report.metrics_text import metrics_text, otlp, trace_json
+from podbuild.report.metrics_text import otlp
 from podbuild.report.model import ReleaseResult, Report
-from podbuild.report.page import release_page
-from podbuild.report.runs import Regression, Run, merged
+from podbuild.report.runs import Regression
 from podbuild.system.console.text import duration, one_line
-from podbuild.system.files import write_atomically
 from podbuild.system.records import JSONValue
 from podbuild.system.retry import Transient
 from podbuild.workspace import Services
@@ -43,55 +31,8 @@ _EVERYBODY = re.compile(r"@(?=channel|all|here|everyone|team)", re.IGNORECASE)
 _BUDGET = PolicyError.exit_code
 
 
-def leave(services: Services, report: Report) -> PolicyError | None:
-    """Write, keep and tell what a run leaves that was to publish all that is configured.
-
-    Gives the failure where a regression is one.
-    """
-    clean = services.ui.redactor.cut_value(report)
-    run, earlier = entry_of(services, clean), earlier_runs(services)
-    grown = what_grew(earlier, run) if report.result is ReleaseResult.PUBLISHED else ()
-    for each in grown:
-        services.ui.warn(each.text)
-    clean = replace(clean, warnings=(*clean.warnings, *(each.text for each in grown)))
-    _write(services, clean, run, earlier)
-    remember(services, run)
-    _tell(services, clean, grown)
-    if grown and services.config.history.on is OnRegression.FAIL:
-        return PolicyError(
-            f"the release is out; {grown[0].text}",
-            hint='`podbuild history` shows the runs before; [history] on = "warn" only warns',
-            details=tuple(each.text for each in grown[1:]),
-        )
-    return None
-
-
-def leave_unpublished(services: Services, report: Report) -> None:
-    """Write what a run leaves that publishes nothing, or a part, and keep it on this machine.
-
-    Nobody is told: such is a pull request's job, and its file names who and by which command.
-    """
-    clean = services.ui.redactor.cut_value(report)
-    run = entry_of(services, clean)
-    _write(services, clean, run, ())
-    remember_here(services, run)
-
-
-def _write(services: Services, clean: Report, run: Run, earlier: Sequence[Run]) -> None:
-    """Write the page, the numbers and the trace of a report from which secrets were cut."""
-    texts = {
-        ReportFile.PAGE: release_page(clean, merged(earlier, (run,)), services.config.cost),
-        ReportFile.NUMBERS: metrics_text(clean),
-        ReportFile.TRACE: trace_json(clean),
-    }
-    for name, text in texts.items():
-        data, path = text.encode("utf-8", "replace"), services.config.output / name
-        write = partial(write_atomically, path, data)
-        best_effort(write, services.ui.warn, f"{name} can't be written", None)
-    _trace(services, clean, run.name)
-
-
-def _trace(services: Services, report: Report, run: str) -> None:
+def send_trace(services: Services, report: Report, run: str) -> None:
+    """Send the trace of a run to the collector that the environment names, if any."""
     base = services.environment.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
     url = services.environment.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "")
     if base and not url:
@@ -127,7 +68,8 @@ def events(report: Report, grown: tuple[Regression, ...]) -> frozenset[Event]:
     return frozenset(found)
 
 
-def _tell(services: Services, report: Report, grown: tuple[Regression, ...]) -> None:
+def tell(services: Services, report: Report, grown: tuple[Regression, ...]) -> None:
+    """Tell the webhook and the command of what they are to hear of. What fails is a warning."""
     settings = services.config.notify
     slow = settings.slow is not None and report.seconds > settings.slow
     if not (slow or events(report, grown) & {*settings.on}):
