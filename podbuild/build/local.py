@@ -13,10 +13,10 @@ from podbuild.build.cache.mounts import carried_mounts
 from podbuild.build.engine.argv import BuildOrder
 from podbuild.build.engine.files import proxies_with_login
 from podbuild.build.engine.namespace import confined_at_cost, ending_steps, without_network
+from podbuild.build.inputs.contents import Extra
 from podbuild.build.inputs.ignore import can_write, write_ignore
 from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.inputs.selected import SelectedCopies
-from podbuild.build.inputs.views import Extra
 from podbuild.build.job import (
     Attempted,
     CacheFailedError,

@@ -11,7 +11,7 @@ from typing import Protocol
 from podbuild.build.engine.failure import FailedStep
 from podbuild.build.inputs.across import name_across
 from podbuild.build.inputs.containerfile import Containerfile, Stage
-from podbuild.build.inputs.contents import Contents
+from podbuild.build.inputs.contents import Contents, Extra, Views
 from podbuild.build.inputs.instructions import Instruction
 from podbuild.build.inputs.mounted import SecretFile
 from podbuild.build.inputs.reach import Taken, Wanted
@@ -20,7 +20,6 @@ from podbuild.build.inputs.rewrite import Rewritten, rewrite_containerfile
 from podbuild.build.inputs.secrets import BuildSecrets
 from podbuild.build.inputs.selected import SelectedCopies, selections
 from podbuild.build.inputs.values import uses_values
-from podbuild.build.inputs.views import Extra, Views
 from podbuild.errors import BuildError
 from podbuild.system.process import Runner
 

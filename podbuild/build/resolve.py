@@ -11,11 +11,10 @@ from podbuild.build.engine.registries_conf import (
     Mirror,
 )
 from podbuild.build.engines import Engines
-from podbuild.build.inputs.hash import input_hash
+from podbuild.build.inputs.hash import Sources, input_hash
 from podbuild.build.inputs.readings import Readings
 from podbuild.build.inputs.recipe import Recipe, Surroundings, make_recipe, outside_images
 from podbuild.build.inputs.required import check_required
-from podbuild.build.inputs.source import Sources
 from podbuild.build.model import InputHash
 from podbuild.build.pins import Pinner, repository_of
 from podbuild.build.toolchain.emulation import native_architecture

@@ -12,7 +12,6 @@ from pathlib import Path
 from podbuild.build.attest import vex
 from podbuild.build.inputs.across import bases_of
 from podbuild.build.inputs.containerfile import read_containerfile
-from podbuild.build.inputs.ignored import ignored_of_context, ignored_of_folder
 from podbuild.build.inputs.lint import (
     Finding,
     Level,
@@ -21,6 +20,7 @@ from podbuild.build.inputs.lint import (
     check_texts,
     finding_of,
 )
+from podbuild.build.inputs.readings import ignored_of_context, ignored_of_folder
 from podbuild.build.toolchain.emulation import GUESTS, native_architecture
 from podbuild.commands.borders import output_refusal
 from podbuild.config.attest import Placement

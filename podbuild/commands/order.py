@@ -10,7 +10,6 @@ from statistics import median
 
 from podbuild.build.inputs.containerfile import read_containerfile
 from podbuild.build.inputs.ignore import Matcher
-from podbuild.build.inputs.ignored import ignored_of_context
 from podbuild.build.inputs.lint import Finding, Level, Subject
 from podbuild.build.inputs.order import (
     FEWEST,
@@ -20,6 +19,7 @@ from podbuild.build.inputs.order import (
     StepOrder,
     order_of,
 )
+from podbuild.build.inputs.readings import ignored_of_context
 from podbuild.config.choices import Rule
 from podbuild.config.image import Image
 from podbuild.config.model import Config

@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from podbuild.build.inputs import across
+from podbuild.build.inputs import hash as hashing
 from podbuild.build.model import BuildRecord, Handed
 from podbuild.build.toolchain import emulation
-from podbuild.commands import adoption, sources
+from podbuild.commands import adoption
 from podbuild.commands.borders import output_refusal
 from podbuild.config.model import Config
 from podbuild.config.output import OUTPUT_NAMES, torn_names
@@ -256,7 +257,7 @@ def _decided(
     """Decide every tag; files are compared only where all else says that a result is adopted."""
     decided = decide_tags(plan, facts, ancestry)
     if any(image.adopted for image in decided.images):
-        decided = decide_tags(sources.with_sources(services, plan, decided, facts), facts, ancestry)
+        decided = decide_tags(hashing.with_sources(services, plan, decided, facts), facts, ancestry)
     return _own_results_stand(services, decided, facts)
 
 

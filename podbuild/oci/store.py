@@ -22,7 +22,7 @@ from typing import Protocol
 from podbuild.errors import PublishError, VerificationError
 from podbuild.oci.manifest import MANIFEST_CAP, Descriptor, Manifest, MediaType
 from podbuild.oci.names import Digest, Tag
-from podbuild.oci.transport.problem import BlobsMissingError
+from podbuild.oci.transport import problem
 from podbuild.system.cancel import Cancel
 from podbuild.system.files import link_whole
 from podbuild.system.later import dataclass
@@ -253,7 +253,7 @@ def copy_manifest(
     for _ in range(_LOST_BLOBS - 1):
         try:
             sink.put_manifest(manifest)
-        except BlobsMissingError:
+        except problem.BlobsMissingError:
             for blob in manifest.blobs:
                 copy_blob(source, sink, blob, on_bytes)
         else:

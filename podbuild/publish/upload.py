@@ -18,7 +18,7 @@ from podbuild.errors import CredentialError, PodbuildError, PublishError, Verifi
 from podbuild.oci.manifest import FRESH, Descriptor, Manifest
 from podbuild.oci.names import Digest
 from podbuild.oci.store import PushRight, Store, settled_head
-from podbuild.oci.transport.problem import BlobsMissingError
+from podbuild.oci.transport import problem
 from podbuild.plan.destination import Destination, ask_all, failures
 from podbuild.plan.journal import ImageKey, Journal, Section
 from podbuild.plan.model import by_image
@@ -263,7 +263,7 @@ class Publisher:
                 self._put_again(destination, child)
         try:
             destination.store.put_manifest(manifest)
-        except BlobsMissingError as error:  # registries lose blobs; they go out once more
+        except problem.BlobsMissingError as error:  # registries lose blobs; they go out once more
             self._forget_uploads(destination, manifest)
             for child in children:
                 self._put_again(destination, child)

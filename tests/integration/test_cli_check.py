@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.build.inputs.remembered import Remembered
+from podbuild.build.inputs.tree import Remembered
 from podbuild.cli import main
 from tests.shops import PODBUILD, Shop, environment
 

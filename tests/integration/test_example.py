@@ -30,6 +30,7 @@ ROOT = Path(__file__).parents[2]
 BOTH = ("linux/amd64", "linux/arm64")
 MACHINES = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
 PODBUILD = Path(sys.executable).with_name("podbuild")
+MODULES = 125  # of podbuild's own, for a release that has nothing to build
 GIT = ("git", "-c", "user.name=test", "-c", "user.email=test@example.com")
 
 
@@ -113,6 +114,30 @@ def test_both_registries_hold_the_same_index_of_both_platforms(
     assert raw == example.raw("mirror", image)
     platforms = [child["platform"] for child in json.loads(raw)["manifests"]]
     assert [f"{each['os']}/{each['architecture']}" for each in platforms] == list(BOTH)
+
+
+def test_a_release_again_loads_little(example: Example, tmp_path: Path) -> None:
+    """A release that finds its result published waits for nothing that builds or uploads."""
+    shutil.copytree(example.root, tmp_path / "shop")
+    program = (
+        "import sys\nfrom podbuild.cli import main\ncode = main()\n"
+        "print(*(name for name in sys.modules if name.partition('.')[0] == 'podbuild'))\n"
+        "sys.exit(code)"
+    )
+    done = subprocess.run(
+        (sys.executable, "-c", program, "release", "v1.2.3"),
+        cwd=tmp_path / "shop",
+        env={**example.environment, "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nothing to build" in done.stdout + done.stderr
+    loaded = done.stdout.splitlines()[-1].split()
+    assert "podbuild.build.inputs.hash" in loaded
+    assert len(loaded) <= MODULES, sorted(loaded)
 
 
 def test_the_base_is_published_nowhere(example: Example) -> None:

@@ -35,7 +35,7 @@ from podbuild.build.engine.namespace import Namespace, open_namespace, outside_u
 from podbuild.build.engine.registries_conf import RegistriesConf, with_own
 from podbuild.build.engine.sockets import ShortNames
 from podbuild.build.engine.storage import DriverName, Storage, StorageDriver, prove_storage_driver
-from podbuild.build.inputs.views import Views
+from podbuild.build.inputs.contents import Views
 from podbuild.build.staging.rights import Login
 from podbuild.build.toolchain.model import Toolchain
 from podbuild.config.choices import Compression

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 
-from podbuild.build.inputs.fetched import may_change
+from podbuild.build.inputs.copying import may_change
 from podbuild.build.inputs.instructions import Instruction, read_instructions
-from podbuild.build.inputs.mount_values import with_mount_values
 from podbuild.errors import ConfigError
 from podbuild.oci.names import Platform
 
@@ -243,7 +242,7 @@ class Containerfile:
     ) -> Iterator[tuple[Instruction, Mapping[str, str]]]:
         """Give a stage's instructions with the variables that each of them sees."""
         for found, before, _ in self.steps(stage, variables):
-            yield with_mount_values(found, before.values), before.values
+            yield found.with_mount_values(before.values), before.values
 
     def steps(
         self, stage: Stage, variables: Mapping[str, str]

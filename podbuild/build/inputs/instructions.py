@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from podbuild.build.inputs.lexer import SPACES, Lexer, LexError
-from podbuild.build.inputs.mounts import mount_options
+from podbuild.build.inputs.lexer import SPACES, Lexer, LexError, quoted_word
+from podbuild.build.inputs.mounts import mount_options, written_mount, written_options
 from podbuild.errors import ConfigError
 
 # Quoted parts and escaped characters belong to a word, blanks end it.
@@ -181,6 +181,30 @@ class Instruction:
         """Give the options of each --mount of a RUN."""
         written = self.all_flags("mount") if self.word == "RUN" else ()
         return tuple(mount_options(each) for each in written)
+
+    def with_mount_values(
+        self, known: Mapping[str, str], *, all_known: bool = False
+    ) -> Instruction:
+        """Put values into the mounts of RUN; what is not known stays, unless it is worth nothing.
+
+        A mistake stays as it is written (`unread_words` tells of it).
+        """
+        if self.word != "RUN" or not any("$" in flag for flag in self.flags):
+            return self
+        lexer = Lexer(escape=self.escape, lenient=True, keep_unset=not all_known)
+        flags = []
+        for flag in self.flags:
+            name, _, written = flag.partition("=")
+            if name != "--mount" or "$" not in flag:
+                flags.append(flag)
+            else:
+                options = written_options(unquote(written))
+                try:
+                    options = {key: lexer.word(value, known) for key, value in options.items()}
+                except LexError:
+                    return self
+                flags.append(f"--mount={quoted_word(written_mount(options))}")
+        return replace(self, flags=tuple(flags))
 
 
 def lines_of(text: str) -> list[str]:

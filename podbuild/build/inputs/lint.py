@@ -13,7 +13,7 @@ from itertools import chain
 
 from podbuild.build.inputs.arguments import build_variables
 from podbuild.build.inputs.containerfile import Containerfile, OutsideImage, platform_arguments
-from podbuild.build.inputs.ignored import ignored_of_context
+from podbuild.build.inputs.readings import ignored_of_context
 from podbuild.build.inputs.recipe import refusals_of
 from podbuild.build.toolchain.emulation import native_architecture
 from podbuild.config.choices import Rule, Timestamp

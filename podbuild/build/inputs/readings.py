@@ -10,10 +10,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 from podbuild.build.inputs.containerfile import Containerfile, read_containerfile
-from podbuild.build.inputs.ignored import ignored_of_context, ignored_of_folder
+from podbuild.build.inputs.ignore import applicable_ignore_file, ignore_files, parse_ignore
 from podbuild.config.image import Image
-from podbuild.config.toml import read_source
+from podbuild.config.toml import read_source, shown
 from podbuild.plan.model import Plan, PlannedImage
+
+
+def ignored_of_context(image: Image) -> tuple[str, ...]:
+    """Give what an image's context leaves out; raises ConfigError with file and line."""
+    return _patterns_in(
+        applicable_ignore_file(image.context, image.containerfile, image.ignorefile)
+    )
+
+
+def ignored_of_folder(folder: Path) -> tuple[str, ...]:
+    """Give what a folder leaves out as an extra context; raises ConfigError with file and line."""
+    return _patterns_in(next((file for file in ignore_files(folder) if file.is_file()), None))
+
+
+def _patterns_in(file: Path | None) -> tuple[str, ...]:
+    return parse_ignore(read_source(file), where=shown(file)) if file else ()
 
 
 class Readings:

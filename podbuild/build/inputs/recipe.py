@@ -17,14 +17,13 @@ from podbuild.build.inputs.containerfile import (
     platform_arguments,
     written_platform,
 )
+from podbuild.build.inputs.contents import Extra
 from podbuild.build.inputs.ignore import Matcher, kept_out, own_patterns
-from podbuild.build.inputs.networks import needs_no_network
 from podbuild.build.inputs.reach import EVERYTHING, Wanted
 from podbuild.build.inputs.readings import Readings
-from podbuild.build.inputs.refusals import Unbuildable, refusals
+from podbuild.build.inputs.refusals import Unbuildable, needs_no_network, refusals
 from podbuild.build.inputs.selected import Selecting, unfit_for_stage
 from podbuild.build.inputs.sources import Shown
-from podbuild.build.inputs.views import Extra
 from podbuild.build.inputs.wanted import (
     MAIN,
     BaseFacts,

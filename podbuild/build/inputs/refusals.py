@@ -20,15 +20,17 @@ from podbuild.build.inputs.containerfile import (
     Use,
     written_platform,
 )
-from podbuild.build.inputs.healthchecks import unfit_healthcheck
-from podbuild.build.inputs.instructions import Instruction
-from podbuild.build.inputs.modes import parse_mode
-from podbuild.build.inputs.networks import refused_networks
+from podbuild.build.inputs.copying import parse_mode, unfit_unpacking
+from podbuild.build.inputs.instructions import REMOTE, Instruction
 from podbuild.build.inputs.sources import Shown, unfit_mount_sources, unfit_sources
-from podbuild.build.inputs.unfit import unfit_checksum, unfit_form, unfit_values
-from podbuild.build.inputs.unfit_mounts import unfit_mounts
-from podbuild.build.inputs.unpacking import unfit_unpacking
-from podbuild.build.inputs.values import SWITCHES
+from podbuild.build.inputs.unfit import (
+    SWITCHES,
+    unfit_checksum,
+    unfit_form,
+    unfit_healthcheck,
+    unfit_mounts,
+    unfit_values,
+)
 from podbuild.errors import ConfigError, PodbuildError
 from podbuild.oci.names import Reference, is_registry
 
@@ -53,6 +55,7 @@ _WITHOUT = {
 }
 _STAGE = re.compile(r"[a-z][a-z0-9_.-]*")
 _VARIABLE = re.compile(r"\$\{?(\w+)")
+_APART = ("none", "private")  # networks that are not the machine's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -335,3 +338,50 @@ def _nearly_a_stage(
             message=f"{reference.use.value} {value}: {value} {what}",
             hint=f"the stage {near[0]}? An image of that name is docker.io/library/{value}",
         )
+
+
+def needs_no_network(
+    parsed: Containerfile, target: str | None, variables: Mapping[str, str], network: str
+) -> bool:
+    """Tell whether every RUN is to see no network, and there is one: the engine is run without.
+
+    Chroot isolation shows RUN the engine's own network.
+    """
+    seen = {_seen(each, network) for each, _ in _walk(parsed, target, variables, "RUN")}
+    return seen == {"none"}
+
+
+def refused_networks(
+    parsed: Containerfile, target: str | None, variables: Mapping[str, str], network: str
+) -> Iterator[tuple[Instruction, str, str]]:
+    """Give what chroot isolation can't do: the instruction, why, and a way out."""
+    alone = needs_no_network(parsed, target, variables, network)
+    for each, _ in _walk(parsed, target, variables, "RUN"):
+        seen = _seen(each, network)
+        if seen in _APART and not alone:
+            yield (
+                each,
+                "chroot isolation shows RUN the machine's network all the same"
+                + (", as another one here sees it" if seen == "none" else ""),
+                f'isolation = "oci", or leave network {seen} out',
+            )
+    for each, known in _walk(parsed, target, variables, "ADD") if alone else ():
+        sources = (each.array or each.words)[:-1]
+        if any(REMOTE.match(each.expand(source, known)) for source in sources):
+            yield (
+                each,
+                "nothing can be fetched where no RUN sees a network, under chroot isolation",
+                'isolation = "oci", or an image of its own for what is fetched',
+            )
+
+
+def _walk(
+    parsed: Containerfile, target: str | None, variables: Mapping[str, str], word: str
+) -> Iterator[tuple[Instruction, Mapping[str, str]]]:
+    for stage in parsed.needed(target, variables):
+        yield from (found for found in parsed.walk(stage, variables) if found[0].word == word)
+
+
+def _seen(instruction: Instruction, network: str) -> str:
+    flag = instruction.flag("network")
+    return flag if flag in ("none", "host") else network

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field, replace
 
 from podbuild.build.inputs.arguments import arguments_with_values, lines_of_arguments
 from podbuild.build.inputs.containerfile import Containerfile, Stage
+from podbuild.build.inputs.copying import symbolic_mode, unpacked, with_octal
 from podbuild.build.inputs.instructions import Instruction, lines_of, parse_heredoc, unquote
 from podbuild.build.inputs.linked import linked_destinations, with_destination
 from podbuild.build.inputs.merged import merged_steps, reaching
-from podbuild.build.inputs.modes import symbolic_mode, with_octal
-from podbuild.build.inputs.mount_values import with_mount_values
 from podbuild.build.inputs.mounted import (
     SecretFile,
     SecretVariable,
@@ -25,7 +24,6 @@ from podbuild.build.inputs.mounted import (
 )
 from podbuild.build.inputs.mounts import mount_options, written_mount
 from podbuild.build.inputs.selected import SelectedCopies, as_selected, for_engines
-from podbuild.build.inputs.unpacking import unpacked
 from podbuild.build.inputs.values import (
     NOTHING,
     OPERATED,
@@ -162,7 +160,7 @@ class _Rewriter:
                 new = with_destination(new, linked.get(instruction.line))
                 self._copy(stage, instruction, new, known)
             elif new.word == "RUN":
-                self._run(written[new.line], with_mount_values(new, known, all_known=True))
+                self._run(written[new.line], new.with_mount_values(known, all_known=True))
             elif (new := plain_for_engines(new, known, self._arguments)) != instruction:
                 self._put(instruction, [engine_line(new)])
             self._tell_values(instruction, known)

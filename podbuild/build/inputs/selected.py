@@ -16,9 +16,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from podbuild.build.inputs.fetched import git_source
+from podbuild.build.inputs.copying import SET_IDS, SymbolicMode, git_source
 from podbuild.build.inputs.instructions import REMOTE, Instruction
-from podbuild.build.inputs.modes import SET_IDS, SymbolicMode
 from podbuild.build.inputs.reach import Taken, Wanted, outermost
 from podbuild.errors import ConfigError
 

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
+from podbuild.build.inputs.copying import is_unpacked, symbolic_mode
 from podbuild.build.inputs.ignore import Matcher
 from podbuild.build.inputs.instructions import REMOTE, Instruction, parse_heredoc
-from podbuild.build.inputs.modes import symbolic_mode
 from podbuild.build.inputs.tree import find_inside
-from podbuild.build.inputs.unpacking import is_unpacked
-from podbuild.build.inputs.values import are_known
+from podbuild.build.inputs.unfit import are_known
 
 _SOURCE_AND_PLACE = 2
 _GLOB = re.compile(r"[*?\[\\]")

@@ -9,21 +9,17 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from podbuild.build.inputs.containerfile import Containerfile
-from podbuild.build.inputs.healthchecks import without_zeros
 from podbuild.build.inputs.instructions import Heredoc, Instruction
 from podbuild.build.inputs.lexer import Lexer, LexError, quoted_word
+from podbuild.build.inputs.unfit import PORT, SWITCHES, ports_of, without_zeros
 from podbuild.errors import ConfigError
 
-_PORT = re.compile(r"(?:.*:)?(\d+)(?:-(\d+))?(?:/(\w+))?", re.ASCII)
 _PLAIN = re.compile(r"[\w./:@,+=*?\[\]-]+")  # what means itself to every reader
 _VARIABLE = re.compile(r"\$\{?(\w+)")
 _OF_VARIABLES = ("--chown=$", "--chmod=$")
-SWITCHES = ("link", "parents", "keep-git-dir", "unpack")
 NOTHING = "podbuild_no_file"  # takes the place of an instruction that copies none
 _EXPANDED = (*("ADD", "COPY", "ENV", "EXPOSE", "LABEL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"),)
 _UNESCAPED = re.compile(r"(?<!\\)\$\{?(\w+)")
-_LAST_PORT = 65535
-_PROTOCOLS = ("tcp", "udp", "sctp")
 # What imagebuilder's own reader of variables (1.2) has not.
 OPERATED = re.compile(r"\$\{\w+(?:[-+?]|:[^-+]|/|[#%])|\$\{?[@*#?$!0-9-]")
 
@@ -159,36 +155,10 @@ def run_for_engines(new: Instruction) -> Instruction:
     return new
 
 
-def are_known(text: str, known: Mapping[str, str]) -> bool:
-    """Tell whether each variable of a text has a value; what has none yet may be right."""
-    return all(name in known for name in _VARIABLE.findall(text))
-
-
-def is_port(word: str) -> bool:
-    """Tell whether EXPOSE takes a word: a port or a range, with what it is published as or not.
-
-    Follows ParsePortSpec of docker/go-connections, which drops addresses and ports of the host.
-    """
-    found = _PORT.fullmatch(word)
-    if not found:
-        return False
-    first, last = int(found[1]), int(found[2] or found[1])
-    return first <= last <= _LAST_PORT and (found[3] or "tcp").lower() in _PROTOCOLS
-
-
-def ports_of(instruction: Instruction, known: Mapping[str, str]) -> tuple[str, ...]:
-    """Give EXPOSE's words with values put in; a value may be several."""
-    lexer = Lexer(escape=instruction.escape, lenient=True)
-    try:
-        return tuple(port for word in instruction.words for port in lexer.words(word, known))
-    except LexError:
-        return instruction.words
-
-
 def _ports(instruction: Instruction, known: Mapping[str, str]) -> Iterator[str]:
     """Give EXPOSE's ports one by one: the engine knows no ranges, and keeps addresses."""
     for port in ports_of(instruction, known):
-        found = _PORT.fullmatch(port)
+        found = PORT.fullmatch(port)
         if not found:
             yield port
             continue

@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from podbuild.build.inputs.containerfile import Containerfile, Stage
+from podbuild.build.inputs.copying import SymbolicMode, symbolic_mode
 from podbuild.build.inputs.instructions import Instruction
-from podbuild.build.inputs.modes import SymbolicMode, symbolic_mode
 from podbuild.build.inputs.patterns import BadPatternError, check_syntax
 from podbuild.build.inputs.reach import EVERYTHING, Wanted, has_wildcard
 from podbuild.build.inputs.selected import Selecting

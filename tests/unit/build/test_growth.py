@@ -11,9 +11,9 @@ import pytest
 from podbuild.build.engines import source_of
 from podbuild.build.handover import hand_over
 from podbuild.build.inputs.contents import Contents
+from podbuild.build.inputs.hash import Sources
 from podbuild.build.inputs.readings import Readings
 from podbuild.build.inputs.recipe import Surroundings, make_recipe, outside_images
-from podbuild.build.inputs.source import Sources
 from podbuild.build.model import BuildRecord, InputHash
 from podbuild.build.results import Results
 from podbuild.build.staging.area import Pool, Staging

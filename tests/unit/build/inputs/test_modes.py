@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from podbuild.build.inputs.modes import parse_mode
+from podbuild.build.inputs.copying import parse_mode
 
 START = ((0o644, False), (0o751, False), (0o755, False), (0o2775, True), (0o664, False))
 MADE = """\

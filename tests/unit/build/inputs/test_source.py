@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from podbuild.build.inputs.contents import Contents
+from podbuild.build.inputs.hash import Sources, is_whole
 from podbuild.build.inputs.recipe import Surroundings, make_recipe
-from podbuild.build.inputs.source import Sources, is_whole
 from podbuild.build.inputs.wanted import BaseFacts
 from podbuild.config.load import load_config
 from podbuild.oci.names import Platform

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.build.inputs.contents import Contents
+from podbuild.build.inputs.contents import Contents, Extra, Views
+from podbuild.build.inputs.copying import parse_mode
 from podbuild.build.inputs.ignore import Matcher, own_patterns, parse_ignore
-from podbuild.build.inputs.modes import parse_mode
 from podbuild.build.inputs.reach import EVERYTHING, Wanted
-from podbuild.build.inputs.views import Extra, Views
 from podbuild.errors import PodbuildError
 
 
