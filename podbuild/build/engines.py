@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from podbuild.build import leftovers, remote
 from podbuild.build import session as building
 from podbuild.build.containers import has_leftovers
+from podbuild.build.handover import restock
 from podbuild.build.inputs import contents as reading
 from podbuild.build.staging.area import Pool, Staging, repository_name
 from podbuild.build.toolchain import find
@@ -132,6 +133,21 @@ class Offer(Protocol):
 def open_staging(services: Services) -> Staging:
     """Give the staging area, whose blobs last in podbuild's cache folder."""
     return Staging(Pool(services.folders.cache / "blobs"))
+
+
+def open_engines(
+    services: Services, plan: Plan, journal: Journal, toolchain: ChosenToolchain
+) -> Engines:
+    """Give what makes the images of a plan, with what is handed over from before in its staging."""
+    engines = Engines(
+        services=services,
+        plan=plan,
+        journal=journal,
+        staging=open_staging(services),
+        toolchain=toolchain,
+    )
+    restock(services.config.output, journal, engines.staging)
+    return engines
 
 
 def source_of(planned: Planned, staging: Staging) -> Callable[[str], Store]:

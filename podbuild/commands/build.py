@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
-from podbuild.build.engines import ChosenToolchain, Engines, source_of
+from podbuild.build.engines import ChosenToolchain, Engines, open_engines, source_of
 from podbuild.build.images import assembled_images, staged_before
 from podbuild.build.indexes import assemble_images
 from podbuild.build.model import HandedOver, Staged
@@ -31,7 +31,6 @@ from podbuild.commands.release import (
     handed_over,
     make_staged,
     one_at_a_time,
-    open_engines,
     open_publisher,
 )
 from podbuild.errors import ConfigError
@@ -231,5 +230,5 @@ def _opened(
             journal = continued(services, planned.plan, binding_of(planned.plan, known))
             if not builds:
                 planned = record.marked(with_built_dirt(planned, journal, handed.parts))
-            engines = open_engines(services, planned, journal, toolchain)
+            engines = open_engines(services, planned.plan, journal, toolchain)
             yield OpenedPlan(planned=planned, engines=engines, record=record, handed=handed)

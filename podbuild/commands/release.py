@@ -18,10 +18,10 @@ from podbuild.build.engines import (
     Engines,
     Offer,
     adopted_images,
-    open_staging,
+    open_engines,
     source_of,
 )
-from podbuild.build.handover import handing_over, restock
+from podbuild.build.handover import handing_over
 from podbuild.build.model import HandedOver, Staged
 from podbuild.commands import attest, checks, cleanup, following, history, join, judge
 from podbuild.commands.planning import (
@@ -33,7 +33,6 @@ from podbuild.commands.planning import (
     with_dirt,
 )
 from podbuild.commands.record import Recorder
-from podbuild.commands.tagging import expectations, move_tags
 from podbuild.config.output import remove_torn
 from podbuild.config.toml import shown
 from podbuild.errors import CleanupError, CredentialError, PodbuildError, PolicyError
@@ -49,9 +48,10 @@ from podbuild.plan.journal import (
 )
 from podbuild.plan.model import Plan, Request, Skip
 from podbuild.publish.ledger import record_superseded
-from podbuild.publish.move import Moved
+from podbuild.publish.move import Moved, orders_of
+from podbuild.publish.tag import TagMover, guard_of
 from podbuild.publish.upload import Published, Publisher, preflight
-from podbuild.publish.verify import verify_release
+from podbuild.publish.verify import expectations_of, verify_release
 from podbuild.report.collect import adopted_parts
 from podbuild.report.model import Report
 from podbuild.system.later import dataclass
@@ -109,7 +109,7 @@ def release(services: Services, request: Request) -> Ended:
             journal.record(Section.BEGAN, "day", ready.plan.source.day)
             if handed.parts:
                 ready = record.marked(with_built_dirt(ready, journal, handed.parts))
-            engines = open_engines(services, ready, journal, toolchain)
+            engines = open_engines(services, ready.plan, journal, toolchain)
             incomplete = _deliver(engines, ready, record, handed)
         report = record.report()
         regressed = _leave(services, begun.plan, report)
@@ -145,7 +145,7 @@ def _deliver(
     moved = _moved(engines, planned, published, record)
     if Skip.VERIFY not in plan.request.skip:
         with record.step("verify"):
-            asked = expectations(planned, moved)
+            asked = expectations_of(planned, moved)
             verify_release(asked, published.present, record.warn, services.cancel)
             if plan.attest:
                 attest.verify_moved(services, plan, moved, held, record.warn)
@@ -259,8 +259,17 @@ def _assembled(
 
 def _moved(engines: Engines, planned: Planned, published: Published, record: Recorder) -> Moved:
     services, journal = engines.services, engines.journal
+    mover = TagMover(
+        guard=guard_of(planned, services.config.tags.yanked, services.cancel),
+        journal=journal,
+        retry=services.retry,
+        cancel=services.cancel,
+        command=planned.plan.request.command,
+        note=services.ui.note,
+        left=record.tags_left,
+    )
     with record.step("move tags"):
-        moved = move_tags(services, planned, journal, published, record)
+        moved = mover.move(orders_of(planned, published.at, published.images))
     record.moved(moved)
     record_superseded(services.folders, services.config.root, journal, moved)
     return moved
@@ -351,21 +360,6 @@ def hand_over(engines: Engines, *, thin: bool = False) -> AbstractContextManager
     """Give what hands over what was built, however the block ends."""
     output, warn = engines.services.config.output, engines.services.ui.warn
     return handing_over(output, engines.journal, engines.staging, warn, thin=thin)
-
-
-def open_engines(
-    services: Services, planned: Planned, journal: Journal, toolchain: ChosenToolchain
-) -> Engines:
-    """Give what makes the images of a plan, with what is handed over from before in its staging."""
-    engines = Engines(
-        services=services,
-        plan=planned.plan,
-        journal=journal,
-        staging=open_staging(services),
-        toolchain=toolchain,
-    )
-    restock(services.config.output, journal, engines.staging)
-    return engines
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field, replace
 from enum import Enum
 from typing import Protocol
@@ -16,7 +16,7 @@ from typing import Protocol
 from podbuild.errors import CredentialError, ImmutableTagError, PodbuildError, PublishError
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest, Tag
-from podbuild.plan.destination import Destination, own_failure
+from podbuild.plan.destination import Destination, Planned, own_failure
 from podbuild.plan.guards import Decision
 from podbuild.plan.journal import ImageKey, Journal, Section, TagKey
 from podbuild.plan.tags import NamedTag, TagKind
@@ -354,3 +354,17 @@ def _immutable(
     return ImmutableTagError(
         f"{order} names {found.digest} and is immutable at the registry: {error.message}", hint=hint
     )
+
+
+def orders_of(
+    planned: Planned, at: Iterable[Destination], images: Mapping[str, Manifest]
+) -> Iterator[Order]:
+    """Give an order for each tag that the plan lets move, where its image is."""
+    held = {destination.key: destination for destination in at}
+    for target in planned.plan.targets:
+        destination, manifest = held.get(target.key), images.get(target.image)
+        if destination is None or manifest is None:
+            continue
+        for move in target.tags:
+            if move.decision.is_wanted:
+                yield Order(destination=destination, named=move.named, manifest=manifest)

@@ -22,7 +22,14 @@ from podbuild.errors import (
 )
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Tag
-from podbuild.plan.destination import Destination, everywhere, read_remote, revision_of, version_of
+from podbuild.plan.destination import (
+    Destination,
+    Planned,
+    everywhere,
+    read_remote,
+    revision_of,
+    version_of,
+)
 from podbuild.plan.guards import (
     Ancestry,
     Decision,
@@ -354,3 +361,29 @@ def _said(tagged: Tagged) -> str:
     if tagged.outcome is Outcome.UNCERTAIN:
         return f"{tagged.order} (may be, {tagged.reason})"
     return f"{tagged.order} -> {tagged.order.manifest.digest}"
+
+
+def guard_of(planned: Planned, yanked: Iterable[Version], cancel: Cancel) -> Guard:
+    """Give what decides whether a plan's tags may move."""
+    plan = planned.plan
+    if plan.version is None:
+        return BranchGuard(
+            commit=plan.source.commit,
+            freely=bool(plan.source.pr),
+            ancestry=planned.ancestry,
+            request=plan.request,
+        )
+    return ReleaseGuard(
+        version=plan.version,
+        commit=plan.source.commit,
+        results={image.name: plan.result(image.name) for image in plan.images},
+        destinations=planned.destinations,
+        readers={
+            image.name: Readers(image.readers, plan.readers_beside(image.name))
+            for image in plan.images
+        },
+        yanked=frozenset(yanked),
+        request=plan.request,
+        replaced=planned.replaced,
+        cancel=cancel,
+    )

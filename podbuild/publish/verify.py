@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import field
 from itertools import chain
@@ -12,7 +12,8 @@ from itertools import chain
 from podbuild.errors import CredentialError, PartialReleaseError, PublishError, VerificationError
 from podbuild.oci.manifest import FRESH, Manifest
 from podbuild.oci.names import Digest, Platform, Tag
-from podbuild.plan.destination import Destination, everywhere, find_config, own_failure
+from podbuild.plan.destination import Destination, Planned, everywhere, find_config, own_failure
+from podbuild.publish.move import Moved, Outcome
 from podbuild.system.cancel import Cancel
 from podbuild.system.later import dataclass
 
@@ -256,3 +257,17 @@ def agree(checked: Iterable[Checked], key: Callable[[Checked], str]) -> tuple[st
         for name, members in groups.items()
         if len(members) > 1
     )
+
+
+def expectations_of(planned: Planned, moved: Moved) -> Iterator[Expectation]:
+    """Give what every tag that a release moved must name now."""
+    for tagged in moved.tags:
+        if tagged.outcome in (Outcome.MOVED, Outcome.ALREADY):
+            image = planned.plan.image(tagged.order.destination.image)
+            yield Expectation(
+                destination=tagged.order.destination,
+                tag=tagged.order.tag,
+                digest=tagged.order.manifest.digest,
+                platforms=frozenset(image.platforms),
+                seen=tagged.seen,
+            )
