@@ -35,6 +35,7 @@ from podbuild.plan.decide import (
     earlier_tags,
     named_revisions,
     replaced_tags,
+    standing_images,
     tags_before,
 )
 from podbuild.plan.destination import Planned, Survey, open_destinations, own_failure, survey
@@ -234,6 +235,7 @@ def plan_online(services: Services, offline: Planned) -> Planned:
         replaced=replaced_tags(plan, found.facts),
         earlier=earlier_tags(plan, found.facts),
         before=tags_before(plan, found.facts),
+        standing=standing_images(plan, found.facts),
         destinations=tuple(each for each in opened if each not in found.silent),
         beside=tuple(each for each in beside if each not in elsewhere.silent),
         silent=found.silent,

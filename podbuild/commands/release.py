@@ -319,6 +319,8 @@ def open_publisher(engines: Engines, planned: Planned, record: Recorder) -> Publ
         cancel=engines.services.cancel,
         progress=record.progress,
         earlier=frozenset(filter(None, (image.adopted for image in planned.plan.images))),
+        before=planned.alone_before,
+        expected=planned.standing.children,
     )
 
 

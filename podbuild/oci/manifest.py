@@ -34,6 +34,7 @@ class MediaType(StrEnum):
 
 INDEX_TYPES = (MediaType.OCI_INDEX, MediaType.DOCKER_LIST)
 MANIFEST_TYPES = (*INDEX_TYPES, MediaType.OCI_MANIFEST, MediaType.DOCKER_MANIFEST)
+CONFIG_TYPES = (MediaType.OCI_CONFIG, MediaType.DOCKER_CONFIG)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,8 +246,11 @@ class KnownManifests:
         return found if found and media_type in ("", found.media_type) else None
 
 
+_MOST_CONFIGS = 16 << 20  # bytes of all configs that are kept
+
+
 class Presence:
-    """Remembers which repositories of one registry hold which manifests, as they said.
+    """Remembers which repositories of one registry hold which manifests and configs, as they said.
 
     Safe to share between threads.
     """
@@ -255,11 +259,42 @@ class Presence:
         self._clock = clock
         self._lock = threading.Lock()
         self._said: dict[str, dict[Digest, float]] = {}  # by repository: when it was said
+        self._unread: set[tuple[str, Digest]] = set()
+        self._configs: dict[tuple[str, Digest], bytes] = {}
+        self._configs_size = 0
 
     def add(self, path: str, digest: Digest) -> None:
         """Note that a repository has just said that it holds a manifest."""
         with self._lock:
             self._said.setdefault(path, {})[digest] = self._clock()
+            self._unread.discard((path, digest))
+
+    def put(self, path: str, digest: Digest) -> None:
+        """Note that a manifest was put into a repository, which has not said yet that it is there.
+
+        The first look at it reads its bytes, so that nobody has to read them after that.
+        """
+        with self._lock:
+            self._unread.add((path, digest))
+
+    def is_unread(self, path: str, digest: Digest) -> bool:
+        """Tell whether a manifest was put there and not looked at since."""
+        with self._lock:
+            return (path, digest) in self._unread
+
+    def add_config(self, path: str, digest: Digest, data: bytes) -> None:
+        """Keep a config that a repository has given."""
+        with self._lock:
+            self._configs_size += len(data)
+            if self._configs_size > _MOST_CONFIGS:
+                self._configs.clear()
+                self._configs_size = len(data)
+            self._configs[path, digest] = data
+
+    def config(self, path: str, digest: Digest) -> bytes | None:
+        """Give a config that a repository has given in this run; None where it gave none."""
+        with self._lock:
+            return self._configs.get((path, digest))
 
     def forget(self, path: str, digest: Digest) -> None:
         """Note that it does not."""

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from podbuild.errors import CredentialError, PublishError, VerificationError, VersionError
 from podbuild.oci import upload as uploading
 from podbuild.oci.auth.files import AccessScope
 from podbuild.oci.client import RegistryClient
-from podbuild.oci.manifest import MANIFEST_CAP, MANIFEST_TYPES, Descriptor, Manifest
+from podbuild.oci.download import RemoteBlob
+from podbuild.oci.manifest import (
+    CONFIG_TYPES,
+    MANIFEST_CAP,
+    MANIFEST_TYPES,
+    Descriptor,
+    Manifest,
+)
 from podbuild.oci.names import DOCKER_HUB, GHCR, Digest, Repository, Tag
-from podbuild.oci.store import BlobSource, PushRight
+from podbuild.oci.store import BlobSource, BytesBlob, PushRight
 from podbuild.oci.transport.endpoint import UploadPolicy
 from podbuild.oci.transport.http import Call
 from podbuild.oci.transport.problem import (
@@ -30,7 +36,6 @@ _PAGE = 1000  # tags; some registries refuse more
 _MOST_TAGS = 1_000_000
 _THIN_PAGES = 100  # of a list, after which they must have held so many tags each:
 _THIN = 10
-_BREAKS = 5  # times that one download may break off
 
 # spec-legal answers of registries that can't be pushed to at all (mirrors, maintenance)
 _READ_ONLY = 405
@@ -63,6 +68,8 @@ class RegistryStore:
         return found
 
     def _head(self, target: Tag | Digest) -> Descriptor | None:
+        if isinstance(target, Digest) and self.client.held.is_unread(self.repository.path, target):
+            return self._described(target)
         answer = self.client.request(
             "HEAD",
             self._manifests(target),
@@ -76,11 +83,14 @@ class RegistryStore:
         length = whole_number(answer.header("content-length"))
         digest = answer.header("docker-content-digest")
         if not (digest and length and kind in MANIFEST_TYPES):
-            manifest = self._read(target)
-            return manifest.descriptor if manifest else None
+            return self._described(target)
         found = Descriptor(media_type=kind, digest=Digest(digest), size=length)
         self._expect(target, found.digest)
         return found
+
+    def _described(self, target: Tag | Digest) -> Descriptor | None:
+        manifest = self._read(target)
+        return manifest.descriptor if manifest else None
 
     def manifest(self, target: Tag | Digest) -> Manifest | None:
         """Give a manifest's exact bytes, checked against every digest that is known of it.
@@ -149,6 +159,8 @@ class RegistryStore:
         self.client.count_sent(len(manifest.data))
         if self.repository.host == DOCKER_HUB:  # to read it back would be a pull
             self.client.stored.add(manifest)
+        elif tag is None:
+            self.client.held.put(self.repository.path, manifest.digest)
         told = answer.header("docker-content-digest")
         if told and told != str(manifest.digest):
             raise VerificationError(
@@ -190,8 +202,17 @@ class RegistryStore:
 
     @contextmanager
     def blob(self, blob: Descriptor) -> Iterator[BlobSource]:
-        """Give a blob's bytes; each reading is a download."""
-        yield _Remote(self, blob)
+        """Give a blob's bytes; each reading is a download, but for configs, which are kept."""
+        path, held = self.repository.path, self.client.held
+        remote = RemoteBlob(self.client, self.repository, blob, self._scopes)
+        if blob.media_type not in CONFIG_TYPES or blob.size > MANIFEST_CAP:
+            yield remote
+            return
+        data = held.config(path, blob.digest)
+        if data is None or len(data) != blob.size:
+            data = b"".join(remote.chunks())
+            held.add_config(path, blob.digest, data)
+        yield BytesBlob(data)
 
     def tags(self, *, whole: bool = False) -> tuple[Tag, ...]:
         """Give every tag, sorted; empty when the repository does not exist.
@@ -312,57 +333,6 @@ class RegistryStore:
     def _forget(self, manifest: Manifest) -> None:
         for blob in manifest.blobs:
             self.client.holders.forget(blob.digest, self.repository.path)
-
-
-@dataclass(frozen=True)
-class _Remote:
-    """A blob on a registry; a download that breaks off goes on where it stopped."""
-
-    store: RegistryStore
-    blob: Descriptor
-
-    @property
-    def path(self) -> None:
-        return
-
-    def chunks(self, start: int = 0) -> Iterator[bytes]:
-        hasher = hashlib.new(self.blob.digest.algorithm)
-        position = start
-        for breaks in range(1, _BREAKS + 1):
-            try:
-                for piece in self._read(position):
-                    position += len(piece)
-                    if position > self.blob.size:
-                        break
-                    hasher.update(piece)
-                    yield piece
-                break
-            except Transient as failure:
-                if breaks == _BREAKS:
-                    raise failure.cause from failure.cause.__cause__
-                self.store.client.wait(breaks, failure)
-        if position != self.blob.size or (not start and hasher.hexdigest() != self.blob.digest.hex):
-            raise VerificationError(
-                f"{self.store.reference(self.blob.digest)}: the registry's bytes are not that blob"
-            )
-
-    def _read(self, start: int) -> Iterator[bytes]:
-        client = self.store.client
-        path = client.url(f"/v2/{self.store.repository.path}/blobs/{self.blob.digest}")
-        headers = {"Range": f"bytes={start}-"} if start else {}
-        call = Call(method="GET", url=path, headers=headers)
-        with client.stream(call, scopes=self.store._scopes, ok=(200, 206)) as (head, pieces):  # noqa: SLF001
-            skip = start if head.status == 200 else 0
-            for piece in pieces:
-                if self._is_page(replace(head, body=piece)):
-                    raise client.failure(replace(head, body=piece))
-                yield piece[skip:]
-                skip = max(0, skip - len(piece))
-
-    def _is_page(self, answer: Response) -> bool:
-        """Tell a web page from a blob that is one, which has the blob's length."""
-        length = answer.header("content-length")
-        return answer.status == 200 and answer.is_html and length != str(self.blob.size)
 
 
 def _tags(page: Response) -> tuple[Tag, ...]:

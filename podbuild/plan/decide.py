@@ -275,6 +275,38 @@ def tags_before(plan: Plan, facts: Mapping[str, Held]) -> Mapping[str, Tag]:
     return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What the plan has read of images that stand at its targets, by `Target.key`."""
+
+    compared: Mapping[str, Digest] = field(default_factory=dict)  # what `tags_before` name
+    children: Mapping[str, frozenset[Digest]] = field(default_factory=dict)  # of all tags read
+
+
+def standing_images(plan: Plan, facts: Mapping[str, Held]) -> Standing:
+    """Give what need not be read, or not be asked for twice, as it was read for the plan."""
+    children = {
+        key: frozenset().union(*(remote.children for remote in held.found.values()))
+        for key, held in facts.items()
+    }
+    return Standing(compared=_digests_before(plan, facts), children=children)
+
+
+def _digests_before(plan: Plan, facts: Mapping[str, Held]) -> Mapping[str, Digest]:
+    found: dict[str, Digest] = {}
+    before = tags_before(plan, facts)
+    for target in plan.targets:
+        tag = before.get(target.key)
+        if tag is None:
+            continue
+        held = facts[target.key]
+        version = _versions(plan, target, held).get(tag)
+        for remote in held.found.values():
+            if remote.tag == tag or (version is not None and remote.version == version):
+                found[target.key] = remote.digest
+    return found
+
+
 def _versions(plan: Plan, target: Target, held: Held) -> Mapping[Tag, Version]:
     image = plan.image(target.image)
     return owned_versions(held.tags, image.readers, plan.readers_beside(image.name))

@@ -13,10 +13,10 @@ from typing import Generic, TypeVar
 
 from podbuild.errors import ConfigError, PodbuildError, PublishError, VerificationError
 from podbuild.oci.manifest import Descriptor, Manifest
-from podbuild.oci.names import Digest, Platform, Tag
+from podbuild.oci.names import Digest, Platform, RegistryKind, Tag
 from podbuild.oci.store import Store, read_blob
 from podbuild.plan import labels
-from podbuild.plan.decide import Held
+from podbuild.plan.decide import Held, Standing
 from podbuild.plan.guards import Ancestry, RemoteTag
 from podbuild.plan.journal import Binding, TagKey
 from podbuild.plan.model import Plan, Target
@@ -160,6 +160,7 @@ def read_remote(store: Store, tag: Tag, manifest: Manifest) -> RemoteTag:
         platforms=platforms,
         dirty=said.get(labels.DIRTY) == labels.TRUE,
         sources=sources,
+        children=frozenset(child.digest for child in manifest.children),
     )
 
 
@@ -264,9 +265,29 @@ class Planned:
     replaced: Mapping[TagKey, Digest] = field(default_factory=dict)
     earlier: Mapping[str, tuple[Tag, ...]] = field(default_factory=dict)  # by Target.key
     before: Mapping[str, Tag] = field(default_factory=dict)  # what sizes are compared with, by key
+    standing: Standing = field(default_factory=Standing)
     ancestry: Callable[[str], Ancestry] = lambda _revision: Ancestry.UNKNOWN
     warnings: tuple[str, ...] = ()
     refusal: ConfigError | None = None  # what a release ends with before it begins
+
+    @property
+    def alone_before(self) -> Mapping[str, Digest]:
+        """Give what the first tag of each destination names that moves, of one platform's images.
+
+        By the key of the registry's destination. The config of such an image is new with each
+        version, while its layers stay.
+        """
+        at = {
+            target.key
+            for target in self.plan.targets
+            if target.registry.kind is not RegistryKind.LAYOUT
+            and len(self.plan.image(target.image).platforms) == 1
+        }
+        found: dict[str, Digest] = {}
+        for key, digest in self.replaced.items():
+            if key.place in at:
+                found.setdefault(key.place, digest)
+        return found
 
 
 def binding_of(plan: Plan, toolchain: str = "") -> Binding:

@@ -71,6 +71,7 @@ class RemoteTag:
     platforms: frozenset[Platform] = frozenset()
     dirty: bool = False  # it carries the mark of a work tree with changes
     sources: Mapping[Platform, str] = field(default_factory=dict, hash=False)  # source hashes
+    children: frozenset[Digest] = frozenset()
     signed: bool = False  # an accepted signature is about it; nobody asks where none is configured
 
 

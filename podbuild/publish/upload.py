@@ -19,7 +19,7 @@ from podbuild.oci.manifest import FRESH, Descriptor, Manifest
 from podbuild.oci.names import Digest
 from podbuild.oci.store import PushRight, Store, settled_head
 from podbuild.oci.transport import problem
-from podbuild.plan.destination import Destination, ask_all, failures
+from podbuild.plan.destination import Destination, ask_all, failures, own_failure
 from podbuild.plan.journal import ImageKey, Journal, Section
 from podbuild.plan.model import by_image
 from podbuild.system.cancel import Cancel
@@ -108,7 +108,10 @@ class Publisher:
     """Copies staged images to all their destinations; use as a context manager.
 
     `earlier` are images and indexes of earlier releases: one that a destination holds is whole
-    there, as registries take no image without its blobs.
+    there, as registries take no image without its blobs. So are the layers of the image that stood
+    `before` at a destination, by its key; a registry that misses one after all is believed no more.
+    Those of earlier releases that are `expected` there, as an index of it names them, are asked for
+    once, when their new index is there: early enough for what has to be copied nowhere.
     """
 
     destinations: tuple[Destination, ...]
@@ -118,15 +121,21 @@ class Publisher:
     cancel: Cancel
     progress: UploadProgress = field(default_factory=UploadProgress)
     earlier: frozenset[Digest] = frozenset()
+    before: Mapping[str, Digest] = field(default_factory=dict)
+    expected: Mapping[str, frozenset[Digest]] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
     _offered: dict[tuple[Destination, Digest], Future[None]] = field(default_factory=dict)
     _blobs: dict[tuple[Destination, Digest], Future[bool]] = field(default_factory=dict)
+    _kept: dict[Destination, frozenset[Digest]] = field(default_factory=dict)
+    _reused: set[tuple[Destination, Digest]] = field(default_factory=set)
     _standing: set[tuple[Destination, Digest]] = field(default_factory=set)
     _read_back: dict[tuple[Destination, Digest], float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _lanes: dict[str, _Lane] = field(default_factory=dict)  # by registry
+    _turns: dict[Destination, threading.Lock] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._turns.update((each, threading.Lock()) for each in self.destinations)
         self._lanes.update((each.registry, _Lane()) for each in self.destinations)
 
     def __enter__(self) -> Self:
@@ -140,7 +149,10 @@ class Publisher:
     def offer(self, image: str, manifest: Manifest, *, earlier: bool = False) -> None:
         """Begin to copy a staged image (or index) to all its destinations, by digest."""
         for destination in self._here.get(image, ()):
-            self._offer(destination, manifest, earlier=earlier)
+            if earlier and manifest.digest in self.expected.get(destination.key, ()):
+                self._reused.add((destination, manifest.digest))
+            else:
+                self._offer(destination, manifest, earlier=earlier)
 
     @cached_property
     def _here(self) -> Mapping[str, tuple[Destination, ...]]:
@@ -201,6 +213,7 @@ class Publisher:
             for child in self._children(destination, manifest)
         ]
         key = (destination, manifest.digest)
+        earlier = earlier or key in self._reused
         with self._lock:
             if key not in self._offered:
                 self._offered[key] = self._lanes[destination.registry].deliveries.submit(
@@ -244,10 +257,12 @@ class Publisher:
         self.journal.record(Section.PUBLISHED, known, True)
 
     def _stands(self, destination: Destination, manifest: Manifest) -> bool:
-        """Tell whether an image is there with all its blobs."""
+        """Tell whether an image is there with all its blobs; a put tells where one is believed."""
         uploads = [self._upload(destination, blob) for blob in manifest.blobs]
         present = [upload.result() for upload in uploads]
-        return bool(present) and all(present) and bool(destination.store.head(manifest.digest))
+        if not present or not all(present) or self._kept.get(destination):
+            return False
+        return bool(destination.store.head(manifest.digest))
 
     def _put(self, destination: Destination, manifest: Manifest) -> None:
         self.cancel.check()
@@ -275,6 +290,7 @@ class Publisher:
 
     def _forget_uploads(self, destination: Destination, manifest: Manifest) -> None:
         with self._lock:
+            self._kept[destination] = frozenset()
             for blob in manifest.blobs:
                 self._blobs.pop((destination, blob.digest), None)
 
@@ -294,7 +310,7 @@ class Publisher:
     def _send(self, destination: Destination, blob: Descriptor) -> bool:
         self.cancel.check()
         sink = destination.store
-        if sink.has_blob(blob):
+        if blob.digest in self._layers_before(destination) or sink.has_blob(blob):
             self.progress.present(destination, blob)
             return True
         self.progress.began(destination, blob)
@@ -303,6 +319,24 @@ class Publisher:
                 blob, content, lambda count: self.progress.moved(destination, blob, count)
             )
         return False
+
+    def _layers_before(self, destination: Destination) -> frozenset[Digest]:
+        """Give the layers that a destination holds with an image from before, asked for once."""
+        digest = self.before.get(destination.key)
+        if digest is None:
+            return frozenset()
+        with self._turns[destination]:
+            if destination not in self._kept:
+                self._kept.setdefault(destination, self._layers_of(destination.store, digest))
+            return self._kept[destination]
+
+    def _layers_of(self, store: Store, digest: Digest) -> frozenset[Digest]:
+        try:
+            found = store.manifest(digest) if store.head(digest) else None
+        except PodbuildError as error:  # nothing is wrong with what is to be published
+            own_failure(error, self.cancel)
+            return frozenset()
+        return frozenset(layer.digest for layer in found.layers) if found else frozenset()
 
 
 def raise_required(failed: Mapping[Destination, PodbuildError]) -> None:

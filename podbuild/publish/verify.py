@@ -233,13 +233,18 @@ class _ReadBack:
         return frozenset(platforms), tuple(problems)
 
     def _image(self, manifest: Manifest) -> _Parts:
-        """Read the config, which shows that it is there, and ask for the layers."""
+        """Read the config, which shows that it is there, and ask for the layers.
+
+        Not for those of an image that stood there before, as for no child that did.
+        """
         store = self.destination.store
+        stands = (self.destination, manifest.digest) in self.present
         config = find_config(store, manifest.config)
         unread = (manifest.config,) if manifest.config and config is None else ()
+        layers = () if stands else manifest.layers
         missing = tuple(
             f"layer {blob.digest} is missing"
-            for blob in {blob.digest: blob for blob in (*unread, *manifest.layers)}.values()
+            for blob in {blob.digest: blob for blob in (*unread, *layers)}.values()
             if (self.destination, blob.digest) not in self.present and not store.has_blob(blob)
         )
         found = Platform.from_json(config)

@@ -13,7 +13,7 @@ from podbuild.build.staging.area import Staging, repository_name
 from podbuild.config.trials import GROWTH_FLOOR, OverBudget
 from podbuild.errors import PodbuildError
 from podbuild.oci.manifest import Manifest
-from podbuild.oci.names import Platform, RegistryKind, Tag
+from podbuild.oci.names import Platform, RegistryKind
 from podbuild.plan.destination import Destination, Planned
 from podbuild.plan.model import Job, PlannedImage, by_image
 
@@ -47,7 +47,7 @@ def sizes_before(
         if found is None:
             return None
         try:
-            return _read(image, found, planned.before[found.key], staging)
+            return _read(image, found, planned, staging)
         except PodbuildError as error:
             if error.is_stop:
                 raise
@@ -71,9 +71,13 @@ def _destination(
     return first if is_free or image.image.budget.growth is not None else None
 
 
-def _read(image: PlannedImage, where: Destination, tag: Tag, staging: Staging) -> Before | None:
+def _read(
+    image: PlannedImage, where: Destination, planned: Planned, staging: Staging
+) -> Before | None:
     kept = staging.repository(repository_name(image.name))
-    top = where.store.manifest(tag)
+    tag = planned.before[where.key]
+    known = planned.standing.compared.get(where.key)
+    top = (where.store.manifest(known) if known else None) or where.store.manifest(tag)
     if top is None:
         return None
     if not top.is_index:

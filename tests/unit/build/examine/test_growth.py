@@ -19,8 +19,9 @@ from podbuild.build.staging.area import Pool, Staging
 from podbuild.config.load import parse_config
 from podbuild.oci.manifest import Manifest, MediaType
 from podbuild.oci.names import Digest, Platform, Tag
-from podbuild.plan.decide import Held, tags_before
+from podbuild.plan.decide import Held, Standing, standing_images, tags_before
 from podbuild.plan.destination import Destination, Planned
+from podbuild.plan.guards import RemoteTag
 from podbuild.plan.make import make_plan
 from podbuild.plan.model import Commit, Job, Plan, Request
 from podbuild.semver import Version
@@ -117,6 +118,20 @@ def test_a_version_is_compared_with_the_highest_stable_one_below_it(tmp_path: Pa
     assert not compared(plan)
 
 
+def test_what_the_plan_has_read_says_which_image_that_is(tmp_path: Path) -> None:
+    plan = planned(tmp_path, 'growth = "10%"').plan
+    read = {
+        Tag(tag): RemoteTag(tag=Tag(tag), digest=Digest.of(tag.encode()), version=version)
+        for tag, version in (("latest", Version.parse("1.2.10")), ("1", Version.parse("1.2.2")))
+    }
+    tags = tuple(map(Tag, ("1.2.2", "1.2.10", "1", "latest")))
+    found = standing_images(plan, {"here/web": Held(tags=tags, found=read)})
+    assert found.compared == {"here/web": Digest.of(b"latest")}
+    del read[Tag("latest")]
+    assert standing_images(plan, {"here/web": Held(tags=tags, found=read)}).compared == {}
+    assert standing_images(plan, {}) == Standing()
+
+
 class Shelf:
     """A store that counts how often it is asked."""
 
@@ -129,7 +144,8 @@ class Shelf:
 
     def manifest(self, target: Tag | Digest) -> Manifest | None:
         self.asked.append(target)
-        return self.index if isinstance(target, Tag) else self.children.get(target)
+        by_digest = {self.index.digest: self.index, **self.children}
+        return self.index if isinstance(target, Tag) else by_digest.get(target)
 
 
 def test_a_manifest_is_read_once(tmp_path: Path) -> None:
@@ -154,7 +170,10 @@ def test_a_manifest_is_read_once(tmp_path: Path) -> None:
         before={"here/web": Tag("1.2.2")},
     )
     staging = Staging(Pool(tmp_path / "blobs"))
+    expected = {"web": Before(since="1.2.2", images={AMD64: child})}
     for _ in range(2):
-        found = sizes_before(plan, staging, pytest.fail)
-        assert found == {"web": Before(since="1.2.2", images={AMD64: child})}
+        assert sizes_before(plan, staging, pytest.fail) == expected
     assert shelf.asked == [Tag("1.2.2"), child.digest, Tag("1.2.2")]
+    known = replace(plan, standing=Standing(compared={"here/web": index.digest}))
+    assert sizes_before(known, staging, pytest.fail) == expected
+    assert shelf.asked[3:] == [index.digest]
