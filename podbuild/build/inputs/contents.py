@@ -12,6 +12,7 @@ import itertools
 import os
 import re
 import shutil
+import stat
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
@@ -242,7 +243,7 @@ def _change(view: Path, reach: Reach, mode: SymbolicMode) -> None:
     """Give what is in a view its own modes; files are copied, as links share theirs."""
     for entry in [*reach.entries.values()][::-1]:  # a folder after what is in it
         wanted = mode.apply(*entry.mode[:1], is_folder=entry.is_folder)
-        if entry.is_link or wanted == entry.mode[0]:
+        if entry.is_link or wanted == stat.S_IMODE(entry.facts.st_mode):
             continue
         path = view / entry.name
         if not entry.is_folder:

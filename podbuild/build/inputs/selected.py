@@ -239,11 +239,9 @@ def _selection(
     mode = selecting.mode.one_result(modes or {(0, False)})
     if mode is not None:
         return SelectedCopies(copies, mode=mode)
-    if any(
-        selecting.mode.apply(each, is_folder=True) & SET_IDS for each, folder in modes if folder
-    ):
+    if any(selecting.mode.apply(each, is_folder=folder) & SET_IDS for each, folder in modes):
         raise ConfigError(
-            f"{where}: set-id bits of folders can't be told to the engine",
+            f"{where}: files with several modes and set-id bits can't be told to the engine",
             hint="a COPY with an octal --chmod for each of them",
         )
     return SelectedCopies(copies, changed=Changed(context, wanted, selecting.mode))

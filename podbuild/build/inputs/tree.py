@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from podbuild.build.inputs.copying import SET_IDS
 from podbuild.build.inputs.ignore import Marks, Matcher
 from podbuild.config.output import OUTPUT_NAMES
 from podbuild.system.files import write_whole
@@ -111,8 +112,9 @@ class Entry:
 
     @property
     def mode(self) -> tuple[int, bool]:
-        """Give its mode, and whether it is a folder."""
-        return stat.S_IMODE(self.facts.st_mode), self.is_folder
+        """Give its mode as copies have it, and whether it is a folder: no file has set-id bits."""
+        mode = stat.S_IMODE(self.facts.st_mode)
+        return (mode if self.is_folder else mode & ~SET_IDS, self.is_folder)
 
     @property
     def is_file(self) -> bool:

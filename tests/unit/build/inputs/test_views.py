@@ -118,9 +118,12 @@ def test_many_names_are_left_out_by_a_view(folder: Path) -> None:
 def test_other_modes_in_a_view_leave_the_folder_alone(folder: Path, tmp_path: Path) -> None:
     mode = parse_mode("go=,u+w")
     view = Views(tmp_path / "views").view(Extra(folder, ("dist", ".git"), mode=mode), Contents())
-    assert (view / "src" / "run").stat().st_mode & 0o7777 == 0o4700
+    assert (view / "src" / "run").stat().st_mode & 0o7777 == 0o700
     assert (view / "src").stat().st_mode & 0o7777 == 0o700
     assert (view / "src" / "gone").is_symlink()
     assert (view / "src" / "run").read_text() == "run"
+    same = Extra(folder, ("dist", ".git"), mode=parse_mode("u=rwx,go=rx"))  # but for a set-id bit
+    other = Views(tmp_path / "others").view(same, Contents())
+    assert (other / "src" / "run").stat().st_mode & 0o7777 == 0o755
     assert (folder / "src" / "run").stat().st_mode & 0o7777 == 0o4755
     assert (folder / "src").stat().st_mode & 0o7777 == 0o750
