@@ -105,7 +105,7 @@ def _classic(setup: SigningSetup, sign: Callable[[bytes], bytes | None]) -> Clas
 
 def examiner_of(services: Services) -> Examiner:
     """Give what reads layers and remembers what it read."""
-    return Examiner(services.folders.cache / LAYERS)
+    return Examiner(services.folders.cache / LAYERS, services.cancel)
 
 
 def sbom_maker(services: Services) -> SbomMaker:

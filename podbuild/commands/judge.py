@@ -37,6 +37,7 @@ def examination_of(engines: Engines) -> Examination:
         build=Platform("linux", native_architecture()),
         ignored=Ignored(rules=frozenset(services.config.audit.ignore)),
         questions=questions_of(services.config),
+        cancel=services.cancel,
     )
 
 

@@ -19,7 +19,8 @@ from typing import Protocol
 from podbuild.oci.layers import EntryKind, FileEntry, LayerEntry, read_entries
 from podbuild.oci.manifest import Descriptor
 from podbuild.oci.names import Digest
-from podbuild.oci.store import Store
+from podbuild.oci.store import BlobSource, Store
+from podbuild.system.cancel import Cancel
 from podbuild.system.files import write_atomically
 from podbuild.system.records import JSONValue, parse_json
 
@@ -53,6 +54,7 @@ class Examiner:
     """Asks layers, each once: answers are kept in a folder by key and the layer's digest."""
 
     folder: Path
+    cancel: Cancel = field(default_factory=Cancel, repr=False)
     _known: dict[tuple[str, Digest], JSONValue] = field(default_factory=dict, repr=False)
     _locks: dict[Digest, threading.Lock] = field(
         default_factory=lambda: defaultdict(threading.Lock), repr=False
@@ -65,8 +67,8 @@ class Examiner:
         """Give each layer's answers by the analyses' keys, in the order of the layers.
 
         One pass over a layer answers all that is not known of it. Raises VerificationError for
-        what is no layer, and what the store raises. Safe to share between threads, which wait for
-        one that reads the same layer.
+        what is no layer, what the store raises, and what Cancel.check raises after a stop. Safe to
+        share between threads, which wait for one that reads the same layer.
         """
         asked = tuple(analyses)
         return tuple(self._ask_once(store, layer, asked) for layer in layers)
@@ -93,7 +95,8 @@ class Examiner:
                 last = [missing[Hashing.key]] if hashed else []
                 others = [each for key, each in missing.items() if key != Hashing.key]
                 name = f"{store.reference(layer.digest)}"
-                for found in read_entries(source, name, hashed=hashed):
+                heard = _Heard(source, self.cancel)
+                for found in read_entries(heard, name, hashed=hashed):
                     for gatherer in (*others, *last):
                         gatherer.see(found)
         for key, gatherer in missing.items():
@@ -121,6 +124,23 @@ class Examiner:
 
     def _file(self, key: str, digest: Digest) -> Path:
         return self.folder / key / digest.hex
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """A layer, read until a stop: a large one takes long."""
+
+    source: BlobSource
+    cancel: Cancel
+
+    @property
+    def path(self) -> Path | None:
+        return self.source.path
+
+    def chunks(self, start: int = 0) -> Iterator[bytes]:
+        for chunk in self.source.chunks(start):
+            self.cancel.check()
+            yield chunk
 
 
 class Listing:

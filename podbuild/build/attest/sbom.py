@@ -38,7 +38,7 @@ class SbomMaker:
         return cls(
             source=attest.sbom,
             form=attest.sbom_format,
-            examiner=Examiner(folders.cache / LAYERS),
+            examiner=Examiner(folders.cache / LAYERS, runner.cancel),
             syft=cache(lambda: Syft.find(runner, folders)),
         )
 

@@ -27,6 +27,7 @@ from podbuild.oci.examine import LAYERS, Examiner, LayerAnalysis
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Platform
 from podbuild.plan.model import Job, Plan
+from podbuild.system.cancel import Cancel
 from podbuild.system.files import write_atomically
 from podbuild.system.records import JSONValue, json_in
 
@@ -97,6 +98,7 @@ class Examination:
     build: Platform  # of this machine
     ignored: Ignored
     questions: tuple[LayerAnalysis, ...] = ANALYSES
+    cancel: Cancel = field(default_factory=Cancel, repr=False)
     _pool: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="examine"),
         repr=False,
@@ -195,7 +197,7 @@ class Examination:
     @cached_property
     def examiner(self) -> Examiner:
         """Give what asks layers and keeps their answers."""
-        return Examiner(self.cache / LAYERS)
+        return Examiner(self.cache / LAYERS, self.cancel)
 
     def store(self, job: Job) -> StagedRepository:
         """Give what is staged of a job's image."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import signal
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from podbuild.build.inputs.lint import Level
 from podbuild.build.staging.area import Pool, Staging
 from podbuild.commands.judge import questions_of
 from podbuild.config.load import parse_config
+from podbuild.errors import InterruptedBySignal
 from podbuild.oci.examine import LAYERS, Examiner
 from podbuild.oci.names import Platform
 from podbuild.plan.make import make_plan
@@ -88,6 +90,17 @@ def test_an_sbom_reads_no_layer_again(tmp_path: Path, staging: Staging) -> None:
         staging.pool.path(layer.digest).unlink()
     found = catalog(Examiner(tmp_path / "cache" / LAYERS), repository, image)
     assert not found.packages
+
+
+def test_a_stop_ends_the_reading_of_layers_and_keeps_nothing_of_it(
+    tmp_path: Path, staging: Staging
+) -> None:
+    image = make_image(staging.repository("web"), foreign())
+    with examination(tmp_path, staging) as examined:
+        examined.cancel.request(signal.SIGINT)
+        with pytest.raises(InterruptedBySignal):
+            examined.judge({WEB: image})
+        assert not examined.examiner.knows(image.layers, examined.questions)
 
 
 LAYERS_OF_FILES = (
