@@ -155,7 +155,10 @@ _LONG = re.compile(r"[0-9_]{4301,}")  # int() takes 4300 digits
 
 def shown(path: Path) -> str:
     """Give a path as people in the present folder would write it."""
-    near = os.path.relpath(path)
+    try:
+        near = os.path.relpath(path)
+    except FileNotFoundError:  # the present folder is gone
+        return str(path)
     return str(path) if near.startswith("..") else near
 
 

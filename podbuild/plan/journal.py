@@ -349,7 +349,7 @@ def read_journal(path: Path) -> JournalFile | None:
     """Give what a journal file holds; None where there is no file. Raises ConfigError."""
     try:
         value = parse_json(read_plain(path))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         raise _damaged(path) from error

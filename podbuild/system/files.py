@@ -131,6 +131,10 @@ def unwritable(path: Path, error: OSError) -> PodbuildError:
     """Give what is raised for a file of the output folder that can't be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return BuildError(f"{path}: no space left", hint="make room, then run the same command")
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        for above in filter(Path.is_file, path.parents):
+            hint = "move it away, or name another with [project] output"
+            return ConfigError(f"{above}: is a file, no folder", hint=hint)
     return ConfigError(
         f"{path}: can't be written: {error.strerror or error}",
         hint="make the folder writable, or name another with [project] output",

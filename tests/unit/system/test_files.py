@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from podbuild.config.toml import parse_toml, read_config, read_source
+from podbuild.config.toml import parse_toml, read_config, read_source, shown
 from podbuild.errors import ConfigError, PodbuildError
 from podbuild.oci.layout import LayoutStore
 from podbuild.oci.transport.http import read_authorities
@@ -19,6 +19,25 @@ from podbuild.system.files import (
     write_atomically,
     write_whole,
 )
+
+
+def test_a_file_in_the_place_of_the_output_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "dist").write_text("mine")
+    path = tmp_path / "dist" / "logs" / "state.json"
+    assert read_journal(path) is None
+    with pytest.raises(ConfigError, match="/dist: is a file, no folder"):
+        write_atomically(path, b"{}")
+    assert (tmp_path / "dist").read_text() == "mine"
+
+
+def test_a_path_is_shown_also_where_the_present_folder_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert shown(tmp_path / "podbuild.toml") == f"{tmp_path}/podbuild.toml"
 
 
 def test_nobody_can_guess_the_name_of_a_file_that_is_being_written(tmp_path: Path) -> None:
