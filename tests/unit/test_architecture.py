@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import importlib
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -153,6 +156,44 @@ def test_own_modules_are_imported_at_the_top_of_a_file() -> None:
         if INSIDE.get(name) != other
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_what_is_taken_from_a_module_of_ours_is_there() -> None:
+    """A package that imports late answers for any name, so that no type checker misses one."""
+    wrong = []
+    for name, tree in TREES.items():
+        bound: dict[str, ModuleType] = {}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("podbuild"):
+                module = importlib.import_module(node.module or "")
+                for alias in node.names:
+                    value = getattr(module, alias.name, None)
+                    if value is None and not find_spec(f"{node.module}.{alias.name}"):
+                        wrong.append(f"{name}: {node.module} has no {alias.name}")
+                    if isinstance(value, ModuleType):
+                        bound[alias.asname or alias.name] = value
+        wrong += [f"{name}: nothing is {each}" for each in missing(tree, bound)]
+    assert not wrong, "\n".join(wrong)
+
+
+def missing(tree: ast.AST, bound: Mapping[str, ModuleType]) -> Iterator[str]:
+    """Give what is asked of modules, by the names that they have in a file, and is not there."""
+    local = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    for node in ast.walk(tree):
+        first, *rest = ast.unparse(node).split(".") if is_path(node) else ("",)
+        value: object = None if first in local else bound.get(first)
+        for each in rest:
+            if isinstance(value, ModuleType):
+                value = getattr(value, each, None)
+                if value is None:
+                    yield ast.unparse(node)
+
+
+def is_path(node: ast.AST) -> bool:
+    """Tell whether this is a name, or attributes of one."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return isinstance(node, ast.Name)
 
 
 def test_programs_that_run_alone_import_nothing_of_ours() -> None:
