@@ -239,6 +239,9 @@ def test_a_published_or_staged_image_runs_for_any_platform(shop: Shop, refused: 
     assert (there.code, there.out) == (7, "aarch64\n"), there.text
     here = shop("run", "-e", "A=b", "--entrypoint", "sh", "web", "-c", 'echo "$A $(id -u)"')
     assert (here.code, here.out) == (0, "b 1000\n"), here.text
+    unknown = shop("run", "-u", "99999999:7", "web")
+    assert (unknown.code, unknown.out) == (126, ""), unknown.text
+    assert "user 99999999, group 7: not among the ids" in unknown.err
     assert shop("run", "web:9.9.9").code == 3
     assert shop("run", "nosuch").code == 2
 

@@ -137,18 +137,27 @@ def start(order: dict[str, Any], process: dict[str, Any], pid: str) -> NoReturn:
     for capability in range(64):
         if capability not in CAPABILITIES:
             libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
-    os.setgroups(groups)
-    os.setgid(gid)
-    if uid:
-        os.setuid(uid)
-    else:
-        keep_capabilities()
+    become_user(uid, gid, groups)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # another user's would not hold
     enter_folder(process["cwd"] or "/")
     for number in range(1, signal.NSIG):
         if number not in (signal.SIGKILL, signal.SIGSTOP, 32, 33):
             signal.signal(number, signal.SIG_DFL)
     become(process["argv"], environment)
+
+
+def become_user(uid: int, gid: int, groups: list[int]) -> None:
+    """Take a user's ids."""
+    try:
+        os.setgroups(groups)
+        os.setgid(gid)
+        if uid:
+            os.setuid(uid)
+    except OSError as error:
+        what = f"user {uid}, group {gid}: not among the ids that this machine gives to images"
+        raise OSError(error.errno, what) from error
+    if not uid:
+        keep_capabilities()
 
 
 def pivot(root: str) -> None:
