@@ -69,6 +69,24 @@ def test_every_file_that_readme_links_to_exists() -> None:
     assert missing == []
 
 
+PAPERS = (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md"))
+OURS = (ROOT / "Makefile", ROOT / ".ci/run", *filter(Path.is_file, ROOT.glob("scripts/*")))
+
+
+@pytest.mark.parametrize("path", [*PAPERS, *OURS], ids=lambda path: path.name)
+def test_every_script_that_is_named_exists(path: Path) -> None:
+    # Right behind a quote it is one of the reader's, in a configuration.
+    named = set(re.findall(r"""(?<![\w./"-])scripts/[\w.-]*\w""", path.read_text()))
+    assert not {each for each in named if not (ROOT / each).exists()}
+
+
+def test_readme_shows_what_the_demo_ends_with() -> None:
+    said = re.findall(r'^echo "(.*)"$', (ROOT / "scripts/demo").read_text(), re.MULTILINE)
+    text = "\n".join(said).replace("${version#v}", "1.2.3").replace("$config", "podbuild.toml")
+    assert text
+    assert f"\n{text}\n" in README
+
+
 def test_the_configuration_in_readme_is_valid(tmp_path: Path) -> None:
     block = re.search(r"```toml\n(.*?)```", README, re.DOTALL)
     assert block is not None
