@@ -56,14 +56,13 @@ class Engines:
         services: Services,
         plan: Plan,
         journal: Journal,
-        staging: Staging,
         toolchain: Callable[[], Toolchain],
     ) -> None:
         self.toolchain = toolchain
         self.services = services
         self.plan = plan
         self.journal = journal
-        self.staging = staging
+        self.staging = open_staging(services)
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -139,13 +138,7 @@ def open_engines(
     services: Services, plan: Plan, journal: Journal, toolchain: ChosenToolchain
 ) -> Engines:
     """Give what makes the images of a plan, with what is handed over from before in its staging."""
-    engines = Engines(
-        services=services,
-        plan=plan,
-        journal=journal,
-        staging=open_staging(services),
-        toolchain=toolchain,
-    )
+    engines = Engines(services=services, plan=plan, journal=journal, toolchain=toolchain)
     restock(services.config.output, journal, engines.staging)
     return engines
 

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from podbuild.build.engines import ChosenToolchain, Engines, open_staging
+from podbuild.build.engines import ChosenToolchain, Engines
 from podbuild.build.resolve import resolve
 from podbuild.build.results import Results, vouches_of
 from podbuild.commands.pipeline import github, gitlab, kubernetes, tekton
@@ -207,7 +207,6 @@ def _known(services: Services, planned: Planned) -> frozenset[str]:
             services=services,
             plan=planned.plan,
             journal=Journal(Path(folder) / NAME, binding, {}),
-            staging=open_staging(services),
             toolchain=ChosenToolchain(services.runner, services.folders, services.environment),
         )
         with engines:

@@ -62,13 +62,7 @@ def _jobs(services: Services, planned: Planned, folder: Path) -> dict[Job, tuple
     toolchain = ChosenToolchain(services.runner, services.folders, services.environment)
     binding = binding_of(plan, toolchain().identity)
     journal = Journal(folder / "state.json", binding, _continued(services, binding))
-    engines = Engines(
-        services=services,
-        plan=plan,
-        journal=journal,
-        staging=open_staging(services),
-        toolchain=toolchain,
-    )
+    engines = Engines(services=services, plan=plan, journal=journal, toolchain=toolchain)
     results = Results(
         planned=planned,
         journal=journal,

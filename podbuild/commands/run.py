@@ -58,7 +58,6 @@ def run_image(services: Services, wish: Wish) -> int:
         services=services,
         plan=plan,
         journal=Journal(services.config.output / "run.json", _NOTHING, {}),  # records nothing
-        staging=open_staging(services),
         toolchain=ChosenToolchain(services.runner, services.folders, services.environment),
     )
     with engines:
