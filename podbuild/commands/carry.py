@@ -8,8 +8,8 @@ from __future__ import annotations
 import itertools
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from podbuild.config.document import as_toml
 from podbuild.config.toml import toml_key
@@ -19,15 +19,26 @@ from podbuild.oci.names import DOCKER_HUB
 _HOST = re.compile(r"[^/]*[.:{}][^/]*|localhost")
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
 _PLACEHOLDER = re.compile(r"\{")
-_PLAIN_PATH = re.compile(r"(?![a-z+]+://|git@).+")
+_PLAIN_PATH = re.compile(r"(?![a-z][a-z0-9+.-]*:/|git@).+")
+_OUTSIDE = re.compile(r"/|~|\.\.(?:/|$)")
+_VARIABLE = re.compile(r"(?<!\{)\{env\.(\w+)\}")
+_OF_A_USER = re.compile(  # a variable that stands for no host
+    r"\{env\.\w*(?:USER|ORG|OWNER|NAMESPACE|ACTOR|DOCKER_?HUB|GITHUB_REPOSITORY)\w*\}",
+    re.IGNORECASE,
+)
+_WITH_PLACEHOLDERS = frozenset({"build-args", "labels", "annotations", "contexts", "tags"})
 NETWORKS = ("host", "none")  # of a build, that podbuild.toml knows by the same name
 _MERGED = ("args", "labels", "contexts")  # of a bake target that inherits
 _WAYS = {  # by bake's names; compose writes them with _
     "annotations": '[images.NAME] annotations = { "key" = "value" }',
+    "attest": "[attest] says what is said of images",
     "cache-from": "[cache] repository keeps layers between runners",
     "cache-to": "[cache] repository keeps layers between runners",
     "dockerfile-inline": "write it to a file, and name that with containerfile",
+    "network": 'network = "host" and network = "none" are known',
     "no-cache": "podbuild build --no-cache",
+    "provenance": "[attest] says what is said of images",
+    "sbom": "[attest] says what is said of images",
     "pull": 'pull = "always" is how it is without the key',
 }
 
@@ -57,13 +68,11 @@ class CarriedImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Carried:
-    """All that could be carried over from one file; tags are templates of podbuild's."""
+    """All that could be carried over from one file."""
 
     images: tuple[CarriedImage, ...]
     left_out: tuple[LeftOut, ...] = ()
-    release: tuple[str, ...] = ()
-    branches: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    tags: Mapping[str, object] = field(default_factory=dict)  # other keys of [tags]
+    tags: Mapping[str, object] = field(default_factory=dict)  # keys of [tags]
     files: Mapping[str, str] = field(default_factory=dict)  # Containerfiles that stood in the file
 
 
@@ -131,8 +140,11 @@ def repository_of(reference: str) -> str:
     name = f"{head}{slash}{last.partition(':')[0]}"
     host, slash, _ = name.partition("/")
     if not slash:
-        return f"{DOCKER_HUB}/library/{name}"
-    return name if _HOST.fullmatch(host) else f"{DOCKER_HUB}/{name}"
+        whole = _VARIABLE.fullmatch(host)  # of an owner and a name, or of more
+        official = "" if _OF_A_USER.fullmatch(host) else "library/"
+        return name if whole and official else f"{DOCKER_HUB}/{official}{name}"
+    at_home = not _HOST.fullmatch(host) or _OF_A_USER.fullmatch(host)
+    return f"{DOCKER_HUB}/{name}" if at_home else name
 
 
 def tag_of(reference: str) -> str:
@@ -156,12 +168,81 @@ def image_name(references: Iterable[str], otherwise: str) -> str:
 def distinct_names(wanted: Mapping[str, str]) -> dict[str, str]:
     """Give each its name; where several want one, the nearest to what they were called."""
     taken = [*wanted.values()]
-    return {key: name if taken.count(name) == 1 else named(key) for key, name in wanted.items()}
+    names = {key: name if taken.count(name) == 1 else named(key) for key, name in wanted.items()}
+    found: dict[str, str] = {}
+    for key, name in names.items():
+        numbered = (f"{name}-{number}" for number in itertools.count(2))
+        free = (each for each in (name, *itertools.islice(numbered, len(names))))
+        others = {*found.values()}
+        found[key] = next(each for each in free if each not in others)
+    return found
+
+
+def plain_keys(keys: Mapping[str, object], leave: Callable[[str, str], None]) -> dict[str, object]:
+    """Give keys without those that need a variable where podbuild.toml takes none.
+
+    `leave` is told the key and what to do; also of paths that lead out of the project.
+    """
+    found = dict(keys)
+    for name, value in keys.items():
+        if name in _WITH_PLACEHOLDERS:
+            continue
+        needed = [*dict.fromkeys(_VARIABLE.findall(str(value)))]
+        if needed:
+            leave(name, f"write its value: it comes from {', '.join(needed)}")
+            del found[name]
+        elif name in ("context", "containerfile"):
+            found[name] = path = plain_text(str(value)) or str(value)
+            if _OUTSIDE.match(path):
+                leave(name, f"{path} is outside: --allow-outside, if it is meant")
+    return found
+
+
+def merged_images(images: Iterable[CarriedImage]) -> tuple[CarriedImage, ...]:
+    """Make one image of those that go to the same references, alike but for the platforms."""
+    found: dict[str, CarriedImage] = {}
+    names: dict[str, str] = {}
+    images = tuple(images)
+    for image in images:
+        keys = {name: value for name, value in image.keys.items() if name != "platforms"}
+        own = image.name if not image.references else sorted({*image.references})
+        key = f"{own} {sorted(keys.items())}"
+        known = found.setdefault(key, image)
+        if known is not image:
+            every = (*_platforms_of(known), *_platforms_of(image))
+            merged = {**known.keys, "platforms": tuple(dict.fromkeys(every))}
+            name = image_name(image.references, known.name)
+            taken = name in {each.name for each in images} - {known.name, image.name}
+            found[key] = replace(known, name=known.name if taken else name, keys=merged)
+            names |= {known.name: found[key].name, image.name: found[key].name}
+    return tuple(replace(each, keys=_renamed(each.keys, names)) for each in found.values())
+
+
+def _platforms_of(image: CarriedImage) -> tuple[str, ...]:
+    found = image.keys.get("platforms")
+    return found if isinstance(found, tuple) else ()
+
+
+def _renamed(keys: Mapping[str, object], names: Mapping[str, str]) -> Mapping[str, object]:
+    contexts = keys.get("contexts")
+    if not isinstance(contexts, dict):
+        return keys
+    renamed = {
+        key: f"image:{names.get(image, image)}" if prefix else value
+        for key, value in contexts.items()
+        for prefix, image in [(str(value)[:6] == "image:", str(value)[6:])]
+    }
+    return {**keys, "contexts": renamed}
 
 
 def is_path(text: str) -> bool:
     """Tell a folder from a URL or a git repository."""
     return bool(_PLAIN_PATH.fullmatch(text))
+
+
+def is_context(text: str) -> bool:
+    """Tell whether a text is a context that podbuild.toml takes, but for those by target."""
+    return is_path(text) or text.startswith("docker-image://")
 
 
 def below(folder: str, path: str) -> str:
@@ -186,7 +267,12 @@ def secret_of(text: str) -> dict[str, str] | None:
 
 def config_text(carried: Carried, *, file: str, project: str, source: str = "") -> str:
     """Give the podbuild.toml; its comments name what was not carried over, with lines."""
-    return "\n".join(_lines(carried, file, project, source)) + "\n"
+    lines = [*_lines(carried, file, project, source)]
+    said = (line for line in lines if not line.startswith("#"))
+    needed = dict.fromkeys(name for line in said for name in _VARIABLE.findall(line))
+    if needed:
+        lines.insert(1, f"# Read from the environment, and must be set: {', '.join(needed)}")
+    return "\n".join(lines) + "\n"
 
 
 def _lines(carried: Carried, file: str, project: str, source: str) -> Iterator[str]:
@@ -201,22 +287,25 @@ def _lines(carried: Carried, file: str, project: str, source: str) -> Iterator[s
     places = _registries(carried)
     suffixes = _suffixes(carried.images)
     for image in carried.images:
-        keys = _keys(image, places)
-        if suffix := suffixes.get(image.name):
+        keys, suffix = _keys(image, places), suffixes.get(image.name)
+        if suffix:
             keys["tags"] = {**_own_tags(image), "suffix": suffix}
         if len(shared) == 1:
             keys.pop("platforms", None)
         yield from _table(f"images.{toml_key(image.name)}", keys)
+        if suffix == f"-{image.name}":
+            yield "# Another image had its tags there, too: the suffix keeps them apart."
     for place, name in places.items():
         yield from _table(f"registries.{name}", {"kind": _kind(place), "repository": place})
-    rules: dict[str, object] = {"release": carried.release} if carried.release else {}
-    rules |= {"branches": dict(carried.branches)} if carried.branches else {}
-    rules |= {name: value for name, value in carried.tags.items() if value}
-    if rules:
+    if rules := {name: value for name, value in carried.tags.items() if value}:
         yield from _table("tags", rules)
-    if carried.left_out:
+    yield from _remarks(carried.left_out, file)
+
+
+def _remarks(left_out: Sequence[LeftOut], file: str) -> Iterator[str]:
+    if left_out:
         yield from ("", "# Not carried over:")
-    for each in carried.left_out:
+    for each in left_out:
         yield f"# {file}:{each.line}: {each.what} ({each.hint})"
 
 
@@ -275,7 +364,10 @@ def _table(name: str, keys: Mapping[str, object]) -> Iterator[str]:
 def _places(image: CarriedImage) -> tuple[str, ...]:
     """Give the templates of the repositories that an image goes to, each once."""
     found = (repository_of(each).rpartition("/") for each in image.references)
-    places = (f"{head}/{'{image}' if last == image.name else last}" for head, _, last in found)
+    places = (
+        f"{head}{slash}{'{image}' if slash and last == image.name else last}"
+        for head, slash, last in found
+    )
     return tuple(dict.fromkeys(places))
 
 

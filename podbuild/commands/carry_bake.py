@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,34 +24,33 @@ from podbuild.commands.carry import (
     inline_file,
     is_path,
     line_of_block,
-    literal,
+    merged_images,
     merged_over,
     named,
+    plain_keys,
     plain_text,
     secret_of,
     tag_of,
     way_for,
 )
+from podbuild.commands.carry_bake_values import BakeValues
 from podbuild.commands.carry_hcl import (
     Function,
     NullError,
-    Scope,
     UnknownValueError,
     Value,
     as_text,
     blocks_of,
-    fill,
     load_hcl,
-    read_value,
 )
+from podbuild.commands.carry_outputs import annotation_of, makes_image, output_keys
 from podbuild.errors import ConfigError
 from podbuild.system.records import parse_json
 
 _EVALUATE = "`docker buildx bake --print > bake.json` evaluates it, --from bake.json reads that"
 _SAID = ("inherits", "matrix", "name", "description", "output", "tags")
-_IMAGES = ("image", "registry", "docker", "oci")
 _HINTS = {
-    "attest": "podbuild's own statements come with a release",
+    "context": "clone it, and name the folder",
 }
 
 
@@ -72,18 +71,14 @@ def read_bake(path: Path, file: str) -> Carried:
         raise ConfigError(f"{file}: its values stand too deep in each other") from None
     if not isinstance(document, dict) or not blocks_of(document, "target"):
         raise ConfigError(f"{file}: there is no target in it", hint="a bake file names targets")
-    return _Reader(document, text, is_json=is_json).carried()
+    return _Reader(document, is_json=is_json, written=text).carried()
 
 
 @dataclass
-class _Reader:
-    document: Mapping[str, object]
-    text: str
-    is_json: bool
+class _Reader(BakeValues):
+    written: str = ""
     left_out: list[LeftOut] = field(default_factory=list)
-    variables: dict[str, Value] = field(default_factory=dict)
     targets: dict[str, dict[str, object]] = field(default_factory=dict)
-    functions: dict[str, Function] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     unpublished: frozenset[str] = frozenset()
     origins: dict[str, str] = field(default_factory=dict)  # targets that a matrix made
@@ -101,18 +96,19 @@ class _Reader:
         expanded = [each for name in self._wanted() for each in self._expanded(name)]
         self.names = distinct_names(
             {
-                name: image_name(filter(None, self._texts(target.get("tags"), scope)), name)
+                name: image_name(filter(None, self.texts(target.get("tags"), scope)), name)
                 for name, target, scope in expanded
             }
         )
         images = tuple(self._image(*each) for each in expanded)
+        images = merged_images(images)
         return Carried(images=images, left_out=tuple(self.left_out), files=dict(self.files))
 
     def _variables(self) -> Iterator[tuple[str, Value]]:
         known: dict[str, Value] = {}
         for name, block in blocks_of(self.document, "variable").items():
             try:
-                value = self._read(block["default"], known) if "default" in block else ""
+                value = self.read(block["default"], known) if "default" in block else ""
             except UnknownValueError:
                 value = ""
                 hint = f"{{env.{name}}} is read, its default is an expression"
@@ -131,9 +127,9 @@ class _Reader:
     def _wanted(self) -> Iterator[str]:
         """Give the targets of all groups and those with tags; else those that none inherits."""
         groups = blocks_of(self.document, "group")
-        used = {each for group in groups.values() for each in self._texts(group.get("targets"))}
+        used = {each for group in groups.values() for each in self.texts(group.get("targets"))}
         inherited = {
-            each for target in self.targets.values() for each in self._texts(target.get("inherits"))
+            each for target in self.targets.values() for each in self.texts(target.get("inherits"))
         }
         own = self.targets.keys() - inherited
         tagged = {name for name in own if self._merged(name).get("tags")}
@@ -155,14 +151,14 @@ class _Reader:
                 self._leave(f"target {name}", "no group names it, and it has no tags")
 
     def _bases(self, name: str) -> Iterator[str]:
-        for base in self._texts(self.targets.get(name, {}).get("inherits")):
+        for base in self.texts(self.targets.get(name, {}).get("inherits")):
             yield base
             yield from self._bases(base)
 
     def _merged(self, name: str) -> dict[str, object]:
         target = self.targets.get(name, {})
         found: dict[str, object] = {}
-        for base in self._texts(target.get("inherits")):
+        for base in self.texts(target.get("inherits")):
             found = merged_over(found, self._merged(base))
         return merged_over(found, target)
 
@@ -191,7 +187,7 @@ class _Reader:
 
     def _listed(self, value: object) -> list[object]:
         """Give the values of an expression as they could be written."""
-        found = [*self._strictly(value, {})]
+        found = [*self.strictly(value, {})]
         if any({*each} & {*'"\\{'} for each in found):
             raise UnknownValueError
         return [f'"{each}"' for each in found]
@@ -202,14 +198,14 @@ class _Reader:
         if isinstance(value, dict):
             rows = {f"{axis}.{key.strip(chr(34))}": each for key, each in value.items()}
         try:
-            return {key: self._text(each, {}) for key, each in rows.items()}
+            return {key: self.text(each, {}) for key, each in rows.items()}
         except UnknownValueError:
             self._leave(f"target {name}: matrix {axis}", _EVALUATE, name, "matrix")
             return {}
 
     def _title(self, name: str, written: object, scope: Mapping[str, str]) -> str:
         try:
-            title = self._text(written, scope)
+            title = self.text(written, scope)
         except UnknownValueError:
             title = ""
         return title or "-".join((name, *map(named, scope.values())))
@@ -229,13 +225,19 @@ class _Reader:
             keys["build-args"] = keys.pop("args")
         if "secret" in keys:
             keys["secrets"] = keys.pop("secret")
-        for each in self._texts(target.get("platforms"), scope):
+        for each in self.texts(target.get("platforms"), scope):
             if not each.startswith(("linux/", "local", "{env.")):
                 self._leave(f"target {name}: {each}", "images are for Linux", name, "platforms")
-        if name in self.unpublished or self._stays(name, target):
+        keys = plain_keys(keys, lambda key, hint: self._leave_key(name, key, hint))
+        outputs = [*self._outputs(name, target, scope)]
+        said = output_keys(
+            outputs, lambda what: self._leave_key(name, "output", f"{what}: {way_for(what)}")
+        )
+        keys |= said | {"annotations": {**_dict(said), **_dict(keys)}}
+        if name in self.unpublished or self._stays(name, outputs):
             keys["publish"] = False
         written_tags = target.get("tags")
-        known = tuple(self._texts(written_tags, scope))
+        known = tuple(self.texts(written_tags, scope))
         references = tuple(filter(None, known))
         least = len(written_tags) if isinstance(written_tags, list) else bool(written_tags)
         if len(known) < least:
@@ -247,15 +249,26 @@ class _Reader:
                 self._leave(f"target {name}: tag {tag}", hint, name, "tags")
         return CarriedImage(name=self.names[name], keys=keys, references=references)
 
-    def _stays(self, name: str, target: Mapping[str, object]) -> bool:
-        """Tell whether none of a target's outputs is an image; says so."""
+    def _leave_key(self, name: str, key: str, hint: str) -> None:
+        key = {"containerfile": "dockerfile", "secrets": "secret"}.get(key, key)
+        self._leave(f"target {name}: {key}", hint, name, key)
+
+    def _outputs(
+        self, name: str, target: Mapping[str, object], scope: Mapping[str, str]
+    ) -> Iterator[str]:
         written = target.get("output")
-        outputs = [
-            str(each.get("type") if isinstance(each, dict) else each).strip('"')
-            for each in (written if isinstance(written, list) else [])
-        ]
-        kinds = [re.sub(r"^.*?type=(\w+).*$", r"\1", each) for each in outputs]
-        if not kinds or any(each in _IMAGES for each in kinds):
+        for each in written if isinstance(written, list) else []:
+            try:
+                if isinstance(each, dict):
+                    yield self.row(each, scope)
+                else:
+                    yield from self.strictly(each, scope)
+            except UnknownValueError:
+                self._leave(f"target {name}: output", _EVALUATE, name, "output")
+
+    def _stays(self, name: str, outputs: Iterable[str]) -> bool:
+        """Tell whether none of a target's outputs is an image; says so."""
+        if makes_image(outputs):
             return False
         if name not in self.unpublished:
             hint = "it makes no image to publish: publish = false stands for it"
@@ -290,16 +303,19 @@ class _Reader:
         found: object | None = None
         match key:
             case "context" | "network" | "dockerfile" | "target":
-                text = self._text(value, scope)
+                text = self.text(value, scope)
                 fits = {"context": is_path(text), "network": text in NETWORKS}
                 found = text if fits.get(key, True) else None
-            case "dockerfile-inline" if plain_text(text := self._text(value, scope)):
+            case "dockerfile-inline" if plain_text(text := self.text(value, scope)):
                 found = text
             case "ssh":
-                found = tuple(self._strictly(value, scope))
+                found = tuple(self.strictly(value, scope))
             case "platforms":
-                every = (each for each in self._strictly(value, scope) if each != "local")
+                every = (each for each in self.strictly(value, scope) if each != "local")
                 found = tuple(each for each in every if each.startswith(("linux/", "{env.")))
+            case "annotations":
+                pairs = [annotation_of(text) for text in self.strictly(value, scope)]
+                found = dict(filter(None, pairs)) if all(pairs) else None
             case "secret":
                 found = self._secrets(value, scope)
             case _:
@@ -310,9 +326,9 @@ class _Reader:
         self, name: str, key: str, value: object, scope: Mapping[str, str]
     ) -> dict[str, str]:
         """Give a table without what is not known, which is listed."""
-        read = self._context if key == "contexts" else self._text
+        read = self._context if key == "contexts" else self.text
         if not isinstance(value, dict):
-            as_text(self._read(value, scope))  # null alone is known of an expression
+            as_text(self.read(value, scope))  # null alone is known of an expression
             raise UnknownValueError
         found = {}
         for written, text in value.items():
@@ -328,7 +344,7 @@ class _Reader:
         return found
 
     def _context(self, value: object, scope: Mapping[str, str]) -> str:
-        text = self._text(value, scope)
+        text = self.text(value, scope)
         if text.startswith("target:"):
             target = text.removeprefix("target:")
             return f"image:{self.names.get(target, named(target))}"
@@ -339,47 +355,12 @@ class _Reader:
     def _secrets(self, value: object, scope: Mapping[str, str]) -> tuple[object, ...] | None:
         found = []
         for each in value if isinstance(value, list) else []:
-            if isinstance(each, dict):
-                parts = (f"{k.strip(chr(34))}={self._text(v, scope)}" for k, v in each.items())
-                text = ",".join(parts)
-            else:
-                text = self._text(each, scope)
+            text = self.row(each, scope) if isinstance(each, dict) else self.text(each, scope)
             secret = secret_of(text)
             if secret is None:
                 return None
             found.append(secret)
         return tuple(found)
-
-    def _texts(self, value: object, scope: Mapping[str, Value] | None = None) -> Iterator[str]:
-        """Give the texts that are known."""
-        for each in value if isinstance(value, list) else [value] if value else []:
-            try:
-                yield from self._strictly([each], scope or {})
-            except UnknownValueError:
-                continue
-
-    def _strictly(self, value: object, scope: Mapping[str, Value]) -> Iterator[str]:
-        """Give the texts of a list, and of lists in it."""
-        found = self._read(value, scope)
-        for each in found if isinstance(found, list) else [found]:
-            for text in each if isinstance(each, list) else [each]:
-                yield as_text(text)
-
-    def _text(self, value: object, scope: Mapping[str, Value]) -> str:
-        """Give a value with variables put in; raises UnknownValueError."""
-        return as_text(self._read(value, scope))
-
-    def _read(self, value: object, scope: Mapping[str, Value]) -> Value:
-        known = Scope(names={**self.variables, **scope}, functions=self.functions)
-        if not self.is_json:
-            return read_value(value, known)
-        if isinstance(value, list):
-            return [self._read(each, scope) for each in value]
-        if not isinstance(value, str):
-            return read_value(value, known)
-        # Of what bake printed itself, nothing is left to fill in (older ones did not say `$$`).
-        printed = not {"variable", "function"} & self.document.keys()
-        return literal(value.replace("$${", "${")) if printed else fill(value, known)
 
     def _leave(self, what: str, hint: str, name: str = "", key: str = "") -> None:
         """List something once, by the target that stands in the file."""
@@ -390,4 +371,9 @@ class _Reader:
             self.left_out.append(found)
 
     def _line(self, what: str, name: str, key: str) -> int:
-        return line_of_block(self.text, name or what.partition(" ")[2], key)
+        return line_of_block(self.written, name or what.partition(" ")[2], key)
+
+
+def _dict(keys: Mapping[str, object]) -> dict[str, object]:
+    found = keys.get("annotations")
+    return dict(found) if isinstance(found, dict) else {}

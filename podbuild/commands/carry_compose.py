@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from podbuild.commands.carry import (
@@ -19,7 +20,9 @@ from podbuild.commands.carry import (
     inline_file,
     is_path,
     literal,
+    merged_images,
     named,
+    plain_keys,
     plain_text,
     way_for,
 )
@@ -41,6 +44,11 @@ def read_compose(path: Path, file: str, folder: str) -> Carried:
     Raises ConfigError for what is no compose file, ToolError where YAML can't be read here.
     """
     document = read_yaml(path, file)
+    if "services" not in document.table:
+        raise ConfigError(
+            f"{file}: neither a compose file nor a workflow: it names no services and no jobs",
+            hint="podbuild init without --from guesses from the Containerfiles",
+        )
     services = document.table.get("services", Said(1, "")).table
     building = {name: each for name, each in services.items() if "build" in each.table}
     if not building:
@@ -66,23 +74,34 @@ class _Compose:
         )
         images = []
         for name, service in self.services.items():
-            keys = dict(self._keys(name, service.table["build"]))
+            build = service.table["build"]
+            keys = dict(self._keys(name, build))
             if inline := plain_text(str(keys.pop("dockerfile-inline", ""))):
                 keys["containerfile"] = path = inline_file(self.names[name])
                 self.files[path] = inline
             if platform := service.table.get("platform"):
                 text = self._text(platform, f"service {name}: platform")
                 keys.setdefault("platforms", (text,))
+            keys = plain_keys(keys, partial(self._leave_key, name, build))
             images.append(
                 CarriedImage(name=self.names[name], keys=keys, references=references[name])
             )
-        return Carried(images=tuple(images), left_out=tuple(self.left_out), files=dict(self.files))
+        return Carried(
+            images=merged_images(images), left_out=tuple(self.left_out), files=dict(self.files)
+        )
+
+    def _leave_key(self, service: str, build: Said, key: str, hint: str) -> None:
+        written = "dockerfile" if key == "containerfile" else key
+        node = build.table.get(written, build.table.get("context", build))
+        self._leave(node, f"service {service}: build.{written}", hint)
 
     def _elsewhere(self) -> None:
         """List what stands in other files or services."""
         top = self.document.table
         for each in top["include"].items if "include" in top else ():
             path = each.text or each.table.get("path", each).text
+            several = each.table.get("path", each).items
+            path = path or ", ".join(one.text for one in several)
             self._leave(each, f"include {path}".rstrip(), "--from that file, in its folder")
         for name, service in top.get("services", Said(1, "")).table.items():
             if "extends" in service.table:
@@ -126,7 +145,10 @@ class _Compose:
                 found = key, self._text(node, where)
             case "dockerfile_inline" if plain_text(text := self._text(node, where)):
                 found = "dockerfile-inline", text
-            case "platforms" | "ssh" if all(each.text for each in node.items):
+            case "ssh" if node.table:
+                rows = ((name, self._text(each, where)) for name, each in node.table.items())
+                found = key, tuple(f"{name}={path}" if path else name for name, path in rows)
+            case "platforms" | "ssh" if node.items and all(each.text for each in node.items):
                 found = key, tuple(self._text(each, where) for each in node.items)
             case "network" if node.text in NETWORKS:
                 found = key, node.text
@@ -146,7 +168,10 @@ class _Compose:
         ]
         for each in node.items:
             name, equals, value = each.text.partition("=")
-            rows.append((name, value if equals else f"${{{name}}}", each))
+            if name:
+                rows.append((name, value if equals else f"${{{name}}}", each))
+            else:
+                self._leave(each, f"{where}: {', '.join(each.table)}", "write it as KEY=VALUE")
         return {name: self._filled(value, each, where) for name, value, each in rows}
 
     def _contexts(self, node: Said, where: str) -> Iterator[tuple[str, str]]:

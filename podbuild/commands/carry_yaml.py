@@ -58,7 +58,10 @@ def read_yaml(path: Path, file: str) -> Said:
         root = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
         return _node(root, {}) if root else Said(1, "")
     except yaml.YAMLError as error:
-        raise ConfigError(f"{file}: {str(error).partition(chr(10))[0]}", hint="mend it") from None
+        mark = getattr(error, "problem_mark", None)
+        place = f"{file}:{mark.line + 1}" if mark else file
+        hint = "one document for each file" if "single document" in str(error) else "mend it"
+        raise ConfigError(f"{place}: {str(error).partition(chr(10))[0]}", hint=hint) from None
     except _OddKeyError as error:
         raise ConfigError(f"{file}:{error.line}: a key that is no text") from None
     except RecursionError:  # also what is a part of itself
@@ -90,7 +93,11 @@ def _read_node(raw: Any, known: dict[int, Said]) -> Said:
     for key, _ in value:
         if not isinstance(key.value, str):
             raise _OddKeyError(key.start_mark.line + 1)
-    own = {key.value: _node(each, known) for key, each in value if key.value != "<<"}
+    own = {
+        key.value: _node(each, known)
+        for key, each in value
+        if key.value != "<<" and each.tag != "!reset"  # compose's: as if it were not there
+    }
     merged: dict[str, Said] = {}
     for key, each in value:
         if key.value == "<<":

@@ -172,7 +172,7 @@ def test_a_compose_file(tmp_path: Path) -> None:
         ("x.json", "[]", "there is no target"),
         ("x.yaml", "a: [", "x.yaml"),
         ("x.yaml", "services: {a: {image: x}}", "no service has a build"),
-        ("x.yaml", "", "no service has a build"),
+        ("x.yaml", "", "neither a compose file nor a workflow"),
         ("x.toml", "", "neither a bake file nor a compose file"),
     ],
 )
@@ -389,3 +389,100 @@ def test_a_containerfile_in_a_compose_file_is_written(tmp_path: Path) -> None:
     unset = carried(tmp_path, "compose.yaml", text.replace("FROM b", "FROM $B"))
     assert not unset.files
     assert [each.what for each in unset.left_out] == ["service a: build.dockerfile_inline"]
+
+
+ALIKE = """\
+x-app: &app {image: acme/app, build: {context: ., args: {A: "1"}}}
+services:
+  web: *app
+  worker: *app
+  admin: {image: acme/app, build: {context: ., target: admin}}
+  My_Tool: {build: tool}
+  my-tool: {build: {context: tool, dockerfile: "${FILE}", ssh: {default: , key: k.pem}}}
+  gone: {build: !reset null, image: redis}
+  odd:
+    build:
+      context: ../odd
+      args: [{A: b}]
+      ssh: default
+      additional_contexts: {x: "oci-layout://./x"}
+      provenance: true
+"""
+
+
+def test_services_of_one_image_are_one_and_no_two_share_a_name(tmp_path: Path) -> None:
+    found = carried(tmp_path, "compose.yaml", ALIKE)
+    said = table(tmp_path)
+    assert [*said["images"]] == ["app", "admin", "my-tool", "my-tool-2", "odd"]
+    assert said["images"]["my-tool-2"]["ssh"] == ["default", "key=k.pem"]
+    assert "containerfile" not in said["images"]["my-tool-2"]  # its name is not known here
+    assert said["images"]["odd"] == {
+        "context": "../odd",
+        "containerfile": "../odd/Dockerfile",
+        "publish": False,
+    }
+    assert "tags there, too" in (tmp_path / "podbuild.toml").read_text()
+    assert [(each.line, each.what.partition(": ")[2]) for each in found.left_out] == [
+        (7, "build.dockerfile"),
+        (12, "build: A"),
+        (13, "build.ssh"),
+        (14, "build.additional_contexts: x"),
+        (15, "build.provenance"),
+        (11, "build.context"),
+        (11, "build.dockerfile"),
+    ]
+
+
+RELEASED = """\
+variable "WHO" {}
+group "default" { targets = ["local", "all", "user"] }
+target "app" { tags = ["acme/app"] }
+target "local" {
+  inherits = ["app"]
+  output = ["type=docker"]
+}
+target "all" {
+  inherits = ["app"]
+  platforms = ["linux/amd64", "linux/arm64"]
+  output = [{ type = "image", compression = "zstd", level = 3 }]
+  annotations = ["index:a=b"]
+}
+target "user" {
+  contexts = { base = "target:local", odd = "oci-layout://x" }
+  args = { WHO = WHO }
+  target = WHO
+  tags = ["ghcr.io/acme/user"]
+}
+"""
+
+
+def test_targets_of_one_image_are_one(tmp_path: Path) -> None:
+    found = carried(tmp_path, "docker-bake.hcl", RELEASED)
+    text = (tmp_path / "podbuild.toml").read_text()
+    said = table(tmp_path)["images"]
+    assert [*said] == ["local", "all", "user"]  # what they make differs
+    assert said["all"]["compression"] == "zstd"
+    assert said["all"]["annotations"] == {"a": "b"}
+    assert "must be set: WHO\n" in text
+    assert {(each.line, each.what) for each in found.left_out} == {
+        (11, "target all: output"),
+        (15, "target user: contexts"),
+        (17, "target user: target"),
+    }
+    carried(tmp_path, "docker-bake.hcl", RELEASED.replace("compression", "name").replace("a=b", ""))
+    said = table(tmp_path)["images"]
+    assert said["app"]["platforms"] == ["linux/amd64", "linux/arm64"]
+    assert said["user"]["contexts"] == {"base": "image:app"}
+
+
+@pytest.mark.parametrize(
+    ("reference", "repository"),
+    [
+        ("{env.DOCKERHUB_USERNAME}/web:1", "docker.io/{env.DOCKERHUB_USERNAME}/web"),
+        ("{env.GITHUB_REPOSITORY}", "docker.io/{env.GITHUB_REPOSITORY}"),
+        ("{env.REGISTRY}/acme/web", "{env.REGISTRY}/acme/web"),
+        ("{env.IMAGE}", "{env.IMAGE}"),
+    ],
+)
+def test_a_variable_is_a_host_or_an_owner_by_its_name(reference: str, repository: str) -> None:
+    assert repository_of(reference) == repository

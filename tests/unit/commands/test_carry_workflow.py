@@ -289,6 +289,35 @@ jobs:
         ("type=ref,event=pr,prefix=pull-", {"pull-requests": ["pull-{pr}"]}, ""),
         ("type=schedule,pattern={{date 'HHmm'}}", {}, "HHmm"),
         ("type=new", {}, "type=new"),
+        ("type=sha,prefix={{branch}}-", {"branches": {"main": ["{branch}-{sha}"]}}, ""),
+        ("type=ref,event=branch,suffix=-{{sha}}", {"branches": {"main": ["{branch}-{sha}"]}}, ""),
+        ("type=semver,pattern={{version}},prefix={{branch}}-", {}, "prefix={{branch}}"),
+        ("type=sha,enable={{is_default_branch}}", {"branches": {"main": ["sha-{sha}"]}}, ""),
+        (
+            "type=raw,value=x,enable=${{ github.ref == 'refs/heads/next' }}",
+            {"branches": {"next": ["x"]}},
+            "",
+        ),
+        (
+            "type=raw,value=x,enable=${{ github.ref == format('refs/heads/{0}', 'next') }}",
+            {"branches": {"next": ["x"]}},
+            "",
+        ),
+        (
+            "type=raw,value=x,enable=${{ startsWith(github.ref, 'refs/tags/v') }}",
+            {"release": ["x"]},
+            "",
+        ),
+        (
+            "type=edge,enable=${{ github.ref != github.event.repository.default_branch }}",
+            {"branches": {"main": ["edge"]}},
+            "enable=",
+        ),
+        (
+            "type=semver,pattern={{major}},enable=${{ !startsWith(github.ref, 'refs/tags/v0.') }}",
+            {"release": ["{major}", "latest"]},
+            "",
+        ),
     ],
 )
 def test_rules_of_metadata(
@@ -310,7 +339,9 @@ jobs:
 """
     found, said = carried(tmp_path, text)
     assert said.get("tags", {}) == expected
-    assert [each for each in found.left_out if left in each.what] or not left
+    assert (
+        bool([each for each in found.left_out if left in each.what]) if left else not found.left_out
+    )
     assert all(each.line == line_of(text, tags) for each in found.left_out)
 
 
@@ -320,7 +351,8 @@ jobs:
         ("jobs: {x: {steps: [{uses: docker/bake-action@v6}]}}", "no step uses"),
         ("jobs: {}", "no step uses"),
         ("jobs: [1]", "no step uses"),
-        ("on: push", "no service has a build"),
+        ("on: push", "neither a compose file nor a workflow"),
+        ("on: push\n---\non: push", ":2: expected a single document"),
     ],
 )
 def test_what_builds_nothing_is_refused(text: str, says: str, tmp_path: Path) -> None:
@@ -406,3 +438,162 @@ def test_platforms_that_are_not_known_are_those_of_any_machine(tmp_path: Path) -
     assert said["defaults"] == {"platforms": ["linux/amd64"]}
     assert "platforms" not in said["images"]["x"]
     assert [each.what for each in found.left_out if "platforms" in each.what]
+
+
+@pytest.mark.parametrize(
+    ("flavor", "expected", "left"),
+    [
+        (  # a rule's own affix stands in the place of the flavor's
+            "prefix=p-,onlatest=true",
+            {"release": ["p-{version}-slim", "p-latest"], "branches": {"main": ["sha-{sha}"]}},
+            "",
+        ),
+        (
+            "suffix=-s",
+            {"release": ["{version}-slim", "latest"], "branches": {"main": ["sha-{sha}-s"]}},
+            "",
+        ),
+        (
+            "latest=${{ steps.x.outputs.y }}",
+            {"release": ["{version}-slim"], "branches": {"main": ["sha-{sha}"]}},
+            "latest=",
+        ),
+    ],
+)
+def test_flavors(flavor: str, expected: dict[str, object], left: str, tmp_path: Path) -> None:
+    text = f"""\
+on: {{push: {{branches: [main]}}}}
+jobs:
+  x:
+    steps:
+      - id: meta
+        uses: docker/metadata-action@v5
+        with:
+          images: acme/shop
+          flavor: {flavor}
+          tags: |
+            type=semver,pattern={{{{version}}}},suffix=-slim
+            type=sha
+      - uses: docker/build-push-action@v6
+        with: {{tags: "${{{{ steps.meta.outputs.tags }}}}"}}
+"""
+    found, said = carried(tmp_path, text)
+    assert said["tags"] == expected
+    assert [left in each.what for each in found.left_out] == ([True] if left else [])
+
+
+JOINED = """\
+on:
+  push: {branches: [main, "!old", "v+"], tags: ["v*"]}
+env:
+  KEPT: ${{ secrets.KEPT }}
+jobs:
+  build:
+    strategy: {matrix: {platform: [linux/amd64, linux/arm64]}}
+    if: github.repository == 'acme/shop'
+    steps:
+      - id: meta
+        uses: docker/metadata-action@v5
+        with: {images: acme/wrong, tags: type=sha}
+      - uses: docker/build-push-action@v6
+        with:
+          platforms: ${{ matrix.platform }}
+          tags: ${{ secrets.DOCKERHUB_USERNAME }}/shop
+          labels: |
+            ${{ steps.meta.outputs.labels }}
+            team=blue
+            when=${{ steps.prep.outputs.created }}
+          annotations: |
+            ${{ steps.meta.outputs.annotations }}
+            index,manifest:a=b
+          build-args: |
+            TEMPLATE={{x}}
+            KEPT=${{ env.KEPT }}
+          build-contexts: git=https://example.com/a.git
+          secrets: |
+            own=${{ github.token }}
+            odd=${{ steps.x.outputs.token }}
+          outputs: type=image,push-by-digest=true,compression=zstd,annotation-index.c=d,odd=1
+  merge:
+    needs: [build]
+    steps:
+      - uses: docker/metadata-action@v5
+        with:
+          images: ${{ secrets.DOCKERHUB_USERNAME }}/shop
+          tags: type=semver,pattern={{version}}
+          labels: who=joined
+"""
+
+
+def test_a_job_that_joins_says_the_tags_and_nothing_is_silent(tmp_path: Path) -> None:
+    found, said = carried(tmp_path, JOINED)
+    assert said["images"] == {
+        "shop": {
+            "context": ".",
+            "containerfile": "Dockerfile",
+            "labels": {"who": "joined", "team": "blue"},
+            "annotations": {"a": "b", "c": "d"},
+            "compression": "zstd",
+            "build-args": {"TEMPLATE": "{{{{x}}}}"},
+            "secrets": [{"id": "own", "env": "GITHUB_TOKEN"}],
+        }
+    }
+    place = "docker.io/{env.DOCKERHUB_USERNAME}/{image}"
+    assert said["registries"] == {"dockerhub": {"kind": "dockerhub", "repository": place}}
+    assert said["tags"] == {"release": ["{version}", "latest"]}
+    text = (tmp_path / "podbuild.toml").read_text()
+    assert "must be set: DOCKERHUB_USERNAME\n" in text
+    assert {each.what for each in found.left_out} == {
+        "branches: !old",
+        "branches: v+",
+        "if: github.repository == 'acme/shop'",
+        "tags: sha-{sha} of releases",
+        "labels: when",
+        "build-args: KEPT",
+        "build-contexts: git",
+        "secrets: odd",
+        "outputs: odd=1",
+        "build-push-action: outputs",
+    }
+
+
+CALLED = """\
+inputs:
+  file: {default: tool.Dockerfile}
+  image: {required: true}
+runs:
+  using: composite
+  steps:
+    - uses: docker/build-push-action@v6
+      with: {load: true, file: "${{ inputs.file }}", tags: "acme/tool:test"}
+    - uses: docker/build-push-action@v6
+      with: {push: true, file: "${{ inputs.file }}", tags: "acme/tool", platforms: linux/arm64}
+"""
+
+
+def test_an_action_with_defaults_and_a_step_that_only_tries(tmp_path: Path) -> None:
+    found, said = carried(tmp_path, CALLED)
+    assert said["images"] == {"tool": {"context": ".", "containerfile": "tool.Dockerfile"}}
+    assert said["defaults"]["platforms"] == ["linux/arm64"]
+    assert (2, "inputs.file") in [(each.line, each.what) for each in found.left_out]
+
+
+def test_tags_of_another_job_and_folders_of_one_name(tmp_path: Path) -> None:
+    text = """\
+on: {push: {branches: [main]}}
+jobs:
+  meta:
+    outputs: {tags: "${{ steps.m.outputs.tags }}"}
+    steps:
+      - {id: m, uses: docker/metadata-action@v5, with: {images: quay.io/acme/x, tags: type=edge}}
+  build:
+    needs: meta
+    strategy: {matrix: {os: [debian, alpine]}}
+    steps:
+      - uses: docker/build-push-action@v6
+        with: {context: "${{ matrix.os }}/1", tags: "${{ needs.meta.outputs.tags }}"}
+"""
+    _, said = carried(tmp_path, text)
+    assert [*said["images"]] == ["debian-1", "alpine-1"]
+    assert said["tags"] == {"branches": {"main": ["edge"]}}
+    assert said["registries"]["quay-io"]["repository"] == "quay.io/acme/x"
