@@ -116,6 +116,7 @@ class RegistryClient:
         self.manifests = manifests or KnownManifests()
         self.stored = KnownManifests()  # what was stored here, of registries that count reading
         self.held = Presence()
+        self.answers_head = False  # has shown a manifest's head
         self._pace = pace or Pace()
         self._sleep = conduct.sleep
         self._retry = conduct.retrying(self._count)
@@ -289,8 +290,7 @@ class RegistryClient:
         problem = read_problem(answer)
         own, place = self.is_own(answer.url), urlsplit(answer.url)
         where = f"{host}: {answer.method} {'' if own else place.netloc}{place.path}"
-        refused = answer.status in (401, 403) and problem.recovery is Recovery.NONE
-        if refused and own and not answer.is_html:  # storage elsewhere never saw the login
+        if problem.is_refusal and own and not answer.is_html:  # elsewhere the login was not seen
             return self._auth.refused(answer)
         if answer.status in REDIRECTS:
             return RegistryError(
@@ -311,8 +311,7 @@ class RegistryClient:
                 problem,
                 hint="check the host in `repository`; a proxy or a login page may be in the way",
             )
-        asked = f"the registry asks to wait {problem.wait:.0f} s" if problem.wait else ""
-        error = RegistryError(f"{where}: {problem}", problem, hint=asked)
+        error = RegistryError(f"{where}: {problem}", problem, hint=problem.hint)
         if problem.recovery is Recovery.REQUEST:
             return Transient(error, wait=problem.wait)
         return error

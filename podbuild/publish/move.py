@@ -16,6 +16,7 @@ from typing import Protocol
 from podbuild.errors import CredentialError, ImmutableTagError, PodbuildError, PublishError
 from podbuild.oci.manifest import Descriptor, Manifest
 from podbuild.oci.names import Digest, Tag
+from podbuild.oci.transport.problem import RegistryError
 from podbuild.plan.destination import Destination, Planned, own_failure
 from podbuild.plan.guards import Decision
 from podbuild.plan.journal import ImageKey, Journal, Section, TagKey
@@ -111,7 +112,7 @@ class Moved:
     failed: Mapping[Destination, PodbuildError]  # optional registries only
 
 
-READ_BACKS = 3  # reads after a move before it counts as lost
+READ_BACKS = 5  # reads after a move before it counts as lost
 ROUNDS = 5  # how often a competing release is answered before a person must look
 SHIELD = 30.0  # seconds after a stop in which a begun move may end, and moved tags go back
 
@@ -174,8 +175,11 @@ class Placer:
         store = order.destination.store
         try:
             self.retry(lambda: store.put_manifest(manifest, order.tag))
-        except (PublishError, CredentialError) as error:
-            raise _immutable(order, manifest, error) or error from error
+        except (RegistryError, CredentialError) as error:
+            found = _named_after(order, error)
+            if found == manifest.digest:  # by a try whose answer was lost, or was no success
+                return
+            raise _immutable(order, found, error) or error from error
 
     def read_back(self, order: Order, expected: Digest) -> None:
         """Wait until the registry says that a tag names this; raises PublishError if it does not.
@@ -332,17 +336,21 @@ _FIXED = re.compile(
 )
 
 
-def _immutable(
-    order: Order, manifest: Manifest, error: PublishError | CredentialError
-) -> ImmutableTagError | None:
-    """Give the error for a tag that the registry itself never moves; None where it is another."""
-    if not _FIXED.search(error.message):
-        return None
+def _named_after(order: Order, error: RegistryError | CredentialError) -> Digest | None:
+    """Give what a tag names that could not be written; raises the error where that is unknown."""
     try:
         found = order.destination.store.head(order.tag)
     except PodbuildError:
-        return None
-    if found is None or found.digest == manifest.digest:
+        raise error from None
+    return None if found is None else found.digest
+
+
+def _immutable(
+    order: Order, found: Digest | None, error: RegistryError | CredentialError
+) -> ImmutableTagError | None:
+    """Give the error for a tag that the registry itself never moves; None where it is another."""
+    is_full = isinstance(error, RegistryError) and error.problem.is_full
+    if found is None or is_full or not _FIXED.search(error.message):
         return None
     if order.kind is TagKind.MOVING:
         hint = (
@@ -352,7 +360,7 @@ def _immutable(
     else:
         hint = "release a new version, or let the registry's rule exclude this tag"
     return ImmutableTagError(
-        f"{order} names {found.digest} and is immutable at the registry: {error.message}", hint=hint
+        f"{order} names {found} and is immutable at the registry: {error.message}", hint=hint
     )
 
 

@@ -163,6 +163,14 @@ _GO_UNITS = {
 }  # fmt: skip
 
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 499, 500, 502, 503, 504}) | frozenset(range(520, 528))
+# As they tell of too many requests with a refusal's status (GitHub 403, AWS 400).
+_TOO_FAST = re.compile(
+    r"secondary rate limit|\brate (?:limit )?exceeded|too many requests|throttl", re.IGNORECASE
+)
+
+# As they tell of a full repository: Harbor, DigitalOcean, Scaleway, GitLab.
+_FULL = re.compile(r"quota|storage (?:limit|resource)|insufficient storage", re.IGNORECASE)
+_FULL_STATUS = frozenset({400, 402, 403, 409, 412, 413})
 _TRANSIENT_CODES = frozenset({"TOOMANYREQUESTS", "UNKNOWN", "UNAVAILABLE"})
 _PUSH_CODES = frozenset({"BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"})
 _MISSING_BLOB_CODES = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
@@ -241,9 +249,29 @@ class Problem:
             return Recovery.BLOBS
         if self.status in _TRANSIENT_STATUS or codes & _TRANSIENT_CODES:
             return Recovery.REQUEST
-        if self.status == 403 and "secondary rate limit" in self.message:
+        if self.status == 403 and self.wait is not None:
+            return Recovery.REQUEST
+        if self.status in (400, 403) and _TOO_FAST.search(self.message):
             return Recovery.REQUEST
         return Recovery.NONE
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether there is no room for more."""
+        told = self.status in _FULL_STATUS and bool(_FULL.search(self.message))
+        return self.status == 507 or told
+
+    @property
+    def is_refusal(self) -> bool:
+        """Tell whether it may be the login that is refused."""
+        return self.status in (401, 403) and self.recovery is Recovery.NONE and not self.is_full
+
+    @property
+    def hint(self) -> str:
+        """Give what may be done about it; empty for nothing that is known."""
+        if self.is_full:
+            return "make room there, or have more given to it; `podbuild prune` shows what may go"
+        return f"the registry asks to wait {self.wait:.0f} s" if self.wait else ""
 
     def __str__(self) -> str:
         known = " ".join((str(self.status), *self.codes))
@@ -270,7 +298,7 @@ def read_problem(response: Response, now: datetime | None = None) -> Problem:
         status=response.status,
         codes=tuple(map(_line, codes)),
         message=message,
-        wait=_wait(response, message, now or datetime.now(UTC)),
+        wait=_wait(response, message, now or _date(response) or datetime.now(UTC)),
     )
 
 
@@ -310,12 +338,21 @@ def _header_wait(text: str, now: datetime) -> float | None:
     if re.fullmatch(r"\d{1,12}(\.\d+)?", text):
         number = float(text)
         return max(0.0, number - now.timestamp()) if number > _UNIX_TIME else number
+    moment = _http_date(text)
+    return None if moment is None else max(0.0, (moment - now).total_seconds())
+
+
+def _date(response: Response) -> datetime | None:
+    """Give the server's own time, which its points in time go by; ours may be another."""
+    return _http_date(response.header("date"))
+
+
+def _http_date(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (aware - now).total_seconds())
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def go_duration(text: str) -> float:

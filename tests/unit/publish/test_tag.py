@@ -25,6 +25,7 @@ from podbuild.errors import (
 from podbuild.oci.manifest import Descriptor, Manifest, MediaType
 from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Digest, Tag
+from podbuild.oci.transport.problem import Problem, RegistryError
 from podbuild.plan import labels
 from podbuild.plan.destination import Destination
 from podbuild.plan.guards import Ancestry, ReleaseIdentity
@@ -35,7 +36,7 @@ from podbuild.publish.move import Moved, Order, Outcome, Tagged
 from podbuild.publish.tag import BranchGuard, Readers, ReleaseGuard, TagMover
 from podbuild.semver import Version
 from podbuild.system.cancel import Cancel
-from podbuild.system.retry import Retry
+from podbuild.system.retry import Retry, Transient
 from tests.images import make_image, make_index
 from tests.scripted import Asked, ScriptedStore, failing, once
 
@@ -176,15 +177,19 @@ def heal(world: World) -> None:
 # A registry with immutable tags
 
 
+def refusal(said: str) -> RegistryError:
+    return RegistryError(said, Problem(status=int(said[:3]), message=said[4:]))
+
+
 @pytest.mark.parametrize(
     "said",
     [
-        PublishError("400 TAG_INVALID: The image tag 'latest' already exists in the 'acme/web' "
-                     "repository and cannot be overwritten because the repository is immutable."),
-        PublishError("400 TAG_INVALID"),
-        PublishError("412 PRECONDITION: Failed to process request due to 'web:latest' configured "
-                     "as immutable."),
-        PublishError("409: Tag latest is immutable"),
+        refusal("400 TAG_INVALID: The image tag 'latest' already exists in the 'acme/web' "
+                "repository and cannot be overwritten because the repository is immutable."),
+        refusal("400 TAG_INVALID"),
+        refusal("412 PRECONDITION: Failed to process request due to 'web:latest' configured "
+                "as immutable."),
+        refusal("409: Tag latest is immutable"),
         CredentialError("403 DENIED: tag is immutable and can't be pushed"),
         CredentialError("403 DENIED: cannot update tag latest. The repository has enabled tag "
                         "immutability"),
@@ -201,6 +206,36 @@ def test_a_registry_that_moves_no_tag_names_the_way_out(world: World, said: Podb
     assert '[tags] release = ["{version}"]' in error.hint
     assert "finishes it" not in error.hint
     assert {"a:1.1.0", "b:1.1.0"} <= live(error)
+
+
+def test_a_full_registry_is_no_immutable_tag(world: World) -> None:
+    said = "412 DENIED: adding 10 MiB of storage resource will exceed the configured upper limit"
+
+    def refuse(asked: Asked) -> None:
+        if asked.verb == "put" and asked.target == "latest":
+            raise refusal(said)
+
+    world.stores["b"].before = refuse
+    assert fails(world, PartialReleaseError).message == f"partly published: {said}"
+
+
+def test_a_fixed_tag_that_a_try_with_a_lost_answer_has_written_is_no_failure(
+    world: World,
+) -> None:
+    written: list[str] = []
+
+    def refuse(asked: Asked) -> None:
+        if asked.verb == "put" and asked.target in written:
+            raise refusal("400 TAG_INVALID: The image tag already exists")
+
+    def lose(asked: Asked) -> None:
+        if asked.verb == "put" and asked.target == "1.1.0":
+            written.append(asked.target)
+            raise Transient(PublishError("connection reset by peer"))
+
+    world.stores["b"].before, world.stores["b"].after = refuse, lose
+    world.release()
+    assert world.named("b") == AFTER_ALL
 
 
 def test_a_refusal_of_a_tag_that_does_not_exist_is_another_one(world: World) -> None:

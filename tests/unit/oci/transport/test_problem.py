@@ -45,6 +45,8 @@ def errors(*codes: str, message: str = "") -> bytes:
             answer(403, b"You have exceeded a secondary rate limit", content_type="text/plain"),
             Recovery.REQUEST,
         ),
+        (answer(403, retry_after="3"), Recovery.REQUEST),
+        (answer(400, errors("DENIED", message="Rate exceeded")), Recovery.REQUEST),
     ],
 )
 def test_what_helps_follows_the_retry_classes(response: Response, recovery: Recovery) -> None:
@@ -95,6 +97,27 @@ def test_every_form_of_retry_after_is_read(response: Response, wait: float | Non
 )
 def test_errors_of_any_form_become_one_line(body: bytes, kind: str, text: str) -> None:
     assert str(read_problem(answer(403, body, content_type=kind))) == text
+
+
+def test_a_point_in_time_goes_by_the_servers_own_clock() -> None:
+    later = "Fri, 02 Jan 2026 03:04:35 GMT"
+    told = answer(429, retry_after=later, date="Fri, 02 Jan 2026 03:04:30 GMT")
+    assert read_problem(told).wait == 5.0
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (403, "Quota exceeded when processing the request of adding 10 MiB of storage resource"),
+        (413, "registry storage quota exceeded"),
+        (507, ""),
+    ],
+)
+def test_a_full_registry_says_nothing_of_the_login(status: int, message: str) -> None:
+    found = read_problem(answer(status, errors("DENIED", message=message)))
+    assert found.is_full
+    assert not found.is_refusal
+    assert "make room" in found.hint
 
 
 def test_a_problem_without_words_is_its_status() -> None:
