@@ -49,16 +49,16 @@ class Removing:
         self._tell = tell
         self._ends: list[tuple[RemovalItem, Removal]] = []
         self._spared: dict[Digest, str] = {}
-        self._archive = chart.archive.only(item.digest for item in plan.removed)
+        self._archive = chart.archive.only(
+            self._graph.brought_by({item.digest for item in plan.removed})
+        )
+        self._tags_go_alone = False  # as the registry has shown
 
     @property
-    def _gone(self) -> frozenset[Digest]:
-        """Give the manifests that this run removed."""
-        return frozenset(
-            item.digest
-            for item, removal in self._ends
-            if item.tag is None and removal.kind is not RemovalKind.KEPT
-        )
+    def _touched(self) -> frozenset[Digest]:
+        """Give the manifests that this run removed or took a tag from, with what they bring."""
+        ended = (item for item, removal in self._ends if removal.kind is not RemovalKind.KEPT)
+        return self._graph.brought_by({item.digest for item in ended})
 
     def run(self) -> None:
         """Remove the tags, look at the repository again, then remove the manifests.
@@ -73,12 +73,15 @@ class Removing:
             removal = self._remove(item)
             self._ends.append((item, removal))
             self._tell(item, removal)
+            if item.tag and removal.kind is RemovalKind.REMOVED and not self._tags_go_alone:
+                self._expect_rest(item)
 
     def check_kept(self, on_checked: Callable[[int], None]) -> tuple[Digest, ...]:
         """Ask for every kept manifest and tag; give what had to be put back.
 
         A push that re-used a manifest in the moment of its deletion gets it back, from the bytes
-        that were read before. Raises CleanupError where something kept is not complete.
+        that were read before; so does an image that went with one of its tags. Raises CleanupError
+        where something kept is not complete, and after the latter.
         """
         place, plan = self._place, self._plan
         heads = _heads(place, plan.needed | frozenset(plan.roots), on_checked)
@@ -90,14 +93,17 @@ class Removing:
         new |= {each for each in digests if each not in self._graph.nodes}
         wanted = {digest for top in new for digest in tree(place.store, top)}
         lost = {each for each, found in heads.items() if found is None}
-        restored = _restore(place, self._archive, self._gone.intersection(wanted | lost))
-        still_lost = sorted(str(each) for each in lost.difference(restored))
+        restored = _restore(place, self._archive, self._touched.intersection(wanted | lost))
+        back = self._tags_back(lost)
+        still_lost = sorted(str(each) for each in lost.difference(restored, back))
         if still_lost:
             raise CleanupError(
                 f"{place.store.name}: of what was to be kept, {len(still_lost)} are missing now",
                 hint="unless somebody else deleted them, push the images that hold them again",
                 details=still_lost,
             )
+        if back:
+            raise self._took_more(back)
         return restored
 
     def cleaned(self, restored: tuple[Digest, ...]) -> Cleaned:
@@ -118,6 +124,40 @@ class Removing:
             gone=ended(RemovalKind.GONE),
             kept=tuple(kept),
             restored=restored,
+        )
+
+    def _expect_rest(self, item: RemovalItem) -> None:
+        """Look whether one tag went alone: not every registry knows deletions of tags.
+
+        Raises CleanupError where its image or its other tags went along; `check_kept` brings back
+        what was to be kept.
+        """
+        if item.digest not in self._plan.needed:
+            return
+        others = (tag for tag, digest in self._plan.roots.items() if digest == item.digest)
+        heads = _heads(self._place, (item.digest, *others), lambda _count: None)
+        lost = [target for target, found in heads.items() if found is None]
+        if lost:
+            raise self._took_more(lost)
+        self._tags_go_alone = True
+
+    def _tags_back(self, lost: Iterable[Tag | Digest]) -> frozenset[Tag]:
+        """Point kept tags at their images again, where those went with another tag."""
+        back: set[Tag] = set()
+        for tag in lost:
+            digest = self._plan.roots.get(tag) if isinstance(tag, Tag) else None
+            manifest = self._archive.manifest(digest) if digest in self._touched else None
+            if manifest is not None and isinstance(tag, Tag):
+                self._place.store.put_manifest(manifest, tag)
+                back.add(tag)
+        return frozenset(back)
+
+    def _took_more(self, lost: Iterable[Tag | Digest]) -> CleanupError:
+        return CleanupError(
+            f"{self._place.store.name}: the registry deletes an image with all its tags where one "
+            "tag is to go; nothing more is deleted",
+            hint="what was to be kept was put back",
+            details=sorted(map(str, lost)),
         )
 
     def _remove(self, item: RemovalItem) -> Removal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
@@ -574,6 +574,44 @@ def test_rule_12_an_image_that_got_a_tag_after_the_plan_is_spared_with_its_child
     _, cleaned = prune_repository(place, policy(ALL), Cancel())
     assert {old.digest, child.digest} <= set(store.manifests)
     assert cleaned.restored == ()
+
+
+@dataclass(frozen=True)
+class Lagging(MemoryStore):
+    """Shows once more what was there."""
+
+    shown: dict[Tag | Digest, Descriptor] = field(default_factory=dict)
+
+    def head(self, target: Tag | Digest) -> Descriptor | None:
+        return self.shown.pop(target, None) or super().head(target)
+
+
+@pytest.mark.parametrize("lags", [False, True])
+def test_rule_12_a_registry_that_takes_all_tags_along_is_stopped_and_put_right(
+    *, lags: bool
+) -> None:
+    child = image("child")
+    shared, kept, old = image("shared", child), image("kept"), image("old")
+    store = Lagging()
+    store.manifests.update((each.digest, each) for each in (child, shared, kept, old))
+    tagged = {"sha-1": shared, "1.0.0": shared, "latest": kept, "sha-2": old}
+    store.named.update((Tag(name), manifest.digest) for name, manifest in tagged.items())
+
+    class TakesAlong(MemoryRemover):
+        def remove_tag(self, tag: Tag, expected: Digest) -> Removal:
+            if lags and tag.text == "sha-1":
+                store.shown.update(dict.fromkeys((shared.digest, Tag("1.0.0")), shared.descriptor))
+            self.remove_manifest(expected, frozenset(store.named))
+            self.remove_manifest(child.digest)
+            return Removal(RemovalKind.REMOVED)
+
+    place = CleanupTarget(key="r", store=store, remover=TakesAlong(store, ALONE, untagged=False))
+    rules = policy(PruneRule(match=re.compile("sha-.*"), keep=0))
+    with pytest.raises(CleanupError, match="deletes an image with all its tags"):
+        prune_repository(place, rules, Cancel())
+    assert {"1.0.0", "latest"} <= set(map(str, store.named))
+    assert (Tag("sha-2") in store.named) is not lags
+    assert {shared.digest, child.digest, kept.digest} <= store.manifests.keys()
 
 
 # 13: pace
