@@ -54,11 +54,29 @@ class RemoteBlob:
                 f"{self.repository.at(self.blob.digest)}: the registry's bytes are not that blob"
             )
 
+    def is_there(self) -> bool:
+        """Ask for the first byte, where nobody answers HEAD."""
+        call = Call(method="GET", url=self._url, headers={"Range": "bytes=0-0"})
+
+        def ask() -> bool:
+            with self.client.stream(call, scopes=self.scopes, ok=(200, 206, 404)) as (head, pieces):
+                if head.status == 404:
+                    return False
+                answer = replace(head, body=next(pieces, b""))
+                if self._is_page(answer):
+                    raise self.client.failure(answer)
+                return True
+
+        return self.client.guarded(ask)
+
+    @property
+    def _url(self) -> str:
+        return self.client.url(f"/v2/{self.repository.path}/blobs/{self.blob.digest}")
+
     def _read(self, start: int) -> Iterator[bytes]:
         client = self.client
-        path = client.url(f"/v2/{self.repository.path}/blobs/{self.blob.digest}")
         headers = {"Range": f"bytes={start}-"} if start else {}
-        call = Call(method="GET", url=path, headers=headers)
+        call = Call(method="GET", url=self._url, headers=headers)
         with client.stream(call, scopes=self.scopes, ok=(200, 206)) as (head, pieces):
             skip = start if head.status == 200 else 0
             for piece in pieces:

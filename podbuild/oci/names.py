@@ -81,6 +81,11 @@ class Digest:
         """Give the first 12 hex digits, for people."""
         return self.hex[:12]
 
+    @staticmethod
+    def is_one(text: str) -> bool:
+        """Tell whether a text is a digest."""
+        return bool(_DIGEST.fullmatch(text))
+
     @classmethod
     def of(cls, data: bytes) -> Digest:
         """Give the sha256 digest of some bytes."""

@@ -10,9 +10,9 @@ from podbuild.oci.auth.files import AccessScope
 from podbuild.oci.manifest import Descriptor, MediaType
 from podbuild.oci.names import Digest
 from podbuild.oci.registry import RegistryStore
-from podbuild.oci.transport.problem import Response
+from podbuild.oci.transport.problem import RegistryError, Response
 
-_NOT_OFFERED = (400, 404, 405, 406)
+_NOT_OFFERED = (400, 404, 405, 406, 501)
 _MOST_PAGES = 1000  # of one manifest's referrers
 _MOST = 10_000  # of them
 
@@ -69,7 +69,12 @@ class Referrers:
     def _page(self, path: str) -> Response | None:
         """Give one page; None where the registry has no such API."""
         scopes = (AccessScope.repository(self._store.repository.path, "pull"),)
-        answer = self._store.client.request("GET", path, scopes=scopes, ok=(200, *_NOT_OFFERED))
+        try:
+            answer = self._store.client.request("GET", path, scopes=scopes, ok=(200, *_NOT_OFFERED))
+        except RegistryError as error:  # a server's own page for an address that it does not know
+            if error.problem.status in _NOT_OFFERED:
+                return None
+            raise
         kind = answer.header("content-type").partition(";")[0].strip()
         return answer if answer.status == 200 and kind == MediaType.OCI_INDEX else None
 

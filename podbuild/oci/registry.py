@@ -33,9 +33,13 @@ from podbuild.system.retry import Transient
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _PAGE = 1000  # tags; some registries refuse more
+_CUT = 50  # servers that give fewer than asked for cut at a multiple of it
 _MOST_TAGS = 1_000_000
 _THIN_PAGES = 100  # of a list, after which they must have held so many tags each:
 _THIN = 10
+
+# How HEAD is refused where GET is not: storage elsewhere may sign its links for GET alone.
+_NO_HEAD = frozenset({400, 401, 403, 405, 501})
 
 # spec-legal answers of registries that can't be pushed to at all (mirrors, maintenance)
 _READ_ONLY = 405
@@ -75,10 +79,13 @@ class RegistryStore:
             self._manifests(target),
             scopes=self._scopes,
             headers=_ACCEPT,
-            ok=(200, 404, 405),
+            ok=(200, 404, 405, 501),
         )
-        if answer.status == 404:
+        if answer.status == 404 and self.client.answers_head:
             return None
+        if answer.status != 200:  # some say 404 to every HEAD
+            return self._described(target)
+        self.client.answers_head = True
         kind = _media_type(answer)
         length = whole_number(answer.header("content-length"))
         digest = answer.header("docker-content-digest")
@@ -169,12 +176,18 @@ class RegistryStore:
 
     def has_blob(self, blob: Descriptor) -> bool:
         """Tell whether the blob is here already."""
-        answer = self.client.request(
-            "HEAD", self._blobs(blob.digest), scopes=self._scopes, ok=(200, 404)
-        )
-        if answer.status == 200:
+        try:
+            answer = self.client.request(
+                "HEAD", self._blobs(blob.digest), scopes=self._scopes, ok=(200, 404)
+            )
+            is_there = answer.status == 200
+        except RegistryError as error:  # one of the registry's own for the login is another
+            if error.problem.status not in _NO_HEAD:
+                raise
+            is_there = RemoteBlob(self.client, self.repository, blob, self._scopes).is_there()
+        if is_there:
             self.client.holders.add(blob.digest, self.repository.path)
-        return answer.status == 200
+        return is_there
 
     def put_blob(
         self,
@@ -217,21 +230,22 @@ class RegistryStore:
     def tags(self, *, whole: bool = False) -> tuple[Tag, ...]:
         """Give every tag, sorted; empty when the repository does not exist.
 
-        A full last page may have been cut without a Link (ggcr's server): one more is asked for.
+        A round number of tags may have been cut without a Link: the rest is asked for.
         Pages in a circle end it, or with `whole` raise PublishError.
         """
         listing = f"/v2/{self.repository.path}/tags/list?n={_PAGE}"
         found: set[Tag] = set()
         path = listing
         while True:
-            before = len(found)
+            before, number = len(found), 0
             last: tuple[Tag, ...] = ()
             pages = self.client.pages(path, scopes=self._scopes, whole=whole)
             for number, page in enumerate(pages, 1):
                 last = self._tags(page)
                 found.update(last)
                 self._expect_end(number, len(found))
-            if len(found) == before or len(last) != _PAGE:
+            is_cut = number == 1 and last and len(last) % _CUT == 0
+            if len(found) == before or not is_cut:
                 return tuple(sorted(found))
             path = f"{listing}&last={last[-1]}"
 
@@ -336,10 +350,14 @@ class RegistryStore:
 
 
 def _tags(page: Response) -> tuple[Tag, ...]:
-    """Give the tags of one page; `null` is what some registries say of none."""
+    """Give the tags of one page; `null` is what some registries say of none.
+
+    Nexus puts nulls between tags, Artifactory the digests of what has no tag.
+    """
     match page.json():
         case {"tags": list(tags)}:
-            return tuple(Tag(str(text)) for text in tags)
+            named = (str(text) for text in tags if text is not None and text != "")
+            return tuple(Tag(text) for text in named if not Digest.is_one(text))
         case {"tags": None} | {"name": str()}:
             return ()
         case _:

@@ -22,6 +22,11 @@ from podbuild.system.retry import Transient
 
 _OCTETS = {"Content-Type": "application/octet-stream"}
 _SMALLEST = 64 * 1024  # bytes; a registry that refuses chunks of this size refuses the blob
+_SMALL = 2**20  # bytes; what breaks off with chunks of this size does so for another reason
+_TAKEN = (200, 201, 202, 204)  # what bytes are answered with; the specification's are 201 and 202
+
+# What says that a blob can't come this way: others still take it in chunks, or in one piece alone.
+_OTHER_WAY = frozenset({400, 403, 404, 405, 409, 411, 415, 416, 422, 501})
 
 
 class BlobUpload:
@@ -46,6 +51,8 @@ class BlobUpload:
         self._least = 0  # bytes that the registry wants at least in a chunk
         limit = policy.whole_up_to
         self._chunked = limit is not None and blob.size > limit
+        self._turned = False  # from one piece to chunks or back, as the registry refuses the other
+        self._limited = False  # requests may not be as large as the blob
         self._location = ""  # of the open session; empty: none
         self._done = 0  # bytes that the session holds
         self._told = 0  # bytes that on_bytes has heard of
@@ -53,22 +60,28 @@ class BlobUpload:
     def attempt(self) -> None:
         """Go on from where the last attempt stopped; raises Transient where one more may help."""
         while True:
+            began = self._done
             try:
                 self._go_on()
-            except Transient:
+            except Transient as failure:
                 self._tell(self._done)
-                self._chunked = self._chunked or self._blob.size > self._chunk
+                self._break_up(failure, moved=self._done > began)
                 raise
             except RegistryError as error:
+                sending = bool(self._location)
                 self._drop_session()
                 if "DIGEST_INVALID" in error.problem.codes:
                     self._blame()
                 if error.problem.status == 413 and self._take_smaller_pieces():
                     continue
-                if error.problem.recovery is Recovery.PUSH:
+                is_lost = error.problem.recovery is Recovery.PUSH
+                turned = sending and (self._chunked or not is_lost) and self._turn(error)
+                if is_lost:
                     raise Transient(error, wait=error.problem.wait) from error
-                raise
-            return
+                if not turned:
+                    raise
+            else:
+                return
 
     def withdraw(self) -> None:
         """Take back what on_bytes has heard, after the last failure."""
@@ -99,6 +112,22 @@ class BlobUpload:
         for _ in checked(self._blob, self._source.chunks(), "the source of an upload"):
             pass
 
+    def _break_up(self, failure: Transient, *, moved: bool) -> None:
+        """Prepare chunks after a request that broke, and smaller ones where they break as well."""
+        if self._turned or self._blob.size <= self._chunk:
+            return
+        if self._chunked and not moved and not isinstance(failure.cause, RegistryError):
+            self._chunk = min(self._chunk, max(self._chunk // 4, self._least, _SMALL))
+        self._chunked = True
+
+    def _turn(self, error: RegistryError) -> bool:
+        """Prepare chunks where one piece is refused, or one piece where chunks are; once."""
+        if self._turned or self._limited or error.problem.status not in _OTHER_WAY:
+            return False
+        self._turned = True
+        self._chunked = not self._chunked
+        return True
+
     def _take_smaller_pieces(self) -> bool:
         """Prepare smaller requests after a 413; False when they are small enough already."""
         present = min(self._chunk, self._blob.size)
@@ -106,7 +135,7 @@ class BlobUpload:
         if smaller < _SMALLEST or (self._chunked and smaller >= present):
             return False
         self._chunk = smaller
-        self._chunked = True
+        self._chunked = self._limited = True
         return True
 
     def _open(self) -> None:
@@ -118,6 +147,8 @@ class BlobUpload:
             if answer and answer.status == 201:
                 self._client.count_mounted()
                 return
+            if answer and not answer.header("location"):
+                answer = None
         else:
             answer = None
         if answer is None:
@@ -144,13 +175,16 @@ class BlobUpload:
         except (RegistryError, CredentialError):  # then by an upload, which tells what is wrong
             self._client.holders.forget(self._blob.digest, lender)
             return None
+        except Transient:  # which may be its answer to every mount
+            self._client.holders.forget(self._blob.digest, lender)
+            raise
 
     def _resumed(self) -> bool:
         """Ask how much of a broken upload arrived; True when it all did, the reply was lost.
 
         Without a usable answer, a new session is made.
         """
-        held = self._arrived()
+        held = 0 if self._turned and not self._chunked else self._arrived()
         if held:
             self._done = held
             self._chunked = True
@@ -176,7 +210,7 @@ class BlobUpload:
 
     def _send_whole(self) -> None:
         body = Piece(self._source, 0, self._blob.size, self._moved, self._client.cancel)
-        self._call("PUT", self._closing(), ok=(201, 204), body=body)
+        self._call("PUT", self._closing(), ok=_TAKEN, body=body)
 
     def _send_chunks(self) -> None:
         while self._done < self._blob.size:
@@ -184,12 +218,12 @@ class BlobUpload:
             end = min(start + self._chunk, self._blob.size)
             body = Piece(self._source, start, end - start, self._moved, self._client.cancel)
             span = {"Content-Range": f"{start}-{end - 1}"}
-            answer = self._call("PATCH", self._location, ok=(202, 204), body=body, headers=span)
+            answer = self._call("PATCH", self._location, ok=_TAKEN, body=body, headers=span)
             self._location = self._client.location(answer)
             held = _held(answer)
             self._done = min(held, end) if held > start else end
             self._tell(self._done)
-        self._call("PUT", self._closing(), ok=(201, 204))
+        self._call("PUT", self._closing(), ok=_TAKEN)
 
     def _closing(self) -> str:
         bare = self._location.removesuffix("?")  # which urllib keeps from Python 3.14 on

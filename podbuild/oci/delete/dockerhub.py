@@ -19,6 +19,7 @@ from podbuild.errors import CleanupError, CredentialError
 from podbuild.oci.auth.files import Credential
 from podbuild.oci.delete import Abilities, Inventory, ListedManifest, Removal, RemovalKind
 from podbuild.oci.delete.registry import (
+    DONE,
     delete,
     grouped,
     moved_tag,
@@ -260,7 +261,7 @@ class DockerHubRemover:
             if moved_tag(self.store, tag, digest) is None:
                 return Removal(RemovalKind.KEPT, f"{tag} still names it")
         answer = delete(self.store, digest, also=(403, 500))
-        if answer.status in (200, 202):
+        if answer.status in DONE:
             return Removal(RemovalKind.REMOVED)
         if answer.status == 404:
             return proved_gone(self.store, digest)

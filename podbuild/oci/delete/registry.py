@@ -6,6 +6,7 @@ found out first and then left alone: no tag is ever moved to a dummy manifest.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +21,14 @@ from podbuild.oci.registry import RegistryStore
 from podbuild.oci.transport.problem import Response, read_problem
 
 READERS = 8  # requests at a time
-_DONE = (200, 202)
+DONE = (200, 202, 204)
 _UNABLE = (400, 405)
+# Registries' rules may keep one image: Harbor's immutable tags (412), Azure's locks (405), others'.
+_HOLDING = (403, 409, 412, 423)
+_HELD = re.compile(
+    r"immutab|protected|is locked|referenced|disallowed on this registry, repository or image",
+    re.IGNORECASE,
+)
 # Registries that protect the children of an index themselves say so with these codes.
 _REFERENCED = frozenset({"GOOGLE_MANIFEST_DANGLING_PARENT_IMAGE", "GOOGLE_MANIFEST_DANGLING_TAG"})
 
@@ -67,7 +74,7 @@ class OciRemover:
         moved = moved_tag(self._store, tag, expected)
         if moved:
             return moved
-        return self._judge(delete(self._store, tag), tag)
+        return self._judge(delete(self._store, tag, also=_HOLDING), tag)
 
     def remove_manifest(self, digest: Digest, tags: frozenset[Tag] = frozenset()) -> Removal:
         """Remove a manifest; here every tag on it goes along, so `tags` must be all of them."""
@@ -75,19 +82,21 @@ class OciRemover:
             moved = moved_tag(self._store, tag, digest)
             if moved and moved.kind is RemovalKind.KEPT:
                 return moved
-        return self._judge(delete(self._store, digest), digest)
+        return self._judge(delete(self._store, digest, also=_HOLDING), digest)
 
     def sweep(self) -> None:
         """Leave the blobs to the registry's own garbage collection."""
 
     def _judge(self, answer: Response, target: Tag | Digest) -> Removal:
         problem = read_problem(answer)
-        if answer.status in _DONE:
+        if answer.status in DONE:
             return Removal(RemovalKind.REMOVED)
         if answer.status == 404:
             return proved_gone(self._store, target)
-        if _REFERENCED.intersection(problem.codes):
+        if _REFERENCED.intersection(problem.codes) or _HELD.search(problem.message):
             return Removal(RemovalKind.KEPT, str(problem))
+        if answer.status in _HOLDING:
+            raise self._store.client.failure(answer)
         raise unable(self._store, target, answer)
 
 
@@ -105,7 +114,7 @@ def delete(store: RegistryStore, target: Tag | Digest, also: tuple[int, ...] = (
         "DELETE",
         f"/v2/{store.repository.path}/manifests/{target}",
         scopes=(AccessScope.repository(store.repository.path, "delete", "pull"),),
-        ok=(*_DONE, 404, *_UNABLE, *also),
+        ok=(*DONE, 404, *_UNABLE, *also),
     )
 
 

@@ -15,12 +15,14 @@ import pytest
 from podbuild.errors import CredentialError, PublishError
 from podbuild.oci.auth.files import AccessScope, Credential, CredentialKind
 from podbuild.oci.client import RegistryClient
-from podbuild.oci.delete.registry import delete
+from podbuild.oci.delete import RemovalKind
+from podbuild.oci.delete.registry import OciRemover, delete
 from podbuild.oci.manifest import Manifest, MediaType
 from podbuild.oci.names import Digest, Repository, Tag
+from podbuild.oci.referrers import Referrers
 from podbuild.oci.registry import RegistryStore
 from podbuild.oci.store import BytesBlob, PushRight
-from podbuild.oci.transport.endpoint import Conduct, Endpoint, WayOut
+from podbuild.oci.transport.endpoint import Conduct, Endpoint, UploadPolicy, WayOut
 from tests.fakes.answering import Answer, Answering, Asked, answering
 from tests.images import blob_of
 from tests.registries import AT_ONCE, IN_TESTS, NOBODY, Authority, make_authority
@@ -239,15 +241,16 @@ def named(count: int) -> list[str]:
     return [f"t{number:05}" for number in range(count)]
 
 
-def test_a_list_that_is_cut_without_a_link_is_asked_for_its_rest() -> None:
+@pytest.mark.parametrize("most", [100, 1000])
+def test_a_list_that_is_cut_without_a_link_is_asked_for_its_rest(most: int) -> None:
     every = named(2500)
 
-    def ggcr(asked: Asked) -> Answer:
+    def cutting(asked: Asked) -> Answer:
         query = parse_qs(urlsplit(asked.path).query)
         rest = [name for name in every if name > query.get("last", [""])[0]]
-        return tags(*rest[: int(query["n"][0])])
+        return tags(*rest[: min(most, int(query["n"][0]))])
 
-    with answering(ggcr) as server:
+    with answering(cutting) as server:
         assert list(map(str, store_at(server).tags())) == every
 
 
@@ -255,6 +258,14 @@ def test_a_server_that_lists_all_whatever_is_asked_is_asked_once_more_at_most() 
     with answering(lambda _asked: tags(*named(1000))) as server:
         assert len(store_at(server).tags()) == 1000
         assert len(server.asked) == 2
+
+
+def test_what_a_list_holds_besides_tags_is_no_tag() -> None:
+    """Nexus lists nulls, Artifactory the digests of what has no tag."""
+    listed = ["1.0.0", None, "", str(MANIFEST.digest), "latest"]
+    body = json.dumps({"name": "acme/web", "tags": listed}).encode()
+    with answering(lambda _asked: Answer(200, body, JSON)) as server:
+        assert store_at(server).tags() == (Tag("1.0.0"), Tag("latest"))
 
 
 # --- addresses that are none ---
@@ -487,3 +498,207 @@ def test_a_registry_may_be_an_ipv6_address() -> None:
         (asked,) = proxy.asked
     assert asked.path == f"http://{host}/v2/acme/web/tags/list?n=1000"
     assert asked.headers["host"] == host
+
+
+# --- heads, pages and ways of uploads that only some registries know ---
+
+
+@pytest.mark.parametrize("refused", [404, 405, 501])
+def test_a_registry_that_knows_no_head_is_asked_for_the_whole(refused: int) -> None:
+    full = Answer(200, MANIFEST.data, {"Content-Type": MediaType.OCI_INDEX})
+
+    def answer(asked: Asked) -> Answer:
+        if asked.method == "HEAD":
+            return Answer(refused)
+        return full if asked.path.endswith(V1.text) else Answer(404)
+
+    with answering(answer) as server:
+        store = store_at(server)
+        assert store.head(V1) == MANIFEST.descriptor
+        assert store.head(Tag("2.0.0")) is None
+        assert store.head(V1) == MANIFEST.descriptor
+
+
+def test_a_registry_that_has_shown_a_head_is_believed_that_there_is_none() -> None:
+    there = {
+        "Content-Type": MediaType.OCI_INDEX,
+        "Content-Length": str(len(MANIFEST.data)),
+        "Docker-Content-Digest": str(MANIFEST.digest),
+    }
+
+    def answer(asked: Asked) -> Answer:
+        return Answer(200, b"", there) if asked.path.endswith(V1.text) else Answer(404)
+
+    with answering(answer) as server:
+        store = store_at(server)
+        assert store.head(V1) is not None
+        assert store.head(Tag("2.0.0")) is None
+        assert [asked.method for asked in server.asked] == ["HEAD", "HEAD"]
+
+
+@pytest.mark.parametrize(("status", "there"), [(206, True), (404, False)])
+@pytest.mark.parametrize("refused", [403, 405])
+def test_storage_whose_links_are_for_get_alone_says_what_is_there(
+    status: int, refused: int, *, there: bool
+) -> None:
+    def storage(asked: Asked) -> Answer:
+        return Answer(refused) if asked.method == "HEAD" else Answer(status, b"d")
+
+    with answering(storage) as elsewhere:
+        moved = Answer(307, b"", {"Location": f"http://{elsewhere.host}/blob"})
+        with answering(lambda _asked: moved) as server:
+            assert store_at(server).has_blob(blob_of(b"data")) is there
+
+
+@pytest.mark.parametrize(
+    "page", [Answer(404, b"<html>no such page</html>", HTML), Answer(501, b"", JSON)]
+)
+def test_a_page_for_an_unknown_address_is_no_list_of_referrers(page: Answer) -> None:
+    with answering(lambda _asked: page) as server:
+        referrers = Referrers(store_at(server))
+        assert referrers(MANIFEST.digest) == ()
+        assert not referrers.offered
+
+
+def test_a_login_page_is_no_list_of_referrers() -> None:
+    page = Answer(200, b"<html>log in</html>", HTML)
+    with answering(lambda _asked: page) as server, pytest.raises(PublishError, match="web page"):
+        Referrers(store_at(server))(MANIFEST.digest)
+
+
+class Uploads:
+    """Takes blobs in some ways alone; `held` are the bytes of those that are complete."""
+
+    def __init__(self, *, whole: Answer | None, chunks: Answer | None, taken: int = 0) -> None:
+        self._whole, self._chunks, self._taken = whole, chunks, taken
+        self._session = b""
+        self.held: list[bytes] = []
+
+    def __call__(self, asked: Asked) -> Answer:
+        location = {"Location": "/v2/acme/web/blobs/uploads/1"}
+        match asked.method:
+            case "POST":
+                self._session = b""
+                return Answer(202, b"", location)
+            case "PATCH":
+                self._session += asked.body
+                return self._chunks or Answer(self._taken or 202, b"", location)
+            case "PUT" if asked.body and self._whole:
+                return self._whole
+            case "PUT":
+                self.held.append(self._session + asked.body)
+                return Answer(self._taken or 201)
+            case _:
+                return Answer(404)
+
+
+NO_CHUNKS = [
+    Answer(404),
+    Answer(405, b'{"errors":[{"code":"UNSUPPORTED"}]}', JSON),
+    Answer(416, b'{"errors":[{"code":"RANGE_INVALID"}]}', JSON),
+    Answer(400, b'{"errors":[{"code":"DIGEST_INVALID"}]}', JSON),
+]
+
+
+@pytest.mark.parametrize("refused", NO_CHUNKS)
+def test_a_registry_that_takes_no_chunks_gets_blobs_in_one_piece(refused: Answer) -> None:
+    data = bytes(range(256)) * 20
+    registry = Uploads(whole=None, chunks=refused)
+    with answering(registry) as server:
+        store = replace(store_at(server), policy=UploadPolicy(whole_up_to=0, chunk=1000))
+        store.put_blob(blob_of(data), BytesBlob(data))
+    assert registry.held == [data]
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        Answer(400, b'{"errors":[{"code":"DIGEST_INVALID"}]}', JSON),
+        Answer(400, b'{"errors":[{"code":"SIZE_INVALID"}]}', JSON),
+        Answer(405),
+        Answer(411),
+    ],
+)
+def test_a_registry_that_takes_chunks_alone_gets_them(refused: Answer) -> None:
+    data = bytes(range(256)) * 20
+    registry = Uploads(whole=refused, chunks=None)
+    heard: list[int] = []
+    with answering(registry) as server:
+        store_at(server).put_blob(blob_of(data), BytesBlob(data), heard.append)
+    assert registry.held == [data]
+    assert sum(heard) == len(data)
+
+
+def test_a_registry_that_takes_a_blob_in_no_way_is_asked_both_ways_once() -> None:
+    refused = Answer(400, b'{"errors":[{"code":"SIZE_INVALID"}]}', JSON)
+    with answering(Uploads(whole=refused, chunks=refused)) as server:
+        with pytest.raises(PublishError, match="SIZE_INVALID"):
+            store_at(server).put_blob(blob_of(b"data"), BytesBlob(b"data"))
+        assert [asked.method for asked in server.asked] == ["POST", "PUT", "POST", "PATCH"]
+
+
+@pytest.mark.parametrize("taken", [200, 201, 204])
+@pytest.mark.parametrize("policy", [UploadPolicy(), UploadPolicy(whole_up_to=0, chunk=2)])
+def test_bytes_are_taken_with_any_success(taken: int, policy: UploadPolicy) -> None:
+    registry = Uploads(whole=None, chunks=None, taken=taken)
+    with answering(registry) as server:
+        store = replace(store_at(server), policy=policy)
+        store.put_blob(blob_of(b"data"), BytesBlob(b"data"))
+    assert registry.held == [b"data"]
+
+
+@pytest.mark.parametrize("mounted", [Answer(500), Answer(404), Answer(202)])
+def test_a_mount_that_fails_is_an_upload(mounted: Answer) -> None:
+    registry = Uploads(whole=None, chunks=None)
+    with answering(lambda asked: mounted if "mount=" in asked.path else registry(asked)) as server:
+        store = store_at(server)
+        store.client.holders.add(Digest.of(b"data"), "acme/base")
+        store.put_blob(blob_of(b"data"), BytesBlob(b"data"))
+        mounts = [asked for asked in server.asked if "mount=" in asked.path]
+    assert registry.held == [b"data"]
+    assert len(mounts) == 1
+
+
+# --- deletions ---
+
+
+def deleting(answer: Answer) -> Callable[[Asked], Answer]:
+    """Answer every DELETE so, of what is there."""
+    there = {
+        "Content-Type": MediaType.OCI_INDEX,
+        "Content-Length": str(len(MANIFEST.data)),
+        "Docker-Content-Digest": str(MANIFEST.digest),
+    }
+    return lambda asked: answer if asked.method == "DELETE" else Answer(200, b"", there)
+
+
+@pytest.mark.parametrize("status", [200, 202, 204])
+def test_a_deletion_is_done_with_any_success(status: int) -> None:
+    with answering(deleting(Answer(status))) as server:
+        remover = OciRemover(store_at(server))
+        assert remover.remove_tag(V1, MANIFEST.digest).kind is RemovalKind.REMOVED
+        assert remover.remove_manifest(MANIFEST.digest).kind is RemovalKind.REMOVED
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (412, "configured as immutable, cannot be deleted"),
+        (405, "The operation is disallowed on this registry, repository or image."),
+        (403, "the container tag is protected"),
+        (409, "manifest is referenced by an index"),
+        (423, "the artifact is locked: 'locked' is locked"),
+    ],
+)
+def test_what_a_registrys_rule_keeps_is_kept_and_no_failure(status: int, said: str) -> None:
+    body = json.dumps({"errors": [{"code": "DENIED", "message": said}]}).encode()
+    with answering(deleting(Answer(status, body, JSON))) as server:
+        found = OciRemover(store_at(server)).remove_tag(V1, MANIFEST.digest)
+    assert found.kind is RemovalKind.KEPT
+    assert said in found.reason
+
+
+def test_a_refusal_to_delete_without_such_a_rule_is_one_of_the_login() -> None:
+    body = b'{"errors":[{"code":"DENIED","message":"requested access is denied"}]}'
+    with answering(deleting(Answer(403, body, JSON))) as server, pytest.raises(CredentialError):
+        OciRemover(store_at(server)).remove_tag(V1, MANIFEST.digest)
