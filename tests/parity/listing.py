@@ -47,10 +47,8 @@ def _put(found: dict[str, JSONValue], archive: tarfile.TarFile, entry: tarfile.T
     path = entry.name.removeprefix("./").strip("/")
     folder, _, name = path.rpartition("/")
     if name.startswith(".wh."):
-        gone = f"{folder}/{name.removeprefix('.wh.')}".lstrip("/")
-        for each in [
-            key for key in found if _is_below(key, folder if ".wh..wh." in name else gone)
-        ]:
+        gone = "" if ".wh..wh." in name else f"{folder}/{name.removeprefix('.wh.')}".lstrip("/")
+        for each in [key for key in found if key == gone or key.startswith(f"{gone or folder}/")]:
             del found[each]
         return
     if not path or any(path == each or path.startswith(f"{each}/") for each in _LEFT_OUT):
@@ -58,10 +56,6 @@ def _put(found: dict[str, JSONValue], archive: tarfile.TarFile, entry: tarfile.T
     found[path] = f"{_kind(entry)} {entry.mode:04o} {entry.uid}:{entry.gid} " + (
         entry.linkname if entry.issym() or entry.islnk() else _content(archive, entry)
     )
-
-
-def _is_below(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(f"{folder}/")
 
 
 def _kind(entry: tarfile.TarInfo) -> str:

@@ -7,7 +7,8 @@ ADD unpacks what lies in the context, COPY does not: `--unpack` engines do not k
 of archives they forget.
 
 A URL without --checksum, or git without a commit, may change. Engines clone by https alone, and of
-`?branch=` and its like they know nothing: they would fetch what a forge's web page says there.
+`?branch=` and its like they know nothing: they would fetch what a forge's web page says there. They
+keep `.git`, whose index and logs are others each time, and compare no commit with `--checksum`.
 """
 
 from __future__ import annotations
@@ -116,6 +117,17 @@ def with_octal(flags: list[str], mode: int) -> list[str]:
     return [f"--chmod={mode:04o}" if each.startswith("--chmod=") else each for each in flags]
 
 
+def is_linked(flags: Iterable[str]) -> bool:
+    """Tell whether a copy is a layer of its own: beside --chmod, BuildKit takes no --link.
+
+    Source: frontend/dockerfile/dockerfile2llb/convert_copy.go, dispatchCopy.
+    """
+    written = [each.lower() for each in flags]
+    said = [each for each in written if each.partition("=")[0] == "--link"]
+    with_mode = any(each.startswith("--chmod=") and each != "--chmod=" for each in written)
+    return bool(said) and said[-1] != "--link=false" and not with_mode
+
+
 def unpacked(instruction: Instruction) -> Instruction:
     """Give the instruction that does without --unpack what it says."""
     said = _said(instruction)
@@ -162,19 +174,35 @@ def _unpacks(said: tuple[str, ...]) -> bool:
     return said[-1].lower() != "--unpack=false"
 
 
-def git_source(source: str) -> str:
-    """Give a source as engines read it.
+def is_cloned(source: str) -> bool:
+    """Tell whether ADD clones a source: git's own URLs, and those of `NAME.git`."""
+    return bool(_GIT.match(source))
+
+
+def git_source(source: str, commit: str = "") -> str:
+    """Give a source as engines read it; of a commit, where --checksum names one.
 
     >>> git_source("https://x.test/y.git?branch=main&subdir=a/b")
-    'https://x.test/y.git#main:a/b'
+    'https://x.test/y.git#refs/heads/main:a/b'
     """
     found = _ASKED.fullmatch(source)
-    if not found or unfit_git(source):
+    if unfit_git(source) or not is_cloned(source):
         return source
-    said = dict(parse_qsl(found[2]))
-    ref = next((said[key] for key in _REFS if key in said), "")
-    subdir = f":{said['subdir']}" if "subdir" in said else ""
-    return f"{found[1]}#{ref}{subdir}"
+    url, _, fragment = source.partition("#")
+    ref, _, folder = fragment.partition(":")
+    if found:
+        said = dict(parse_qsl(found[2]))
+        url, folder = found[1], said.get("subdir", "")
+        key = next((each for each in _REFS if each in said), "")
+        ref = _whole_ref(key, said.get(key, ""))
+    place = f"{commit or ref}:{folder}" if folder else commit or ref
+    return f"{url}#{place}" if place else url
+
+
+def _whole_ref(key: str, name: str) -> str:
+    """Give a branch or a tag by its whole name, so that none of the other kind is taken."""
+    kind = {"branch": "refs/heads/", "tag": "refs/tags/"}.get(key, "")
+    return name if name.startswith("refs/") else f"{kind}{name}"
 
 
 def unfit_git(source: str) -> tuple[str, str] | None:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from podbuild.build.inputs.containerfile import Containerfile, Stage
+from podbuild.build.inputs.copying import is_linked
 from podbuild.build.inputs.instructions import Instruction
 from podbuild.build.inputs.lexer import quoted_word
 from podbuild.build.inputs.scripts import Command, Script
@@ -42,10 +43,11 @@ def linked_destinations(
                 seen.note_folder(seen.folder)
             elif instruction.word == "RUN":
                 seen.follow(Script(instruction))
-            elif seen.links and each is stage and instruction.word in ("COPY", "ADD"):
+            elif instruction.word in ("COPY", "ADD"):
                 path = _destination(instruction, seen.folder, known)
-                if path in seen.links.keys() - seen.folders:
+                if each is stage and path in seen.links.keys() - seen.folders:
                     found[instruction.line] = seen.end_of(path)
+                seen.note_folder(_folder_made(instruction, seen.folder, known))
     return found
 
 
@@ -73,7 +75,8 @@ def _stages_below(
 def _destination(instruction: Instruction, folder: str, known: Mapping[str, str]) -> str:
     """Give the absolute path of what may be a file; empty where it can't be, or is not known."""
     words = instruction.array or instruction.words
-    special = any(each.startswith(("--link", "--parents")) for each in instruction.flags)
+    parents = any(each.startswith("--parents") for each in instruction.flags)
+    special = parents or is_linked(instruction.flags)
     if len(words) != 2 or special:  # noqa: PLR2004
         return ""
     destination = instruction.expand(words[-1], known)
@@ -82,6 +85,13 @@ def _destination(instruction: Instruction, folder: str, known: Mapping[str, str]
         if destination in (".", "..") or destination.endswith(("/", "/.", "/.."))
         else _join(folder, destination)
     )
+
+
+def _folder_made(instruction: Instruction, folder: str, known: Mapping[str, str]) -> str:
+    """Give the folder that is there after a copy; empty where it is not known."""
+    destination = instruction.expand((instruction.array or instruction.words or ("",))[-1], known)
+    path = _join(folder, destination)
+    return path if destination.endswith("/") else posixpath.dirname(path)
 
 
 @dataclass

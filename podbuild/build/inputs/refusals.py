@@ -20,15 +20,15 @@ from podbuild.build.inputs.containerfile import (
     Use,
     written_platform,
 )
-from podbuild.build.inputs.copying import parse_mode, unfit_unpacking
+from podbuild.build.inputs.copying import unfit_unpacking
 from podbuild.build.inputs.instructions import REMOTE, Instruction
 from podbuild.build.inputs.sources import Shown, unfit_mount_sources, unfit_sources
 from podbuild.build.inputs.unfit import (
     SWITCHES,
-    unfit_checksum,
     unfit_form,
     unfit_healthcheck,
     unfit_mounts,
+    unfit_trigger,
     unfit_values,
 )
 from podbuild.errors import ConfigError, PodbuildError
@@ -202,14 +202,7 @@ def _trigger(instruction: Instruction) -> Iterator[tuple[str, str]]:
     trigger = instruction.trigger
     if trigger and trigger.word in ("FROM", "MAINTAINER", "ONBUILD"):
         yield (f"ONBUILD can't keep {trigger.word}", "write it in the images that build on it")
-    if trigger and parse_mode(mode := trigger.flag("chmod") or ""):
-        yield f"--chmod={mode[:40]} ends the builds that run the trigger", "--chmod=755"
-    yield from unfit_checksum(trigger) if trigger else ()
-    if trigger and trigger.all_flags("exclude"):
-        yield (
-            "the engine would count --exclude in another way when the trigger is run",
-            "write that COPY in the images that build on it",
-        )
+    yield from unfit_trigger(trigger) if trigger else ()
     if trigger and instruction.heredocs:
         yield ("the engine's ONBUILD keeps no heredoc", "copy a script, and ONBUILD RUN it")
 

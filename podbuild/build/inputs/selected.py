@@ -14,11 +14,12 @@ import json
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from podbuild.build.inputs.copying import SET_IDS, SymbolicMode, git_source
-from podbuild.build.inputs.instructions import REMOTE, Instruction
+from podbuild.build.inputs.copying import SET_IDS, SymbolicMode, git_source, is_cloned
+from podbuild.build.inputs.instructions import Instruction
 from podbuild.build.inputs.reach import Taken, Wanted, outermost
+from podbuild.build.inputs.unfit import are_known
 from podbuild.errors import ConfigError
 
 # What every matcher reads alike, once a folder stands before it.
@@ -36,6 +37,7 @@ class Selecting:
 
     `place` is None where it copies from a stage or an image, `wanted` where that can't be told.
     A `trigger` is an ONBUILD of what the stage starts from, which the engine reads by itself.
+    `fetched` are URLs, each with the number of its word; heredocs do not count.
     """
 
     instruction: Instruction
@@ -43,6 +45,7 @@ class Selecting:
     wanted: Wanted | None
     trigger: bool = False
     mode: SymbolicMode | None = None
+    fetched: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,14 @@ class SelectedCopies:
 
     `places` are sources in a stage, and where each is copied to first, in a stage of its own.
     `mode` is the one that all gets, `changed` where it is copied from if there are several.
+    `fetched` are the numbers of the words that are URLs.
     """
 
     copies: tuple[Copy, ...] | None
     places: tuple[tuple[str, str], ...] = ()
     mode: int | None = None
     changed: Changed | None = None
+    fetched: tuple[int, ...] = ()
 
 
 def unfit_for_stage(selecting: Selecting) -> ConfigError | None:
@@ -140,18 +145,20 @@ def as_selected(instruction: Instruction, found: SelectedCopies) -> list[Instruc
     if found.copies is None:
         return [instruction]
     copies = [
-        _one_copy(instruction, each, first=at == 0)
+        _one_copy(instruction, each, found.fetched, first=at == 0)
         for at, each in enumerate(found.copies or (Copy({}),))
     ]
     return [each for each in copies if len(each.array or each.words) > 1]
 
 
-def _one_copy(instruction: Instruction, copy: Copy, *, first: bool) -> Instruction:
+def _one_copy(
+    instruction: Instruction, copy: Copy, fetched: tuple[int, ...], *, first: bool
+) -> Instruction:
     """Give one of the copies; the first has what is fetched, too."""
     words: list[str] = []
     at = 0
-    for word in (instruction.array or instruction.words)[:-1]:
-        if instruction.word == "ADD" and REMOTE.match(word):
+    for number, word in enumerate((instruction.array or instruction.words)[:-1]):
+        if number in fetched:
             words += [word] if first else []
             continue
         names = copy.sources.get(at, ())
@@ -162,16 +169,22 @@ def _one_copy(instruction: Instruction, copy: Copy, *, first: bool) -> Instructi
 
 
 def _with_git_sources(instruction: Instruction, known: Mapping[str, str]) -> Instruction:
-    """Let the engine clone what a URL's query asks for."""
-    if instruction.word != "ADD" or ".git?" not in instruction.text:
+    """Let the engine clone what is asked for, by a URL's query or by --checksum, without `.git`."""
+    if instruction.word != "ADD":
         return instruction
+    flags = [each for each in instruction.flags if each.partition("=")[0] != "--keep-git-dir"]
     words = (instruction.array or instruction.words)[:-1]
-    found = [git_source(instruction.expand(each, known)) for each in words]
+    sources = [instruction.expand(each, known) for each in words]
+    if not any(map(is_cloned, sources)):
+        return replace(instruction, flags=tuple(flags))
+    commit = instruction.expand(instruction.flag("checksum") or "", known)
+    flags = [each for each in flags if not each.startswith("--checksum=")]
+    told = [git_source(each, commit) for each in sources]
     return _with_words(
-        instruction,
+        replace(instruction, flags=(*flags, "--exclude=.git")),
         [
-            new if "#" in new and REMOTE.match(new) else old
-            for old, new in zip(words, found, strict=True)
+            new if new != source and are_known(old, known) else old
+            for old, source, new in zip(words, sources, told, strict=True)
         ],
     )
 
@@ -211,13 +224,7 @@ def _selection_of_stage(selecting: Selecting) -> SelectedCopies:
             )
         source = posixpath.normpath(f"/{written}").lstrip("/")
         places.append((source, f"/{at}/{posixpath.basename(source)}".rstrip("/")))
-    for pattern in map(posixpath.normpath, wanted.excludes):
-        if pattern.startswith(("/", "..")) or pattern == ".":
-            continue  # it matches nothing
-        if not _ALIKE.fullmatch(pattern):
-            raise ConfigError(
-                f"{place}: the engine reads --exclude={pattern} in another way", hint=_HINT
-            )
+    for pattern in _alike(wanted.excludes, place):
         found += [f"{copied[1:]}/{pattern}" for _, copied in places]
     sources = {at: (copied,) for at, (_, copied) in enumerate(places)}
     return SelectedCopies((Copy(sources, tuple(found)),), tuple(places), mode)
@@ -234,7 +241,10 @@ def _selection(
     plain = not wanted.excludes and all(each.names is None for each in found)
     copies = None if plain else tuple(_copies(found, where))
     if selecting.mode is None:
-        return None if plain else SelectedCopies(copies)
+        cloned = any(map(is_cloned, selecting.fetched.values()))
+        if cloned and wanted.excludes:
+            copies = (_of_git(wanted, where),)
+        return None if plain else SelectedCopies(copies, fetched=tuple(selecting.fetched))
     modes = frozenset[tuple[int, bool]]().union(*(each.modes for each in found))
     mode = selecting.mode.one_result(modes or {(0, False)})
     if mode is not None:
@@ -245,6 +255,28 @@ def _selection(
             hint="a COPY with an octal --chmod for each of them",
         )
     return SelectedCopies(copies, changed=Changed(context, wanted, selecting.mode))
+
+
+def _of_git(wanted: Wanted, where: str) -> Copy:
+    """Give --exclude as the engine counts it, from the root of what it clones."""
+    if wanted.sources:
+        raise ConfigError(
+            f"{where}: --exclude of git and of files together means another thing to the engine",
+            hint="write an ADD for each source",
+        )
+    return Copy({}, tuple(_alike(wanted.excludes, where)))
+
+
+def _alike(excludes: Sequence[str], where: str) -> Iterator[str]:
+    """Give the patterns that may match; raises ConfigError where the engine reads one otherwise."""
+    for pattern in map(posixpath.normpath, excludes):
+        if pattern.startswith(("/", "..")) or pattern == ".":
+            continue  # it matches nothing
+        if not _ALIKE.fullmatch(pattern):
+            raise ConfigError(
+                f"{where}: the engine reads --exclude={pattern} in another way", hint=_HINT
+            )
+        yield pattern
 
 
 def _copies(found: tuple[Taken, ...], where: str) -> Iterator[Copy]:

@@ -13,7 +13,7 @@ import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from podbuild.build.inputs.copying import parse_mode, unfit_git
+from podbuild.build.inputs.copying import is_cloned, parse_mode, unfit_git
 from podbuild.build.inputs.instructions import REMOTE, Instruction, parse_heredoc, unquote
 from podbuild.build.inputs.lexer import Lexer, LexError
 from podbuild.build.inputs.mounts import OF_ENGINES, is_known_switch
@@ -27,11 +27,9 @@ _SIGNAL = re.compile(r"0*[1-9]\d*|(SIG)?RT(MIN(\+([1-9]|1[0-5]))?|MAX(-([1-9]|1[
 _NAMELESS = re.compile(r"https?://[^/?#]*/*(?:[?#].*)?")
 _CHECKSUMS = tuple(
     re.compile(each)
-    for each in (
-        *("sha256:[0-9a-f]{64}", "sha384:[0-9a-f]{96}", "sha512:[0-9a-f]{128}"),
-        "[0-9a-f]{40}|[0-9a-f]{64}",  # of a commit
-    )
+    for each in ("sha256:[0-9a-f]{64}", "sha384:[0-9a-f]{96}", "sha512:[0-9a-f]{128}")
 )
+_COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 SWITCHES = ("link", "parents", "keep-git-dir", "unpack")
 _PLACES = ("type", "target")
 _OPTIONS: Mapping[str, tuple[str, ...]] = {
@@ -65,7 +63,7 @@ def unfit_values(instruction: Instruction, known: Mapping[str, str]) -> Iterator
             yield from _mode(instruction, known)
             yield from _texts(instruction, known)
             yield from _fetched(instruction, known)
-            yield from unfit_checksum(instruction)
+            yield from _cloned(instruction, known)
         case "VOLUME" if instruction.array is None and not all(map(unquote, instruction.words)):
             yield "VOLUME of nothing", "VOLUME /x"
         case "EXPOSE" if are_known(instruction.text, known):
@@ -104,20 +102,52 @@ def unfit_form(instruction: Instruction) -> Iterator[tuple[str, str]]:
             pass
 
 
-def unfit_checksum(instruction: Instruction) -> Iterator[tuple[str, str]]:
-    """Give what is no digest, or stands beside sources that are not fetched."""
-    checksum = instruction.flag("checksum")
-    if not checksum or "$" in checksum or instruction.word != "ADD":
+def unfit_trigger(trigger: Instruction) -> Iterator[tuple[str, str]]:
+    """Give what the engine would read in another way when it runs a trigger of ONBUILD."""
+    if parse_mode(mode := trigger.flag("chmod") or ""):
+        yield f"--chmod={mode[:40]} ends the builds that run the trigger", "--chmod=755"
+    yield from _cloned(trigger, {})
+    here = f"write that {trigger.word} in the images that build on it"
+    if trigger.word == "ADD" and any(map(is_cloned, map(unquote, _sources(trigger)))):
+        yield "the engine would keep .git when the trigger is run", here
+    if trigger.all_flags("exclude"):
+        yield "the engine would count --exclude in another way when the trigger is run", here
+
+
+def _cloned(instruction: Instruction, known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Give what ADD can't fetch as it says: by a checksum, or from git."""
+    written = _sources(instruction) if instruction.word == "ADD" else ()
+    sources = [instruction.expand(each, known) for each in written if are_known(each, known)]
+    unsure = len(sources) < len(written)
+    cloned = [each for each in sources if is_cloned(each)]
+    kept = [each for each in instruction.flags if each.partition("=")[0] == "--keep-git-dir"]
+    if cloned and kept and kept[-1].lower() != "--keep-git-dir=false":
+        yield (
+            "--keep-git-dir: the engine's .git is another one each time",
+            "leave it out, or RUN git clone",
+        )
+    checksum = instruction.flag("checksum") if written else ""
+    if not checksum or not are_known(checksum, known):
         return
-    sources = (instruction.array or instruction.words)[:-1]
-    if not any("$" in each or REMOTE.match(each) for each in sources):
+    checksum = instruction.expand(checksum, known)
+    if not unsure and not any(map(REMOTE.match, sources)):
         yield "--checksum is for what is fetched", "leave it out"
+    elif len(written) > 1:
+        yield "--checksum is for one source", "write an ADD for each source"
+    elif (cloned or unsure) and _COMMIT.fullmatch(checksum):
+        return
+    elif cloned:
+        yield f"--checksum={checksum[:40]} is no commit", "--checksum=<the commit's whole hash>"
     elif not any(each.fullmatch(checksum) for each in _CHECKSUMS):
         yield f"--checksum={checksum[:40]} is no digest", "--checksum=sha256:<64 hex digits>"
 
 
+def _sources(instruction: Instruction) -> tuple[str, ...]:
+    return (instruction.array or instruction.words)[:-1]
+
+
 def _fetched(instruction: Instruction, known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    words = (instruction.array or instruction.words)[:-1] if instruction.word == "ADD" else ()
+    words = _sources(instruction) if instruction.word == "ADD" else ()
     known_words = (each for each in words if are_known(each, known))
     for each in known_words:
         url = instruction.expand(each, known)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from podbuild.build.inputs.containerfile import Containerfile
+from podbuild.build.inputs.copying import is_linked
 from podbuild.build.inputs.instructions import Heredoc, Instruction
 from podbuild.build.inputs.lexer import Lexer, LexError, quoted_word
 from podbuild.build.inputs.unfit import PORT, SWITCHES, ports_of, without_zeros
@@ -99,7 +100,8 @@ def filled_flags(
             found.append(f"{name}={value}")
         else:
             found.append(flag)
-    return tuple(found)
+    linked = is_linked(found)
+    return tuple(each for each in found if linked or each.partition("=")[0] != "--link")
 
 
 def _uses(text: str, names: Collection[str]) -> bool:

@@ -289,7 +289,9 @@ class _StageWalk:
         wild = context is not None and taken is not None and any(map(has_wildcard, taken.sources))
         mode = self._mode(instruction, scope)
         if wild or mode or instruction.all_flags("exclude"):
-            self.selecting.append(Selecting(instruction, context, taken, trigger, mode))
+            fetched = self._fetched(instruction, scope) if taken is not None else {}
+            selecting = Selecting(instruction, context, taken, trigger, mode, fetched)
+            self.selecting.append(selecting)
         if context is not None and taken is None:
             self._everything((context,))
         elif context is not None and taken is not None and taken.sources:
@@ -307,6 +309,15 @@ class _StageWalk:
             return self._sure_sources(instruction, scope)
         except _UnknownError:
             return None
+
+    def _fetched(self, instruction: Instruction, scope: _Scope) -> Mapping[int, str]:
+        """Give what ADD fetches, by the number of its word; heredocs do not count."""
+        words = (instruction.words if instruction.array is None else instruction.array)[:-1]
+        if instruction.word != "ADD":
+            return {}
+        others = (each for each in words if not (_HEREDOC.match(each) and instruction.heredocs))
+        urls = enumerate(instruction.expand(each, scope) for each in others)
+        return {number: url for number, url in urls if _FETCHED.match(url)}
 
     def _sure_sources(self, instruction: Instruction, scope: _Scope) -> Wanted:
         words = instruction.words if instruction.array is None else instruction.array

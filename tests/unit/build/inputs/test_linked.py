@@ -19,6 +19,10 @@ from podbuild.build.inputs.linked import linked_destinations
         ("RUN ln -s /opt/v1/tool /usr/bin/tool\nCOPY a /usr/bin/tool", "/opt/v1/tool"),
         ("RUN <<E\nln -s /there /here\nE\nCOPY <<E /here\nx\nE", "/there"),
         ("ENV T=here\nRUN ln -s /there /here\nCOPY a /$T", "/there"),
+        ("COPY a /o/x\nRUN ln -s x /o/y\nCOPY b /o/y", "/o/x"),
+        ("COPY a /o/\nRUN ln -s x /o/y\nCOPY b /o/y", "/o/x"),
+        ("RUN ln -s /there /here\nCOPY --link --chmod=755 a /here", "/there"),
+        ("RUN ln -s /there /here\nCOPY --link=false a /here", "/there"),
         # what is a folder, no link, not sure, or not only there
         ("RUN ln -s /there /here\nCOPY a /here/", None),
         ("RUN ln -s /there /here\nCOPY a b /here", None),

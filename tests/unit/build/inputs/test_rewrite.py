@@ -63,17 +63,56 @@ def test_parents_are_copied_to_a_folder(written: str, copied: str) -> None:
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        ("?branch=$B", "#main"),
-        ("?tag=v1&subdir=a/b", "#v1:a/b"),
+        ("?branch=$B", "#refs/heads/main"),
+        ("?tag=v1&subdir=a/b", "#refs/tags/v1:a/b"),
+        ("?tag=refs/tags/v1", "#refs/tags/v1"),
         (f"?ref=v1&checksum={'0a' * 20}", f"#{'0a' * 20}"),
         ("?subdir=a", "#:a"),
         ("#main:a", "#main:a"),
+        ("#$B", "#$B"),
+        ("", ""),
     ],
 )
 def test_what_git_is_asked_for_is_told_as_engines_read_it(asked: str, told: str) -> None:
-    text = f"FROM base\nARG B=main\nADD https://x.test/y.git{asked} https://x.test/z?a=b /o/\n"
+    text = f"FROM base\nENV B=main\nADD https://x.test/y.git{asked} https://x.test/z?a=b /o/\n"
     found = rewritten(text).text.splitlines()[-1]
-    assert found == f"ADD https://x.test/y.git{told} https://x.test/z?a=b /o/"
+    assert found == f"ADD --exclude=.git https://x.test/y.git{told} https://x.test/z?a=b /o/"
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("--checksum={} https://x.test/y.git#v1 /o", "--exclude=.git https://x.test/y.git#{} /o"),
+        (
+            '--checksum={} "https://x.test/y.git?ref=v1&subdir=a" /o',
+            "--exclude=.git https://x.test/y.git#{}:a /o",
+        ),
+        (
+            '--link --checksum={} --keep-git-dir=false ["https://x.test/y.git", "/o p"]',
+            '--link --exclude=.git ["https://x.test/y.git#{}", "/o p"]',
+        ),
+        ("--keep-git-dir a https://x.test/z /o/", "a https://x.test/z /o/"),
+    ],
+)
+def test_a_commit_that_is_asked_for_is_cloned(written: str, told: str) -> None:
+    commit = "0a" * 20
+    found = rewritten(f"FROM base\nADD {written.format(commit)}\n").text.splitlines()[-1]
+    assert found == f"ADD {told.format(commit)}"
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ("--link --chown=7:0", "--link --chown=7:0"),
+        ("--link --chown=7:0 --chmod=755", "--chown=7:0 --chmod=755"),
+        ("--chmod=$M --link", "--chmod=755"),
+        ("--chmod=$NONE --link", "--link"),
+        ("--link=FALSE", ""),
+    ],
+)
+def test_beside_chmod_no_copy_is_a_layer_of_its_own(flags: str, told: str) -> None:
+    text = f"FROM base\nARG NONE\nARG M=755\nCOPY {flags} a /o/\n"
+    assert rewritten(text).text.splitlines()[-1] == f"COPY {told} a /o/".replace("  ", " ")
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,16 @@ def handed(folder: Path, text: str) -> str:
         ("COPY --chmod=+x <<A /d/\nA", "COPY --from=podbuild.heredoc.2 --chmod=0755 A /d/\n"),
         ("COPY --from=a --chmod=a=rx /x /d/", "COPY --from=a --chmod=0555 /x /d/"),
         ("ADD no* https://e.test/x /d/", "ADD https://e.test/x /d/"),
+        ('ADD no* "https://e.test/x" /d/', 'ADD "https://e.test/x" /d/'),
+        ("ENV X=https://e.test\nADD no* $X/x /d/", "ENV X=https://e.test\nADD $X/x /d/"),
+        (
+            "ENV X=https://e.test\nADD --exclude=a.md $X/x d /d/",
+            "ENV X=https://e.test\nADD --exclude=d/a.md $X/x d /d/",
+        ),
+        (
+            "ADD --exclude=**/.env --exclude=/x --exclude=sub/ https://e.test/x.git#v1 /d/",
+            "ADD --exclude=**/.env --exclude=sub --exclude=.git https://e.test/x.git#v1 /d/",
+        ),
     ],
 )
 def test_the_engine_is_given_what_means_the_same_to_it(
@@ -202,6 +212,8 @@ def test_the_engine_is_given_what_means_the_same_to_it(
         "COPY --exclude=a --from=$A /app /d/",
         "COPY --chmod=+x --from=a /app /d/",
         "COPY --chmod=u+s,go-r d /d/",
+        "ADD --exclude=a.md https://e.test/x.git d /d/",
+        "ADD --exclude=* --exclude=!a.md https://e.test/x.git /d/",
     ],
 )
 def test_what_the_engine_cannot_be_told_is_refused(folder: Path, instruction: str) -> None:
