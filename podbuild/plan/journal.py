@@ -102,7 +102,9 @@ class Binding:
     def differences(self, other: Binding) -> tuple[str, ...]:
         """Name the fields that differ, for people."""
         return tuple(
-            f"{name} {old or 'unknown'} -> {new or 'unknown'}"
+            f"another {name}"
+            if old.startswith("sha256:")
+            else f"{name} {old or 'unknown'} -> {new or 'unknown'}"
             for (name, old), new in zip(asdict(self).items(), asdict(other).values(), strict=True)
             if old != new
         )

@@ -147,7 +147,8 @@ def _heading(plan: Plan) -> Iterator[str]:
 
 def _builds(plan: Plan, foreseen: Foreseen, width: int | None) -> Iterator[str]:
     if not plan.jobs:
-        yield "build nothing: every image is there already"
+        there = "every image is there already" if plan.targets else "no image is published"
+        yield f"build nothing: {there}"
         return
     if foreseen.jobs:
         yield from _foreseen(plan, foreseen, width)
@@ -198,6 +199,8 @@ def _on(image: PlannedImage) -> str:
 
 def _targets(plan: Plan, width: int | None) -> Iterator[str]:
     """Say what becomes of each tag, once where registries agree."""
+    if not plan.targets:
+        return
     yield "publish and tag:"
     alike: dict[tuple[str, str, str, str], list[str]] = {}
     for target in plan.targets:

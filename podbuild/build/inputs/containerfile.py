@@ -73,12 +73,14 @@ class Variables:
 class Containerfile:
     """A Containerfile: the arguments before its first FROM, and its stages.
 
-    `environments` hold the ENV of outside bases by the index of the stage, where it is known.
+    `environments` hold the ENV of outside bases by the index of the stage, where it is known;
+    `where` names the file in errors.
     """
 
     arguments: tuple[Instruction, ...]
     stages: tuple[Stage, ...]
     environments: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    where: str = field(default="Containerfile", compare=False)
 
     @property
     def instructions(self) -> Iterator[Instruction]:
@@ -112,7 +114,7 @@ class Containerfile:
         last = self.stages[-1] if target is None else self.stage(target)
         if last is None:
             known = ", ".join(stage.name for stage in self.stages if stage.name) or "none is named"
-            raise ConfigError(f"no stage {target!r} in the Containerfile", hint=f"stages: {known}")
+            raise ConfigError(f"{self.where}: no stage {target!r}", hint=f"stages: {known}")
         found: dict[int, Stage] = {}
         waiting = [last]
         while waiting:
@@ -371,7 +373,7 @@ def read_containerfile(text: str, *, where: str = "Containerfile") -> Containerf
         _stage(index, instructions[start], instructions[start + 1 : end], where)
         for index, (start, end) in enumerate(zip(starts, ends, strict=True))
     )
-    return Containerfile(arguments=before, stages=stages)
+    return Containerfile(arguments=before, stages=stages, where=where)
 
 
 def _stage(

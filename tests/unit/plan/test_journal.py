@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -212,6 +213,12 @@ def test_what_changed_is_explained_and_nothing_is_taken_over(
     found = open_journal(tmp_path, Binding(**changed))
     assert found.started_anew == text
     assert found.journal.is_empty
+
+
+def test_digests_say_nothing_to_people() -> None:
+    first = replace(FIRST, configuration=f"sha256:{'a' * 64}")
+    other = replace(first, configuration=f"sha256:{'b' * 64}")
+    assert first.differences(other) == ("another configuration",)
 
 
 def test_changed_release_that_has_moved_tags_already_is_refused(tmp_path: Path) -> None:

@@ -75,6 +75,13 @@ def test_registries_that_agree_share_a_line(plan: Plan) -> None:
     assert "1.2.3, 1.2, 1, latest" in next(line for line in lines if places in line)
 
 
+def test_where_no_image_is_published_that_is_said(tmp_path: Path) -> None:
+    text = '[project]\nname = "shop"\n[images.web]\nregistries = []\n'
+    config = parse_config(text, tmp_path / "podbuild.toml", {})
+    plan = make_plan(config, Request(version=Version.parse("1.2.3")), Commit(commit="c" * 40))
+    assert plan_text(plan).splitlines()[2:] == ["build nothing: no image is published"]
+
+
 def test_what_is_not_known_is_said(plan: Plan) -> None:
     text = plan_text(plan, Foreseen(unknown="no engine"))
     assert "build 6, or re-use what is known:" in text

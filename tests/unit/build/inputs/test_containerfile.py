@@ -192,8 +192,11 @@ def test_env_of_the_stages_below_is_known() -> None:
 
 def test_an_unknown_target_names_the_stages() -> None:
     with pytest.raises(ConfigError, match="no stage 'prod'") as raised:
-        read_containerfile("FROM a AS dev\n").needed("prod", {})
-    assert raised.value.hint == "stages: dev"
+        read_containerfile("FROM a AS dev\n", where="web.Containerfile").needed("prod", {})
+    assert (raised.value.message, raised.value.hint) == (
+        "web.Containerfile: no stage 'prod'",
+        "stages: dev",
+    )
 
 
 @pytest.mark.parametrize(
