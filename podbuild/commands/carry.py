@@ -106,7 +106,8 @@ def merged_over(base: Mapping[str, object], own: Mapping[str, object]) -> dict[s
     found = {**base, **own}
     for key in _MERGED:
         tables = [each.get(key) for each in (base, own)]
-        merged = [item for each in tables if isinstance(each, dict) for item in each.items()]
+        every = [item for each in tables if isinstance(each, dict) for item in each.items()]
+        merged = [(name, value) for name, value in every if value is not None]  # as bake has it
         if merged:
             found[key] = dict(merged)
     return found

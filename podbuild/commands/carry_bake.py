@@ -162,7 +162,7 @@ class _Reader(BakeValues):
             found = merged_over(found, self._merged(base))
         return merged_over(found, target)
 
-    def _expanded(self, name: str) -> Iterator[tuple[str, dict[str, object], dict[str, str]]]:
+    def _expanded(self, name: str) -> Iterator[tuple[str, dict[str, object], dict[str, Value]]]:
         """Give a target once for each combination of its matrix."""
         target = self._merged(name)
         matrix = target.get("matrix")
@@ -178,7 +178,7 @@ class _Reader(BakeValues):
                 continue
             axes.append([(axis.strip('"'), each) for each in every])
         for chosen in itertools.product(*axes):
-            scope: dict[str, str] = {}
+            scope: dict[str, Value] = {}
             for axis, value in chosen:
                 scope |= self._axis(name, axis, value)
             title = self._title(name, target.get("name"), scope)
@@ -192,26 +192,28 @@ class _Reader(BakeValues):
             raise UnknownValueError
         return [f'"{each}"' for each in found]
 
-    def _axis(self, name: str, axis: str, value: object) -> dict[str, str]:
+    def _axis(self, name: str, axis: str, value: object) -> dict[str, Value]:
         """Give a matrix's value by its name; one that is a table by each of its keys."""
         rows = {axis: value}
         if isinstance(value, dict):
             rows = {f"{axis}.{key.strip(chr(34))}": each for key, each in value.items()}
         try:
-            return {key: self.text(each, {}) for key, each in rows.items()}
+            return {key: self.read(each, {}) for key, each in rows.items()}
         except UnknownValueError:
             self._leave(f"target {name}: matrix {axis}", _EVALUATE, name, "matrix")
             return {}
 
-    def _title(self, name: str, written: object, scope: Mapping[str, str]) -> str:
+    def _title(self, name: str, written: object, scope: Mapping[str, Value]) -> str:
         try:
             title = self.text(written, scope)
         except UnknownValueError:
             title = ""
-        return title or "-".join((name, *map(named, scope.values())))
+        return title or "-".join(
+            (name, *(named(each) for each in scope.values() if isinstance(each, str)))
+        )
 
     def _image(
-        self, name: str, target: Mapping[str, object], scope: Mapping[str, str]
+        self, name: str, target: Mapping[str, object], scope: Mapping[str, Value]
     ) -> CarriedImage:
         keys = dict(self._keys(name, target, scope))
         context = below(".", str(keys.pop("context", ".")))
@@ -254,7 +256,7 @@ class _Reader(BakeValues):
         self._leave(f"target {name}: {key}", hint, name, key)
 
     def _outputs(
-        self, name: str, target: Mapping[str, object], scope: Mapping[str, str]
+        self, name: str, target: Mapping[str, object], scope: Mapping[str, Value]
     ) -> Iterator[str]:
         written = target.get("output")
         for each in written if isinstance(written, list) else []:
@@ -276,7 +278,7 @@ class _Reader(BakeValues):
         return True
 
     def _keys(
-        self, name: str, target: Mapping[str, object], scope: Mapping[str, str]
+        self, name: str, target: Mapping[str, object], scope: Mapping[str, Value]
     ) -> Iterator[tuple[str, object]]:
         for key, written in target.items():
             if key in _SAID or key.startswith("__") or written in (None, [], {}):
@@ -298,7 +300,7 @@ class _Reader(BakeValues):
             else:
                 yield key, value
 
-    def _value(self, key: str, value: object, scope: Mapping[str, str]) -> object | None:
+    def _value(self, key: str, value: object, scope: Mapping[str, Value]) -> object | None:
         """Give a key's value as podbuild.toml has it; None where it has none."""
         found: object | None = None
         match key:
@@ -323,7 +325,7 @@ class _Reader(BakeValues):
         return found
 
     def _known(
-        self, name: str, key: str, value: object, scope: Mapping[str, str]
+        self, name: str, key: str, value: object, scope: Mapping[str, Value]
     ) -> dict[str, str]:
         """Give a table without what is not known, which is listed."""
         read = self._context if key == "contexts" else self.text
@@ -343,7 +345,7 @@ class _Reader(BakeValues):
                 self._leave(f"target {name}: {key}", f"{each}: {_EVALUATE}", name, key)
         return found
 
-    def _context(self, value: object, scope: Mapping[str, str]) -> str:
+    def _context(self, value: object, scope: Mapping[str, Value]) -> str:
         text = self.text(value, scope)
         if text.startswith("target:"):
             target = text.removeprefix("target:")
@@ -352,7 +354,7 @@ class _Reader(BakeValues):
             raise UnknownValueError
         return text
 
-    def _secrets(self, value: object, scope: Mapping[str, str]) -> tuple[object, ...] | None:
+    def _secrets(self, value: object, scope: Mapping[str, Value]) -> tuple[object, ...] | None:
         found = []
         for each in value if isinstance(value, list) else []:
             text = self.row(each, scope) if isinstance(each, dict) else self.text(each, scope)

@@ -26,7 +26,7 @@ class BakeValues:
     variables: dict[str, Value] = field(default_factory=dict)
     functions: dict[str, Function] = field(default_factory=dict)
 
-    def row(self, table: Mapping[str, object], scope: Mapping[str, str]) -> str:
+    def row(self, table: Mapping[str, object], scope: Mapping[str, Value]) -> str:
         """Give a table as it is written on a command line."""
         rows = (f"{key.strip(chr(34))}={self.text(v, scope)}" for key, v in table.items())
         return ",".join(rows)
@@ -61,4 +61,8 @@ class BakeValues:
             return read_value(value, known)
         # Of what bake printed itself, nothing is left to fill in (older ones did not say `$$`).
         printed = not {"variable", "function"} & self.document.keys()
-        return literal(value.replace("$${", "${")) if printed else fill(value, known)
+        return (
+            literal(value.replace("$${", "${").replace("%%{", "%{"))
+            if printed
+            else fill(value, known)
+        )

@@ -150,12 +150,12 @@ def _quoted(text: str, start: int) -> int:
 
 
 def fill(text: str, scope: Scope) -> str:
-    """Fill `${...}` in a text; `$${` is a literal `${`. Raises UnknownValueError."""
+    """Fill `${...}` in a text; `$${` and `%%{` are literal ones. Raises UnknownValueError."""
     parts: list[str] = []
     at = 0
     while at < len(text):
-        if text.startswith("$${", at):
-            parts, at = [*parts, literal("${")], at + 3
+        if text.startswith(("$${", "%%{"), at):
+            parts, at = [*parts, literal(text[at + 1 : at + 3])], at + 3
         elif text.startswith("%{", at):
             raise UnknownValueError
         elif text.startswith("${", at):
@@ -356,7 +356,7 @@ def _items(value: Value) -> list[Value]:
 
 
 def _first(*values: Value) -> Value:
-    return next(each for each in values if each is not None and _known(each))
+    return next(each for each in values if each is not None)
 
 
 _FUNCTIONS: Mapping[str, Callable[..., Value]] = {
@@ -375,6 +375,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Value]] = {
     "regex_replace": lambda a, b, c: re.sub(
         _known(b), re.sub(r"\$\{?(\w+)\}?", r"\\g<\1>", _known(c)), _known(a)
     ),
+    "sanitize": lambda a: re.sub(r"[^a-zA-Z0-9_-]", "_", _known(a)),
     "trimprefix": lambda a, b: _known(a).removeprefix(_known(b)),
     "trimsuffix": lambda a, b: _known(a).removesuffix(_known(b)),
     "trimspace": lambda a: _known(a).strip(),

@@ -56,6 +56,7 @@ def check_project(config: Config) -> tuple[Finding, ...]:
         *_remarks(config, text),
         *_cache_remarks(config, text),
     ]
+    found += _absent_files(config, text)
     found += _attest_findings(config, text)
     found += _rare_platforms(config, text)
     found += _odd_kinds(config, text)
@@ -66,6 +67,22 @@ def check_project(config: Config) -> tuple[Finding, ...]:
         found += _containerfile_findings(config, image)
         found += _ignore_findings(image)
     return tuple(sorted(dict.fromkeys(found), key=lambda each: [*Level].index(each.level)))
+
+
+def _absent_files(config: Config, text: str) -> Iterator[Finding]:
+    """Warn of keys and certificates that are not there: a release would end before it builds."""
+    signing = config.attest.sign if config.attest else None
+    named = [(("registries", each.name, "ca"), each.ca) for each in config.registries]
+    named.append((("attest", "sign", "public-key"), signing.public_key if signing else None))
+    for way, path in named:
+        if path is not None and not path.is_file():
+            yield Finding(
+                level=Level.WARNING,
+                file=shown(config.path),
+                line=line_of(text, way),
+                message=f"{dotted(way)}: there is no {shown(path)}",
+                hint="verify and release need it",
+            )
 
 
 def _attest_findings(config: Config, text: str) -> Iterator[Finding]:

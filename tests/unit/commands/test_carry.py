@@ -128,12 +128,12 @@ def test_a_bake_file(tmp_path: Path) -> None:
 
 
 def test_what_bake_prints_is_read_without_a_reader_of_hcl(tmp_path: Path) -> None:
-    args = {"X": "${Y}", "Z": "$${Y}"}  # as older ones and newer ones print it
+    args = {"X": "${Y}", "Z": "$${Y}", "W": "%%{Y}"}  # as older ones and newer ones print it
     target = {"context": ".", "tags": ["localhost:5000/a/web:1"], "args": args}
     text = json.dumps({"target": {"web": {**target, "shm-size": "1g"}}}, indent=1)
     found = carried(tmp_path, "docker-bake.json", text)
     said = table(tmp_path)
-    assert said["images"]["web"]["build-args"] == {"X": "${{Y}}", "Z": "${{Y}}"}
+    assert said["images"]["web"]["build-args"] == {"X": "${{Y}}", "Z": "${{Y}}", "W": "%{{Y}}"}
     assert said["registries"]["localhost-5000"]["repository"] == "localhost:5000/a/{image}"
     assert said["defaults"]["platforms"] == ["linux/amd64"]
     assert [each.what for each in found.left_out] == ["target web: shm-size"]
@@ -473,6 +473,29 @@ def test_targets_of_one_image_are_one(tmp_path: Path) -> None:
     said = table(tmp_path)["images"]
     assert said["app"]["platforms"] == ["linux/amd64", "linux/arm64"]
     assert said["user"]["contexts"] == {"base": "image:app"}
+
+
+INHERITED = """\
+group "default" { targets = ["a"] }
+target "base" { args = { KEPT = "1" } }
+target "a" {
+  inherits = ["base"]
+  name = "a-${sanitize(v.n)}"
+  matrix = { v = [{ n = "1.0", p = ["linux/amd64"] }, { n = "2.0", p = ["linux/arm64"] }] }
+  args = { KEPT = null, N = v.n }
+  platforms = v.p
+  tags = ["acme/a:${v.n}"]
+}
+"""
+
+
+def test_null_takes_nothing_away_and_a_matrix_has_lists(tmp_path: Path) -> None:
+    assert carried(tmp_path, "docker-bake.hcl", INHERITED).left_out == ()
+    said = table(tmp_path)["images"]
+    assert {name: (one["build-args"], one["platforms"]) for name, one in said.items()} == {
+        "a-1-0": ({"KEPT": "1", "N": "1.0"}, ["linux/amd64"]),
+        "a-2-0": ({"KEPT": "1", "N": "2.0"}, ["linux/arm64"]),
+    }
 
 
 @pytest.mark.parametrize(

@@ -213,6 +213,19 @@ def test_a_branch_that_writes_a_release_s_tag_is_found(tmp_path: Path) -> None:
     assert any("a.b/c:1.0 belongs to" in each.message for each in found(tmp_path, config))
 
 
+def test_keys_and_certificates_that_are_not_there_are_found(tmp_path: Path) -> None:
+    config = HEAD + "[registries.r]\nrepository = 'a.b/c'\nca = 'ca.pem'\n"
+    config += "[attest.sign]\nkey = 'env:KEY'\npublic-key = 'cosign.pub'\n"
+    findings = found(tmp_path, config)
+    assert [(each.level, each.line, each.message.rpartition("/")[2]) for each in findings] == [
+        (Level.WARNING, 6, "ca.pem"),
+        (Level.WARNING, 9, "cosign.pub"),
+    ]
+    (tmp_path / "ca.pem").touch()
+    (tmp_path / "cosign.pub").touch()
+    assert found(tmp_path, config) == ()
+
+
 def test_errors_come_first(tmp_path: Path) -> None:
     config = HEAD + "labels = { a = '{sha}' }\n[images.api]\ncontainerfile = 'nope'\n"
     assert [finding.level for finding in found(tmp_path, config)] == [Level.ERROR, Level.WARNING]
