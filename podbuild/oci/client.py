@@ -1,8 +1,7 @@
 """One registry host: requests with login, retries, a breaker and counts.
 
 `RegistryStore` and the removal of manifests stand on this. A path is given as `/v2/...`, or as
-the absolute URL of a Location; a login only ever goes to the registry's own origin. `Holders`
-knows which repositories of the registry hold a blob, and who is uploading one right now.
+the absolute URL of a Location; a login only ever goes to the registry's own origin.
 """
 
 from __future__ import annotations
@@ -17,8 +16,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 from podbuild.errors import PodbuildError, PublishError
 from podbuild.oci.auth.files import AccessScope, Credential
 from podbuild.oci.auth.tokens import Authorizer
-from podbuild.oci.manifest import KnownManifests, Presence
-from podbuild.oci.names import Digest
+from podbuild.oci.manifest import Holders, KnownManifests, Presence
 from podbuild.oci.transport.endpoint import Conduct, Counts, Endpoint, Pace, WayOut
 from podbuild.oci.transport.http import Call, Http
 from podbuild.oci.transport.problem import (
@@ -55,29 +53,6 @@ class Turns:
             yield
         finally:
             turn.release()
-
-
-class Holders:
-    """Remembers what one registry holds where, so that other repositories can mount it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._paths: dict[Digest, set[str]] = {}
-
-    def add(self, digest: Digest, path: str) -> None:
-        """Note that a repository holds a blob."""
-        with self._lock:
-            self._paths.setdefault(digest, set()).add(path)
-
-    def forget(self, digest: Digest, path: str) -> None:
-        """Note that it does not, whatever was said before."""
-        with self._lock:
-            self._paths.get(digest, set()).discard(path)
-
-    def other(self, digest: Digest, path: str) -> str:
-        """Give another repository that holds a blob; empty where none is known."""
-        with self._lock:
-            return min(self._paths.get(digest, set()) - {path}, default="")
 
 
 T = TypeVar("T")

@@ -311,3 +311,47 @@ class Presence:
         """Tell whether anything was read in a repository."""
         with self._lock:
             return bool(self._said.get(path))
+
+
+class Holders:
+    """Remembers what one registry holds where, so that other repositories can mount it.
+
+    Safe to share between threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._paths: dict[Digest, set[str]] = {}
+        self._missed: dict[tuple[Digest, str], int] = {}  # how often, since it was sent there
+
+    def add(self, digest: Digest, path: str) -> None:
+        """Note that a repository says to hold a blob."""
+        with self._lock:
+            self._paths.setdefault(digest, set()).add(path)
+
+    def sent(self, digest: Digest, path: str) -> None:
+        """Note that a repository has taken a blob."""
+        self.add(digest, path)
+        with self._lock:
+            self._missed.pop((digest, path), None)
+
+    def forget(self, digest: Digest, path: str) -> None:
+        """Note that it does not, whatever was said before."""
+        with self._lock:
+            self._paths.get(digest, set()).discard(path)
+
+    def miss(self, digest: Digest, path: str) -> None:
+        """Note that a repository refuses a manifest for want of a blob, which this may be."""
+        with self._lock:
+            self._paths.pop(digest, None)
+            self._missed[digest, path] = self._missed.get((digest, path), 0) + 1
+
+    def is_doubted(self, digest: Digest, path: str) -> bool:
+        """Tell whether a blob has to be sent, whatever a repository says: it was missed again."""
+        with self._lock:
+            return self._missed.get((digest, path), 0) > 1
+
+    def other(self, digest: Digest, path: str) -> str:
+        """Give another repository that holds a blob; empty where none is known."""
+        with self._lock:
+            return min(self._paths.get(digest, set()) - {path}, default="")

@@ -160,7 +160,7 @@ class RegistryStore:
             )
         except RegistryError as error:
             if error.problem.recovery is Recovery.BLOBS:
-                self._forget(manifest)
+                self._miss(manifest)
                 raise BlobsMissingError(error.message, error.problem) from error
             raise
         self.client.count_sent(len(manifest.data))
@@ -175,7 +175,9 @@ class RegistryStore:
             )
 
     def has_blob(self, blob: Descriptor) -> bool:
-        """Tell whether the blob is here already."""
+        """Tell whether the blob is here already; one that is missed again is not."""
+        if self.client.holders.is_doubted(blob.digest, self.repository.path):
+            return False
         try:
             answer = self.client.request(
                 "HEAD", self._blobs(blob.digest), scopes=self._scopes, ok=(200, 404)
@@ -211,7 +213,7 @@ class RegistryStore:
             except BaseException:
                 upload.withdraw()
                 raise
-            holders.add(blob.digest, self.repository.path)
+            holders.sent(blob.digest, self.repository.path)
 
     @contextmanager
     def blob(self, blob: Descriptor) -> Iterator[BlobSource]:
@@ -344,9 +346,9 @@ class RegistryStore:
         if isinstance(target, Digest) and target.algorithm == found.algorithm and target != found:
             raise VerificationError(f"{self.reference(target)}: the registry names {found} instead")
 
-    def _forget(self, manifest: Manifest) -> None:
+    def _miss(self, manifest: Manifest) -> None:
         for blob in manifest.blobs:
-            self.client.holders.forget(blob.digest, self.repository.path)
+            self.client.holders.miss(blob.digest, self.repository.path)
 
 
 def _tags(page: Response) -> tuple[Tag, ...]:

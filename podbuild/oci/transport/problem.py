@@ -163,12 +163,10 @@ _GO_UNITS = {
 }  # fmt: skip
 
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 499, 500, 502, 503, 504}) | frozenset(range(520, 528))
-# As they tell of too many requests with a refusal's status (GitHub 403, AWS 400).
+# Too many requests, told with a refusal's status (GitHub 403, AWS 400); and no room for more.
 _TOO_FAST = re.compile(
-    r"secondary rate limit|\brate (?:limit )?exceeded|too many requests|throttl", re.IGNORECASE
+    r"secondary rate limit|\brate (limit )?exceeded|too many requests|throttl", re.IGNORECASE
 )
-
-# As they tell of a full repository: Harbor, DigitalOcean, Scaleway, GitLab.
 _FULL = re.compile(r"quota|storage (?:limit|resource)|insufficient storage", re.IGNORECASE)
 _FULL_STATUS = frozenset({400, 402, 403, 409, 412, 413})
 _TRANSIENT_CODES = frozenset({"TOOMANYREQUESTS", "UNKNOWN", "UNAVAILABLE"})
@@ -258,19 +256,22 @@ class Problem:
     @property
     def is_full(self) -> bool:
         """Tell whether there is no room for more."""
-        told = self.status in _FULL_STATUS and bool(_FULL.search(self.message))
-        return self.status == 507 or told
+        told = self.status in _FULL_STATUS and _FULL.search(self.message)
+        return self.status == 507 or bool(told)
 
     @property
     def is_refusal(self) -> bool:
         """Tell whether it may be the login that is refused."""
-        return self.status in (401, 403) and self.recovery is Recovery.NONE and not self.is_full
+        told = self.status in (401, 403) and not self.is_full
+        return told and self.recovery is Recovery.NONE
 
     @property
     def hint(self) -> str:
         """Give what may be done about it; empty for nothing that is known."""
         if self.is_full:
             return "make room there, or have more given to it; `podbuild prune` shows what may go"
+        if "NAME_UNKNOWN" in self.codes:
+            return "make the repository there first: not every registry makes one for a push"
         return f"the registry asks to wait {self.wait:.0f} s" if self.wait else ""
 
     def __str__(self) -> str:

@@ -23,6 +23,7 @@ from podbuild.oci.referrers import Referrers
 from podbuild.oci.registry import RegistryStore
 from podbuild.oci.store import BytesBlob, PushRight
 from podbuild.oci.transport.endpoint import Conduct, Endpoint, UploadPolicy, WayOut
+from podbuild.oci.transport.problem import BlobsMissingError
 from tests.fakes.answering import Answer, Answering, Asked, answering
 from tests.images import blob_of
 from tests.registries import AT_ONCE, IN_TESTS, NOBODY, Authority, make_authority
@@ -702,3 +703,35 @@ def test_a_refusal_to_delete_without_such_a_rule_is_one_of_the_login() -> None:
     body = b'{"errors":[{"code":"DENIED","message":"requested access is denied"}]}'
     with answering(deleting(Answer(403, body, JSON))) as server, pytest.raises(CredentialError):
         OciRemover(store_at(server)).remove_tag(V1, MANIFEST.digest)
+
+
+@pytest.mark.parametrize("lies", ["HEAD", "POST"])
+def test_a_blob_that_a_manifest_lacks_is_sent_whatever_is_said_of_it(lies: str) -> None:
+    """Caches say that a blob is there that was collected; some mounts are said and not done."""
+    registry = Uploads(whole=None, chunks=None)
+
+    def answer(asked: Asked) -> Answer:
+        if "/manifests/" in asked.path:
+            lost = b'{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN"}]}'
+            return Answer(201) if registry.held else Answer(400, lost, JSON)
+        if asked.method == "HEAD":
+            return Answer(200 if lies == "HEAD" else 404)
+        if "mount=" in asked.path:
+            return Answer(201, b"", {"Location": "/v2/acme/web/blobs/x"})
+        return registry(asked)
+
+    blob = blob_of(b"data")
+    content = {"schemaVersion": 2, "layers": [blob.to_json()]}
+    image = Manifest(MediaType.OCI_MANIFEST, json.dumps(content).encode())
+    with answering(answer) as server:
+        store = store_at(server)
+        store.client.holders.add(blob.digest, "acme/base")
+        for _ in range(2 if lies == "HEAD" else 1):
+            if not store.has_blob(blob):
+                store.put_blob(blob, BytesBlob(b"data"))
+            with pytest.raises(BlobsMissingError):
+                store.put_manifest(image)
+        assert not store.has_blob(blob)
+        store.put_blob(blob, BytesBlob(b"data"))
+        store.put_manifest(image)
+    assert registry.held == [b"data"]
