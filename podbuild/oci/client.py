@@ -103,6 +103,7 @@ class RegistryClient:
         self._lock = threading.Lock()
         self._counts = Counts()
         self._has_answered = False
+        self._has_served = False  # has answered as a registry does
 
     @property
     def counts(self) -> Counts:
@@ -280,12 +281,14 @@ class RegistryClient:
                 hint='leave insecure = true out, and name its authority with ca = "..."',
             )
         if answer.is_html and problem.recovery is Recovery.NONE:
-            return RegistryError(
+            page = RegistryError(
                 f"{host if own else place.netloc} answers with a web page ({answer.status}) "
                 "where a registry should be",
                 problem,
                 hint="check the host in `repository`; a proxy or a login page may be in the way",
             )
+            passing = self._has_served and answer.status < 300  # a maintenance page, say
+            return Transient(page) if passing else page
         error = RegistryError(f"{where}: {problem}", problem, hint=problem.hint)
         if problem.recovery is Recovery.REQUEST:
             return Transient(error, wait=problem.wait)
@@ -342,6 +345,7 @@ class RegistryClient:
         self._count(Counts(requests=1))
         answer = self._http.send(call)
         self._has_answered = True
+        self._has_served = self._has_served or (answer.status < 300 and not answer.is_html)
         self._heed(answer)
         self._count(Counts(received=len(answer.body)))
         return answer

@@ -10,7 +10,7 @@ from podbuild.oci.auth.files import AccessScope
 from podbuild.oci.manifest import Descriptor, MediaType
 from podbuild.oci.names import Digest
 from podbuild.oci.registry import RegistryStore
-from podbuild.oci.transport.problem import RegistryError, Response
+from podbuild.oci.transport.problem import RegistryError, Response, read_problem
 
 _NOT_OFFERED = (400, 404, 405, 406, 501)
 _MOST_PAGES = 1000  # of one manifest's referrers
@@ -37,12 +37,15 @@ class Referrers:
         """
         if self._offered is False:
             return ()
-        answer = self._page(f"/v2/{self._store.repository.path}/referrers/{digest}")
+        answer = self._ask(f"/v2/{self._store.repository.path}/referrers/{digest}")
+        page = answer if answer and _is_list(answer) else None
         with self._lock:
-            if answer is None and self._offered:
+            if page is None and self._offered:
+                if answer and "MANIFEST_UNKNOWN" in read_problem(answer).codes:
+                    return ()  # how some tell that nothing refers to it
                 raise CleanupError(f"{self._store.name}: the list of referrers is incomplete")
-            self._offered = answer is not None
-        return tuple(self._followed(answer)) if answer else ()
+            self._offered = page is not None
+        return tuple(self._followed(page)) if page else ()
 
     def _followed(self, answer: Response) -> Iterator[Digest]:
         seen = {answer.url}
@@ -59,29 +62,34 @@ class Referrers:
             if not following:
                 return
             page = (
-                self._page(following) if following not in seen and len(seen) < _MOST_PAGES else None
+                self._ask(following) if following not in seen and len(seen) < _MOST_PAGES else None
             )
-            if page is None:
+            if page is None or not _is_list(page):
                 raise CleanupError(f"{self._store.name}: the list of referrers is incomplete")
             seen.add(following)
             answer = page
 
-    def _page(self, path: str) -> Response | None:
-        """Give one page; None where the registry has no such API."""
+    def _ask(self, path: str) -> Response | None:
+        """Give one answer; None where it is no registry's."""
         scopes = (AccessScope.repository(self._store.repository.path, "pull"),)
         try:
-            answer = self._store.client.request("GET", path, scopes=scopes, ok=(200, *_NOT_OFFERED))
+            return self._store.client.request("GET", path, scopes=scopes, ok=(200, *_NOT_OFFERED))
         except RegistryError as error:  # a server's own page for an address that it does not know
             if error.problem.status in _NOT_OFFERED:
                 return None
             raise
-        kind = answer.header("content-type").partition(";")[0].strip()
-        return answer if answer.status == 200 and kind == MediaType.OCI_INDEX else None
+
+
+def _is_list(answer: Response) -> bool:
+    kind = answer.header("content-type").partition(";")[0].strip()
+    return answer.status == 200 and kind == MediaType.OCI_INDEX
 
 
 def _referring(answer: Response) -> tuple[Digest, ...]:
     match answer.json():
         case {"manifests": list(found)}:
             return tuple(Descriptor.from_json(entry).digest for entry in found)
+        case {"manifests": None}:
+            return ()
         case _:
             raise CleanupError(f"{answer.url}: no list of referrers")

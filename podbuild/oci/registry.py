@@ -41,6 +41,12 @@ _THIN = 10
 # How HEAD is refused where GET is not: storage elsewhere may sign its links for GET alone.
 _NO_HEAD = frozenset({400, 401, 403, 405, 501})
 
+# What registries that are older than the specifications still take.
+_OLDER_THAN_OCI = 'a registry that knows no OCI images takes those of format = "docker"'
+_OLDER_THAN_SUBJECTS = (
+    'a registry that takes no such manifests takes statements with placement = "index" in [attest]'
+)
+
 # spec-legal answers of registries that can't be pushed to at all (mirrors, maintenance)
 _READ_ONLY = 405
 
@@ -88,10 +94,11 @@ class RegistryStore:
         self.client.answers_head = True
         kind = _media_type(answer)
         length = whole_number(answer.header("content-length"))
-        digest = answer.header("docker-content-digest")
-        if not (digest and length and kind in MANIFEST_TYPES):
+        digest = _told(answer)
+        is_usual = digest is not None and digest.algorithm in ("sha256", _algorithm(target))
+        if digest is None or not (is_usual and length and kind in MANIFEST_TYPES):
             return self._described(target)
-        found = Descriptor(media_type=kind, digest=Digest(digest), size=length)
+        found = Descriptor(media_type=kind, digest=digest, size=length)
         self._expect(target, found.digest)
         return found
 
@@ -132,8 +139,7 @@ class RegistryStore:
         manifest = _manifest(answer)
         if manifest.media_type in MANIFEST_TYPES:
             manifest.check_kind()
-        told = answer.header("docker-content-digest")
-        for expected in (target, Digest(told) if told else None):
+        for expected in (target, _told(answer)):
             if isinstance(expected, Digest) and not expected.matches(answer.body):
                 raise VerificationError(
                     f"{self.reference(target)}: the registry's answer has the digest "
@@ -162,14 +168,16 @@ class RegistryStore:
             if error.problem.recovery is Recovery.BLOBS:
                 self._miss(manifest)
                 raise BlobsMissingError(error.message, error.problem) from error
+            if error.problem.status == 415 or "MANIFEST_INVALID" in error.problem.codes:
+                error.hint = _OLDER_THAN_SUBJECTS if manifest.subject else _OLDER_THAN_OCI
             raise
         self.client.count_sent(len(manifest.data))
         if self.repository.host == DOCKER_HUB:  # to read it back would be a pull
             self.client.stored.add(manifest)
         elif tag is None:
             self.client.held.put(self.repository.path, manifest.digest)
-        told = answer.header("docker-content-digest")
-        if told and told != str(manifest.digest):
+        told = _told(answer)
+        if told and not told.matches(manifest.data):
             raise VerificationError(
                 f"{self.name}: {manifest.digest} was stored by the registry as {told}"
             )
@@ -364,6 +372,16 @@ def _tags(page: Response) -> tuple[Tag, ...]:
             return ()
         case _:
             raise ValueError("not the JSON that it should be")
+
+
+def _told(answer: Response) -> Digest | None:
+    """Give the digest that an answer tells; None where it tells none that can be read."""
+    told = answer.header("docker-content-digest").strip(' "')
+    return Digest(told) if Digest.is_one(told) else None
+
+
+def _algorithm(target: Tag | Digest) -> str:
+    return target.algorithm if isinstance(target, Digest) else ""
 
 
 def _media_type(answer: Response) -> str:

@@ -122,7 +122,8 @@ class BlobUpload:
 
     def _turn(self, error: RegistryError) -> bool:
         """Prepare chunks where one piece is refused, or one piece where chunks are; once."""
-        if self._turned or self._limited or error.problem.status not in _OTHER_WAY:
+        problem = error.problem
+        if self._turned or self._limited or problem.is_full or problem.status not in _OTHER_WAY:
             return False
         self._turned = True
         self._chunked = not self._chunked

@@ -17,6 +17,8 @@ from podbuild.publish.retention.chart import READERS, Archive, Chart, CleanupTar
 from podbuild.publish.retention.plan import RemovalItem, RemovalPlan
 from podbuild.system.cancel import Cancel
 
+_LAGS = (0.5, 1.0, 2.0, 4.0)  # seconds; registries may show for a while what is deleted
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cleaned:
@@ -86,6 +88,8 @@ class Removing:
         place, plan = self._place, self._plan
         heads = _heads(place, plan.needed | frozenset(plan.roots), on_checked)
         listed = place.remover.listed()
+        touched = self._touched
+        self._keep_shown(each for each in listed if isinstance(each, Tag))
         tags = (each for each in listed if isinstance(each, Tag))
         moved = {tag for tag in tags if not _as_planned(plan, tag, heads)}
         new = {found.digest for tag in sorted(moved) if (found := place.store.head(tag))}
@@ -93,7 +97,7 @@ class Removing:
         new |= {each for each in digests if each not in self._graph.nodes}
         wanted = {digest for top in new for digest in tree(place.store, top)}
         lost = {each for each, found in heads.items() if found is None}
-        restored = _restore(place, self._archive, self._touched.intersection(wanted | lost))
+        restored = _restore(place, self._archive, touched.intersection(wanted | lost))
         back = self._tags_back(lost)
         still_lost = sorted(str(each) for each in lost.difference(restored, back))
         if still_lost:
@@ -125,6 +129,27 @@ class Removing:
             kept=tuple(kept),
             restored=restored,
         )
+
+    def _keep_shown(self, listed: Iterable[Tag]) -> None:
+        """Take tags for kept that the registry shows long after it said that they are deleted."""
+        went = {
+            tag: item.digest
+            for item, removal in self._ends
+            if removal.kind is RemovalKind.REMOVED
+            for tag in (item.tag, *item.tags)
+            if tag
+        }
+        shown = went.keys() & set(listed)
+        for wait in (0.0, *_LAGS):
+            if shown:
+                self.cancel.sleep(wait)
+                heads = _heads(self._place, shown, lambda _count: None)
+                shown = {tag for tag in shown if (at := heads[tag]) and at.digest == went[tag]}
+        kept = Removal(RemovalKind.KEPT, "the registry says that it is deleted, and shows it still")
+        self._ends = [
+            (item, kept if shown.intersection((item.tag, *item.tags)) else removal)
+            for item, removal in self._ends
+        ]
 
     def _expect_rest(self, item: RemovalItem) -> None:
         """Look whether one tag went alone: not every registry knows deletions of tags.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socketserver
 import ssl
@@ -561,6 +562,25 @@ def test_a_page_for_an_unknown_address_is_no_list_of_referrers(page: Answer) -> 
         assert not referrers.offered
 
 
+@pytest.mark.parametrize(
+    "none",
+    [
+        Answer(200, b'{"schemaVersion":2,"manifests":null}', {"Content-Type": MediaType.OCI_INDEX}),
+        Answer(404, b'{"errors":[{"code":"MANIFEST_UNKNOWN"}]}', JSON),
+    ],
+)
+def test_there_are_ways_to_say_that_nothing_refers_to_an_image(none: Answer) -> None:
+    def answer(asked: Asked) -> Answer:
+        listed = Answer(200, MANIFEST.data, {"Content-Type": MediaType.OCI_INDEX})
+        return listed if asked.path.endswith(str(MANIFEST.digest)) else none
+
+    with answering(answer) as server:
+        referrers = Referrers(store_at(server))
+        assert referrers(MANIFEST.digest) == ()
+        assert referrers(Digest.of(b"another")) == ()
+        assert referrers.offered
+
+
 def test_a_login_page_is_no_list_of_referrers() -> None:
     page = Answer(200, b"<html>log in</html>", HTML)
     with answering(lambda _asked: page) as server, pytest.raises(PublishError, match="web page"):
@@ -735,3 +755,49 @@ def test_a_blob_that_a_manifest_lacks_is_sent_whatever_is_said_of_it(lies: str) 
         store.put_blob(blob, BytesBlob(b"data"))
         store.put_manifest(image)
     assert registry.held == [b"data"]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        f'"{MANIFEST.digest}"',
+        str(MANIFEST.digest).upper(),
+        "md5:00",
+        f"sha512:{hashlib.sha512(MANIFEST.data).hexdigest()}",
+    ],
+)
+def test_a_digest_that_is_told_otherwise_is_that_of_the_bytes(told: str) -> None:
+    headers = {
+        "Content-Type": MediaType.OCI_INDEX,
+        "Content-Length": str(len(MANIFEST.data)),
+        "Docker-Content-Digest": told,
+    }
+    with answering(lambda _asked: Answer(200, MANIFEST.data, headers)) as server:
+        store = store_at(server)
+        store.put_manifest(MANIFEST)
+        assert store.head(V1) == MANIFEST.descriptor
+        assert store.manifest(V1) == MANIFEST
+
+
+def test_a_page_for_a_moment_is_waited_for_once_the_registry_has_answered() -> None:
+    page = Answer(200, b"<html>maintenance</html>", HTML)
+    answers = [tags("a"), page, page, tags("a", "b")]
+    with answering(lambda _asked: answers.pop(0)) as server:
+        store = store_at(server)
+        assert store.tags() == (Tag("a"),)
+        assert store.tags() == (Tag("a"), Tag("b"))
+
+
+@pytest.mark.parametrize("about", ["", "subject"])
+def test_what_an_old_registry_refuses_names_the_way_out(about: str) -> None:
+    body = b'{"errors":[{"code":"MANIFEST_INVALID","message":"unsupported media type"}]}'
+    content: dict[str, object] = {"schemaVersion": 2, "manifests": []}
+    if about:
+        content["subject"] = MANIFEST.descriptor.to_json()
+    manifest = Manifest(MediaType.OCI_INDEX, json.dumps(content).encode())
+    with (
+        answering(lambda _asked: Answer(400, body, JSON)) as server,
+        pytest.raises(PublishError, match="unsupported") as told,
+    ):
+        store_at(server).put_manifest(manifest)
+    assert ("placement" if about else "format") in told.value.hint

@@ -614,6 +614,46 @@ def test_rule_12_a_registry_that_takes_all_tags_along_is_stopped_and_put_right(
     assert {shared.digest, child.digest, kept.digest} <= store.manifests.keys()
 
 
+class Hasty(Cancel):
+    """Waits for nothing, and remembers how long it should have."""
+
+    waited = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.waited += seconds
+
+
+@pytest.mark.parametrize("looks", [4, 99])
+def test_rule_12_a_tag_that_is_shown_for_a_while_is_gone_and_one_that_stays_is_told(
+    looks: int,
+) -> None:
+    old, kept = image("old"), image("kept")
+    store = filled((old, "sha-1"), (kept, "latest"))
+
+    class Lasting(MemoryStore):
+        left = looks
+
+        def head(self, target: Tag | Digest) -> Descriptor | None:
+            if target == Tag("sha-1") and Lasting.left:
+                Lasting.left -= 1
+                return old.descriptor
+            return super().head(target)
+
+    class SaysSo(MemoryRemover):
+        def listed(self) -> frozenset[Tag | Digest]:
+            return super().listed() | {Tag("sha-1")}
+
+    shown = Lasting(manifests=store.manifests, named=store.named)
+    place = CleanupTarget(key="r", store=shown, remover=SaysSo(store, ALONE, untagged=False))
+    waits = Hasty()
+    _, cleaned = prune_repository(place, policy(ALL), waits)
+    stays = looks == 99
+    assert (old.digest in store.manifests) is stays
+    assert ("sha-1" in {str(item) for item, _ in cleaned.kept}) is stays
+    assert ("sha-1" in set(map(str, cleaned.removed))) is not stays
+    assert waits.waited > 0.0
+
+
 # 13: pace
 
 
