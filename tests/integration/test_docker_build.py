@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
 import tarfile
 from pathlib import Path
 
@@ -78,6 +80,7 @@ def test_what_the_documents_say_of_the_engine(tmp_path: Path) -> None:
     (bench.project / "web" / "setgid").chmod(0o2755)
     bench.write("clash/tree/leaf", "new\n")
     bench.write("web/setuid", "new\n").chmod(0o4755)
+    os.mknod(bench.project / "web" / "socket", 0o755 | stat.S_IFSOCK)
     pack(bench.project / "web" / "packed.tar")
     with opened(bench) as place:
         built = build_all(place.work(bench.plan(toml)))
@@ -99,6 +102,7 @@ def test_what_the_documents_say_of_the_engine(tmp_path: Path) -> None:
     assert "run" not in found
     assert found["all/setgid"].mode == 0o755  # BuildKit: 02755
     assert found["all/setuid"].mode == 0o755  # BuildKit: 04755
+    assert "all/socket" not in found  # BuildKit: an empty file
     assert linked["there"].mode == 0o700  # BuildKit: 0755
     assert (found["made"].mode, found["made/x"].mode) == (0o755, 0o640)  # BuildKit: both 0640
     assert "volume" in found  # BuildKit: not

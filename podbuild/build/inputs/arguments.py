@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from podbuild.build.inputs.containerfile import (
+    PROXIES,
     SET_BY_BUILDERS,
     TARGET_STAGE,
     Containerfile,
@@ -96,8 +97,16 @@ def variables_of(
 ) -> dict[str, str]:
     """Give what `$NAME` may mean from outside in the Containerfile of an image, on a platform."""
     target = planned.image.target
-    own = platform_arguments(platform, build, target)
+    own = own_arguments(parsed, target, platform, build)
     return build_variables(parsed, own, planned.build_args, target)
+
+
+def own_arguments(
+    parsed: Containerfile, target: str | None, platform: Platform, build: Platform
+) -> Mapping[str, str]:
+    """Give the arguments that builders set; without a target the last stage's name is its name."""
+    last = (parsed.stages[-1].name or "").lower()
+    return platform_arguments(platform, build, target or last)
 
 
 def build_variables(
@@ -153,7 +162,13 @@ def told_arguments(
         if f"{side}PLATFORM" in asked:
             asked |= {name for name in own if name.startswith(side)}
     asked |= {TARGET_STAGE} if parsed.declares(TARGET_STAGE) else set()
-    return {each: variables[each] for each in (*given, *asked)}
+    return {**_proxies(given), **{each: variables[each] for each in (*given, *asked)}}
+
+
+def _proxies(given: Mapping[str, str]) -> dict[str, str]:
+    """Give proxies in both spellings, as RUN sees them."""
+    found = {name.lower(): value for name, value in given.items() if name.lower() in PROXIES}
+    return found | {name.upper(): value for name, value in found.items()}
 
 
 def _written_of_own(parsed: Containerfile) -> set[str]:

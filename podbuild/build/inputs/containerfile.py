@@ -16,6 +16,7 @@ SCRATCH = "scratch"
 TARGET_STAGE = "TARGETSTAGE"
 _SIDES = ("TARGET", "BUILD")
 _PARTS = ("PLATFORM", "OS", "ARCH", "VARIANT")
+PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy")  # RUN sees them without an ARG
 SET_BY_BUILDERS = (TARGET_STAGE, *(f"{side}{part}" for side in _SIDES for part in _PARTS))
 # What engines give an image from scratch to find programs by.
 USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
 
-from podbuild.build.inputs.arguments import build_variables
-from podbuild.build.inputs.containerfile import Containerfile, OutsideImage, platform_arguments
+from podbuild.build.inputs.arguments import build_variables, own_arguments
+from podbuild.build.inputs.containerfile import Containerfile, OutsideImage
 from podbuild.build.inputs.readings import ignored_of_context
 from podbuild.build.inputs.recipe import refusals_of
 from podbuild.build.toolchain.emulation import native_architecture
@@ -109,7 +109,7 @@ class Subject:
             for name, template in self.image.build_args.items()
             if template.variables <= self.config.env.keys()
         }
-        own = platform_arguments(platform, build, self.image.target)
+        own = own_arguments(self.containerfile, self.image.target, platform, build)
         return build_variables(self.containerfile, own, known, self.image.target)
 
     def warn(self, line: int | None, message: str, hint: str) -> Finding:

@@ -8,13 +8,17 @@ from functools import cache
 from pathlib import Path
 
 from podbuild.build.inputs.across import Inner, inner_images
-from podbuild.build.inputs.arguments import build_variables, told_arguments, variables_of
+from podbuild.build.inputs.arguments import (
+    build_variables,
+    own_arguments,
+    told_arguments,
+    variables_of,
+)
 from podbuild.build.inputs.containerfile import (
     SCRATCH,
     USUAL_PATH,
     Containerfile,
     OutsideImage,
-    platform_arguments,
     written_platform,
 )
 from podbuild.build.inputs.contents import Extra
@@ -22,7 +26,7 @@ from podbuild.build.inputs.ignore import Matcher, kept_out, own_patterns
 from podbuild.build.inputs.reach import EVERYTHING, Wanted
 from podbuild.build.inputs.readings import Readings
 from podbuild.build.inputs.refusals import Unbuildable, needs_no_network, refusals
-from podbuild.build.inputs.selected import Selecting, unfit_for_stage
+from podbuild.build.inputs.selected import Selecting, unfit_for_engines
 from podbuild.build.inputs.sources import Shown
 from podbuild.build.inputs.wanted import (
     MAIN,
@@ -105,13 +109,13 @@ class Recipe:
     @property
     def variables(self) -> Mapping[str, str]:
         """Give what `$NAME` may mean in the Containerfile from outside."""
-        own = platform_arguments(self.job.platform, self.build, self.target)
+        own = own_arguments(self.parsed, self.target, self.job.platform, self.build)
         return build_variables(self.parsed, own, self.build_args, self.target)
 
     @property
     def handed_arguments(self) -> Mapping[str, str]:
         """Give the build arguments that an engine must be told."""
-        own = platform_arguments(self.job.platform, self.build, self.target)
+        own = own_arguments(self.parsed, self.target, self.job.platform, self.build)
         return told_arguments(self.parsed, own, self.build_args, self.target)
 
     @property
@@ -218,10 +222,8 @@ def refusals_of(
     """Give what keeps an image from being built as its Containerfile is written."""
     folders = {name for name, each in image.contexts.items() if isinstance(each, FolderContext)}
     for each in selecting_in(parsed, image.target, variables, folders, lambda *_: BaseFacts()):
-        if each.place is None and (reason := unfit_for_stage(each)):
-            yield Unbuildable(
-                instruction=each.instruction, message=reason.message, hint=reason.hint
-            )
+        if why := unfit_for_engines(each):
+            yield Unbuildable(instruction=each.instruction, message=why.message, hint=why.hint)
     unsure = not image.build_args.keys() <= variables.keys()
     yield from unread_words(parsed, image.target, variables, lenient=unsure)
     yield from refusals(

@@ -89,14 +89,23 @@ class SelectedCopies:
     fetched: tuple[int, ...] = ()
 
 
-def unfit_for_stage(selecting: Selecting) -> ConfigError | None:
-    """Give why a copy from a stage or an image can't be handed over; its place left out."""
+def unfit_for_engines(selecting: Selecting) -> ConfigError | None:
+    """Give why a copy from a stage, an image or git can't be handed over; its place left out."""
+    place = selecting.instruction.place
     try:
-        _selection_of_stage(selecting)
+        if selecting.place is None:
+            _selection_of_stage(selecting)
+        elif selecting.wanted and _is_from_git(selecting):
+            _of_git(selecting.wanted, place)
     except ConfigError as error:
-        message = error.message.removeprefix(f"{selecting.instruction.place}: ")
-        return ConfigError(message, hint=error.hint)
+        return ConfigError(error.message.removeprefix(f"{place}: "), hint=error.hint)
     return None
+
+
+def _is_from_git(selecting: Selecting) -> bool:
+    """Tell whether --exclude leaves out something of what is cloned."""
+    cloned = any(map(is_cloned, selecting.fetched.values()))
+    return cloned and bool(selecting.wanted and selecting.wanted.excludes)
 
 
 def selections(
@@ -241,8 +250,7 @@ def _selection(
     plain = not wanted.excludes and all(each.names is None for each in found)
     copies = None if plain else tuple(_copies(found, where))
     if selecting.mode is None:
-        cloned = any(map(is_cloned, selecting.fetched.values()))
-        if cloned and wanted.excludes:
+        if _is_from_git(selecting):
             copies = (_of_git(wanted, where),)
         return None if plain else SelectedCopies(copies, fetched=tuple(selecting.fetched))
     modes = frozenset[tuple[int, bool]]().union(*(each.modes for each in found))

@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from podbuild.build.inputs.containerfile import Containerfile
+from podbuild.build.inputs.containerfile import PROXIES, Containerfile
 from podbuild.build.inputs.copying import is_linked
 from podbuild.build.inputs.instructions import Heredoc, Instruction
 from podbuild.build.inputs.lexer import Lexer, LexError, quoted_word
@@ -51,10 +51,12 @@ def argument_names(parsed: Containerfile) -> frozenset[str]:
 
     To an engine's layer cache `LABEL a=$X` is the same step whatever X is worth: of the history
     of a step that is no RUN it reads the text alone. So the copy that engines are given holds
-    what arguments are worth, as the history that BuildKit writes does.
+    what arguments are worth, as the history that BuildKit writes does. Proxies, which engines put
+    in without an ARG, are worth nothing without one.
     """
     every = (each for each in parsed.instructions if each.word == "ARG")
-    return frozenset(word.partition("=")[0] for each in every for word in each.words)
+    proxies = (*PROXIES, *map(str.upper, PROXIES))
+    return frozenset(proxies).union(w.partition("=")[0] for each in every for w in each.words)
 
 
 def value_marks(

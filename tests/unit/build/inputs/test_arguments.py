@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from podbuild.build.inputs.arguments import own_arguments, told_arguments
 from podbuild.build.inputs.containerfile import read_containerfile
 from podbuild.build.inputs.rewrite import rewrite_containerfile
 from podbuild.build.inputs.selected import Copy, SelectedCopies
+from podbuild.oci.names import Platform
 
 
 def written(text: str, given: Mapping[str, str], base: Mapping[str, str]) -> str:
@@ -54,3 +56,28 @@ def test_a_stage_without_a_name_keeps_its_number_beside_stages_that_are_added() 
         "COPY --from=podbuild.copy.3 --exclude=0/d/x /0/d /d\nFROM c\nCOPY --from=2 / /\n"
     )
     assert found.added == (1,)
+
+
+@pytest.mark.parametrize(
+    ("last", "target", "named"),
+    [
+        ("", None, "default"),
+        (" AS Final", None, "final"),
+        (" AS Final", "FINAL", "FINAL"),
+        (" AS final", "first", "first"),
+    ],
+)
+def test_the_last_stage_is_the_target(last: str, target: str | None, named: str) -> None:
+    parsed = read_containerfile(f"FROM a AS first\nARG TARGETSTAGE\nFROM first{last}\n")
+    platform = Platform("linux", "amd64")
+    own = own_arguments(parsed, target, platform, platform)
+    assert told_arguments(parsed, own, {}, target) == {"TARGETSTAGE": named}
+
+
+def test_run_sees_proxies_in_both_spellings_and_nothing_else_does() -> None:
+    parsed = read_containerfile("FROM base\n")
+    given = {"https_proxy": "a", "NO_PROXY": "b", "Proxy": "c"}
+    both = {"https_proxy": "a", "HTTPS_PROXY": "a", "no_proxy": "b", "NO_PROXY": "b", "Proxy": "c"}
+    assert told_arguments(parsed, {}, given, None) == both
+    text = "FROM base\nARG no_proxy\nLABEL a=$https_proxy b=$no_proxy c=$NO_PROXY\n"
+    assert written(text, given | {"no_proxy": "d"}, {}).endswith("LABEL a= b=d c=\n")
