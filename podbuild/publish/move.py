@@ -298,12 +298,17 @@ class Placer:
                 self.note(f"tags that went back could not be checked again: {error}")
 
     def _taken_back(self, order: Order) -> Digest | None:
-        """Put one tag back; a tag that was new stays, as not every registry can remove it."""
+        """Put one tag back; a tag that was new stays, as not every registry can remove it.
+
+        A registry that shows what it named before may only lag behind the move.
+        """
         before = self.journal.manifest(Section.BEFORE, order.key)
         if before is None:
             return None
         found = order.destination.store.head(order.tag)
-        ours = found is not None and found.digest == order.manifest.digest
+        has_moved = self.journal.get(Section.MOVED, order.key) is not None
+        mine = {order.manifest.digest, *((before.digest,) if has_moved else ())}
+        ours = found is not None and found.digest in mine
         if ours:
             self.put(order, before)
             self.read_back(order, before.digest)

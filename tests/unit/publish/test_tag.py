@@ -485,6 +485,23 @@ def test_version_tag_that_moved_though_the_reply_was_lost_counts_as_live(world: 
     assert "a:1.1.0" in live(error) or "b:1.1.0" in live(error)
 
 
+def test_tag_that_still_shows_what_it_named_goes_back_too(world: World) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Lagging(MemoryStore):
+        shown: dict[Tag | Digest, Descriptor | None] = field(default_factory=dict)
+
+        def head(self, target: Tag | Digest) -> Descriptor | None:
+            return self.shown.get(target) or super().head(target)
+
+    a = world.stores["a"]
+    lagging = Lagging(manifests=a.inner.manifests, blobs=a.inner.blobs, named=a.inner.named)
+    lagging.shown.update((Tag(name), lagging.head(Tag(name))) for name in MOVING)
+    a.inner = lagging
+    world.stores["b"].before = failing(DOWN, "put latest")
+    fails(world, PartialReleaseError)
+    assert {name: world.named()[name] for name in MOVING} == dict.fromkeys(MOVING, OLD)
+
+
 def test_tag_that_can_not_go_back_is_named_as_live(world: World) -> None:
     fail_when_a_is_done(world, "put latest")
     a = world.stores["a"]
