@@ -65,12 +65,14 @@ class Inventory:
     """All that a registry lists of one repository.
 
     `untagged` says whether manifests without a tag are in it: where not, they can only be found
-    through what names them. `immutable` are the tags that the registry never gives up.
+    through what names them. `immutable` are the tags that the registry never gives up. `now` is
+    the time by its own clock, where it tells that.
     """
 
     entries: tuple[ListedManifest, ...] = field(default=())
     untagged: bool = False
     immutable: frozenset[Tag] = frozenset()
+    now: datetime | None = None
 
 
 class Remover(Protocol):

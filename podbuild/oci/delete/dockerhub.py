@@ -71,6 +71,11 @@ class HubApi:
         self._token = ""
         self._until = 0.0
 
+    @property
+    def now(self) -> datetime | None:
+        """Give the time by the API's own clock, as it last told."""
+        return self._rest.now
+
     def login(self) -> None:
         """Log in where that has not happened yet; raises CredentialError for a wrong secret."""
         self._authorization()
@@ -238,7 +243,8 @@ class DockerHubRemover:
         is_immutable = self.api.immutable()
         named = named_digests(self.store, tags, on_page)
         entries = (_dated(entry, [tags[tag] for tag in entry.tags]) for entry in grouped(named))
-        return Inventory(entries=tuple(entries), immutable=frozenset(filter(is_immutable, tags)))
+        immutable = frozenset(filter(is_immutable, tags))
+        return Inventory(entries=tuple(entries), immutable=immutable, now=self.api.now)
 
     def listed(self) -> frozenset[Tag | Digest]:
         """List the tags again."""

@@ -67,6 +67,11 @@ class GitHubApi:
         self._lock = threading.Lock()
         self._known_base = ""
 
+    @property
+    def now(self) -> datetime | None:
+        """Give the time by the API's own clock, as it last told."""
+        return self._rest.now
+
     def exists(self) -> bool:
         """Tell whether the package can be seen; raises CredentialError for a token too small."""
         answer = self._call("GET", self._base(), ok=(200, 404))
@@ -230,7 +235,7 @@ class GhcrRemover:
             )
             for version in found
         )
-        return Inventory(entries=tuple(entries), untagged=True)
+        return Inventory(entries=tuple(entries), untagged=True, now=self.api.now)
 
     def listed(self) -> frozenset[Tag | Digest]:
         """List versions and tags again."""

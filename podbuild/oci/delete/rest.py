@@ -21,6 +21,7 @@ from podbuild.oci.transport.problem import (
     RegistryError,
     Response,
     read_problem,
+    server_time,
     whole_number,
 )
 from podbuild.system.records import JSONValue
@@ -58,6 +59,7 @@ class RestClient:
         self._lock = threading.Lock()
         self._counts = Counts()
         self.remaining: int | None = None  # calls left, as the API last told
+        self.now: datetime | None = None  # as it last told
 
     @property
     def counts(self) -> Counts:
@@ -139,7 +141,7 @@ class RestClient:
         error = RegistryError(
             f"{self.host}: {answer.method} {urlsplit(answer.url).path}: {problem}", problem
         )
-        wait = limit_wait(answer, self._clock())
+        wait = limit_wait(answer, self._time(answer))
         if wait is not None:
             return Transient(error, wait=wait)
         if problem.recovery is Recovery.REQUEST:
@@ -159,9 +161,15 @@ class RestClient:
         left = whole_number(answer.header("x-ratelimit-remaining"))
         if left is not None:
             self.remaining = left
-        if limit_wait(answer, self._clock()) is None and answer.status in ok:
+        self.now = server_time(answer) or self.now
+        if limit_wait(answer, self._time(answer)) is None and answer.status in ok:
             return answer
         raise self.failure(answer)
+
+    def _time(self, answer: Response) -> float:
+        """Give the time that the API's limits go by (seconds since 1970)."""
+        told = server_time(answer)
+        return told.timestamp() if told else self._clock()
 
     def _count(self, more: Counts) -> None:
         with self._lock:

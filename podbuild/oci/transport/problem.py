@@ -299,7 +299,7 @@ def read_problem(response: Response, now: datetime | None = None) -> Problem:
         status=response.status,
         codes=tuple(map(_line, codes)),
         message=message,
-        wait=_wait(response, message, now or _date(response) or datetime.now(UTC)),
+        wait=_wait(response, message, now or server_time(response) or datetime.now(UTC)),
     )
 
 
@@ -343,7 +343,7 @@ def _header_wait(text: str, now: datetime) -> float | None:
     return None if moment is None else max(0.0, (moment - now).total_seconds())
 
 
-def _date(response: Response) -> datetime | None:
+def server_time(response: Response) -> datetime | None:
     """Give the server's own time, which its points in time go by; ours may be another."""
     return _http_date(response.header("date"))
 

@@ -75,7 +75,11 @@ def plan_repository(
         abilities = place.remover.abilities()
         inventory = place.remover.inventory(hears.listed)
         found = chart(place, inventory, policy.superseded, on_read=hears.read)
-        known = replace(policy, dates={**policy.dates, **dates(_undated(found.graph))})
+        known = replace(
+            policy,
+            now=min(policy.now, inventory.now or policy.now),  # our clock may be days ahead
+            dates={**policy.dates, **dates(_undated(found.graph))},
+        )
         plan = make_removal_plan(found.graph, known, abilities)
         if plan.removed:
             check_list(place, found.graph.tags)

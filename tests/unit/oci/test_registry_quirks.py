@@ -9,6 +9,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -17,7 +18,10 @@ from podbuild.errors import CredentialError, PublishError
 from podbuild.oci.auth.files import AccessScope, Credential, CredentialKind
 from podbuild.oci.client import RegistryClient
 from podbuild.oci.delete import RemovalKind
+from podbuild.oci.delete.dockerhub import HubApi
+from podbuild.oci.delete.ghcr import GitHubApi
 from podbuild.oci.delete.registry import OciRemover, delete
+from podbuild.oci.delete.rest import RestClient
 from podbuild.oci.manifest import Manifest, MediaType
 from podbuild.oci.names import Digest, Repository, Tag
 from podbuild.oci.referrers import Referrers
@@ -801,3 +805,33 @@ def test_what_an_old_registry_refuses_names_the_way_out(about: str) -> None:
     ):
         store_at(server).put_manifest(manifest)
     assert ("placement" if about else "format") in told.value.hint
+
+
+def test_a_limit_ends_by_the_clock_of_the_api() -> None:
+    full = Answer(
+        403,
+        b"{}",
+        {
+            **JSON,
+            "Date": "Fri, 02 Jan 2026 03:04:05 GMT",
+            "X-RateLimit-Remaining": "0",
+            "X-RateLimit-Reset": "1767323047",
+        },
+    )
+    answers = [full, Answer(200, b"[]", JSON)]
+    waits: list[float] = []
+    with answering(lambda _asked: answers.pop(0)) as server:
+        retry = replace(AT_ONCE, sleep=waits.append)
+        rest = RestClient(f"http://{server.host}", conduct=Conduct(retry=retry), network=IN_TESTS)
+        rest.request("GET", "/user/packages")
+    assert waits == [2.0]
+
+
+def test_an_api_tells_the_time_by_its_own_clock() -> None:
+    told = {**JSON, "Date": "Fri, 02 Jan 2026 03:04:35 GMT"}
+    versions = Answer(200, b"[]", told)
+    with answering(lambda _asked: versions) as server:
+        rest = RestClient(f"http://{server.host}", conduct=Conduct(retry=AT_ONCE), network=IN_TESTS)
+        rest.request("GET", "/user/packages")
+    assert GitHubApi(rest, ANN, "acme/web").now == datetime(2026, 1, 2, 3, 4, 35, tzinfo=UTC)
+    assert HubApi(rest, ANN, "acme/web").now == datetime(2026, 1, 2, 3, 4, 35, tzinfo=UTC)

@@ -516,6 +516,24 @@ def test_rule_11_the_first_refusal_is_the_last_request_that_deletes() -> None:
     assert len(store.named) == 6
 
 
+# 7: what is young by the registry's own clock stays, whatever ours says
+
+
+def test_rule_07_a_clock_of_ours_that_is_ahead_makes_nothing_older() -> None:
+    fresh, kept = image("fresh"), image("kept")
+    store = filled((fresh, ""), (kept, "latest"))
+
+    class Dated(MemoryRemover):
+        def inventory(self, on_page: Callable[[int], None] = lambda _count: None) -> Inventory:
+            return replace(super().inventory(on_page), now=NOW - timedelta(days=2))
+
+    remover = Dated(store, ALONE, pushed={fresh.digest: NOW - timedelta(days=2, hours=1)})
+    place = CleanupTarget(key="r", store=store, remover=remover)
+    assert plan_repository(place, policy(ALL)).plan.removed == ()
+    remover.pushed[fresh.digest] = NOW - timedelta(days=4)
+    assert gone(plan_repository(place, policy(ALL)).plan) == {fresh.digest}
+
+
 # 12: afterwards every kept image is proved complete
 
 
