@@ -18,6 +18,8 @@ def carry_over(folder: Path, file: str) -> Carried:
     Raises ConfigError for a file that is none of those, ToolError where its reader is missing.
     """
     path = folder / file
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise ConfigError(f"{file} is no plain file", hint="--from names a file")
     try:
         if path.suffix in (".hcl", ".json"):
             return read_bake(path, file)

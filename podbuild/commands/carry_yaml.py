@@ -61,7 +61,9 @@ def read_yaml(path: Path, file: str) -> Said:
         mark = getattr(error, "problem_mark", None)
         place = f"{file}:{mark.line + 1}" if mark else file
         hint = "one document for each file" if "single document" in str(error) else "mend it"
-        raise ConfigError(f"{place}: {str(error).partition(chr(10))[0]}", hint=hint) from None
+        said = [getattr(error, name, None) for name in ("context", "problem")]
+        why = ", ".join(filter(None, said)) or str(error).partition("\n")[0]
+        raise ConfigError(f"{place}: {why}", hint=hint) from None
     except _OddKeyError as error:
         raise ConfigError(f"{file}:{error.line}: a key that is no text") from None
     except RecursionError:  # also what is a part of itself

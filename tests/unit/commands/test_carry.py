@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,7 @@ def test_a_compose_file(tmp_path: Path) -> None:
         ("x.json", "{", "x.json"),
         ("x.json", "[]", "there is no target"),
         ("x.yaml", "a: [", "x.yaml"),
+        ("x.yaml", "a: b\n\tc: d", ":2: .*found character .* cannot start any token"),
         ("x.yaml", "services: {a: {image: x}}", "no service has a build"),
         ("x.yaml", "", "neither a compose file nor a workflow"),
         ("x.toml", "", "neither a bake file nor a compose file"),
@@ -431,6 +433,13 @@ def test_services_of_one_image_are_one_and_no_two_share_a_name(tmp_path: Path) -
         (11, "build.context"),
         (11, "build.dockerfile"),
     ]
+
+
+def test_what_is_no_plain_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.yaml")
+    for name in ("x.yaml", "."):
+        with pytest.raises(ConfigError, match=r"is no plain file"):
+            carry_over(tmp_path, name)
 
 
 RELEASED = """\
