@@ -192,6 +192,10 @@ def plain_keys(keys: Mapping[str, object], leave: Callable[[str, str], None]) ->
         if needed:
             leave(name, f"write its value: it comes from {', '.join(needed)}")
             del found[name]
+        elif name == "platforms" and isinstance(value, tuple):
+            for each in (one for one in value if not one.startswith("linux/")):
+                leave(name, f"{each}: images are for Linux")
+            found[name] = tuple(each for each in value if each.startswith("linux/"))
         elif name in ("context", "containerfile"):
             found[name] = path = plain_text(str(value)) or str(value)
             if _OUTSIDE.match(path):
@@ -243,7 +247,8 @@ def is_path(text: str) -> bool:
 
 def is_context(text: str) -> bool:
     """Tell whether a text is a context that podbuild.toml takes, but for those by target."""
-    return is_path(text) or text.startswith("docker-image://")
+    is_folder = is_path(text) and not text.startswith(("target:", "service:"))
+    return is_folder or text.startswith("docker-image://")
 
 
 def below(folder: str, path: str) -> str:

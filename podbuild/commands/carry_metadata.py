@@ -300,4 +300,5 @@ def _template(pattern: str) -> str | None:
 def plain_lines(node: Said | None) -> Iterator[tuple[int, str]]:
     """Give the lines of an input that is a list; also one that is written with commas."""
     for line, text in node.lines() if node else ():
-        yield from ((line, part.strip()) for part in text.split(",") if part.strip())
+        parts = (part.strip() for part in text.split(",") if not text.startswith("#"))
+        yield from ((line, part) for part in parts if part)

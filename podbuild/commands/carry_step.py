@@ -137,7 +137,7 @@ class StepReader:
         """Give lines of `NAME=value`; what is not known of them is listed."""
         found = {}
         for line, written in node.lines():
-            if _LABELS.fullmatch(written):
+            if _LABELS.fullmatch(written) or written.startswith("#"):
                 continue  # of metadata-action: podbuild writes them itself
             text = written[1:-1] if written[:1] == written[-1:] == '"' else written
             name, equals, value = text.partition("=")

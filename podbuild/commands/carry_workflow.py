@@ -16,6 +16,7 @@ from podbuild.commands.carry import (
     distinct_names,
     image_name,
     named,
+    plain_keys,
     repository_of,
     tag_of,
 )
@@ -32,6 +33,7 @@ _OF_A_JOB = re.compile(r"needs\.([\w-]+)\.outputs\.([\w-]+)")
 _USER_SECRET = re.compile(  # no secret, but where it is kept
     r"\$\{\{\s*secrets\.(\w*(?:USER|USERNAME|ORG|OWNER|NAMESPACE))\s*\}\}", re.IGNORECASE
 )
+_PLACE = re.compile(r"(.*/[^/:]*|[^/:]*):[^/]*\$\{\{.*")  # a reference whose tag is an expression
 _BUILD = "docker/build-push-action"
 _BAKE = "docker/bake-action"
 _META = "docker/metadata-action"
@@ -173,7 +175,8 @@ class _Workflow:
         )
         tags = reader.read(given.get("tags"), given.get("flavor"))
         images = []
-        for line, text in given.get("images", Said(0, "")).lines():
+        every = given.get("images", Said(0, "")).lines()
+        for line, text in (row for row in every if not row[1].startswith("#")):
             name = _USER_SECRET.sub(r"${{ vars.\1 }}", text.partition(",")[0].removeprefix("name="))
             filled = self.expressions.filled(name)
             if filled is None or (",enable=" in text and ",enable=true" not in text):
@@ -239,7 +242,7 @@ class _Workflow:
         )
 
     def _build(self, job: str, given: Mapping[str, Said], meta: Mapping[str, _Metadata]) -> _Built:
-        keys = self._step().keys(given)
+        keys = plain_keys(self._step().keys(given), partial(self._leave_key, given))
         outputs = [output_attributes(text) for _, text in given.get("outputs", Said(0, "")).lines()]
         by_digest = any("push-by-digest" in each for each in outputs)
         said = self._joined_by(job) if by_digest else None
@@ -253,13 +256,17 @@ class _Workflow:
             filled = self.expressions.filled(text)
             if filled is None:
                 self._leave(line, f"tags: {written}", "[tags] says which tags are written")
+                place = _PLACE.fullmatch(text)
+                filled = self.expressions.filled(place[1]) if place else None
+                references += [filled] if filled else []
                 continue
             references.append(filled)
             if tag_of(filled) or not by_digest:
                 self._leave(line, f"the tag of {text}", "[tags] says which tags are written")
-        said = said or (next(iter(meta.values()), None) if by_digest or not references else None)
+        named_by_others = by_digest or "tags" not in given
+        said = said or (next(iter(meta.values()), None) if named_by_others else None)
         said = said or _Metadata()
-        if not references:  # pushed by digest, and joined by another job
+        if not references and named_by_others:  # pushed by digest, and joined by another job
             names = [name for each in outputs for name in each.get("name", "").split(",") if name]
             references += said.images or filter(None, map(self.expressions.filled, names))
         if said.labels:
@@ -268,6 +275,11 @@ class _Workflow:
         name = self._name(keys, job)
         places = tuple(dict.fromkeys(references))
         return _Built(name=name, keys=keys, references=places, tags=said.tags)
+
+    def _leave_key(self, given: Mapping[str, Said], key: str, hint: str) -> None:
+        written = "file" if key == "containerfile" and "file" in given else key
+        node = given.get(written, given.get("context", Said(0, "")))
+        self._leave(node.line, f"build-push-action: {written}", hint)
 
     def _name(self, keys: Mapping[str, object], job: str) -> str:
         """Name an image after its folder or file, else after the repository; jobs say `build`."""

@@ -597,3 +597,52 @@ jobs:
     assert [*said["images"]] == ["debian-1", "alpine-1"]
     assert said["tags"] == {"branches": {"main": ["edge"]}}
     assert said["registries"]["quay-io"]["repository"] == "quay.io/acme/x"
+
+
+APART = """\
+on: {push: {branches: [main]}}
+jobs:
+  x:
+    steps:
+      - {id: m, uses: docker/metadata-action@v5, with: {images: acme/app, tags: type=edge}}
+      - uses: docker/build-push-action@v6
+        with: {tags: "${{ steps.m.outputs.tags }}"}
+      - uses: docker/build-push-action@v6
+        with: {file: a.Dockerfile, tags: "acme/a:${{ steps.m.outputs.version }}"}
+      - uses: docker/build-push-action@v6
+        with:
+          file: b.Dockerfile
+          platforms: linux/amd64,windows/amd64
+          build-contexts: base=target:x
+          tags: ${{ steps.odd.outputs.tags }}
+      - uses: docker/build-push-action@v6
+        with:
+          context: ../c
+          tags: |
+            # where it goes
+            acme/c
+"""
+
+
+def test_no_step_takes_the_tags_of_another(tmp_path: Path) -> None:
+    found, said = carried(tmp_path, APART)
+    assert said["registries"]["dockerhub"]["repository"] == "docker.io/acme/{image}"
+    assert len(said["registries"]) == 1
+    assert {
+        name: (one.get("tags"), one.get("publish")) for name, one in said["images"].items()
+    } == {
+        "app": ({"branches": {"main": ["edge"]}}, None),
+        "a": (None, None),
+        "b": (None, False),
+        "c": (None, None),
+    }
+    assert said["images"]["b"]["platforms"] == ["linux/amd64"]
+    assert [(each.line, each.what) for each in found.left_out] == [
+        (9, "tags: acme/a:${{ steps.m.outputs.version }}"),
+        (13, "build-push-action: platforms"),
+        (14, "build-contexts: base"),
+        (15, "tags: ${{ steps.odd.outputs.tags }}"),
+        (18, "build-push-action: context"),
+        (18, "build-push-action: containerfile"),
+        (21, "the tag of acme/c"),
+    ]
