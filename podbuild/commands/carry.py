@@ -358,6 +358,7 @@ def _endings(tags: Sequence[str], names: Sequence[str]) -> Sequence[str]:
         common = common.rpartition("-")[0]
     endings = [tag.removeprefix(common) for tag in tags]
     endings = [each if each[:1] in ("-", "") else f"-{each}" for each in endings]
+    endings = ["" if each == "-latest" else each for each in endings]
     return endings if len(set(endings)) == len(tags) else [f"-{name}" for name in names]
 
 

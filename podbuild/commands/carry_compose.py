@@ -21,7 +21,6 @@ from podbuild.commands.carry import (
     is_path,
     literal,
     merged_images,
-    named,
     plain_keys,
     plain_text,
     way_for,
@@ -140,7 +139,7 @@ class _Compose:
             case "args":
                 found = "build-args", self._pairs(node, where)
             case "labels":
-                found = key, self._pairs(node, where)
+                found = key, self._pairs(node, where, alone="")
             case "target":
                 found = key, self._text(node, where)
             case "dockerfile_inline" if plain_text(text := self._text(node, where)):
@@ -160,16 +159,16 @@ class _Compose:
                 pass
         return found
 
-    def _pairs(self, node: Said, where: str) -> dict[str, str]:
+    def _pairs(self, node: Said, where: str, alone: str = "${%s}") -> dict[str, str]:
         """Give `KEY: value` or `KEY=value`; a key alone takes the environment's value."""
         rows = [
-            (name, f"${{{name}}}" if each.is_null else each.text, each)
+            (name, alone.replace("%s", name) if each.is_null else each.text, each)
             for name, each in node.table.items()
         ]
         for each in node.items:
             name, equals, value = each.text.partition("=")
             if name:
-                rows.append((name, value if equals else f"${{{name}}}", each))
+                rows.append((name, value if equals else alone.replace("%s", name), each))
             else:
                 self._leave(each, f"{where}: {', '.join(each.table)}", "write it as KEY=VALUE")
         return {name: self._filled(value, each, where) for name, value, each in rows}
@@ -180,8 +179,10 @@ class _Compose:
         for name, value, each in rows:
             text = self._filled(value, each, where)
             service = text.removeprefix("service:")
-            if service != text:
-                yield name, f"image:{self.names.get(service, named(service))}"
+            if service in self.names and service != text:
+                yield name, f"image:{self.names[service]}"
+            elif service != text:
+                self._leave(each, f"{where}.additional_contexts: {name}", f"{service} has no build")
             elif text.startswith("docker-image://"):
                 yield name, text
             elif is_path(text):

@@ -407,20 +407,26 @@ services:
       context: ../odd
       args: [{A: b}]
       ssh: default
-      additional_contexts: {x: "oci-layout://./x"}
-      provenance: true
+      additional_contexts: {x: "oci-layout://./x", y: "service:gone"}
+      labels: [a]
+  slim: {image: "acme/two:slim", build: slim}
+  two: {image: "acme/two:latest", build: {context: two, labels: {b: }}}
 """
 
 
 def test_services_of_one_image_are_one_and_no_two_share_a_name(tmp_path: Path) -> None:
     found = carried(tmp_path, "compose.yaml", ALIKE)
     said = table(tmp_path)
-    assert [*said["images"]] == ["app", "admin", "my-tool", "my-tool-2", "odd"]
+    assert [*said["images"]] == ["app", "admin", "my-tool", "my-tool-2", "odd", "slim", "two"]
+    assert said["images"]["slim"]["tags"] == {"suffix": "-slim"}
+    assert "tags" not in said["images"]["two"]
+    assert said["images"]["two"]["labels"] == {"b": ""}
     assert said["images"]["my-tool-2"]["ssh"] == ["default", "key=k.pem"]
     assert "containerfile" not in said["images"]["my-tool-2"]  # its name is not known here
     assert said["images"]["odd"] == {
         "context": "../odd",
         "containerfile": "../odd/Dockerfile",
+        "labels": {"a": ""},
         "publish": False,
     }
     assert "tags there, too" in (tmp_path / "podbuild.toml").read_text()
@@ -429,7 +435,7 @@ def test_services_of_one_image_are_one_and_no_two_share_a_name(tmp_path: Path) -
         (12, "build: A"),
         (13, "build.ssh"),
         (14, "build.additional_contexts: x"),
-        (15, "build.provenance"),
+        (14, "build.additional_contexts: y"),
         (11, "build.context"),
         (11, "build.dockerfile"),
     ]
