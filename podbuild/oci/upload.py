@@ -23,6 +23,7 @@ from podbuild.system.retry import Transient
 _OCTETS = {"Content-Type": "application/octet-stream"}
 _SMALLEST = 64 * 1024  # bytes; a registry that refuses chunks of this size refuses the blob
 _SMALL = 2**20  # bytes; what breaks off with chunks of this size does so for another reason
+_ASSEMBLED = 8 * 2**20  # bytes a second at which registries put a blob together, at least
 _TAKEN = (200, 201, 202, 204)  # what bytes are answered with; the specification's are 201 and 202
 
 # What says that a blob can't come this way: others still take it in chunks, or in one piece alone.
@@ -211,7 +212,12 @@ class BlobUpload:
 
     def _send_whole(self) -> None:
         body = Piece(self._source, 0, self._blob.size, self._moved, self._client.cancel)
-        self._call("PUT", self._closing(), ok=_TAKEN, body=body)
+        self._close(body)
+
+    def _close(self, body: bytes | Piece = b"") -> None:
+        """End the session; registries on object storage first put the whole blob together."""
+        patience = self._blob.size / _ASSEMBLED
+        self._call("PUT", self._closing(), ok=_TAKEN, body=body, patience=patience)
 
     def _send_chunks(self) -> None:
         while self._done < self._blob.size:
@@ -220,11 +226,12 @@ class BlobUpload:
             body = Piece(self._source, start, end - start, self._moved, self._client.cancel)
             span = {"Content-Range": f"{start}-{end - 1}"}
             answer = self._call("PATCH", self._location, ok=_TAKEN, body=body, headers=span)
-            self._location = self._client.location(answer)
+            if answer.header("location"):
+                self._location = self._client.location(answer)
             held = _held(answer)
             self._done = min(held, end) if held > start else end
             self._tell(self._done)
-        self._call("PUT", self._closing(), ok=_TAKEN)
+        self._close()
 
     def _closing(self) -> str:
         bare = self._location.removesuffix("?")  # which urllib keeps from Python 3.14 on
@@ -239,6 +246,7 @@ class BlobUpload:
         ok: tuple[int, ...],
         body: bytes | Piece = b"",
         headers: dict[str, str] | None = None,
+        patience: float = 0.0,
     ) -> Response:
         kind = _OCTETS if method in ("PUT", "PATCH") else {}
         return self._client.once(
@@ -247,6 +255,7 @@ class BlobUpload:
                 url=self._client.url(url),
                 headers={**kind, **(headers or {})},
                 body=body,
+                patience=patience,
             ),
             scopes=(AccessScope.repository(self._path, "pull", "push"),),
             ok=ok,

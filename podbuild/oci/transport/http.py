@@ -132,6 +132,7 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | Payload = field(default=b"", repr=False)
     eager: bool = False  # a streamed body's pieces are given as they come, so that none is lost
+    patience: float = 0.0  # seconds more until the answer has to begin
     cap: int = ERROR_CAP  # bytes of a successful answer's body that are accepted
 
 
@@ -141,9 +142,6 @@ class Http:
     def __init__(self, network: WayOut, *, connections: int = 16) -> None:
         self._network = network
         self._connections = connections
-        self._timeout = urllib3.Timeout(
-            connect=network.timeouts.connect, read=network.timeouts.read
-        )
         self._authorities = read_authorities(network.ca_files)
         self._watch = Watch()
         self._lock = threading.Lock()
@@ -232,7 +230,7 @@ class Http:
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **call.headers}
         if len(call.body) or call.method not in ("GET", "HEAD"):
             headers["Content-Length"] = str(len(call.body))
-        pool = self._pool(request)
+        pool, waits = self._pool(request), self._network.timeouts
         proxied = pool.proxy is not None and pool.scheme == "http"
         return pool.urlopen(
             call.method,
@@ -242,7 +240,7 @@ class Http:
             retries=False,
             redirect=False,
             assert_same_host=False,
-            timeout=self._timeout,
+            timeout=urllib3.Timeout(connect=waits.connect, read=waits.read + call.patience),
             preload_content=False,
             decode_content=False,
         )

@@ -7,6 +7,7 @@ import json
 import socketserver
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -27,8 +28,9 @@ from podbuild.oci.names import Digest, Repository, Tag
 from podbuild.oci.referrers import Referrers
 from podbuild.oci.registry import RegistryStore
 from podbuild.oci.store import BytesBlob, PushRight
-from podbuild.oci.transport.endpoint import Conduct, Endpoint, UploadPolicy, WayOut
-from podbuild.oci.transport.problem import BlobsMissingError
+from podbuild.oci.transport.endpoint import Conduct, Endpoint, Timeouts, UploadPolicy, WayOut
+from podbuild.oci.transport.http import Call, Http
+from podbuild.oci.transport.problem import BlobsMissingError, Response
 from tests.fakes.answering import Answer, Answering, Asked, answering
 from tests.images import blob_of
 from tests.registries import AT_ONCE, IN_TESTS, NOBODY, Authority, make_authority
@@ -835,3 +837,47 @@ def test_an_api_tells_the_time_by_its_own_clock() -> None:
         rest.request("GET", "/user/packages")
     assert GitHubApi(rest, ANN, "acme/web").now == datetime(2026, 1, 2, 3, 4, 35, tzinfo=UTC)
     assert HubApi(rest, ANN, "acme/web").now == datetime(2026, 1, 2, 3, 4, 35, tzinfo=UTC)
+
+
+def test_a_chunk_may_be_answered_without_an_address() -> None:
+    def answer(asked: Asked) -> Answer:
+        location = {"Location": "/v2/acme/web/blobs/uploads/1"} if asked.method == "POST" else {}
+        return Answer(201 if asked.method == "PUT" else 202, b"", location)
+
+    with answering(answer) as server:
+        store = replace(store_at(server), policy=UploadPolicy(whole_up_to=0, chunk=2))
+        store.put_blob(blob_of(b"data"), BytesBlob(b"data"))
+        assert [asked.body for asked in server.asked] == [b"", b"da", b"ta", b""]
+
+
+@pytest.mark.parametrize("policy", [UploadPolicy(), UploadPolicy(whole_up_to=0)])
+def test_a_large_blob_is_given_time_to_be_put_together(policy: UploadPolicy) -> None:
+    calls: list[Call] = []
+
+    class Heard(RegistryClient):
+        def once(
+            self, call: Call, *, scopes: tuple[AccessScope, ...], ok: tuple[int, ...]
+        ) -> Response:
+            calls.append(call)
+            return super().once(call, scopes=scopes, ok=ok)
+
+    with answering(Uploads(whole=None, chunks=None)) as server:
+        store = store_at(server)
+        client = Heard(store.client.endpoint, network=IN_TESTS)
+        data = bytes(1_000_000)
+        replace(store, client=client, policy=policy).put_blob(blob_of(data), BytesBlob(data))
+    assert {call.method: call.patience > 0 for call in calls} == {
+        **{call.method: False for call in calls},
+        "PUT": True,
+    }
+
+
+def test_patience_is_added_to_what_an_answer_may_take_to_begin() -> None:
+    def late(_asked: Asked) -> Answer:
+        time.sleep(0.3)
+        return Answer(201)
+
+    http = Http(WayOut(timeouts=Timeouts(read=0.05)))
+    with answering(late) as server:
+        call = Call(method="PUT", url=f"http://{server.host}/", patience=60.0)
+        assert http.send(call).status == 201
