@@ -12,6 +12,7 @@ from podbuild.oci.memory import MemoryStore
 from podbuild.oci.names import Digest, Tag
 from podbuild.oci.store import BlobSource, PushRight
 from podbuild.oci.transport.problem import BlobsMissingError, Problem
+from podbuild.system.cancel import Cancel
 
 
 @dataclass(frozen=True)
@@ -116,3 +117,12 @@ def once(request: str, action: Callable[[], object]) -> Hook:
             left.pop()()
 
     return hook
+
+
+class Hasty(Cancel):
+    """Waits for nothing, and remembers how long it should have."""
+
+    waited = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.waited += seconds

@@ -19,6 +19,8 @@ from podbuild.system.later import dataclass
 
 READERS = 8  # requests at a time
 
+_LAGS = (1.0, 2.0, 4.0)  # seconds; registries may show a moment later what they took
+
 _Place = tuple[Destination, Tag | Digest]
 _Parts = tuple[frozenset[Platform], tuple[str, ...]]  # platforms, and what is missing
 
@@ -111,13 +113,19 @@ def verify_or_raise(
     present: Collection[tuple[Destination, Digest]],
     cancel: Cancel,
 ) -> tuple[Checked, ...]:
-    """Give what was checked, of tags that have moved already.
+    """Give what was checked, of tags that have moved already; differences are looked at again.
 
     Raises VerificationError that lists every difference, and PartialReleaseError where a
     registry can't be asked: what else it raises would say that no tag has moved.
     """
+    asked = tuple(expectations)
     try:
-        checked = verify(expectations, present)
+        checked = verify(asked, present)
+        for wait in _LAGS:
+            if not any(found.problems for found in checked):
+                break
+            cancel.sleep(wait)
+            checked = verify(asked, present)
     except (PublishError, CredentialError) as error:
         own_failure(error, cancel)
         raise PartialReleaseError(

@@ -31,7 +31,7 @@ from podbuild.publish.verify import (
 from podbuild.system.cancel import Cancel
 from podbuild.system.records import JSONValue
 from tests.images import blob_of, make_image, make_index
-from tests.scripted import ScriptedStore, failing
+from tests.scripted import Hasty, ScriptedStore, failing
 
 BOTH = frozenset({Platform("linux", "amd64"), Platform("linux", "arm64")})
 TAG = Tag("1.2.3")
@@ -179,7 +179,7 @@ def test_every_difference_is_in_one_error(store: ScriptedStore) -> None:
     del store.inner.blobs[Digest.of(b"one")]
     del store.inner.blobs[Digest.of(b"two")]
     with pytest.raises(VerificationError, match="2 differences") as caught:
-        verify_or_raise([expected(store)], NOTHING, Cancel())
+        verify_or_raise([expected(store)], NOTHING, Hasty())
     assert caught.value.exit_code == 9
     assert all(line.startswith("registry/web:1.2.3: layer") for line in caught.value.details)
 
@@ -204,11 +204,23 @@ def test_an_optional_registry_that_is_not_right_is_told_and_fails_no_release(
     optional = Destination(image="web", registry="optional", required=False, store=other)
     told: list[str] = []
     asked = (Expectation(destination=optional, tag=TAG), expected(store))
-    verify_release(asked, NOTHING, told.append, Cancel())
+    verify_release(asked, NOTHING, told.append, Hasty())
     assert any("the registry is down" in text or "does not exist" in text for text in told)
     del store.inner.named[TAG]
     with pytest.raises(VerificationError):
-        verify_release(asked, NOTHING, told.append, Cancel())
+        verify_release(asked, NOTHING, told.append, Hasty())
+
+
+def test_what_a_registry_shows_a_moment_later_is_no_difference(store: ScriptedStore) -> None:
+    late = store.inner.named.pop(TAG)
+
+    class Later(Hasty):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            if self.waited > 2.0:
+                store.inner.named[TAG] = late
+
+    verify_or_raise([expected(store)], NOTHING, Later())
 
 
 def test_nothing_expected_is_nothing_wrong() -> None:
@@ -282,7 +294,7 @@ def test_two_registries_are_each_asked_for_the_parts(store: ScriptedStore) -> No
         Expectation(destination=at(other, "there"), tag=TAG),
     )
     with pytest.raises(VerificationError) as caught:
-        verify_or_raise(asked, NOTHING, Cancel())
+        verify_or_raise(asked, NOTHING, Hasty())
     assert all("registry/other" in line for line in caught.value.details)
 
 

@@ -29,6 +29,7 @@ from podbuild.semver import Version
 from podbuild.system.cancel import Cancel
 from tests.graphs import NOW, ago, attached, digest_of, graph_of
 from tests.memory_remover import MemoryRemover
+from tests.scripted import Hasty
 
 ALONE = Abilities(tags=True, manifests=True)
 TOGETHER = Abilities(tags=False, manifests=True, together=True)
@@ -630,15 +631,6 @@ def test_rule_12_a_registry_that_takes_all_tags_along_is_stopped_and_put_right(
     assert {"1.0.0", "latest"} <= set(map(str, store.named))
     assert (Tag("sha-2") in store.named) is not lags
     assert {shared.digest, child.digest, kept.digest} <= store.manifests.keys()
-
-
-class Hasty(Cancel):
-    """Waits for nothing, and remembers how long it should have."""
-
-    waited = 0.0
-
-    def sleep(self, seconds: float) -> None:
-        self.waited += seconds
 
 
 @pytest.mark.parametrize("looks", [4, 99])
