@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from podbuild.build.cache.job import JobCache
 from podbuild.build.cache.mounts import carried_mounts
+from podbuild.build.cache.steps import StepImages
 from podbuild.build.engine.argv import BuildOrder
 from podbuild.build.engine.files import proxies_with_login
 from podbuild.build.engine.namespace import confined_at_cost, ending_steps, without_network
@@ -26,18 +28,21 @@ from podbuild.build.job import (
     reported,
     run_engine,
 )
-from podbuild.build.model import Metrics
+from podbuild.build.model import Metrics, StepTime
 from podbuild.build.output import Output
 from podbuild.build.prepare import (
     BasesAtHand,
     Memory,
     Prepared,
     changed_contexts,
+    content_of,
     prepare,
     selected_copies,
 )
 from podbuild.build.staging.area import repository_name, staged_tag
 from podbuild.config.choices import Isolation, Pull
+from podbuild.errors import BuildError
+from podbuild.system.folders import project_id
 from podbuild.system.process import Runner
 
 
@@ -54,7 +59,7 @@ def build(site: Site, recipe: Recipe, bases: Mapping[str, str], *, stored: bool)
             site.ui.warn(f"{recipe.job}: built again without the layer cache: {error}")
             others = {job: cache for job, cache in site.caches.items() if job != recipe.job}
             uncached = replace(site, caches=others)
-            return _Run(uncached, recipe, bases, output, stored=stored).once()
+            return _Run(uncached, recipe, bases, output, stored=stored, goes_on=False).once()
 
     with carried_mounts(site.workplace, recipe.job, site.caches.get(recipe.job), site.ui.warn):
         return reported(site, recipe, attempt)
@@ -71,17 +76,40 @@ class _Run:
         output: Output,
         *,
         stored: bool,
+        goes_on: bool = True,
     ) -> None:
         self.site = site
         self.recipe = recipe
         self.bases = bases
         self.output = output
         self.stored = stored
+        self.goes_on = goes_on and not site.no_cache
         self.selected: Mapping[int, SelectedCopies] = selected_copies(site.contents, recipe)
 
     @property
     def cache(self) -> JobCache | None:
         return None if self.recipe.without_network else self.site.caches.get(self.recipe.job)
+
+    @cached_property
+    def images(self) -> StepImages | None:
+        """Give the images of this job's steps; None where their engine must do all of them.
+
+        What a layer cache in a registry lacks is pushed there step by step.
+        """
+        site, recipe = self.site, self.recipe
+        if not recipe.layers or recipe.uncached or (self.cache and self.cache.writes):
+            return None
+        project = project_id(site.workplace.setup.project)
+        storage = site.workplace.storage(recipe.job.platform.slug)
+        around = f"{recipe.network} {recipe.isolation}"
+        return StepImages(storage, f"{project}-{recipe.job.slug}.json", around)
+
+    @property
+    def _was_made_otherwise(self) -> bool:
+        return self.images is not None and self.images.were_made_otherwise
+
+    def _image_of(self, key: str) -> str | None:
+        return self.images.image(key) if self.images and self.goes_on else None
 
     def once(self) -> Attempted:
         site, recipe, job = self.site, self.recipe, self.recipe.job
@@ -111,6 +139,8 @@ class _Run:
                 runner = ending_steps(runner)
             seconds = self._run(runner, order, prepared)
             image_id = (folder / "iid").read_text().strip().removeprefix("sha256:")
+            if self.images and prepared.given and not prepared.uncached:
+                self.images.note(prepared.given, image_id, self.output.cached_images)
             metrics = self._metrics(prepared, metrics_of(site, recipe, read_cost(cost), seconds))
             return Attempted(image_id=image_id, metrics=metrics, delivered=grant.delivered)
 
@@ -129,13 +159,15 @@ class _Run:
                 fetch=lambda image: run_engine(
                     site, str(job), partial(runner, *workplace.command.pull(image))
                 ),
+                content=content_of(site.contents, self.recipe),
+                image_of=self._image_of if self.images else None,
             ),
             selected=self.selected,
         )
 
     def _order(self, folder: Path, prepared: Prepared) -> BuildOrder:
         site, recipe = self.site, self.recipe
-        cache = None if recipe.uncached else self.cache
+        cache = None if prepared.uncached else self.cache
         views, contents = site.workplace.views, site.contents
         shown, left_out = self._shown()
         ignore = folder / "ignore"
@@ -147,12 +179,12 @@ class _Run:
         return BuildOrder(
             recipe=shown,
             ignorefile=ignore,
-            bases=self.bases,
+            bases={**self.bases, **(prepared.given.images if prepared.given else {})},
             folders={**extras, **changed, **prepared.folders},
             secrets={**site.secrets.options(recipe.secrets), **prepared.secrets},
             destination=None if self.stored else site.staging.reference(*place),
             iidfile=folder / "iid",
-            no_cache=site.no_cache or recipe.uncached,
+            no_cache=site.no_cache or prepared.uncached or self._was_made_otherwise,
             cache_from=cache.reference if cache and cache.reads else "",
             cache_to=cache.reference if cache and cache.writes else "",
             proxies=not proxies_with_login(site.workplace.setup.environment),
@@ -188,18 +220,33 @@ class _Run:
         """Give the seconds it took."""
         recipe, output = self.recipe, self.output
         argv = self.site.workplace.command.build(order)
-        return run_engine(
-            self.site,
-            str(recipe.job),
-            lambda: runner(*argv, timeout=recipe.timeout, on_line=output.take).seconds,
-            log=self.site.shown_log(recipe.job),
-            step=lambda: prepared.step(recipe, output.last),
-        )
+        try:
+            return run_engine(
+                self.site,
+                str(recipe.job),
+                lambda: runner(*argv, timeout=recipe.timeout, on_line=output.take).seconds,
+                log=self.site.shown_log(recipe.job),
+                step=lambda: prepared.step(recipe, output.last),
+            )
+        except BuildError as error:
+            goes_on = prepared.given and prepared.given.cuts
+            if goes_on and (output.last is None or output.last["word"] == "FROM"):
+                raise CacheFailedError(error.message) from error
+            raise
 
     def _metrics(self, prepared: Prepared, cost: Metrics) -> Metrics:
         output, cache = self.output, self.cache
+        done = prepared.given.done if prepared.given else ()
+        known = (
+            StepTime(line=each.line, text=str(each), seconds=0.0, cached=True) for each in done
+        )
         times = output.times(partial(prepared.instruction, self.recipe))
-        found = replace(cost, steps=output.steps, cached_steps=output.cached, times=times)
+        found = replace(
+            cost,
+            steps=output.steps + len(done),
+            cached_steps=output.cached + len(done),
+            times=tuple(sorted((*known, *times), key=lambda each: each.line or sys.maxsize)),
+        )
         if cache is None:
             return found
         cached = cache.cached

@@ -16,7 +16,7 @@ from podbuild.build.inputs.instructions import Instruction
 from podbuild.build.model import StepTime
 
 _BLOCK_LINES = 2000  # of a job's output that are shown; its log has all
-_CACHED = re.compile(r"--> Using cache ")
+_CACHED = re.compile(r"--> Using cache (?P<image>[0-9a-f]{64})?")
 _PULLED = re.compile(r"--> Cache pulled from remote ")
 _ENDED = re.compile(r"--> [0-9a-f]{6,64}$")
 _COMMIT = re.compile(r"(?:\[\d+/\d+\] )?COMMIT\b")
@@ -52,6 +52,7 @@ class Output:
     clock: Callable[[], float] = time.monotonic
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_BLOCK_LINES))
     _steps: list[_Step] = field(default_factory=list)
+    _images: list[str] = field(default_factory=list)
 
     def take(self, line: str) -> None:
         """Take one line."""
@@ -68,6 +69,7 @@ class Output:
     def begin(self) -> None:
         """Forget what an attempt that failed has counted."""
         self._steps.clear()
+        self._images.clear()
 
     @property
     def last(self) -> re.Match[str] | None:
@@ -78,6 +80,11 @@ class Output:
     def steps(self) -> int:
         """Give how many steps began."""
         return len(self._steps)
+
+    @property
+    def cached_images(self) -> tuple[str, ...]:
+        """Give the images of steps that the engine says it took from its cache."""
+        return tuple(dict.fromkeys(self._images))
 
     @property
     def cached(self) -> int:
@@ -110,8 +117,9 @@ class Output:
             step.finish(self.clock())
 
     def _mark(self, step: _Step, line: str) -> None:
-        if _CACHED.match(line):
+        if found := _CACHED.match(line):
             step.cached = True
+            self._images.extend(filter(None, [found["image"]]))
         elif _PULLED.match(line):
             step.pulled = True
         elif _ENDED.match(line) and not step.over:

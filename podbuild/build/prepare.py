@@ -19,6 +19,8 @@ from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.inputs.rewrite import Rewritten, rewrite_containerfile
 from podbuild.build.inputs.secrets import BuildSecrets
 from podbuild.build.inputs.selected import SelectedCopies, selections
+from podbuild.build.inputs.shortened import ImageOf, Shortened, shortened
+from podbuild.build.inputs.steps import ContentOf, engine_steps
 from podbuild.build.inputs.values import uses_values
 from podbuild.errors import BuildError
 from podbuild.system.process import Runner
@@ -32,7 +34,8 @@ class Prepared:
 
     `more` are lines of instructions, once for each step beyond their first, `fewer` of those that
     have none, `added` stages before which there is one more. `secrets` say where the engine finds
-    a value, `environment` holds these values.
+    a value, `environment` holds these values. `given` is what the engine need not do.
+    `uncached`: it must not use its layer cache.
     """
 
     containerfile: Path
@@ -43,6 +46,8 @@ class Prepared:
     folders: Mapping[str, Path] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    given: Shortened | None = None
+    uncached: bool = False
 
     def step(self, recipe: Recipe, found: re.Match[str] | None) -> FailedStep | None:
         """Give what an engine's `STEP` stands for, for people; None as `instruction` gives it."""
@@ -57,13 +62,15 @@ class Prepared:
         stages: list[Stage | None] = []
         for place in recipe.parsed.stages:
             stages += [*[None] * self.added.count(place.index), place]
-        stage = stages[int(found["stage"] or 1) - 1]
+        number = int(found["stage"] or 1) - 1
+        stage = stages[number]
         if stage is None:
             return None
         steps: list[Instruction] = []
         for each in (stage.start, *stage.instructions):
             steps += [each] * (1 + self.more.count(each.line) - self.fewer.count(each.line))
         at = int(found["step"]) - 1
+        at += self.given.skipped.get(number, 0) if self.given and at else 0
         made = at < len(steps) and steps[at].line in self.more  # by steps of other words
         if at < len(steps) and (made or steps[at].word == found["word"].upper()):
             return steps[at]
@@ -110,12 +117,15 @@ class Environments(Protocol):
 class BasesAtHand:
     """What a job builds on: ids by name, and where ENV is read, which heredocs may use.
 
-    `fetch` brings another base into the storage.
+    `fetch` brings another base into the storage. `content` gives the digest of what is taken of
+    a context; `image_of` the image that steps came to before, where there are such.
     """
 
     ids: Mapping[str, str]
     storage: Environments
     fetch: Callable[[str], object]
+    content: ContentOf
+    image_of: ImageOf | None = None
 
 
 def prepare(
@@ -133,11 +143,14 @@ def prepare(
 
     Raises ConfigError for what can't be made to mean the same.
     """
-    found = _rewritten(recipe, secrets, bases, selected)
-    if found.text == recipe.text:
-        return Prepared(containerfile=recipe.containerfile, target=found.target)
-    path = folder / "Containerfile"
-    path.write_text(found.text, encoding="utf-8", newline="")
+    parsed, found = _rewritten(recipe, secrets, bases, selected)
+    given = _given(recipe, parsed, found, bases)
+    uncached = recipe.uncached or found.uncached or (given.uncached if given else recipe.layers)
+    text = given.text if given else found.text
+    path = recipe.containerfile
+    if text != recipe.text:
+        path = folder / "Containerfile"
+        path.write_text(text, encoding="utf-8", newline="")
     files = {
         each.context: memory.put(each, secrets.content(each.secret, recipe.secrets))
         for each in found.files
@@ -146,12 +159,14 @@ def prepare(
     return Prepared(
         containerfile=path,
         target=found.target,
-        more=found.more,
+        more=(*found.more, *(given.more if given else ())),
         fewer=found.fewer,
         folders={**_written(found, folder / "heredocs"), **files},
         added=found.added,
         secrets={each: f"env={name}" for each, name in names.items()},
         environment={names[each]: text for each, text in _scripts(recipe, secrets, found)},
+        given=given,
+        uncached=uncached,
     )
 
 
@@ -160,11 +175,11 @@ def _rewritten(
     secrets: BuildSecrets,
     bases: BasesAtHand,
     selected: Mapping[int, SelectedCopies] | None,
-) -> Rewritten:
+) -> tuple[Containerfile, Rewritten]:
     parsed = recipe.parsed
     if _needs_environments(recipe):
         parsed = _with_environments(recipe, bases)
-    return rewrite_containerfile(
+    return parsed, rewrite_containerfile(
         parsed,
         recipe.text,
         target=recipe.target,
@@ -174,6 +189,28 @@ def _rewritten(
         large=secrets.large(recipe.secrets),
         across={index: name_across(index) for index in recipe.inner.across},
     )
+
+
+def _given(
+    recipe: Recipe, parsed: Containerfile, found: Rewritten, bases: BasesAtHand
+) -> Shortened | None:
+    """Give the copy with what its steps rest on; None where no layer cache asks, or none may."""
+    stages = engine_steps(recipe, parsed, found, bases.ids, bases.content) if recipe.layers else ()
+    if not stages:
+        return None
+    known = None if recipe.uncached or found.uncached else bases.image_of
+    return shortened(found.text, found.target, recipe.variables, stages, known)
+
+
+def content_of(contents: Contents, recipe: Recipe) -> ContentOf:
+    """Give what gives digests of what a recipe takes of a context; None where .git may change."""
+
+    def content(place: str, wanted: Wanted) -> str | None:
+        extra = recipe.extras.get(place, Extra(recipe.context, recipe.patterns))
+        found = contents.of(extra.folder, extra.matcher, (wanted,))
+        return None if found.has_git else found.digest
+
+    return content
 
 
 def _scripts(recipe: Recipe, secrets: BuildSecrets, found: Rewritten) -> Iterator[tuple[str, str]]:

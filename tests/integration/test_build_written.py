@@ -206,7 +206,9 @@ def test_no_cached_step_holds_what_an_argument_was_worth_before(
     bench.write("said/a", "a\n")
     bench.write("parent/Containerfile", "FROM base\nONBUILD ARG V\nONBUILD LABEL label=$V\n")
     bench.write("triggered/Containerfile", "FROM parent\n")
-    images = (("parent", "base", ""), ("said", "base", "{0}"), ("triggered", "parent", "{0}"))
+    bench.write("blanks/Containerfile", 'FROM base\nARG W\nVOLUME ["/volume/$W"]\n')
+    images = [("parent", "base", ""), ("said", "base", "{0}"), ("triggered", "parent", "{0}")]
+    images.append(("blanks", "base", "{0}"))
     text = f'[defaults]\nplatforms = ["{NATIVE}"]\n{bench.write_base(NATIVE)}' + "".join(
         f'[images.{name}]\ncontext = "{name}"\ncontexts = {{{{ {base} = "image:{base}" }}}}\n{more}'
         for name, base, more in images
@@ -227,6 +229,13 @@ def test_no_cached_step_holds_what_an_argument_was_worth_before(
                 "Labels": {"label": value, TITLE: "said"},
             }
             assert f"in/{value}/a" in place.files("said", said)
+            volumes = place.config("blanks", image(built, "blanks"))["config"]
+            assert volumes == {
+                "Env": path,
+                "Volumes": {f"/volume/{value} {value}": {}},
+                "WorkingDir": "/",
+                "Labels": {TITLE: "blanks"},
+            }
             labels = {"label": value, TITLE: "triggered"}
             config = place.config("triggered", triggered)["config"]
             assert config == {"Env": path, "WorkingDir": "/", "Labels": labels}

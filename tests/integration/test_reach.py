@@ -94,7 +94,7 @@ def random_copy(chance: random.Random, names: list[str], number: int) -> str:
 
 def taken(recipe: Recipe, text: str) -> Reach:
     parsed = read_containerfile(text)
-    wanted = wanted_by(parsed, None, recipe.variables, (), lambda *_: BaseFacts())[MAIN]
+    wanted = wanted_by(parsed, None, recipe.variables, (), lambda *_: BaseFacts()).places[MAIN]
     return Contents().sent(recipe.context, recipe.matcher, wanted).reach
 
 

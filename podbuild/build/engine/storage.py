@@ -6,6 +6,7 @@ Which driver works here is proved by using it: native overlay, fuse-overlayfs, v
 from __future__ import annotations
 
 import base64
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from podbuild.system.records import JSONValue, document_of
 
 _SCRIPT = Path(__file__).parent / "programs" / "overlay.py"
 _PROBE_SECONDS = 30.0
+_ID = 64  # letters of an image's id
 
 
 class DriverName(StrEnum):
@@ -138,13 +140,27 @@ class Storage:
             return None
         return image if self.holds(image) else None
 
-    def environment(self, image: str) -> dict[str, str] | None:
-        """Give the ENV of an image by id or name; None where it is not here."""
+    @property
+    def images(self) -> frozenset[str]:
+        """Give the ids of all images here, those of single steps too."""
+        try:
+            names = os.listdir(self._part("images"))  # noqa: PTH208  # thousands, by name alone
+        except FileNotFoundError:
+            return frozenset()
+        return frozenset(name for name in names if len(name) == _ID)
+
+    def named(self, image: str) -> str | None:
+        """Give the id of an image by id or name; None where it is not here."""
         for each in self._listed("images"):
             match each:
                 case {"id": str(found)} if image in (found, *_names(each)):
-                    return self._environment(found)
+                    return found
         return None
+
+    def environment(self, image: str) -> dict[str, str] | None:
+        """Give the ENV of an image by id or name; None where it is not here."""
+        found = self.named(image)
+        return self._environment(found) if found else None
 
     def _environment(self, image: str) -> dict[str, str]:
         try:

@@ -31,7 +31,7 @@ from podbuild.plan.tags import TagKind
 from podbuild.system.records import JSONValue
 from podbuild.workspace import Services
 
-_SCHEMA = 13
+_SCHEMA = 14
 _SOURCE_SCHEMA = 1
 _WHOLE = "whole:"  # a base's ONBUILD or ENV had a say in what is taken: all files count
 

@@ -15,6 +15,7 @@ from podbuild.build.inputs.instructions import Instruction, unquote
 from podbuild.build.inputs.mounts import is_for_engines, mount_options, written_mount
 from podbuild.errors import ConfigError
 
+IN_MEMORY = "podbuild.secret."  # what names of contexts with a secret's file begin with
 _KNOWN = frozenset({"type", "id", "source", "required", "mode", "uid", "gid", "target"})
 
 
@@ -80,7 +81,7 @@ def _file(
         )
     try:
         return SecretFile(
-            context=f"podbuild.secret.{instruction.line}.{number}",
+            context=f"{IN_MEMORY}{instruction.line}.{number}",
             secret=secret,
             mode=int(options.get("mode") or "400", 8),
             uid=int(options.get("uid") or 0),
@@ -127,3 +128,31 @@ def _known_mount(written: str) -> str:
         return written
     text = written_mount(changed)
     return f'"{text}"' if " " in text else text
+
+
+def shows_files(mount: Mapping[str, str]) -> bool:
+    """Tell whether a mount shows files that may be others the next time.
+
+    What a cache mount begins with counts; a secret's file, of whatever type, does not.
+    """
+    kind, origin = mount.get("type", "bind"), mount.get("from", "")
+    return kind == "bind" or (kind == "cache" and bool(origin) and not origin.startswith(IN_MEMORY))
+
+
+def with_shown(instruction: Instruction, key: str) -> Instruction | None:
+    """Give a RUN whose text says what its mounts show; None where it can't.
+
+    To a layer cache of the engine's a RUN is the same that has the same text and the same files
+    in mounts of `type=bind`, if that is written, of stages no files at all. So the text has a
+    digest in an option that means nothing (`consistency`, of macOS), and the engine looks at none.
+    """
+    flags, told = [], False
+    for flag in instruction.flags:
+        options = dict(mount_options(unquote(flag.removeprefix("--mount="))))
+        if not flag.startswith("--mount=") or options.pop("type", "bind") != "bind":
+            flags.append(flag)
+            continue
+        text = written_mount(options if told else {**options, "consistency": key})
+        flags.append(f'--mount="{text}"' if " " in text else f"--mount={text}")
+        told = True
+    return replace(instruction, flags=tuple(flags)) if told else None

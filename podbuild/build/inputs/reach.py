@@ -46,6 +46,19 @@ def has_wildcard(source: str) -> bool:
 EVERYTHING = (Wanted(sources=("/",), known=False),)
 
 
+@dataclass(frozen=True, kw_only=True)
+class WantedFiles:
+    """What a target takes of its contexts, by their names, and which line takes what of which.
+
+    `triggered` are the indexes of stages that may take more than their lines say: what their base
+    has in ONBUILD, or nobody knows what.
+    """
+
+    places: Mapping[str, tuple[Wanted, ...]] = field(default_factory=dict)
+    lines: Mapping[int, tuple[tuple[str, Wanted], ...]] = field(default_factory=dict)
+    triggered: frozenset[int] = frozenset()
+
+
 @dataclass(frozen=True)
 class Reach:
     """What is taken: entries by name, and the names that the engine looks below.

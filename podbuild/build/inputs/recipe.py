@@ -23,7 +23,7 @@ from podbuild.build.inputs.containerfile import (
 )
 from podbuild.build.inputs.contents import Extra
 from podbuild.build.inputs.ignore import Matcher, kept_out, own_patterns
-from podbuild.build.inputs.reach import EVERYTHING, Wanted
+from podbuild.build.inputs.reach import EVERYTHING, Wanted, WantedFiles
 from podbuild.build.inputs.readings import Readings
 from podbuild.build.inputs.refusals import Unbuildable, needs_no_network, refusals
 from podbuild.build.inputs.selected import Selecting, unfit_for_engines
@@ -80,7 +80,7 @@ class Recipe:
     secrets: tuple[Secret, ...]
     ssh: tuple[str, ...]
     extras: Mapping[str, Extra]
-    wanted: tuple[Wanted, ...] = EVERYTHING  # what it takes from the context
+    files: WantedFiles = field(default_factory=WantedFiles)  # what it takes from its contexts
     selecting: tuple[Selecting, ...] = ()
     inner: Inner
     pins: Mapping[str, str]
@@ -95,6 +95,11 @@ class Recipe:
     uncached: bool  # no step of another build is the same: `triggers_use_arguments`
     instant: int  # seconds since 1970: the time of every file and of the image
     timeout: float | None  # seconds
+
+    @property
+    def wanted(self) -> tuple[Wanted, ...]:
+        """Give what it takes from the context."""
+        return self.files.places.get(MAIN, EVERYTHING)
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -240,12 +245,12 @@ def refusals_of(
 
 def make_recipe(plan: Plan, planned: PlannedImage, platform: Platform, at: Surroundings) -> Recipe:
     """Give the recipe of one platform; raises ConfigError for a file or target that is missing."""
-    image, pins = planned.image, at.pins
+    image = planned.image
     text, parsed, variables, names = _read(plan, planned, platform, at)
     facts = cache(_facts_of(plan, planned, platform, names, at))
-    parsed = _with_environments(parsed, image.target, variables, facts)
-    extras = _extras(plan, image, at)
-    wanted = wanted_by(parsed, image.target, variables, extras, facts)
+    seen = known_environments(parsed, image.target, variables, facts)
+    parsed, extras = replace(parsed, environments=seen), _extras(plan, image, at)
+    files = wanted_by(parsed, image.target, variables, extras, facts)
     return Recipe(
         job=Job(planned.name, platform),
         build=at.build,
@@ -261,13 +266,13 @@ def make_recipe(plan: Plan, planned: PlannedImage, platform: Platform, at: Surro
         annotations=planned.annotations,
         secrets=image.secrets,
         ssh=image.ssh,
-        extras={name: replace(each, wanted=wanted[name]) for name, each in extras.items()},
-        wanted=wanted[MAIN],
+        extras={name: replace(each, wanted=files.places[name]) for name, each in extras.items()},
+        files=files,
         selecting=selecting_in(parsed, image.target, variables, extras, facts),
         inner=inner_images(image, parsed, variables, platform),
-        pins={name: pins[value] for name, value in names.items() if value in pins},
+        pins={name: at.pins[value] for name, value in names.items() if value in at.pins},
         asked_for=_asked_for(parsed, image, variables, names),
-        unpinned=tuple(sorted({*names.values()} - pins.keys())),
+        unpinned=tuple(sorted({*names.values()} - at.pins.keys())),
         network=image.network,
         isolation=image.isolation,
         pull=image.pull,
@@ -278,12 +283,6 @@ def make_recipe(plan: Plan, planned: PlannedImage, platform: Platform, at: Surro
         instant=_instant(plan, image.timestamp),
         timeout=image.timeout,
     )
-
-
-def _with_environments(
-    parsed: Containerfile, target: str | None, variables: Mapping[str, str], facts: FactsOf
-) -> Containerfile:
-    return replace(parsed, environments=known_environments(parsed, target, variables, facts))
 
 
 def _facts_of(
@@ -365,8 +364,8 @@ def _extras(plan: Plan, image: Image, surroundings: Surroundings) -> Mapping[str
 
 def _extra(plan: Plan, folder: Path, surroundings: Surroundings) -> Extra:
     """Leave out what podbuild keeps to itself and what the folder's own ignore file says."""
-    own = _own(plan, folder, surroundings)
-    return Extra(folder, _all_patterns(own, surroundings.readings.ignored_of_folder(folder)))
+    ignored = surroundings.readings.ignored_of_folder(folder)
+    return Extra(folder, _all_patterns(_own(plan, folder, surroundings), ignored))
 
 
 def _all_patterns(own: tuple[str, ...], ignored: tuple[str, ...]) -> tuple[str, ...]:

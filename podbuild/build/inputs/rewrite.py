@@ -30,11 +30,11 @@ from podbuild.build.inputs.values import (
     argument_names,
     engine_line,
     filled_flags,
+    hides_values,
     plain_for_engines,
     run_for_engines,
     text_lines,
     text_with_values,
-    value_marks,
     with_values,
 )
 from podbuild.build.inputs.worded import unread_words
@@ -53,7 +53,8 @@ class Rewritten:
 
     `programs` are the contexts whose files can be run. `target` is what the target is called,
     `more` are the lines of instructions, once for each step beyond their first, `fewer` of those
-    that have none, `added` the stages before which the engine has one more.
+    that have none, `added` the stages before which the engine has one more. `uncached`: its layer
+    cache would take steps for the same that are not.
     """
 
     text: str
@@ -65,6 +66,7 @@ class Rewritten:
     files: tuple[SecretFile, ...] = ()
     added: tuple[int, ...] = ()
     fewer: tuple[int, ...] = ()
+    uncached: bool = False
 
 
 def rewrite_containerfile(
@@ -105,6 +107,7 @@ def rewrite_containerfile(
         files=tuple(writer.files),
         added=tuple(writer.added),
         fewer=tuple(writer.fewer),
+        uncached=writer.uncached,
     )
 
 
@@ -124,6 +127,7 @@ class _Rewriter:
         self.more: list[int] = []
         self.added: list[int] = []
         self.fewer: list[int] = []
+        self.uncached = False
         self.inserted: dict[int, list[str]] = {}  # by the line that they stand before
         self.across: Mapping[int, str] = {}
         self.variables: list[SecretVariable] = []
@@ -163,17 +167,13 @@ class _Rewriter:
                 self._run(written[new.line], new.with_mount_values(known, all_known=True))
             elif (new := plain_for_engines(new, known, self._arguments)) != instruction:
                 self._put(instruction, [engine_line(new)])
-            self._tell_values(instruction, known)
+            _, lines = self.replaced.get(instruction.line, (0, [engine_line(instruction)]))
+            lines = [*lines, *self.inserted.get(instruction.last + 1, ())]
+            self.uncached |= hides_values(instruction, lines, known, self._arguments)
         for each in arguments_with_values(self._parsed, stage, self._values):
             self._put(each, [engine_line(each)])
         for each, line in lines_of_arguments(self._parsed, stage, self._values):
             self._insert(each, each.last + 1, line)
-
-    def _tell_values(self, instruction: Instruction, known: Mapping[str, str]) -> None:
-        _, new = self.replaced.get(instruction.line, (0, [engine_line(instruction)]))
-        lines = (*new, *self.inserted.get(instruction.last + 1, ()))
-        marks = value_marks(instruction, lines, known, self._arguments)
-        self._insert(instruction, instruction.line, *marks)
 
     def merge(self, stage: Stage) -> None:
         """Let one step do what several instructions say that stay as they are written."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -59,22 +58,20 @@ def argument_names(parsed: Containerfile) -> frozenset[str]:
     return frozenset(proxies).union(w.partition("=")[0] for each in every for w in each.words)
 
 
-def value_marks(
+def hides_values(
     instruction: Instruction,
     lines: Iterable[str],
     known: Mapping[str, str],
     arguments: Collection[str],
-) -> Iterator[str]:
-    """Give a step by which the layer cache tells values apart that lines still name.
+) -> bool:
+    """Tell whether lines still name an argument, which the layer cache takes for the same step.
 
-    Those with blanks, or of several lines: put in, the engine would read them in another way.
+    Those worth blanks, or several lines: put in, the engine would read them in another way.
     """
     if instruction.word not in _EXPANDED:
-        return
+        return False
     names = {name for line in lines for name in _UNESCAPED.findall(line)} & set(arguments)
-    values = [(name, known[name]) for name in sorted(names) if known.get(name)]
-    if values:
-        yield f"ARG podbuild_values_{hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]}"
+    return any(known.get(name) for name in names)
 
 
 def filled_flags(

@@ -14,7 +14,7 @@ from podbuild.build.inputs.containerfile import Containerfile, Stage
 from podbuild.build.inputs.copying import SymbolicMode, symbolic_mode
 from podbuild.build.inputs.instructions import Instruction
 from podbuild.build.inputs.patterns import BadPatternError, check_syntax
-from podbuild.build.inputs.reach import EVERYTHING, Wanted, has_wildcard
+from podbuild.build.inputs.reach import EVERYTHING, Wanted, WantedFiles, has_wildcard
 from podbuild.build.inputs.selected import Selecting
 from podbuild.errors import ConfigError
 
@@ -47,15 +47,22 @@ def wanted_by(
     variables: Mapping[str, str],
     folders: Collection[str],
     facts_of: FactsOf,
-) -> Mapping[str, tuple[Wanted, ...]]:
+) -> WantedFiles:
     """Give what the target takes of the build context, MAIN, and of the folders by their names."""
     walk = _StageWalk(parsed, variables, frozenset(folders), facts_of)
     stages = parsed.needed(target, variables)
     known = None not in [walk.stage(stage) for stage in stages]
-    return {
-        name: tuple(dict.fromkeys(walk.found[name])) if known else EVERYTHING
-        for name in (MAIN, *folders)
-    }
+    taken = [each for found in walk.lines.values() for each in found]
+    return WantedFiles(
+        places={
+            name: tuple(dict.fromkeys(each for place, each in taken if place == name))
+            if known
+            else EVERYTHING
+            for name in (MAIN, *folders)
+        },
+        lines={line: tuple(found) for line, found in walk.lines.items()},
+        triggered=frozenset(walk.strange),
+    )
 
 
 def selecting_in(
@@ -187,7 +194,8 @@ class _StageWalk:
         self.outer = parsed.global_values(variables)
         self.folders = folders
         self.facts_of = facts_of
-        self.found: dict[str, list[Wanted]] = {name: [] for name in (MAIN, *folders)}
+        self.lines: dict[int, list[tuple[str, Wanted]]] = {}  # by the instruction's
+        self.strange: set[int] = set()
         self.selecting: list[Selecting] = []
         self.triggered: list[tuple[Stage, str]] = []  # what triggers take from what
         self.asking = False  # whether triggers ask for arguments
@@ -196,7 +204,9 @@ class _StageWalk:
     def stage(self, stage: Stage) -> BaseFacts | None:
         """Take up a stage and those it starts from; give what it hands on."""
         if stage.index not in self._stages:
-            self._stages[stage.index] = self._stage(stage)
+            found = self._stages[stage.index] = self._stage(stage)
+            if found is None:
+                self.strange.add(stage.index)
         return self._stages[stage.index]
 
     def _stage(self, stage: Stage) -> BaseFacts | None:
@@ -210,6 +220,7 @@ class _StageWalk:
             return None
         scope = _Scope(facts, self.outer)
         for text in facts.triggers:
+            self.strange.add(stage.index)
             trigger = _trigger(stage.start, text)
             if trigger is None:
                 return None
@@ -249,7 +260,7 @@ class _StageWalk:
                 self._copy(instruction, scope, trigger=trigger)
             case "RUN":
                 for mount in instruction.mounts:
-                    self._mount(mount)
+                    self._mount(instruction, mount)
             case _:
                 pass
 
@@ -280,7 +291,7 @@ class _StageWalk:
             try:
                 place = instruction.expand(written, scope)
             except _UnknownError:
-                self._everything(self.folders)
+                self._everything(instruction, self.folders)
                 if instruction.all_flags("exclude"):
                     self.selecting.append(Selecting(instruction, None, None, trigger))
                 return
@@ -293,9 +304,9 @@ class _StageWalk:
             selecting = Selecting(instruction, context, taken, trigger, mode, fetched)
             self.selecting.append(selecting)
         if context is not None and taken is None:
-            self._everything((context,))
+            self._everything(instruction, (context,))
         elif context is not None and taken is not None and taken.sources:
-            self.found[context].append(taken)
+            self._add(instruction, context, taken)
 
     def _mode(self, instruction: Instruction, scope: _Scope) -> SymbolicMode | None:
         try:
@@ -340,22 +351,26 @@ class _StageWalk:
         patterns = [instruction.expand(each, scope) for each in instruction.all_flags("exclude")]
         return Wanted(sources=tuple(found), excludes=tuple(patterns), parents=parents)
 
-    def _mount(self, options: Mapping[str, str]) -> None:
+    def _mount(self, instruction: Instruction, options: Mapping[str, str]) -> None:
         if any("$" in each or '"' in each for each in options.values()):
-            self._everything(self.found)
+            self._everything(instruction, (MAIN, *self.folders))
         elif place := options.get("from"):
             if place in self.folders:
-                self._mounted(place, options)
+                self._mounted(instruction, place, options)
         elif options.get("type", "bind") == "bind":
-            self._mounted(MAIN, options)
+            self._mounted(instruction, MAIN, options)
 
-    def _mounted(self, place: str, options: Mapping[str, str]) -> None:
+    def _mounted(self, instruction: Instruction, place: str, options: Mapping[str, str]) -> None:
         source = options.get("source") or "/"
-        self.found[place].append(Wanted(sources=(source,), mounted=True))
+        self._add(instruction, place, Wanted(sources=(source,), mounted=True))
 
-    def _everything(self, places: Collection[str]) -> None:
+    def _everything(self, instruction: Instruction, places: Collection[str]) -> None:
         for place in places:
-            self.found[place].extend(EVERYTHING)
+            for each in EVERYTHING:
+                self._add(instruction, place, each)
+
+    def _add(self, instruction: Instruction, place: str, wanted: Wanted) -> None:
+        self.lines.setdefault(instruction.line, []).append((place, wanted))
 
 
 def _name(instruction: Instruction, written: str, scope: _Scope) -> str:

@@ -18,7 +18,14 @@ from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.job import Attempted, Site, metrics_of, reported, run_engine
 from podbuild.build.model import Cost, Metrics
 from podbuild.build.output import Output
-from podbuild.build.prepare import BasesAtHand, Prepared, changed_contexts, prepare, selected_copies
+from podbuild.build.prepare import (
+    BasesAtHand,
+    Prepared,
+    changed_contexts,
+    content_of,
+    prepare,
+    selected_copies,
+)
 from podbuild.build.remote.builder import RemoteBuilder, Service, Supplies
 from podbuild.build.remote.context import ROOT, Packed, SentFile
 from podbuild.build.remote.podman import RemoteOrder, on_builder
@@ -172,7 +179,12 @@ class _Work:
             self._site.secrets,
             self._folder,
             memory=self._memory,
-            bases=BasesAtHand(ids=bases, storage=self._podman, fetch=self._fetch),
+            bases=BasesAtHand(
+                ids=bases,
+                storage=self._podman,
+                fetch=self._fetch,
+                content=content_of(self._site.contents, self._recipe),
+            ),
             selected=self._selected,
         )
         order = self._order(bases)
@@ -255,7 +267,7 @@ class _Work:
             folders={**extras, **written},
             secrets={id_: extra.name for id_, extra in values.items()},
             target=self.prepared.target,
-            no_cache=site.no_cache or recipe.uncached,
+            no_cache=site.no_cache or self.prepared.uncached,
             proxies=not proxies_with_login(site.workplace.setup.environment),
         )
 

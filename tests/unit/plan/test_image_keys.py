@@ -35,6 +35,7 @@ NOT_IN_THE_FINGERPRINT = {
 }
 
 NOT_IN_THE_HASH = {
+    "files": "`wanted` is",
     "selecting": "patterns of the Containerfile, which is hashed; what they leave is in `wanted`",
     "isolation": HOW,
     "uncached": HOW,

@@ -44,7 +44,7 @@ def taken(
     def facts_of(_text: str, value: str, _platform: str | None) -> BaseFacts | None:
         return BaseFacts() if value == "scratch" else base
 
-    wanted = wanted_by(parsed, target, variables, ("extra",), facts_of)[place]
+    wanted = wanted_by(parsed, target, variables, ("extra",), facts_of).places[place]
     return {*Contents().sent(folder, Matcher(("kept",)), wanted).reach.entries}
 
 
