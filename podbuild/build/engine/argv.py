@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from podbuild.build.inputs.recipe import Recipe
+from podbuild.build.inputs.refusals import engine_network
 from podbuild.build.toolchain.model import Engine, EngineKind
-from podbuild.config.choices import Compression, Pull, RunNetwork
+from podbuild.config.choices import Compression, Pull
 from podbuild.oci.names import Platform
 
 ZSTD_LEVEL = "3"
@@ -161,7 +162,7 @@ def _build_options(order: BuildOrder) -> Iterator[str]:
     yield "--identity-label=false"
     yield "--no-hostname"  # what RUN writes to /etc/hostname is the image's
     yield f"--isolation={recipe.isolation}"
-    yield f"--network={RunNetwork.HOST if recipe.without_network else recipe.network}"
+    yield f"--network={engine_network(recipe.isolation, recipe.network)}"
     never = recipe.pull is Pull.NEVER or recipe.without_network
     yield f"--pull={Pull.NEVER if never else Pull.MISSING}"
     yield "--retry=0"

@@ -31,6 +31,7 @@ from podbuild.build.inputs.unfit import (
     unfit_trigger,
     unfit_values,
 )
+from podbuild.config.choices import Isolation, RunNetwork
 from podbuild.errors import ConfigError, PodbuildError
 from podbuild.oci.names import Reference, is_registry
 
@@ -342,6 +343,11 @@ def needs_no_network(
     """
     seen = {_seen(each, network) for each, _ in _walk(parsed, target, variables, "RUN")}
     return seen == {"none"}
+
+
+def engine_network(isolation: Isolation, network: RunNetwork) -> RunNetwork:
+    """Give the network that the engine is told: under chroot isolation it knows its own."""
+    return RunNetwork.HOST if isolation is Isolation.CHROOT else network
 
 
 def refused_networks(

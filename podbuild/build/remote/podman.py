@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from podbuild.build.inputs.recipe import Recipe
+from podbuild.build.inputs.refusals import engine_network
 from podbuild.build.remote.context import Packed, multipart
 from podbuild.build.staging.rights import Login
 from podbuild.config.choices import Compression, Isolation, Pull, RunNetwork
@@ -291,8 +292,11 @@ def _parameters(order: RemoteOrder) -> Iterator[tuple[str, str]]:
 
 def _network(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """Say what the engines' own --network makes of each word (buildah, pkg/parse)."""
-    host = recipe.network is RunNetwork.HOST
-    yield "networkmode", "1" if recipe.network is RunNetwork.NONE else "2"
+    network = recipe.network
+    if not recipe.without_network:
+        network = engine_network(recipe.isolation, network)
+    host = network is RunNetwork.HOST
+    yield "networkmode", "1" if network is RunNetwork.NONE else "2"
     yield "nsoptions", json.dumps([{"Name": "network", "Host": host, "Path": ""}])
 
 

@@ -27,7 +27,7 @@ from podbuild.build.engine.registries_conf import RegistriesConf
 from podbuild.build.engine.storage import DriverName, Storage, StorageDriver
 from podbuild.build.inputs.recipe import Recipe, Surroundings, make_recipe
 from podbuild.build.toolchain.model import Engine, EngineKind, Toolchain, ToolVersion
-from podbuild.config.choices import Compression
+from podbuild.config.choices import Compression, Isolation, RunNetwork
 from podbuild.config.load import parse_config
 from podbuild.errors import ConfigError
 from podbuild.oci.names import Platform
@@ -142,6 +142,21 @@ def test_layers_can_be_one_and_caches_be_left(recipe: Recipe) -> None:
     argv = built(recipe, layers=False)
     assert {"--layers=false", "--no-cache", "--iidfile=/iid"} <= set(argv)
     assert not [word for word in argv if word.startswith("--tag")]
+
+
+@pytest.mark.parametrize(
+    ("isolation", "network", "told"),
+    [
+        (Isolation.CHROOT, RunNetwork.NONE, "host"),  # the engine refuses any other
+        (Isolation.CHROOT, RunNetwork.PRIVATE, "host"),
+        (Isolation.OCI, RunNetwork.NONE, "none"),
+    ],
+)
+def test_where_no_run_asks_chroot_isolation_has_the_engine_s_network(
+    recipe: Recipe, isolation: Isolation, network: RunNetwork, told: str
+) -> None:
+    argv = built(recipe, isolation=isolation, network=network)
+    assert [word for word in argv if word.startswith("--network")] == [f"--network={told}"]
 
 
 def test_only_zstd_names_a_compression() -> None:
