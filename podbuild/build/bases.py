@@ -18,6 +18,7 @@ from podbuild.system.records import JSONValue, Records, string_map
 from podbuild.workspace import Services
 
 _RECORD = "bases.json"
+_KEPT = ("Env", "OnBuild", "User")
 _LOCK = Lock()
 
 
@@ -47,12 +48,13 @@ class Bases:
         key = f"{pin.rpartition('@')[2]} {platform}"
         with _LOCK:
             known = self.records.read(_RECORD)
-            if key in known:
-                return _facts(known[key])
+            entry = known.get(key)
+            if isinstance(entry, dict) and entry.keys() >= {*_KEPT}:
+                return _facts(entry)
             config = self._config(Reference.parse(pin), platform)
             if config is None:
                 return None
-            kept: JSONValue = {name: config.get(name) for name in ("Env", "OnBuild")}
+            kept: JSONValue = {name: config.get(name) for name in _KEPT}
             self.records.write(_RECORD, {**known, key: kept})
             return _facts(kept)
 
@@ -89,4 +91,7 @@ def _facts(value: JSONValue) -> BaseFacts:
     }
     triggers = config.get("OnBuild")
     texts = tuple(map(str, triggers)) if isinstance(triggers, list) else ()
-    return BaseFacts(string_map(dict(environment)), texts)
+    user = config.get("User")
+    return BaseFacts(
+        string_map(dict(environment)), texts, user=user if isinstance(user, str) else ""
+    )

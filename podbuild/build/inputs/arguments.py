@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from podbuild.build.inputs.containerfile import (
-    PROXIES,
     SET_BY_BUILDERS,
     TARGET_STAGE,
     Containerfile,
@@ -23,6 +22,8 @@ from podbuild.build.inputs.instructions import Instruction
 from podbuild.build.inputs.lexer import quoted_word
 from podbuild.oci.names import Platform
 from podbuild.plan.model import PlannedImage
+
+PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy")  # RUN sees them without an ARG
 
 
 def lines_of_arguments(

@@ -16,7 +16,6 @@ SCRATCH = "scratch"
 TARGET_STAGE = "TARGETSTAGE"
 _SIDES = ("TARGET", "BUILD")
 _PARTS = ("PLATFORM", "OS", "ARCH", "VARIANT")
-PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy")  # RUN sees them without an ARG
 SET_BY_BUILDERS = (TARGET_STAGE, *(f"{side}{part}" for side in _SIDES for part in _PARTS))
 # What engines give an image from scratch to find programs by.
 USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -74,13 +73,14 @@ class Variables:
 class Containerfile:
     """A Containerfile: the arguments before its first FROM, and its stages.
 
-    `environments` hold the ENV of outside bases by the index of the stage, where it is known;
-    `where` names the file in errors.
+    `environments` and `users` hold ENV and USER of outside bases by the index of the stage, where
+    they are known; `where` names the file in errors.
     """
 
     arguments: tuple[Instruction, ...]
     stages: tuple[Stage, ...]
     environments: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    users: Mapping[int, str] = field(default_factory=dict)
     where: str = field(default="Containerfile", compare=False)
 
     @property

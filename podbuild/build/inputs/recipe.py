@@ -33,10 +33,10 @@ from podbuild.build.inputs.wanted import (
     BaseFacts,
     FactsOf,
     handed_on,
-    known_environments,
     selecting_in,
     triggers_use_arguments,
     wanted_by,
+    with_bases,
 )
 from podbuild.build.inputs.worded import unread_words
 from podbuild.config.choices import (
@@ -248,8 +248,8 @@ def make_recipe(plan: Plan, planned: PlannedImage, platform: Platform, at: Surro
     image = planned.image
     text, parsed, variables, names = _read(plan, planned, platform, at)
     facts = cache(_facts_of(plan, planned, platform, names, at))
-    seen = known_environments(parsed, image.target, variables, facts)
-    parsed, extras = replace(parsed, environments=seen), _extras(plan, image, at)
+    parsed = with_bases(parsed, image.target, variables, facts)
+    extras = _extras(plan, image, at)
     files = wanted_by(parsed, image.target, variables, extras, facts)
     return Recipe(
         job=Job(planned.name, platform),

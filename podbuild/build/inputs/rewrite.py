@@ -212,8 +212,7 @@ class _Rewriter:
 
     def _folders(self, stage: Stage) -> None:
         """Make the folders of WORKDIR that the engine would not make."""
-        below = self._parsed.below(stage, self._values)
-        for instruction, steps in unmade_folders(stage.instructions, below):
+        for instruction, steps in unmade_folders(self._parsed, stage, self._values):
             self.contexts[EMPTY] = {}
             self._insert(instruction, instruction.line, *steps.before)
             self._insert(instruction, instruction.last + 1, *steps.after)

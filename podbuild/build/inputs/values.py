@@ -7,7 +7,8 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from podbuild.build.inputs.containerfile import PROXIES, Containerfile
+from podbuild.build.inputs.arguments import PROXIES
+from podbuild.build.inputs.containerfile import Containerfile
 from podbuild.build.inputs.copying import is_linked
 from podbuild.build.inputs.instructions import Heredoc, Instruction
 from podbuild.build.inputs.lexer import Lexer, LexError, quoted_word

@@ -31,6 +31,7 @@ class BaseFacts:
     triggers: tuple[str, ...] = ()  # ONBUILD
     doubtful: frozenset[str] = frozenset()  # variables that it sets, to nobody knows what
     arguments: Mapping[str, str] = field(default_factory=dict)  # what later stages see of ARG
+    user: str = ""
 
 
 # Gives what is known of an image that FROM names: as written, its value, its platform as written.
@@ -114,17 +115,19 @@ def triggers_use_arguments(
     return walk.asking
 
 
-def known_environments(
+def with_bases(
     parsed: Containerfile, target: str | None, variables: Mapping[str, str], facts_of: FactsOf
-) -> Mapping[int, Mapping[str, str]]:
-    """Give the ENV of bases from outside by the index of the stage, where it is known."""
+) -> Containerfile:
+    """Give the Containerfile with ENV and USER of bases from outside, where they are known."""
     walk = _StageWalk(parsed, variables, frozenset(), facts_of)
-    found = {}
+    environments, users = {}, {}
     for stage in parsed.needed(target, variables):
         facts = None if walk.below(stage) else walk.base(stage)
+        if facts is not None:
+            users[stage.index] = facts.user
         if facts is not None and not facts.doubtful:
-            found[stage.index] = facts.environment
-    return found
+            environments[stage.index] = facts.environment
+    return replace(parsed, environments=environments, users=users)
 
 
 class _All(set[str]):
@@ -139,6 +142,7 @@ class _Scope(dict[str, str]):
 
     def __init__(self, base: BaseFacts, undeclared: Collection[str]) -> None:
         super().__init__({**base.arguments, **base.environment})
+        self.user = base.user
         self.environment = dict(base.environment)
         self.unsure = {*base.doubtful}  # what ENV has set to nobody knows what
         self.undeclared = {*undeclared} - base.arguments.keys()
@@ -178,7 +182,7 @@ class _Scope(dict[str, str]):
         doubtful = self.unsure | (self.doubtful - self.undeclared)
         sure = {name: value for name, value in self.items() if name not in doubtful}
         arguments = {name: sure[name] for name in sure.keys() - self.environment.keys()}
-        return BaseFacts(self.environment, tuple(triggers), frozenset(doubtful), arguments)
+        return BaseFacts(self.environment, (*triggers,), frozenset(doubtful), arguments, self.user)
 
 
 class _StageWalk:
@@ -261,6 +265,8 @@ class _StageWalk:
             case "RUN":
                 for mount in instruction.mounts:
                     self._mount(instruction, mount)
+            case "USER":
+                scope.user = _expanded(instruction, instruction.text.strip(), scope) or ""
             case _:
                 pass
 

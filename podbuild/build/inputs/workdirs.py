@@ -1,16 +1,18 @@
 """The folders of WORKDIR: BuildKit makes each at once, as the user who is set there.
 
-Engines make the last one only, and only for a RUN or a copy to a name below it. The copy of the
-Containerfile that they are given makes the others by copying an empty folder.
+Engines make the last one only, and only for a RUN, or for a copy to a name below it, whose owner
+it gets. The copy of the Containerfile that they are given makes the others by copying an empty
+folder.
 """
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from podbuild.build.inputs.containerfile import Containerfile, Stage
 from podbuild.build.inputs.instructions import Instruction
 
 EMPTY = "podbuild.empty"  # a context without files
@@ -26,25 +28,35 @@ class MakingSteps:
 
 
 def unmade_folders(
-    instructions: Sequence[Instruction], inherited: Sequence[Instruction] = ()
+    parsed: Containerfile, stage: Stage, variables: Mapping[str, str]
 ) -> Iterator[tuple[Instruction, MakingSteps]]:
-    """Give each WORKDIR whose folder the engine would not make, and the steps that make it.
-
-    `inherited` are the instructions of the stages that this one starts from.
-    """
-    users = [each.text.strip() for each in inherited if each.word == "USER"]
-    user = users[-1] if users else ""
-    for at, each in enumerate(instructions):
+    """Give each WORKDIR whose folder the engine would not make, and the steps that make it."""
+    user = _first_user(parsed, stage, variables)
+    for at, each in enumerate(stage.instructions):
         if each.word == "USER":
             user = each.text.strip()
-        if each.word == "WORKDIR" and not _is_made(instructions[at + 1 :]):
+        if each.word == "WORKDIR" and not _is_made(stage.instructions[at + 1 :], user):
             yield each, _folders(each, user)
 
 
-def _is_made(following: Sequence[Instruction]) -> bool:
-    """Tell whether a RUN comes before another folder does."""
-    words = (each.word for each in following if each.word in ("RUN", "WORKDIR", "USER"))
-    return next(words, "") == "RUN"
+def _first_user(parsed: Containerfile, stage: Stage, variables: Mapping[str, str]) -> str:
+    """Give the user that a stage begins with: of those that it starts from, or of the base."""
+    below = parsed.stage_below(stage, variables)
+    if below is None:
+        return parsed.users.get(stage.index, "")
+    users = [each.text.strip() for each in below.instructions if each.word == "USER"]
+    return users[-1] if users else _first_user(parsed, below, variables)
+
+
+def _is_made(following: Sequence[Instruction], user: str) -> bool:
+    """Tell whether a RUN makes it, before another folder comes or a copy makes it another's."""
+    for each in following:
+        owned = user not in _ROOTS or any(flag.startswith("--chown=") for flag in each.flags)
+        if each.word in ("WORKDIR", "USER") or (each.word in ("COPY", "ADD") and owned):
+            return False
+        if each.word == "RUN":
+            return True
+    return False
 
 
 def _folders(instruction: Instruction, user: str) -> MakingSteps:

@@ -16,7 +16,7 @@ from podbuild.system.records import JSONValue, Records
 from tests.images import blob_of, make_index
 
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
-CONFIG: JSONValue = {"config": {"Env": ["A=1", "B=x=y"], "OnBuild": ["COPY . /app"]}}
+CONFIG: JSONValue = {"config": {"Env": ["A=1", "B=x=y"], "OnBuild": ["COPY . /app"], "User": "me"}}
 
 
 def base_with(store: Store, config: JSONValue) -> str:
@@ -41,11 +41,15 @@ def test_a_base_is_asked_once_for_what_it_hands_on(tmp_path: Path) -> None:
     def bases() -> Bases:
         return Bases(conf=RegistriesConf(), open_store=open_store, records=Records(tmp_path))
 
-    expected = BaseFacts({"A": "1", "B": "x=y"}, ("COPY . /app",))
+    expected = BaseFacts({"A": "1", "B": "x=y"}, ("COPY . /app",), user="me")
     assert bases().facts(pin, AMD64) == expected
     assert bases().facts(pin, AMD64) == expected
     assert len(asked) == 1
     assert bases().facts(pin, ARM64) is None  # it is not there for this platform
+    key = f"{pin.rpartition('@')[2]} {AMD64}"
+    older: dict[str, JSONValue] = {key: {"Env": None, "OnBuild": None}}
+    Records(tmp_path).write("bases.json", older)  # of a version that kept less
+    assert bases().facts(pin, AMD64) == expected
 
 
 def test_a_base_without_anything_to_hand_on_is_known_too(tmp_path: Path) -> None:

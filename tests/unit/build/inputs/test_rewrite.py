@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from podbuild.build.inputs.containerfile import read_containerfile
@@ -219,10 +221,26 @@ OWN = "COPY --from=podbuild.empty --chown=me . .\n"
             + OWN
             + "CMD c\n",
         ),
+        (  # which would give it its own owner
+            "WORKDIR /a\nCOPY --chown=7 b .\nRUN c\n",
+            "WORKDIR /a\nCOPY --from=podbuild.empty . .\nCOPY --chown=7 b .\nRUN c\n",
+        ),
+        (
+            "USER me\nWORKDIR /a\nADD b .\nRUN c\n",
+            f"USER me\nWORKDIR /a\n{OWN}ADD b .\nRUN c\n",
+        ),
     ],
 )
 def test_a_folder_that_no_run_makes_is_made(text: str, copy: str) -> None:
     assert rewritten(f"FROM base\n{text}").text == f"FROM base\n{copy}"
+
+
+@pytest.mark.parametrize("between", ["", "FROM one AS two\nENV A=1\n"])
+def test_a_folder_is_the_user_s_that_a_base_has(between: str) -> None:
+    text = f"FROM base AS one\n{between}WORKDIR a\n"
+    parsed = replace(read_containerfile(text), users={0: "me"})
+    found = rewrite_containerfile(parsed, text, target=None, variables={}).text
+    assert found == f"{text}{OWN}"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from podbuild.build.inputs.containerfile import platform_arguments, read_containerfile
 from podbuild.build.inputs.contents import Contents
 from podbuild.build.inputs.ignore import Matcher
-from podbuild.build.inputs.wanted import MAIN, BaseFacts, handed_on, wanted_by
+from podbuild.build.inputs.wanted import MAIN, BaseFacts, handed_on, wanted_by, with_bases
 from podbuild.oci.names import Platform
 
 ARM64 = Platform("linux", "arm64")
@@ -154,6 +154,15 @@ def test_stages_hand_on_their_variables_and_triggers(folder: Path) -> None:
     parsed = read_containerfile(f"{text}ENV M=$N\nONBUILD COPY src /\n")
     facts = handed_on(parsed, None, {}, lambda *_: BaseFacts())
     assert facts == BaseFacts({"N": "a.txt", "M": "a.txt"}, ("COPY src /",))
+
+
+def test_a_base_and_the_stages_on_it_hand_on_their_user() -> None:
+    base = BaseFacts({"N": "us"}, user="me")
+    plain = read_containerfile("FROM b AS x\nUSER 5\nFROM b\nENV A=1\n")
+    other = read_containerfile("FROM b AS x\nUSER ${N}er\nFROM x\nENV A=1\n")
+    users = [handed_on(each, None, {}, lambda *_: base) for each in (plain, other)]
+    assert [each and each.user for each in users] == ["me", "user"]
+    assert with_bases(plain, "x", {}, lambda *_: base).users == {0: "me"}
 
 
 def test_arguments_are_seen_in_later_stages_and_env_holds_there_again(folder: Path) -> None:
