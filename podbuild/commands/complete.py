@@ -11,7 +11,7 @@ from podbuild.build.engines import open_staging, source_of
 from podbuild.build.model import BuildRecord
 from podbuild.commands.attest import Attesting, check_signing, sbom_maker
 from podbuild.commands.relocate import plan_of, required_first
-from podbuild.commands.verify import tag_of_version
+from podbuild.commands.verify import tag_there
 from podbuild.config.attest import SbomSource
 from podbuild.errors import ConfigError, VersionError
 from podbuild.oci.manifest import Manifest
@@ -53,7 +53,7 @@ def attest_version(services: Services, request: Request, text: str) -> Completed
     for image in plan.images:
         mine = tuple(each for each in destinations if each.image == image.name)
         if mine:
-            images[image.name] = _published(services, mine, tag_of_version(services, text, image))
+            images[image.name] = _published(services, mine, tag_there(services, text, image, mine))
     planned = Planned(plan=plan, destinations=destinations)
     journal = Journal(
         services.config.output / "relocation.json",
@@ -140,7 +140,7 @@ def tagged_image(
 
     Raises VersionError where none has it.
     """
-    tag = tag_of_version(services, text, image)
+    tag = tag_there(services, text, image, destinations)
     for each in required_first(destinations):
         found = each.store.manifest(tag)
         if found is not None:

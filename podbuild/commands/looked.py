@@ -17,7 +17,7 @@ from podbuild.build.staging.area import repository_name
 from podbuild.build.toolchain.emulation import native_architecture
 from podbuild.commands.attest import examiner_of
 from podbuild.commands.relocate import plan_of, required_first
-from podbuild.commands.verify import tag_of_version
+from podbuild.commands.verify import tag_there
 from podbuild.errors import ConfigError, VersionError
 from podbuild.oci.manifest import Manifest
 from podbuild.oci.names import Digest, Platform
@@ -139,7 +139,7 @@ class Looking:
         self, image: PlannedImage, mine: tuple[Destination, ...], text: str
     ) -> tuple[Destination | None, Manifest | None]:
         found = _DIGEST.fullmatch(text)
-        name = Digest(found[1]) if found else tag_of_version(self.services, text, image)
+        name = Digest(found[1]) if found else tag_there(self.services, text, image, mine)
         for each in required_first(mine):
             manifest = each.store.manifest(name)
             if manifest is not None:

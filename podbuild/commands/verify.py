@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from podbuild.commands.attest import Named, check_statements, statement_checker
 from podbuild.commands.relocate import plan_of, required_first
 from podbuild.errors import VersionError
 from podbuild.oci.names import Tag
-from podbuild.plan.destination import everywhere, open_destinations
+from podbuild.plan.destination import Destination, everywhere, open_destinations
 from podbuild.plan.journal import TagKey, recorded_tags
 from podbuild.plan.model import Plan, PlannedImage, Request
 from podbuild.publish.attested import Statements
@@ -51,7 +51,9 @@ def check_tag(services: Services, request: Request, text: str) -> VerifiedTag:
             digest=recorded.get(TagKey(destination.key, tag)),
             platforms=frozenset(image.platforms),
         )
-    answers = everywhere(required_first(asked), lambda each: check(asked[each]), services.cancel)
+    answers = everywhere(
+        required_first(asked), lambda each: _check(asked[each], text), services.cancel
+    )
     for destination, error in answers.failed.items():
         services.ui.warn(f"{destination} can't be asked: {error.message}")
     checked = tuple(answers.found.values())
@@ -86,8 +88,32 @@ def _statements(
 def tag_of_version(services: Services, text: str, image: PlannedImage) -> Tag:
     """Give the tag that is meant: the version's own, where no template writes the text itself."""
     version = services.config.project.form.find(text)
-    if version is None or str(version) == text:
+    if version is None:
         return Tag(text)
     if "/" not in text and any(each.version(Tag(text)) for each in image.readers):
         return Tag(text)
-    return Tag(str(version))
+    return next(filter(None, (each.tag(version) for each in image.readers)), Tag(str(version)))
+
+
+def tag_there(
+    services: Services, text: str, image: PlannedImage, destinations: Iterable[Destination]
+) -> Tag:
+    """Give the tag that is meant, or the text itself where that alone is there.
+
+    Templates may have been others when a version was released.
+    """
+    tag = tag_of_version(services, text, image)
+    if tag.text == text or str(services.config.project.form.find(text)) != text:
+        return tag
+    stores = [each.store for each in required_first(destinations)]
+    if any(store.head(tag) for store in stores):
+        return tag
+    return Tag(text) if any(store.head(Tag(text)) for store in stores) else tag
+
+
+def _check(expectation: Expectation, text: str) -> Checked:
+    found = check(expectation)
+    if found.problems != (ABSENT,) or "/" in text or expectation.tag.text == text:
+        return found
+    as_written = check(replace(expectation, tag=Tag(text)))
+    return found if as_written.problems == (ABSENT,) else as_written

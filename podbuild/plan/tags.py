@@ -224,6 +224,17 @@ class Reader:
         )
         return version if self.template.expand(values) == tag.text else None
 
+    def tag(self, version: Version) -> Tag | None:
+        """Give the tag that this template writes for a version; None where it needs a date.
+
+        >>> Reader(Template("{version}-alpine"), Placeholders(project="p")).tag(Version(1, 2, 3))
+        Tag(text='1.2.3-alpine')
+        """
+        values = replace(self.values, version=version)
+        if None in map(values.value, self.template.names):
+            return None
+        return Tag(self.template.expand(values))
+
     def as_range(self, tag: Tag) -> Range | None:
         """Give the range that this tag would have as a moving tag of the same image."""
         ranges = (Reader(each, self.values).range(tag) for each in self.moving)

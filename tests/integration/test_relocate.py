@@ -279,3 +279,22 @@ def test_verify_goes_on_without_an_optional_registry_that_can_not_be_asked(
     assert "extra/web can't be asked" in capsys.readouterr().err
     broken(project, "second/web")
     assert main(["verify", "1.0.0"]) == 7
+
+
+def test_a_version_is_found_by_the_tags_of_each_image(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = CONFIG.replace("[images.worker]", "[images.worker]\ntags = { suffix = '-small' }")
+    (project / "podbuild.toml").write_text(config + 'release = ["v{version}"]\n')
+    for place in EVERY:
+        store = LayoutStore(project / place)
+        found = store.manifest(Tag("1.1.0"))
+        assert found is not None
+        store.put_manifest(found, Tag("v1.1.0-small" if "worker" in place else "v1.1.0"))
+    for text in ("1.1.0", "v1.1.0"):
+        main(["verify", text])
+        lines = capsys.readouterr().out.splitlines()
+        tags = {line.split(": ")[0].partition("/")[2] for line in lines}
+        assert {each.rpartition("/")[2] for each in tags} == {"web:v1.1.0", "worker:v1.1.0-small"}
+    main(["verify", "1.0.0"])  # from before the templates were these
+    assert "worker:1.0.0: has linux/amd64" in capsys.readouterr().out
