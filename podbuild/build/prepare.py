@@ -148,7 +148,7 @@ def prepare(
     uncached = recipe.uncached or found.uncached or (given.uncached if given else recipe.layers)
     text = given.text if given else found.text
     path = recipe.containerfile
-    if text != recipe.text:
+    if text != recipe.text or path.suffix == ".in":  # which engines would hand to cpp
         path = folder / "Containerfile"
         path.write_text(text, encoding="utf-8", newline="")
     files = {
