@@ -64,8 +64,10 @@ def unfit_values(instruction: Instruction, known: Mapping[str, str]) -> Iterator
             yield from _texts(instruction, known)
             yield from _fetched(instruction, known)
             yield from _cloned(instruction, known)
-        case "VOLUME" if instruction.array is None and not all(map(unquote, instruction.words)):
-            yield "VOLUME of nothing", "VOLUME /x"
+        case "VOLUME" if are_known(instruction.text, known):
+            words = instruction.array or instruction.words
+            if not all(instruction.expand(each, known) for each in words):
+                yield "VOLUME of nothing", "VOLUME /x"
         case "EXPOSE" if are_known(instruction.text, known):
             odd = (port for port in ports_of(instruction, known) if not is_port(port))
             hint = "EXPOSE 80, 53/udp or 8000-8010"

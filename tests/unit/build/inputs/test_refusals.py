@@ -113,6 +113,7 @@ def context(tmp_path: Path) -> Path:
         ("COPY a.txt <<E\nE", "COPY takes no heredoc as its destination"),
         ("ADD --checksum=foo https://x.y/z /", "--checksum=foo is no digest"),
         ("ADD --checksum=sha256:00 https://x.y/z /", "--checksum=sha256:00 is no digest"),
+        ("ENV X=\nVOLUME $X", "VOLUME of nothing"),
         ("ADD --checksum=x a.txt /", "--checksum is for what is fetched"),
         (f"ADD --checksum={'0a' * 32} https://x.y/z /", f"--checksum={'0a' * 20} is no digest"),
         ("ADD --checksum=0a0a0a0 https://x.y/z.git /", "--checksum=0a0a0a0 is no commit"),
