@@ -293,6 +293,8 @@ class Placer:
                 except PodbuildError as error:
                     self.note(f"{order} could not be put back: {error}")
             try:
+                for order, before in placed.items():  # all have gone back before any is waited for
+                    self.read_back(order, before)
                 self._give_way_all(placed)
             except PodbuildError as error:
                 self.note(f"tags that went back could not be checked again: {error}")
@@ -311,7 +313,6 @@ class Placer:
         ours = found is not None and found.digest in mine
         if ours:
             self.put(order, before)
-            self.read_back(order, before.digest)
             self.note(f"{order} went back to {before.digest}")
             self.journal.forget(Section.SUPERSEDED, _left(order, before))
         self.journal.forget(Section.MOVED, order.key)

@@ -500,6 +500,8 @@ def test_tag_that_still_shows_what_it_named_goes_back_too(world: World) -> None:
     world.stores["b"].before = failing(DOWN, "put latest")
     fails(world, PartialReleaseError)
     assert {name: world.named()[name] for name in MOVING} == dict.fromkeys(MOVING, OLD)
+    first, last = (len(a.log) - 1 - a.log[::-1].index(f"put {name}") for name in MOVING)
+    assert a.log[first + 1 : last] == ["head latest"]  # nothing is waited for in between
 
 
 def test_tag_that_can_not_go_back_is_named_as_live(world: World) -> None:
