@@ -34,7 +34,7 @@ from podbuild.build.inputs.wanted import (
     FactsOf,
     handed_on,
     selecting_in,
-    triggers_use_arguments,
+    triggers_hide_inputs,
     wanted_by,
     with_bases,
 )
@@ -92,7 +92,7 @@ class Recipe:
     format: Format
     compression: Compression
     layers: bool
-    uncached: bool  # no step of another build is the same: `triggers_use_arguments`
+    uncached: bool  # no step of another build is the same: `triggers_hide_inputs`
     instant: int  # seconds since 1970: the time of every file and of the image
     timeout: float | None  # seconds
 
@@ -279,7 +279,7 @@ def make_recipe(plan: Plan, planned: PlannedImage, platform: Platform, at: Surro
         format=image.format,
         compression=image.compression,
         layers=image.layers,
-        uncached=triggers_use_arguments(parsed, image.target, variables, facts),
+        uncached=triggers_hide_inputs(parsed, image.target, variables, facts),
         instant=_instant(plan, image.timestamp),
         timeout=image.timeout,
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from podbuild.build.inputs.containerfile import Containerfile, Stage
 from podbuild.build.inputs.copying import SymbolicMode, symbolic_mode
 from podbuild.build.inputs.instructions import Instruction
+from podbuild.build.inputs.mounted import shows_files
 from podbuild.build.inputs.patterns import BadPatternError, check_syntax
 from podbuild.build.inputs.reach import EVERYTHING, Wanted, WantedFiles, has_wildcard
 from podbuild.build.inputs.selected import Selecting
@@ -102,12 +103,12 @@ def handed_on(
     return found and replace(found, arguments={})
 
 
-def triggers_use_arguments(
+def triggers_hide_inputs(
     parsed: Containerfile, target: str | None, variables: Mapping[str, str], facts_of: FactsOf
 ) -> bool:
-    """Tell whether an ONBUILD of a base asks for build arguments.
+    """Tell whether an ONBUILD of a base asks for build arguments, or mounts files.
 
-    The engine's layer cache takes what triggers do for the same step whatever they are worth.
+    The engine's layer cache takes what triggers do for the same step whatever these are.
     """
     walk = _StageWalk(parsed, variables, frozenset(), facts_of)
     for stage in parsed.needed(target, variables):
@@ -202,7 +203,7 @@ class _StageWalk:
         self.strange: set[int] = set()
         self.selecting: list[Selecting] = []
         self.triggered: list[tuple[Stage, str]] = []  # what triggers take from what
-        self.asking = False  # whether triggers ask for arguments
+        self.asking = False  # whether triggers ask for arguments, or mount files
         self._stages: dict[int, BaseFacts | None] = {}
 
     def stage(self, stage: Stage) -> BaseFacts | None:
@@ -229,10 +230,10 @@ class _StageWalk:
             if trigger is None:
                 return None
             self._take(trigger, scope, trigger=True)
+            self.asking |= trigger.word == "ARG" or any(map(shows_files, trigger.mounts))
             taken = (trigger.flag("from"), *(each.get("from") for each in trigger.mounts))
             self.triggered += [(stage, name) for name in taken if name]
             if trigger.word == "ARG":
-                self.asking = True
                 declared = {word.partition("=")[0] for word in trigger.words}
                 scope.doubtful |= declared & scope.environment.keys()
         triggers = []

@@ -10,7 +10,14 @@ import pytest
 from podbuild.build.inputs.containerfile import platform_arguments, read_containerfile
 from podbuild.build.inputs.contents import Contents
 from podbuild.build.inputs.ignore import Matcher
-from podbuild.build.inputs.wanted import MAIN, BaseFacts, handed_on, wanted_by, with_bases
+from podbuild.build.inputs.wanted import (
+    MAIN,
+    BaseFacts,
+    handed_on,
+    triggers_hide_inputs,
+    wanted_by,
+    with_bases,
+)
 from podbuild.oci.names import Platform
 
 ARM64 = Platform("linux", "arm64")
@@ -177,3 +184,21 @@ def test_a_variable_of_doubt_stays_so_in_what_builds_on_it() -> None:
     facts = handed_on(read_containerfile("FROM b\nENV B=$A\n"), None, {}, lambda *_: doubt)
     assert facts is not None
     assert facts.doubtful == {"A", "B"}
+
+
+@pytest.mark.parametrize(
+    ("trigger", "hidden"),
+    [
+        ("RUN make", False),
+        ("COPY . /", False),
+        ("ARG V", True),
+        ("RUN --mount=target=/m make", True),
+        ("RUN --mount=type=bind,from=tools,target=/m make", True),
+        ("RUN --mount=type=cache,target=/m make", False),
+        ("RUN --mount=type=cache,from=tools,target=/m make", True),
+    ],
+)
+def test_what_triggers_rest_on_besides_their_text_is_known(trigger: str, *, hidden: bool) -> None:
+    base = BaseFacts(triggers=(trigger,))
+    parsed = read_containerfile("FROM base\nRUN x\n")
+    assert triggers_hide_inputs(parsed, None, {}, lambda *_: base) == hidden
