@@ -12,10 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from podbuild.build.inputs.instructions import Instruction, unquote
-from podbuild.build.inputs.mounts import is_for_engines, mount_options, written_mount
+from podbuild.build.inputs.mounts import (
+    IN_MEMORY,
+    is_for_engines,
+    mount_options,
+    written_mount,
+)
 from podbuild.errors import ConfigError
 
-IN_MEMORY = "podbuild.secret."  # what names of contexts with a secret's file begin with
 _KNOWN = frozenset({"type", "id", "source", "required", "mode", "uid", "gid", "target"})
 
 
@@ -128,15 +132,6 @@ def _known_mount(written: str) -> str:
         return written
     text = written_mount(changed)
     return f'"{text}"' if " " in text else text
-
-
-def shows_files(mount: Mapping[str, str]) -> bool:
-    """Tell whether a mount shows files that may be others the next time.
-
-    What a cache mount begins with counts; a secret's file, of whatever type, does not.
-    """
-    kind, origin = mount.get("type", "bind"), mount.get("from", "")
-    return kind == "bind" or (kind == "cache" and bool(origin) and not origin.startswith(IN_MEMORY))
 
 
 def with_shown(instruction: Instruction, key: str) -> Instruction | None:

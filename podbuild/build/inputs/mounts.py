@@ -13,6 +13,7 @@ _SWITCHES = ("ro", "readonly", "rw", "readwrite", "required")
 _SAME = {"src": "source", "dst": "target", "destination": "target", "readonly": "ro"}
 _SAME |= {"readwrite": "rw"}
 _IN_ANY_CASE = ("type", "sharing")
+IN_MEMORY = "podbuild.secret."  # what names of contexts with a secret's file begin with
 OF_ENGINES = ("z", "Z", "U")
 _SAYS_NOTHING = {
     "bind": ("id", "env"),
@@ -37,6 +38,15 @@ def mount_options(text: str) -> Mapping[str, str]:
     found = written_options(text)
     without = _SAYS_NOTHING.get(found.get("type", "bind"), ())
     return {key: value for key, value in found.items() if key not in without}
+
+
+def shows_files(mount: Mapping[str, str]) -> bool:
+    """Tell whether a mount shows files that may be others the next time.
+
+    What a cache mount begins with counts; a secret's file, of whatever type, does not.
+    """
+    kind, origin = mount.get("type", "bind"), mount.get("from", "")
+    return kind == "bind" or (kind == "cache" and bool(origin) and not origin.startswith(IN_MEMORY))
 
 
 def written_options(text: str) -> dict[str, str]:

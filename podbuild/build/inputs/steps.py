@@ -17,7 +17,7 @@ from podbuild.build.inputs.containerfile import SCRATCH, Containerfile, Stage, r
 from podbuild.build.inputs.hash import hashed
 from podbuild.build.inputs.instructions import Instruction
 from podbuild.build.inputs.merged import reaching
-from podbuild.build.inputs.mounted import IN_MEMORY, shows_files
+from podbuild.build.inputs.mounts import IN_MEMORY, shows_files
 from podbuild.build.inputs.reach import Wanted
 from podbuild.build.inputs.recipe import Recipe
 from podbuild.build.inputs.rewrite import Rewritten

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from podbuild.build.inputs.containerfile import Containerfile, Stage
 from podbuild.build.inputs.copying import SymbolicMode, symbolic_mode
 from podbuild.build.inputs.instructions import Instruction
-from podbuild.build.inputs.mounted import shows_files
+from podbuild.build.inputs.mounts import shows_files
 from podbuild.build.inputs.patterns import BadPatternError, check_syntax
 from podbuild.build.inputs.reach import EVERYTHING, Wanted, WantedFiles, has_wildcard
 from podbuild.build.inputs.selected import Selecting
