@@ -15,7 +15,7 @@ from podbuild.build.engine.storage import Storage
 from podbuild.build.inputs.shortened import Shortened, images_made
 from podbuild.system.records import Records, json_of, string_map
 
-_MOST = 2000  # steps that are remembered of a job
+_MOST = 500  # steps that are remembered of a job
 _AROUND = "around"  # among the keys of steps, which are digests
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from podbuild.build.inputs.containerfile import read_containerfile
 from podbuild.build.inputs.instructions import Instruction, lines_of
 from podbuild.build.inputs.mounted import with_shown
+from podbuild.build.inputs.mounts import shows_files
 from podbuild.build.inputs.steps import StageSteps, Step
 from podbuild.build.inputs.values import engine_line
 
@@ -205,12 +206,14 @@ def _tell_shown(lines: list[list[str]], step: Step) -> bool:
     """Write what the mounts of a RUN show into its text; tell whether the layer cache sees it."""
     if not step.shown:
         return step.shown is not None
-    (given,) = step.given
-    new = with_shown(given, step.shown.rpartition(":")[2][:32])
-    if new is None:
-        return False
-    end = given.heredocs[0].start if given.heredocs else given.last
-    lines[given.line - 1 : end] = [[engine_line(new)], *([] for _ in range(given.line, end))]
+    for given in step.given:
+        if not any(map(shows_files, given.mounts)):
+            continue  # what stands beside the RUN, such as an ENV after it
+        new = with_shown(given, step.shown.rpartition(":")[2][:32])
+        if new is None:
+            return False
+        end = given.heredocs[0].start if given.heredocs else given.last
+        lines[given.line - 1 : end] = [[engine_line(new)], *([] for _ in range(given.line, end))]
     return True
 
 

@@ -118,9 +118,9 @@ class _StageReader:
     def stage(self, stage: Stage) -> StageSteps | None:
         """Read one stage, those before it first; None where the copy has other steps."""
         index = stage.index + sum(each <= stage.index for each in self.found.added)
-        given = self.copy.stages[index]
-        groups = _grouped(stage, given, self.found)
-        if groups is None:
+        given = self.copy.stages[index] if index < len(self.copy.stages) else None
+        groups = _grouped(stage, given, self.found) if given else None
+        if given is None or groups is None:
             return None
         use = next(self.parsed.uses(stage, self.recipe.variables))
         below = self.parsed.earlier(stage, use)
