@@ -105,6 +105,10 @@ def no_record(record: Path, _images: dict[str, str]) -> None:
     record.write_text("{")
 
 
+ONE_ENGINE = pytest.mark.parametrize("bench", [EngineKind.BUILDAH], indirect=True)
+
+
+@ONE_ENGINE
 @pytest.mark.parametrize("damage", [without_an_image, no_record])
 def test_what_is_not_there_any_more_is_done_again(
     bench: Bench, damage: Callable[[Path, dict[str, str]], None]
@@ -156,6 +160,7 @@ def test_a_run_is_done_again_when_its_mounts_show_something_else(bench: Bench) -
         assert {name: files[name].decode().strip() for name in names} == dict.fromkeys(names, value)
 
 
+@ONE_ENGINE
 def test_what_run_was_given_besides_its_text_is_seen(bench: Bench) -> None:
     bench.write(
         "net/Containerfile", "FROM base\nRUN cut -d: -f1 /proc/net/dev | tail -n +3 >/net\n"
