@@ -273,6 +273,25 @@ jobs:
     assert found.left_out[0].what == "job called: acme/shared/.github/workflows/build.yml@v1"
 
 
+def with_metadata(*tags: str, flavor: str = "") -> str:
+    """Give a workflow whose one image has the tags that metadata-action makes of rules."""
+    rules = "".join(f"            {each}\n" for each in tags)
+    return f"""\
+on: {{push: {{branches: [main]}}}}
+jobs:
+  x:
+    steps:
+      - id: meta
+        uses: docker/metadata-action@v5
+        with:
+          images: acme/shop
+          flavor: {flavor}
+          tags: |
+{rules}      - uses: docker/build-push-action@v6
+        with: {{tags: "${{{{ steps.meta.outputs.tags }}}}"}}
+"""
+
+
 @pytest.mark.parametrize(
     ("tags", "expected", "left"),
     [
@@ -323,20 +342,7 @@ jobs:
 def test_rules_of_metadata(
     tags: str, expected: dict[str, object], left: str, tmp_path: Path
 ) -> None:
-    text = f"""\
-on: {{push: {{branches: [main]}}}}
-jobs:
-  x:
-    steps:
-      - id: meta
-        uses: docker/metadata-action@v5
-        with:
-          images: acme/shop
-          tags: |
-            {tags}
-      - uses: docker/build-push-action@v6
-        with: {{tags: "${{{{ steps.meta.outputs.tags }}}}"}}
-"""
+    text = with_metadata(tags)
     found, said = carried(tmp_path, text)
     assert said.get("tags", {}) == expected
     assert (
@@ -461,23 +467,8 @@ def test_platforms_that_are_not_known_are_those_of_any_machine(tmp_path: Path) -
     ],
 )
 def test_flavors(flavor: str, expected: dict[str, object], left: str, tmp_path: Path) -> None:
-    text = f"""\
-on: {{push: {{branches: [main]}}}}
-jobs:
-  x:
-    steps:
-      - id: meta
-        uses: docker/metadata-action@v5
-        with:
-          images: acme/shop
-          flavor: {flavor}
-          tags: |
-            type=semver,pattern={{{{version}}}},suffix=-slim
-            type=sha
-      - uses: docker/build-push-action@v6
-        with: {{tags: "${{{{ steps.meta.outputs.tags }}}}"}}
-"""
-    found, said = carried(tmp_path, text)
+    tags = ("type=semver,pattern={{version}},suffix=-slim", "type=sha")
+    found, said = carried(tmp_path, with_metadata(*tags, flavor=flavor))
     assert said["tags"] == expected
     assert [left in each.what for each in found.left_out] == ([True] if left else [])
 
