@@ -220,6 +220,8 @@ class _Run:
         """Give the seconds it took."""
         recipe, output = self.recipe, self.output
         argv = self.site.workplace.command.build(order)
+        if prepared.given and prepared.given.done:
+            output.take(f"{len(prepared.given.done)} instructions: as an earlier build did them")
         try:
             return run_engine(
                 self.site,

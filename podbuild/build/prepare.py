@@ -25,8 +25,6 @@ from podbuild.build.inputs.values import uses_values
 from podbuild.errors import BuildError
 from podbuild.system.process import Runner
 
-# BuildKit's (util/system, DefaultPathEnvUnix): that of FROM scratch
-
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:

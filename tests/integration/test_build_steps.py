@@ -80,6 +80,7 @@ def test_only_what_an_edit_changes_is_done_again(bench: Bench, tmp_path: Path) -
         "COPY main /srv/",
         'CMD ["cat", "/srv/main"]',
     ]
+    assert log(bench).startswith("8 instructions: as an earlier build did them\n")
     assert edited.metrics.steps - edited.metrics.cached_steps == 3  # with FROM
     bench.write("web/more", "edited\n")
     inner = build(bench)
@@ -105,11 +106,18 @@ def no_record(record: Path, _images: dict[str, str]) -> None:
     record.write_text("{")
 
 
+def without_manifests(record: Path, images: dict[str, str]) -> None:
+    """Let the engine fail where a stage starts from one of the images."""
+    for image in images.values():
+        for file in record.parent.parent.glob(f"graph/*-images/{image}/manifest"):
+            file.unlink()
+
+
 ONE_ENGINE = pytest.mark.parametrize("bench", [EngineKind.BUILDAH], indirect=True)
 
 
 @ONE_ENGINE
-@pytest.mark.parametrize("damage", [without_an_image, no_record])
+@pytest.mark.parametrize("damage", [without_an_image, no_record, without_manifests])
 def test_what_is_not_there_any_more_is_done_again(
     bench: Bench, damage: Callable[[Path, dict[str, str]], None]
 ) -> None:
@@ -118,7 +126,9 @@ def test_what_is_not_there_any_more_is_done_again(
     (record,) = records(bench)
     damage(record, json.loads(record.read_text()))
     bench.write("web/main", f"{damage.__name__} again\n")
+    said = len(bench.text)
     build(bench)
+    assert ("built again" in bench.text[said:]) == (damage is without_manifests)
     bench.write("web/main", f"{damage.__name__}\n")
     assert build(bench).manifest == before.manifest
 
@@ -161,10 +171,10 @@ def test_a_run_is_done_again_when_its_mounts_show_something_else(bench: Bench) -
 
 
 @ONE_ENGINE
-def test_what_run_was_given_besides_its_text_is_seen(bench: Bench) -> None:
-    bench.write(
-        "net/Containerfile", "FROM base\nRUN cut -d: -f1 /proc/net/dev | tail -n +3 >/net\n"
-    )
+@pytest.mark.parametrize("first", ["", "VOLUME /v\n"])  # with steps to go on from, and without
+def test_what_run_was_given_besides_its_text_is_seen(bench: Bench, first: str) -> None:
+    run = "RUN cut -d: -f1 /proc/net/dev | tail -n +3 >/net"
+    bench.write("net/Containerfile", f"FROM base\n{first}{run}\n")
     toml = f'[defaults]\nplatforms = ["{NATIVE}"]\n{bench.write_base(NATIVE)}'
     toml += '[images.net]\ncontext = "net"\ncontexts = { base = "image:base" }\n'
     found = []

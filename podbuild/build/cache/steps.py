@@ -87,10 +87,10 @@ class StepImages:
 
         ends = dict(_ends(found, there))
         ends[found.stages[-1].index] = end
-        made = images_made(found, ends, history, image)
-        if made:
-            kept = [*{**self._noted, **made}.items()][-_MOST:]
-            self._records.write(self._name, {**dict(kept), _AROUND: self._around})
+        latest = {**found.used, **images_made(found, ends, history, image)}
+        before = {key: each for key, each in self._noted.items() if key not in latest}
+        kept = [*{**before, **latest}.items()][-_MOST:]  # what was used last goes last
+        self._records.write(self._name, {**dict(kept), _AROUND: self._around})
 
     @cached_property
     def _noted(self) -> Mapping[str, str]:

@@ -70,6 +70,11 @@ class Shortened:
         return {cut.name: cut.image for cut in self.cuts.values()}
 
     @property
+    def used(self) -> Mapping[str, str]:
+        """Give the same images by the keys of the steps that came to them."""
+        return {cut.left_out[-1].key: cut.image for cut in self.cuts.values()}
+
+    @property
     def skipped(self) -> Mapping[int, int]:
         """Give by how many each later step of a stage is further on in the file."""
         return {at: _steps_in(cut.left_out) - bool(cut.arguments) for at, cut in self.cuts.items()}
@@ -116,7 +121,7 @@ def shortened(
 class _Cutter:
     """Finds where stages can go on from images that are there."""
 
-    def __init__(self, stages: Sequence[StageSteps], image_of: Callable[[str], str | None]) -> None:
+    def __init__(self, stages: Sequence[StageSteps], image_of: ImageOf) -> None:
         self._stages = stages
         self._by_number = {each.stage.index: each for each in stages}
         self._image_of = image_of

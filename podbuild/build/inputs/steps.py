@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from podbuild.build.inputs.across import name_across
@@ -26,8 +26,9 @@ from podbuild.system.records import JSONValue
 
 _SCHEMA = 1
 # What has its effect in the image's files and configuration alone, so that one can start from it.
-_HELD = (*("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE"),)
-_ALSO_HELD = ("LABEL", "RUN", "SHELL", "USER", "WORKDIR")
+_HELD = frozenset(
+    ("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "LABEL", "RUN", "SHELL", "USER")
+) | {"WORKDIR"}
 _NUMBERED = re.compile(r"\bpodbuild\.([a-z]+)\.\d+")  # contexts that are called by a line
 
 # Gives the digest of what is taken of a context of files; None where that can't be told.
@@ -94,26 +95,26 @@ def engine_steps(
     return tuple(each for each in read if each) if all(read) else ()
 
 
+@dataclass(frozen=True)
 class _StageReader:
-    def __init__(
-        self,
-        recipe: Recipe,
-        parsed: Containerfile,
-        found: Rewritten,
-        copy: Containerfile,
-        images: Mapping[str, str],
-        content: ContentOf,
-    ) -> None:
-        self.recipe = recipe
-        self.parsed = parsed
-        self.found = found
-        self.copy = copy
-        self.images = images
-        self.content = content
-        self.known: dict[int, StageSteps] = {}  # by the number in the copy
-        self.reaching = reaching(parsed, recipe.target, recipe.variables)
-        changing = parsed.unpinned(recipe.variables, target=recipe.target)
-        self.changing = {each.line for each in changing}
+    recipe: Recipe
+    parsed: Containerfile
+    found: Rewritten
+    copy: Containerfile
+    images: Mapping[str, str]
+    content: ContentOf
+    known: dict[int, StageSteps] = field(default_factory=dict)  # by the number in the copy
+
+    @cached_property
+    def reaching(self) -> frozenset[int]:
+        return reaching(self.parsed, self.recipe.target, self.recipe.variables)
+
+    @cached_property
+    def changing(self) -> frozenset[int]:
+        """Give the lines that fetch what may change."""
+        recipe = self.recipe
+        found = self.parsed.unpinned(recipe.variables, target=recipe.target)
+        return frozenset(each.line for each in found)
 
     def stage(self, stage: Stage) -> StageSteps | None:
         """Read one stage, those before it first; None where the copy has other steps."""
@@ -179,41 +180,32 @@ class _StageReader:
         key: str,
     ) -> Iterator[Step]:
         for written, given in groups:
-            rests = self._rests_on(written, given, index) if key else None
+            taken = self._taken(written, given, index)
+            rests = self._rests_on(written, given, taken) if key else None
             key = "" if rests is None else hashed([key, rests])
-            shown = self._shown(written, given, index)
-            yield Step(written=written, given=given, key=key, shown=shown)
+            yield Step(written=written, given=given, key=key, shown=_shown(given, taken))
 
-    def _shown(
+    def _taken(
         self, written: tuple[Instruction, ...], given: tuple[Instruction, ...], index: int
-    ) -> str | None:
-        """Give the key of what mounts show, which is not in the text that engines compare."""
-        mounts = [mount for each in given for mount in each.mounts if shows_files(mount)]
-        if not mounts:
-            return ""
+    ) -> list[JSONValue] | None:
+        """Give what is copied or mounted from elsewhere; None where that can't be told."""
+        lines = self.recipe.files.lines
         sources = [self._source(name, index) for each in given for name in _sources(each)]
-        taken = [each for line in written for each in self.recipe.files.lines.get(line.line, ())]
-        files = [self.content(*each) for each in taken]
-        return None if None in sources or None in files else hashed([sources, [*files]])
+        files = [self.content(*taken) for each in written for taken in lines.get(each.line, ())]
+        return None if None in sources or None in files else [sources, [*files]]
 
     def _rests_on(
-        self, written: tuple[Instruction, ...], given: tuple[Instruction, ...], index: int
+        self,
+        written: tuple[Instruction, ...],
+        given: tuple[Instruction, ...],
+        taken: list[JSONValue] | None,
     ) -> JSONValue:
         """Give what a step's result depends on besides the one before; None: can't be told."""
-        rests: list[JSONValue] = []
-        for each in given:
-            if each.word not in _HELD + _ALSO_HELD:
-                return None
-            sources = [self._source(name, index) for name in _sources(each)]
-            if None in sources:
-                return None
-            rests.append([*_text(each), *sources, *self._values(each)])
-        for each in written:
-            files = [self.content(*taken) for taken in self.recipe.files.lines.get(each.line, ())]
-            if None in files or each.line in self.changing:
-                return None
-            rests.append([*files])
-        return rests
+        if taken is None or any(each.line in self.changing for each in written):
+            return None
+        if any(each.word not in _HELD for each in given):
+            return None
+        return [*taken, *([*_text(each), *self._values(each)] for each in given)]
 
     def _values(self, given: Instruction) -> Iterator[JSONValue]:
         """Give what arguments are worth that are told from outside the file."""
@@ -269,6 +261,13 @@ def _grouped(
         elif each is not stage.start:
             return None
     return None if left else tuple((tuple(written), lines) for written, lines in groups)
+
+
+def _shown(given: tuple[Instruction, ...], taken: list[JSONValue] | None) -> str | None:
+    """Give the key of what mounts show, which is not in the text that engines compare."""
+    if not any(shows_files(mount) for each in given for mount in each.mounts):
+        return ""
+    return None if taken is None else hashed(taken)
 
 
 def _sources(given: Instruction) -> Iterator[str]:
